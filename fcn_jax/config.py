@@ -1,0 +1,329 @@
+"""The config: nested dataclasses, every field with its default, and the rules they must keep.
+
+Launch configs (`configs/*.py`) return a `Config`; flags override single fields: `--config.train.epochs=3`.
+Derived values (canvas shapes, steps, the smallest side) are computed from it, never stored in it.
+"""
+
+import dataclasses
+import math
+import types
+import typing
+from dataclasses import dataclass, field
+
+NORMS = ("batch", "group", "layer", "none")
+HEADS = ("average_last", "average_first")
+SCHEDULE_KINDS = ("stratified", "bucketed")
+OPTIMIZERS = ("adamw", "sgd")
+CONVOLUTIONS = ("auto", "direct", "patches")
+MODELS = ("fcn",)
+
+
+@dataclass
+class AugmentConfig:
+    """Random changes to a training image that keep its size; 0 switches one off."""
+
+    rotate: float = 0.0
+    """Largest angle, degrees."""
+    shear: float = 0.0
+    """Largest horizontal shear, degrees."""
+    scale: float = 0.0
+    """Largest relative change of scale, of each axis by itself."""
+    shift: float = 0.0
+    """Largest shift, pixels."""
+    flip: bool = False
+    """Mirror left and right, half of the time."""
+
+
+@dataclass
+class DataConfig:
+    source: str = "mnist_native"
+    train_split: str = "train"
+    validation_split: str = "validation"
+    test_split: str = "test"
+    channels: int = 1
+    mean: tuple[float, ...] = (0.0,)
+    """Of every channel, of values scaled to 0-1; one value serves all channels."""
+    std: tuple[float, ...] = (1.0,)
+    background: int = 0
+    """Value (0-255) that surrounds an image where it is widened or moved."""
+    min_side: int | None = None
+    """Shorter sides are widened to this; None: the smallest side the model survives; 0: refuse them."""
+    max_bad_fraction: float = 0.01
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+
+@dataclass
+class ScheduleConfig:
+    kind: str = "stratified"
+    max_buckets: int = 6
+    multiple_of: int = 1
+    """Sides of buckets are multiples of this."""
+    examples_per_step: int = 512
+    rows_multiple_of: int = 8
+    """A block's rows are a multiple of this; the number of devices has to divide it."""
+    turns: int = 1
+    """Programs of a stratified schedule that take turns, so that a rare bucket need not stand in every step."""
+
+
+@dataclass
+class ModelConfig:
+    name: str = "fcn"
+    num_classes: int = 10
+    channels: tuple[int, ...] = (32, 64, 128)
+    """Of every convolution."""
+    kernel: tuple[int, ...] = (4,)
+    """Of every convolution; one value serves all, and the same for stride, dilation and padding."""
+    stride: tuple[int, ...] = (2,)
+    dilation: tuple[int, ...] = (1,)
+    padding: tuple[int, ...] = (1,)
+    norm: str = "batch"
+    group_size: int = 8
+    """Channels of a group of GroupNorm."""
+    norm_momentum: float = 0.9
+    """Of the running statistics of BatchNorm."""
+    head: str = "average_last"
+    convolution: str = "auto"
+    """direct: XLA's own. patches: one matrix product over gathered patches. auto: patches on CPU, else direct."""
+
+
+@dataclass
+class TrainConfig:
+    epochs: int = 16
+    optimizer: str = "adamw"
+    learning_rate: float = 3e-3
+    """At its peak, after the warm-up; a cosine brings it to zero."""
+    warmup_epochs: float = 1.0
+    weight_decay: float = 0.05
+    """Of kernels, not of biases and scales."""
+    momentum: float = 0.9
+    """Of sgd."""
+    label_smoothing: float = 0.0
+    ema_decay: float = 0.0
+    """Of the exponential moving average of the weights, which evaluation then uses; 0: none."""
+    log_every_steps: int = 20
+    evaluate_every_epochs: int = 1
+
+
+@dataclass
+class EvaluateConfig:
+    examples_per_step: int = 512
+
+
+@dataclass
+class CheckpointConfig:
+    every_steps: int = 200
+    keep: int = 2
+
+
+@dataclass
+class MachineConfig:
+    """What changes the speed of a run and never its result, so that a resumed run may have other values."""
+
+    cache_dir: str = "~/.cache/fcn_jax"
+    """Compiled programs and measured sizes are found here again; empty: no cache."""
+    cache_mib: int = 1024
+    """Decoded images are kept in memory up to this."""
+    num_threads: int = 2
+    """Threads that decode ahead of the device."""
+    prefetch_steps: int = 4
+    """Steps decoded ahead."""
+
+
+@dataclass
+class Config:
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    machine: MachineConfig = field(default_factory=MachineConfig)
+
+
+def validate(config: Config) -> None:
+    """Check every rule that needs no data.
+
+    Raises:
+        ValueError: the first broken rule: the field, its value, the rule.
+    """
+    check_types(config)
+    for path, choices in (
+        ("schedule.kind", SCHEDULE_KINDS),
+        ("model.name", MODELS),
+        ("model.norm", NORMS),
+        ("model.head", HEADS),
+        ("model.convolution", CONVOLUTIONS),
+        ("train.optimizer", OPTIMIZERS),
+    ):
+        value = get_field(config, path)
+        if value not in choices:
+            raise ValueError(f"config.{path} is {value!r}, but it must be one of: {', '.join(choices)}")
+    for path, (low, high) in _BOUNDS.items():
+        value = get_field(config, path)
+        for number in value if isinstance(value, tuple) else (value,):
+            if number is not None and not low <= number <= high:
+                rule = f"at least {low}" if high == math.inf else f"between {low} and {high}"
+                raise ValueError(f"config.{path} is {value}, but it must be {rule}")
+    _validate_lengths(config)
+    schedule = config.schedule
+    for path, examples in (
+        ("schedule.examples_per_step", schedule.examples_per_step),
+        ("evaluate.examples_per_step", config.evaluate.examples_per_step),
+    ):
+        if examples % schedule.rows_multiple_of:
+            raise ValueError(
+                f"config.{path} is {examples}, but it must be a multiple of "
+                f"config.schedule.rows_multiple_of, which is {schedule.rows_multiple_of}"
+            )
+
+
+_BOUNDS = {
+    "seed": (0, 2**31 - 1),
+    "data.channels": (1, 4096),
+    "data.std": (1e-12, math.inf),
+    "data.background": (0, 255),
+    "data.min_side": (0, 65536),
+    "data.max_bad_fraction": (0, 1),
+    "data.augment.rotate": (0, 180),
+    "data.augment.shear": (0, 80),
+    "data.augment.scale": (0, 0.9),
+    "data.augment.shift": (0, math.inf),
+    "machine.cache_mib": (0, math.inf),
+    "machine.num_threads": (1, 1024),
+    "machine.prefetch_steps": (1, 1024),
+    "schedule.max_buckets": (0, 1024),
+    "schedule.multiple_of": (1, 4096),
+    "schedule.examples_per_step": (1, math.inf),
+    "schedule.rows_multiple_of": (1, 65536),
+    "schedule.turns": (1, 64),
+    "model.num_classes": (2, math.inf),
+    "model.channels": (1, math.inf),
+    "model.kernel": (1, 1024),
+    "model.stride": (1, 1024),
+    "model.dilation": (1, 1024),
+    "model.padding": (0, 1024),
+    "model.group_size": (1, math.inf),
+    "model.norm_momentum": (0, 1),
+    "train.epochs": (1, math.inf),
+    "train.learning_rate": (0, math.inf),
+    "train.warmup_epochs": (0, math.inf),
+    "train.weight_decay": (0, math.inf),
+    "train.momentum": (0, 1),
+    "train.label_smoothing": (0, 0.99),
+    "train.ema_decay": (0, 0.999999),
+    "train.log_every_steps": (1, math.inf),
+    "train.evaluate_every_epochs": (0, math.inf),
+    "evaluate.examples_per_step": (1, math.inf),
+    "checkpoint.every_steps": (1, math.inf),
+    "checkpoint.keep": (1, math.inf),
+}
+
+
+def _validate_lengths(config: Config) -> None:
+    layers = len(config.model.channels)
+    if not layers:
+        raise ValueError("config.model.channels is (), but the net needs at least one convolution")
+    for path, length in (
+        ("model.kernel", layers),
+        ("model.stride", layers),
+        ("model.dilation", layers),
+        ("model.padding", layers),
+        ("data.mean", config.data.channels),
+        ("data.std", config.data.channels),
+    ):
+        value = get_field(config, path)
+        if len(value) not in (1, length):
+            raise ValueError(f"config.{path} has {len(value)} values, but it must have 1 or {length}")
+    if config.model.norm == "group":
+        for channels in config.model.channels:
+            if channels % config.model.group_size:
+                raise ValueError(
+                    f"config.model.group_size is {config.model.group_size}, but it must divide every number in "
+                    f"config.model.channels, and it does not divide {channels}"
+                )
+
+
+def get_field(config, path: str):
+    """The value at a dotted path."""
+    for name in path.split("."):
+        config = getattr(config, name)
+    return config
+
+
+def flatten(config) -> dict[str, object]:
+    """{'train.epochs': 16, ...}"""
+    flat = {}
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        if dataclasses.is_dataclass(value):
+            flat.update({f"{item.name}.{name}": inner for name, inner in flatten(value).items()})
+        else:
+            flat[item.name] = value
+    return flat
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """One line for each field that changes a run's result and differs: `train.epochs: 16 -> 3`."""
+    before, after = flatten(old), flatten(new)
+    return [
+        f"{name}: {before[name]} -> {after[name]}"
+        for name in before
+        if before[name] != after[name] and not name.startswith(("machine.", "checkpoint."))
+    ]
+
+
+def check_types(config, prefix: str = "config") -> None:
+    """Every field holds what its annotation says, ints serving as floats.
+
+    Raises:
+        ValueError: the first field that doesn't.
+    """
+    for name, kind in typing.get_type_hints(type(config)).items():
+        value, path = getattr(config, name), f"{prefix}.{name}"
+        if dataclasses.is_dataclass(kind):
+            check_types(value, path)
+        elif not _matches(value, kind):
+            raise ValueError(f"{path} is {value!r}, but it must be {_describe(kind)}")
+
+
+def _matches(value, kind) -> bool:
+    if isinstance(kind, types.UnionType):
+        return any(_matches(value, option) for option in typing.get_args(kind))
+    if typing.get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(_matches(item, typing.get_args(kind)[0]) for item in value)
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def _describe(kind) -> str:
+    if typing.get_origin(kind) is tuple:
+        return f"a tuple of {typing.get_args(kind)[0].__name__}"
+    return str(kind) if isinstance(kind, types.UnionType) else f"of type {kind.__name__}"
+
+
+def from_dict(kind: type, values: dict, prefix: str = "config"):
+    """A config from the parsed JSON of `dataclasses.asdict`.
+
+    Raises:
+        ValueError: an unknown, missing or mistyped field.
+    """
+    hints = typing.get_type_hints(kind)
+    for name in [*(values.keys() - hints.keys()), *(hints.keys() - values.keys())]:
+        raise ValueError(f"{prefix}.{name} is {'missing' if name in hints else 'not a field of this version'}")
+    fields = {}
+    for name, hint in hints.items():
+        value = values[name]
+        if dataclasses.is_dataclass(hint):
+            if not isinstance(value, dict):
+                raise ValueError(f"{prefix}.{name} is {value!r}, but it must be an object")
+            value = from_dict(typing.cast(type, hint), value, f"{prefix}.{name}")
+        elif typing.get_origin(hint) is tuple and isinstance(value, list):
+            value = tuple(value)
+        fields[name] = value
+    config = kind(**fields)
+    check_types(config, prefix)
+    return config

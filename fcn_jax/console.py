@@ -1,0 +1,88 @@
+"""How the program speaks to the person in front of it: progress, tables, one line for an error.
+
+On a terminal a live bar; elsewhere plain lines, at most one every few seconds. Everything goes to standard error, so
+that results alone stand on standard output.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+SECONDS_BETWEEN_LINES = 5.0
+
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(line: str) -> None:
+    """One plain line."""
+    console.print(line, markup=False)
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Rows of text; the first column is aligned left, the others right."""
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+class Bar:
+    """Progress of a loop with a known number of rounds, as a context manager.
+
+    Args:
+        title: what the loop does.
+        total: rounds.
+        done: rounds already done, when a run is resumed; the time remaining counts from there.
+    """
+
+    def __init__(self, title: str, total: int, *, done: int = 0):
+        self._title, self._total, self._done = title, total, done
+        self._live = console.is_terminal
+        self._last_line = time.monotonic()
+        self._began, self._began_at = time.monotonic(), done
+        self._progress = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TextColumn("eta"),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            transient=True,
+        )
+        self._task = self._progress.add_task(title, total=total, completed=done, note="")
+
+    def __enter__(self) -> "Bar":
+        if self._live:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._live:
+            self._progress.stop()
+
+    def advance(self, note: str | None = None, *, rounds: int = 1) -> None:
+        """Some rounds more, with what is to be said about them."""
+        self._done += rounds
+        fields = {} if note is None else {"note": note}
+        self._progress.update(self._task, completed=self._done, **fields)
+        now = time.monotonic()
+        if not self._live and note is not None and now - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            eta = (now - self._began) / max(1, self._done - self._began_at) * (self._total - self._done)
+            say(f"{self._title} {self._done}/{self._total}  {note}  eta {eta:.0f} s")
+
+    def pause(self, seconds: float) -> None:
+        """Leave seconds spent elsewhere out of the time remaining."""
+        self._began += seconds
+
+
+def flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()

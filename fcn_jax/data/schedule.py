@@ -1,0 +1,279 @@
+"""The schedule: which examples stand in which row of which block, a pure function of (plan, seed, epoch).
+
+A *layout* is fixed for a stage of training, since its programs are compiled and the learning rate counts its steps:
+which buckets each program holds, with how many rows, and how often each program runs in an epoch. Every epoch then
+fills the layout with a new order. Every example stands exactly once an epoch; what overflows its bucket moves up to
+one that covers it; rows left over are filler (-1), spread evenly. A position is (epoch, step), and nothing here
+depends on the machine.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from fcn_jax.data.draws import shuffled_order
+
+FILLER = -1
+
+
+@dataclass(frozen=True)
+class BlockShape:
+    """Rows of one bucket in one program."""
+
+    bucket: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Program:
+    """What is compiled as one: the blocks of a step, and how many steps of an epoch look like that."""
+
+    blocks: tuple[BlockShape, ...]
+    steps: int
+
+    @property
+    def rows(self) -> int:
+        return sum(block.rows for block in self.blocks)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The programs of an epoch over a plan of `num_buckets` buckets."""
+
+    programs: tuple[Program, ...]
+    num_buckets: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return sum(program.steps for program in self.programs)
+
+    @property
+    def rows_per_epoch(self) -> int:
+        return sum(program.rows * program.steps for program in self.programs)
+
+    @cached_property
+    def capacity(self) -> np.ndarray:
+        """Rows of every bucket in an epoch, [num_buckets]."""
+        return np.add.reduce([rows * program.steps for rows, program in zip(self.rows, self.programs, strict=True)])
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """Rows of every bucket in every program, [programs, num_buckets]."""
+        rows = np.zeros((len(self.programs), self.num_buckets), np.int64)
+        for row, program in zip(rows, self.programs, strict=True):
+            for block in program.blocks:
+                row[block.bucket] += block.rows
+        return rows
+
+
+def next_covering(covers: np.ndarray, areas: np.ndarray) -> np.ndarray:
+    """For every bucket the smallest larger one that covers it, where its overflow moves; -1 for the last.
+
+    Args:
+        covers: [k, k] bool, [i, j]: bucket j holds whatever bucket i holds.
+        areas: [k] padded positions, ascending.
+    """
+    above = covers & (np.arange(len(areas))[None, :] > np.arange(len(areas))[:, None])
+    return np.where(above.any(1), above.argmax(1), -1)
+
+
+def move_up(demand: np.ndarray, capacity: np.ndarray, above: np.ndarray) -> np.ndarray:
+    """How many examples each bucket holds once overflow has moved up; the last may hold more than its capacity.
+
+    Args:
+        demand: [k] examples of every bucket.
+        capacity: [k] rows of every bucket.
+        above: [k] from `next_covering`.
+    """
+    held = demand.astype(np.int64).copy()
+    for bucket in range(len(held) - 1):
+        overflow = max(0, held[bucket] - capacity[bucket])
+        held[bucket] -= overflow
+        held[above[bucket]] += overflow
+    return held
+
+
+def stratified_layout(
+    demand: np.ndarray,
+    covers: np.ndarray,
+    areas: np.ndarray,
+    *,
+    examples_per_step: int,
+    rows_multiple_of: int,
+    turns: int = 1,
+) -> Layout:
+    """One block from every bucket in each step, in the proportion the data has them.
+
+    With `turns` programs that take turns, a bucket may stand in only some of them, so that a rare large bucket
+    takes `rows_multiple_of` rows of every few steps instead of every step.
+
+    Args:
+        demand: [k] examples of every bucket.
+        covers: [k, k] which bucket (column) holds which (row).
+        areas: [k] padded positions of every bucket, ascending.
+
+    Returns:
+        The layout of least padded positions found: units of `rows_multiple_of` rows go to the buckets from the
+        smallest up, what is left moves up, and then single units change places while that saves padding.
+    """
+    if examples_per_step < 1 or examples_per_step % rows_multiple_of:
+        raise ValueError(
+            f"schedule.examples_per_step is {examples_per_step}, but it must be a multiple of "
+            f"schedule.rows_multiple_of, which is {rows_multiple_of}"
+        )
+    above = next_covering(covers, areas)
+    total_units = turns * examples_per_step // rows_multiple_of
+    steps_of_a_turn = max(1, -(-int(demand.sum()) // (turns * examples_per_step)))
+    rows_of_a_unit = rows_multiple_of * steps_of_a_turn
+
+    units = np.zeros(len(demand), np.int64)
+    held = demand.astype(np.int64).copy()
+    for bucket in range(len(demand) - 1):
+        units[bucket], overflow = divmod(held[bucket], rows_of_a_unit)
+        held[above[bucket]] += overflow
+    units[-1] = total_units - units[:-1].sum()
+    units = _improve(units, demand, areas, above, rows_of_a_unit)
+
+    turn_of_unit = np.arange(total_units) % turns
+    bucket_of_unit = np.repeat(np.arange(len(demand)), units)
+    programs = []
+    for turn in range(turns):
+        count = np.bincount(bucket_of_unit[turn_of_unit == turn], minlength=len(demand)) * rows_multiple_of
+        blocks = tuple(BlockShape(int(bucket), int(count[bucket])) for bucket in np.flatnonzero(count))
+        programs.append(Program(blocks, steps_of_a_turn))
+    return Layout(tuple(programs), len(demand))
+
+
+def _improve(units, demand, areas, above, rows_of_a_unit) -> np.ndarray:
+    """Move single units from larger to smaller buckets while all examples still find a row."""
+
+    def fits(candidate):
+        capacity = candidate * rows_of_a_unit
+        return move_up(demand, capacity, above)[-1] <= capacity[-1]
+
+    improved = True
+    while improved:
+        improved = False
+        moves = [
+            (areas[j] - areas[i], i, j) for j in range(len(units)) for i in range(j) if units[j] and areas[i] < areas[j]
+        ]
+        for _, smaller, larger in sorted(moves, reverse=True):
+            candidate = units.copy()
+            candidate[smaller] += 1
+            candidate[larger] -= 1
+            if fits(candidate):
+                units, improved = candidate, True
+                break
+    return units
+
+
+def bucketed_layout(
+    demand: np.ndarray,
+    covers: np.ndarray,
+    areas: np.ndarray,
+    *,
+    examples_per_step: int,
+    rows_multiple_of: int,
+) -> Layout:
+    """One program a bucket, all rows of one shape; also the layout of evaluation.
+
+    The last, unfinished step of a bucket moves up where that costs less than its filler.
+    """
+    if examples_per_step < 1 or examples_per_step % rows_multiple_of:
+        raise ValueError(
+            f"schedule.examples_per_step is {examples_per_step}, but it must be a multiple of "
+            f"schedule.rows_multiple_of, which is {rows_multiple_of}"
+        )
+    above = next_covering(covers, areas)
+    held = demand.astype(np.int64).copy()
+    programs = []
+    for bucket in range(len(held)):
+        steps, rest = divmod(int(held[bucket]), examples_per_step)
+        target = above[bucket]
+        filler_cost = (examples_per_step - rest) * areas[bucket]
+        if rest and target >= 0 and rest * (areas[target] - areas[bucket]) < filler_cost:
+            held[target] += rest
+        elif rest:
+            steps += 1
+        if steps:
+            programs.append(Program((BlockShape(bucket, examples_per_step),), steps))
+    return Layout(tuple(programs), len(held))
+
+
+class Schedule:
+    """Fills a layout with the examples of every epoch.
+
+    Args:
+        layout: the programs.
+        bucket: [n] bucket of every example.
+        covers, areas: of the plan.
+        seed: of the order.
+        shuffle: False keeps the order of the split, for evaluation.
+    """
+
+    def __init__(self, layout: Layout, bucket: np.ndarray, covers, areas, *, seed: int, shuffle: bool = True):
+        self.layout = layout
+        self.bucket = np.asarray(bucket)
+        self.seed = seed
+        self.shuffle = shuffle
+        self._above = next_covering(covers, areas)
+        self._areas = areas
+        self._epoch = lru_cache(maxsize=2)(self._make_epoch)
+
+    @property
+    def num_examples(self) -> int:
+        return len(self.bucket)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.layout.steps_per_epoch
+
+    @property
+    def filler_share(self) -> float:
+        """Rows without an example / all rows."""
+        return 1 - self.num_examples / self.layout.rows_per_epoch
+
+    def fill(self, sizes: np.ndarray) -> float:
+        """Run fill: true positions / all positions computed in an epoch, padding and filler together."""
+        return int(sizes.prod(1, dtype=np.int64).sum()) / int((self.layout.capacity * self._areas).sum())
+
+    def step(self, epoch: int, step: int) -> tuple[int, tuple[np.ndarray, ...]]:
+        """Program of a step and, for each of its blocks, the examples of the rows ([rows], -1 for filler)."""
+        program, start, slots = self._epoch(epoch)
+        number = int(program[step])
+        blocks = self.layout.programs[number].blocks
+        return number, tuple(slots[b.bucket][start[step, b.bucket] :][: b.rows] for b in blocks)
+
+    def _make_epoch(self, epoch: int):
+        """(program of every step [steps], first slot of every bucket in it [steps, k], slots of every bucket)."""
+        layout = self.layout
+        program = np.repeat(np.arange(len(layout.programs)), [program.steps for program in layout.programs])
+        order = np.arange(self.num_examples)
+        if self.shuffle:
+            program = program[shuffled_order(self.seed, epoch, len(program), stream="programs")]
+            order = shuffled_order(self.seed, epoch, self.num_examples, stream="examples")
+        rows = layout.rows[program]
+        start = np.cumsum(rows, axis=0) - rows
+        slots = [
+            _spread(examples, capacity) for examples, capacity in zip(self._place(order), layout.capacity, strict=True)
+        ]
+        return program, start, slots
+
+    def _place(self, order: np.ndarray) -> list[np.ndarray]:
+        """Examples of every bucket in `order`, overflow moved up."""
+        placed = self.bucket[order].astype(np.uint16)
+        for bucket in range(self.layout.num_buckets - 1):
+            inside = np.flatnonzero(placed == bucket)
+            placed[inside[self.layout.capacity[bucket] :]] = self._above[bucket]
+        by_bucket = order[np.argsort(placed, kind="stable")]
+        held = np.bincount(placed, minlength=self.layout.num_buckets)
+        assert held[-1] <= self.layout.capacity[-1], "the layout is too small for its own examples"
+        return np.split(by_bucket, np.cumsum(held)[:-1])
+
+
+def _spread(examples: np.ndarray, capacity: int) -> np.ndarray:
+    """[capacity] slots holding the examples in order, with the filler spread evenly between them."""
+    slots = np.full(capacity, FILLER, np.int64)
+    slots[np.arange(len(examples), dtype=np.int64) * capacity // max(1, len(examples))] = examples
+    return slots

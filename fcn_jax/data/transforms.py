@@ -1,0 +1,78 @@
+"""What happens to a decoded image before it stands in a block: widening, and random changes that keep its size.
+
+Every draw is keyed by (seed, epoch, example), so an example looks the same on any host and after any resume.
+"""
+
+import math
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from PIL import Image
+
+from fcn_jax.config import AugmentConfig
+from fcn_jax.data.draws import uniform
+
+
+def widened_sizes(sizes: Int[np.ndarray, "n r"], min_side: int) -> Int[np.ndarray, "n r"]:
+    """True sizes once every short side is widened."""
+    return np.maximum(sizes, min_side)
+
+
+def widen(image: np.ndarray, min_side: int, background: int) -> np.ndarray:
+    """`image` in the middle of a canvas whose sides are at least `min_side`."""
+    missing = [max(0, min_side - side) for side in image.shape[:-1]]
+    if not any(missing):
+        return image
+    around = [(gap // 2, gap - gap // 2) for gap in missing]
+    return np.pad(image, [*around, (0, 0)], constant_values=background)
+
+
+class Augment:
+    """Random rotation, shear, scale, shift and mirroring of an image on its own canvas.
+
+    Args:
+        config: the largest changes.
+        background: value that comes in from outside.
+    """
+
+    def __init__(self, config: AugmentConfig, *, seed: int, background: int):
+        self._config, self._seed, self._background = config, seed, background
+
+    @property
+    def is_identity(self) -> bool:
+        c = self._config
+        return not (c.rotate or c.shear or c.scale or c.shift or c.flip)
+
+    def matrices(self, epoch: int, index: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 6"]:
+        """(a, b, c, d, e, f) of every example: the pixel at (x, y) off the centre comes from (ax + by + c, dx + ey + f)."""
+        c = self._config
+
+        def draw(stream: str, largest: float) -> np.ndarray:
+            return (2 * uniform(self._seed, epoch, index, stream=stream) - 1) * largest
+
+        angle, shear = draw("rotate", math.radians(c.rotate)), np.tan(draw("shear", math.radians(c.shear)))
+        scale_x, scale_y = 1 + draw("scale_x", c.scale), 1 + draw("scale_y", c.scale)
+        if c.flip:
+            scale_x = scale_x * np.where(uniform(self._seed, epoch, index, stream="flip") < 0.5, -1, 1)
+        cos, sin = np.cos(angle), np.sin(angle)
+        return np.stack(
+            [cos / scale_x, (sin + shear * cos) / scale_x, draw("shift_x", c.shift),
+             -sin / scale_y, (cos - shear * sin) / scale_y, draw("shift_y", c.shift)],
+            axis=1,
+        )  # fmt: skip
+
+    def apply(self, image: UInt8[np.ndarray, "h w c"], matrix: Float[np.ndarray, " 6"]) -> UInt8[np.ndarray, "h w c"]:
+        """One image moved by one matrix, bilinear."""
+        height, width, channels = image.shape
+        a, b, shift_x, d, e, shift_y = matrix.tolist()
+        x, y = width / 2, height / 2
+        coefficients = (a, b, x - a * x - b * y + shift_x, d, e, y - d * x - e * y + shift_y)
+        picture = Image.fromarray(image[..., 0] if channels == 1 else image)
+        moved = picture.transform(
+            picture.size,
+            Image.Transform.AFFINE,
+            coefficients,
+            Image.Resampling.BILINEAR,
+            fillcolor=(self._background,) * channels if channels > 1 else self._background,
+        )
+        return np.asarray(moved).reshape(height, width, channels)

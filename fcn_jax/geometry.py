@@ -1,0 +1,92 @@
+"""Convolution arithmetic: how large a map is after each window, and the smallest input that survives a net.
+
+A window is anything that slides: a convolution or a pool. Per axis, out = floor((n + 2p - d(k-1) - 1) / s) + 1.
+Written with operators only, so the same function takes Python ints, NumPy arrays and traced arrays.
+Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", arXiv:1603.07285.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Window:
+    """A sliding window, the same on every axis."""
+
+    kernel: int
+    stride: int = 1
+    dilation: int = 1
+    padding: int = 0
+
+    def __post_init__(self):
+        for field, smallest in (("kernel", 1), ("stride", 1), ("dilation", 1), ("padding", 0)):
+            value = getattr(self, field)
+            if value < smallest:
+                raise ValueError(f"{field} is {value}, but it must be at least {smallest}")
+
+    @property
+    def extent(self) -> int:
+        """How many input positions the window spans."""
+        return self.dilation * (self.kernel - 1) + 1
+
+    def output_side(self, side):
+        """Side of the output for a side of the input (int or any array of ints); not positive: nothing is left."""
+        return (side + 2 * self.padding - self.extent) // self.stride + 1
+
+    def smallest_input(self, output_side: int) -> int:
+        """The smallest input side whose output side is at least `output_side`."""
+        return max(1, (output_side - 1) * self.stride + self.extent - 2 * self.padding)
+
+
+def sizes_through(windows: Sequence[Window], size: Sequence[int]) -> list[tuple[int, ...]]:
+    """Sizes after each window, first the input's own.
+
+    Raises:
+        ValueError: the map vanishes at one of the windows; it says where and what size would survive.
+    """
+    sizes = [tuple(size)]
+    for number, window in enumerate(windows, start=1):
+        output = tuple(window.output_side(side) for side in sizes[-1])
+        if min(output) < 1:
+            raise ValueError(
+                f"size {format_size(size)} does not survive the net: window {number} of {len(windows)} (kernel "
+                f"{window.kernel}, stride {window.stride}, dilation {window.dilation}, padding {window.padding}) "
+                f"leaves {format_size(output)} of {format_size(sizes[-1])}; "
+                f"every side must be at least {smallest_side(windows)}"
+            )
+        sizes.append(output)
+    return sizes
+
+
+def smallest_side(windows: Sequence[Window]) -> int:
+    """The smallest side of an input of which something is left after all windows."""
+    side = 1
+    for window in reversed(windows):
+        side = window.smallest_input(side)
+    return side
+
+
+def receptive_field(windows: Sequence[Window]) -> tuple[int, int]:
+    """(side of the input region that one output position sees, input positions between neighbouring outputs)."""
+    field, jump = 1, 1
+    for window in windows:
+        field += (window.extent - 1) * jump
+        jump *= window.stride
+    return field, jump
+
+
+def parse_size(text: str) -> tuple[int, ...]:
+    """`28x16` -> (28, 16), `28` -> (28,).
+
+    Raises:
+        ValueError: anything else.
+    """
+    sides = text.lower().replace("×", "x").split("x")
+    if not 1 <= len(sides) <= 2 or not all(side.isascii() and side.isdigit() and int(side) > 0 for side in sides):
+        raise ValueError(f"size {text!r} is neither HEIGHTxWIDTH, such as 28x16, nor a LENGTH, such as 28")
+    return tuple(int(side) for side in sides)
+
+
+def format_size(size: Sequence[int]) -> str:
+    """(28, 16) -> `28×16`."""
+    return "×".join(str(int(side)) for side in size)

@@ -1,0 +1,233 @@
+"""Masked layers over blocks. The law: padding changes nothing.
+
+Every layer takes a tuple of maps, one a block, and returns one. It may count on zeros outside every true size, and
+it leaves zeros there. A layer works on each map by itself; only normalisation looks across: its statistics pool over
+all blocks. All work for signals (rank 1) and images (rank 2).
+"""
+
+import math
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from fcn_jax.geometry import Window
+
+EPSILON = 1e-5
+
+
+class Map(NamedTuple):
+    """One block between layers: features on its canvas, and how much of the canvas is true."""
+
+    x: Float[Array, "b *spatial c"]
+    size: Int[Array, "b r"]
+
+
+Maps = tuple[Map, ...]
+
+
+def spatial_axes(x: Array) -> tuple[int, ...]:
+    return tuple(range(1, x.ndim - 1))
+
+
+def mask_of(size: Int[Array, "b r"], canvas: tuple[int, ...]) -> Bool[Array, "b *spatial 1"]:
+    """True inside the true size, ready to multiply features on a canvas."""
+    rank = len(canvas)
+    mask = jnp.ones((1,) * (rank + 2), bool)
+    for axis, side in enumerate(canvas):
+        inside = jnp.arange(side) < size[:, axis, None]
+        mask = mask & inside.reshape(-1, *(side if other == axis else 1 for other in range(rank)), 1)
+    return mask
+
+
+def masked(m: Map) -> Map:
+    """Zero outside the true size."""
+    return Map(jnp.where(mask_of(m.size, m.x.shape[1:-1]), m.x, 0), m.size)
+
+
+def num_positions(size: Int[Array, "b r"]) -> Int[Array, " b"]:
+    """True positions of every example."""
+    return size.prod(axis=1)
+
+
+def masked_mean(m: Map) -> Float[Array, "b c"]:
+    """Mean over true positions; zero for filler."""
+    total = m.x.sum(axis=spatial_axes(m.x))
+    return total / jnp.maximum(num_positions(m.size), 1)[:, None].astype(total.dtype)
+
+
+def size_after(window: Window, size: Int[Array, "b r"]) -> Int[Array, "b r"]:
+    """True sizes after a window; filler stays 0 whatever the padding."""
+    return jnp.where(size > 0, jnp.maximum(window.output_side(size), 0), 0)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a layer did to the first map, for `shapes`."""
+
+    layer: str
+    canvas: tuple[int, ...]
+    channels: int
+    parameters: int
+
+
+_records: ContextVar[list[Record] | None] = ContextVar("records", default=None)
+
+
+@contextmanager
+def recording():
+    """Collect a `Record` of every layer called inside."""
+    records: list[Record] = []
+    token = _records.set(records)
+    try:
+        yield records
+    finally:
+        _records.reset(token)
+
+
+def count_parameters(module: nnx.Module) -> int:
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
+
+
+class Layer(nnx.Module):
+    """A masked layer: subclasses write `apply`."""
+
+    def __call__(self, maps: Maps, *, training: bool) -> Maps:
+        maps = self.apply(maps, training=training)
+        records = _records.get()
+        if records is not None:
+            x = maps[0].x
+            records.append(Record(str(self), x.shape[1:-1], x.shape[-1], count_parameters(self)))
+        return maps
+
+    def apply(self, maps: Maps, *, training: bool) -> Maps:
+        raise AssertionError(f"{type(self).__name__} has no apply")
+
+    def __str__(self) -> str:
+        return type(self).__name__
+
+
+class Convolution(Layer):
+    """A masked convolution with explicit symmetric zero padding.
+
+    Args:
+        features: (input channels, output channels).
+        window: kernel, stride, dilation, padding, the same on every axis.
+        rank: 2 for images, 1 for signals.
+        bias: leave it out before BatchNorm, whose mean takes it away.
+        patches: one matrix product over gathered patches in place of XLA's convolution: on two CPU cores 2.7 times
+            faster for the default net, slower on GPU and TPU.
+        init_scale: of the variance over fan-in; 2 before a ReLU (He et al., arXiv:1502.01852), else 1.
+    """
+
+    def __init__(
+        self,
+        features: tuple[int, int],
+        window: Window,
+        *,
+        rank: int,
+        bias: bool,
+        patches: bool,
+        rngs: nnx.Rngs,
+        init_scale: float = 2.0,
+        dtype=jnp.float32,
+    ):
+        self.window, self.rank, self.patches = window, rank, patches
+        init = nnx.initializers.variance_scaling(init_scale, "fan_in", "truncated_normal")
+        self.kernel = nnx.Param(init(rngs.params(), (window.kernel,) * rank + features, dtype))
+        self.bias = nnx.Param(jnp.zeros(features[1], dtype)) if bias else None
+
+    def apply(self, maps: Maps, *, training: bool) -> Maps:  # noqa: ARG002
+        kernel = self.kernel[...]
+        convolve = convolve_patches if self.patches else convolve_direct
+        outputs = []
+        for x, size in maps:
+            y = convolve(x, kernel, self.window)
+            if self.bias is not None:
+                y = y + self.bias[...]
+            outputs.append(masked(Map(y, size_after(self.window, size))))
+        return tuple(outputs)
+
+    def __str__(self) -> str:
+        w = self.window
+        parts = [f"{'×'.join([str(w.kernel)] * self.rank)}"]
+        parts += [f"{name} {value}" for name, value, usual in
+                  (("stride", w.stride, 1), ("dilation", w.dilation, 1), ("padding", w.padding, 0)) if value != usual]  # fmt: skip
+        return f"Convolution {', '.join(parts)}"
+
+
+def convolve_direct(x: Float[Array, "b *spatial c"], kernel: Float[Array, "*k c d"], window: Window):
+    """XLA's own convolution."""
+    rank = x.ndim - 2
+    letters = "HW"[:rank]
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(window.stride,) * rank,
+        padding=[(window.padding, window.padding)] * rank,
+        rhs_dilation=(window.dilation,) * rank,
+        dimension_numbers=(f"N{letters}C", f"{letters}IO", f"N{letters}C"),
+    )
+
+
+def convolve_patches(x: Float[Array, "b *spatial c"], kernel: Float[Array, "*k c d"], window: Window):
+    """The same, as one matrix product over gathered patches.
+
+    Where the stride divides the kernel, positions are first folded into channels (space to depth), stride by stride,
+    and the convolution is one of stride 1 with a smaller kernel: a quarter of the slices for kernel 4 and stride 2,
+    and half the seconds to compile.
+    """
+    rank = x.ndim - 2
+    outputs = [window.output_side(side) for side in x.shape[1:-1]]
+    stride, steps = window.stride, window.kernel
+    x = jnp.pad(x, [(0, 0), *[(window.padding, window.padding)] * rank, (0, 0)])
+    if stride > 1 and window.dilation == 1 and window.kernel % stride == 0:
+        steps = window.kernel // stride
+        x = _space_to_depth(x, stride, [output - 1 + steps for output in outputs])
+        kernel = _kernel_space_to_depth(kernel, stride)
+        stride = 1
+    patches = []
+    for offset in _offsets(steps, rank):
+        start = [window.dilation * o for o in offset]
+        stop = [s + (output - 1) * stride + 1 for s, output in zip(start, outputs, strict=True)]
+        patches.append(lax.slice(x, (0, *start, 0), (x.shape[0], *stop, x.shape[-1]), (1, *[stride] * rank, 1)))
+    patch = jnp.concatenate(patches, axis=-1) if len(patches) > 1 else patches[0]
+    return patch @ kernel.reshape(-1, kernel.shape[-1])
+
+
+def _offsets(steps: int, rank: int):
+    return [(i,) for i in range(steps)] if rank == 1 else [(i, j) for i in range(steps) for j in range(steps)]
+
+
+def _space_to_depth(x, stride: int, sides: list[int]):
+    """[b, H, W, c] -> [b, *sides, stride² c], cut or filled with zeros to `sides` cells of `stride`."""
+    rank = len(sides)
+    filled = [(0, max(0, side * stride - n)) for side, n in zip(sides, x.shape[1:-1], strict=True)]
+    x = jnp.pad(x, [(0, 0), *filled, (0, 0)])
+    x = lax.slice(x, (0,) * x.ndim, (x.shape[0], *[side * stride for side in sides], x.shape[-1]))
+    x = x.reshape(x.shape[0], *[n for side in sides for n in (side, stride)], x.shape[-1])
+    cells, inner = range(1, 2 * rank, 2), range(2, 2 * rank + 1, 2)
+    return x.transpose(0, *cells, *inner, 2 * rank + 1).reshape(x.shape[0], *sides, -1)
+
+
+def _kernel_space_to_depth(kernel, stride: int):
+    """[k, k, c, d] -> [k / stride, k / stride, stride² c, d]."""
+    rank = kernel.ndim - 2
+    steps = kernel.shape[0] // stride
+    kernel = kernel.reshape(*[steps, stride] * rank, *kernel.shape[-2:])
+    cells, inner = range(0, 2 * rank, 2), range(1, 2 * rank, 2)
+    kernel = kernel.transpose(*cells, *inner, 2 * rank, 2 * rank + 1)
+    return kernel.reshape(*[steps] * rank, -1, kernel.shape[-1])
+
+
+class Relu(Layer):
+    """max(x, 0); zeros stay zeros."""
+
+    def apply(self, maps: Maps, *, training: bool) -> Maps:  # noqa: ARG002
+        return tuple(Map(jax.nn.relu(x), size) for x, size in maps)

@@ -1,0 +1,123 @@
+"""The model as the rest of the house sees it: blocks in, predictions out.
+
+`make_model` maps a config to a constructor, explicitly. `Model` scales pixels before the net, so that whoever holds
+a model can feed it what the loader makes, and nobody normalises twice.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from fcn_jax.config import Config
+from fcn_jax.geometry import Window, format_size, sizes_through, smallest_side
+from fcn_jax.models.fcn import Fcn
+from fcn_jax.models.heads import Prediction
+from fcn_jax.models.layers import Map, Record, masked, recording
+from fcn_jax.types import Block
+
+
+class Model(nnx.Module):
+    """Input scaling, then a net.
+
+    Args:
+        net: maps -> predictions; it has `windows`, the chain that decides the smallest input.
+        mean, std: of values scaled to 0-1, for every channel or one for all.
+    """
+
+    def __init__(self, net: Fcn, *, mean: tuple[float, ...], std: tuple[float, ...], dtype=jnp.float32):
+        self.net, self.mean, self.std, self.dtype = net, mean, std, dtype
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        return self.net.windows
+
+    def __call__(self, blocks: tuple[Block, ...], *, training: bool) -> tuple[Prediction, ...]:
+        return self.net(tuple(self._scaled(block) for block in blocks), training=training)
+
+    def _scaled(self, block: Block) -> Map:
+        x = block.image.astype(self.dtype)
+        if block.image.dtype == jnp.uint8:
+            x = x / 255
+        x = (x - np.asarray(self.mean, self.dtype)) / np.asarray(self.std, self.dtype)
+        return masked(Map(x, jnp.asarray(block.size)))
+
+
+def make_model(config: Config, *, rank: int, dtype=jnp.float32) -> Model:
+    """The model of a config, its parameters drawn from the config's seed."""
+    c = config.model
+    rngs = nnx.Rngs(config.seed)
+    patches = c.convolution == "patches" or (c.convolution == "auto" and jax.default_backend() == "cpu")
+    match c.name:
+        case "fcn":
+            net = Fcn(
+                config.data.channels,
+                c.channels,
+                make_windows(config),
+                rank=rank,
+                num_classes=c.num_classes,
+                norm=c.norm,
+                momentum=c.norm_momentum,
+                group_size=c.group_size,
+                head=c.head,
+                patches=patches,
+                rngs=rngs,
+                dtype=dtype,
+            )
+        case _:
+            raise AssertionError(c.name)
+    return Model(net, mean=config.data.mean, std=config.data.std, dtype=dtype)
+
+
+def make_windows(config: Config) -> tuple[Window, ...]:
+    """The windows that an input has to survive."""
+    c = config.model
+    number = len(c.channels)
+
+    def each(values):
+        return values * number if len(values) == 1 else values
+
+    return tuple(
+        Window(*fields)
+        for fields in zip(each(c.kernel), each(c.stride), each(c.dilation), each(c.padding), strict=True)
+    )
+
+
+def smallest_input(config: Config) -> int:
+    """The smallest side that survives the model of a config."""
+    return smallest_side(make_windows(config))
+
+
+def trace_shapes(config: Config, size: tuple[int, ...]) -> list[Record]:
+    """What every layer makes of an input of that size, without computing anything.
+
+    Raises:
+        ValueError: the size does not survive the net.
+    """
+    sizes_through(make_windows(config), size)
+    block = Block(
+        image=jax.ShapeDtypeStruct((1, *size, config.data.channels), jnp.uint8),
+        size=jax.ShapeDtypeStruct((1, len(size)), jnp.int32),
+        label=jax.ShapeDtypeStruct((1,), jnp.int32),
+        weight=jax.ShapeDtypeStruct((1,), jnp.float32),
+        index=jax.ShapeDtypeStruct((1,), jnp.int32),
+    )
+    with recording() as records:
+        model = nnx.eval_shape(lambda: make_model(config, rank=len(size)))
+        nnx.eval_shape(lambda m, b: m((b,), training=False), model, block)
+    return records
+
+
+def format_shapes(config: Config, size: tuple[int, ...], records: list[Record]) -> str:
+    """The table of `shapes`, in the notation (-1, channels, height, width)."""
+    rows = [("input", (-1, config.data.channels, *size), 0)]
+    for record in records:
+        shape = (-1, record.channels, *record.canvas)
+        pooled = record.layer == "GlobalAverage" or rows[-1][1][2:] == ()
+        rows.append((record.layer, shape[:2] if pooled else shape, record.parameters))
+    width = max(len(name) for name, _, _ in rows)
+    lines = [f"{config.model.name} on {format_size(size)}", ""]
+    lines += [f"{'layer':<{width}}  {'output':<22}{'parameters':>12}"]
+    lines += [f"{name:<{width}}  {shape!s:<22}{parameters:>12,}" for name, shape, parameters in rows]
+    lines += ["", f"{'total':<{width}}  {'':<22}{sum(parameters for _, _, parameters in rows):>12,}"]
+    return "\n".join(lines)

@@ -1,0 +1,106 @@
+"""Masked normalisation: statistics count true positions of true examples, and nothing else.
+
+BatchNorm pools its statistics over all blocks of a step, as if they were one batch without padding. The variance is
+taken around the mean in a second pass: one pass loses digits in float32.
+"""
+
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from jaxtyping import Array, Float
+
+from fcn_jax.models.layers import EPSILON, Layer, Map, Maps, mask_of, masked, num_positions, spatial_axes
+
+
+class BatchNorm(Layer):
+    """Ioffe and Szegedy, arXiv:1502.03167, over the true positions of all blocks.
+
+    Args:
+        momentum: of the running mean and (biased) variance that evaluation uses.
+    """
+
+    def __init__(self, channels: int, *, momentum: float, dtype=jnp.float32):
+        self.momentum = momentum
+        self.scale = nnx.Param(jnp.ones(channels, dtype))
+        self.bias = nnx.Param(jnp.zeros(channels, dtype))
+        self.mean = nnx.BatchStat(jnp.zeros(channels, dtype))
+        self.var = nnx.BatchStat(jnp.ones(channels, dtype))
+
+    def apply(self, maps: Maps, *, training: bool) -> Maps:
+        if training:
+            mean, var = pooled_statistics(maps)
+            self.mean[...] = self.momentum * self.mean[...] + (1 - self.momentum) * lax.stop_gradient(mean)
+            self.var[...] = self.momentum * self.var[...] + (1 - self.momentum) * lax.stop_gradient(var)
+        else:
+            mean, var = self.mean[...], self.var[...]
+        factor = self.scale[...] * lax.rsqrt(var + EPSILON)
+        return tuple(masked(Map((x - mean) * factor + self.bias[...], size)) for x, size in maps)
+
+
+def pooled_statistics(maps: Maps) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
+    """Mean and biased variance of every channel over all true positions of all blocks."""
+    count = sum(num_positions(size).sum() for _, size in maps)
+    count = jnp.maximum(count, 1).astype(maps[0].x.dtype)
+    mean = sum(x.sum(axis=(0, *spatial_axes(x))) for x, _ in maps) / count
+    squares = [masked(Map(jnp.square(x - mean), size)).x for x, size in maps]
+    return mean, sum(square.sum(axis=(0, *spatial_axes(square))) for square in squares) / count
+
+
+class GroupNorm(Layer):
+    """Wu and He, arXiv:1803.08494: statistics of every example by itself, over groups of channels.
+
+    Args:
+        group_size: channels of a group; it divides the channels.
+    """
+
+    def __init__(self, channels: int, *, group_size: int, dtype=jnp.float32):
+        assert channels % group_size == 0
+        self.group_size = group_size
+        self.scale = nnx.Param(jnp.ones(channels, dtype))
+        self.bias = nnx.Param(jnp.zeros(channels, dtype))
+
+    def apply(self, maps: Maps, *, training: bool) -> Maps:  # noqa: ARG002
+        return tuple(self._normalise(m) for m in maps)
+
+    def _normalise(self, m: Map) -> Map:
+        x = m.x.reshape(*m.x.shape[:-1], -1, self.group_size)
+        axes = (*spatial_axes(m.x), x.ndim - 1)
+        count = jnp.maximum(num_positions(m.size) * self.group_size, 1).astype(x.dtype)
+        count = count.reshape(-1, *[1] * (x.ndim - 1))
+        inside = mask_of(m.size, m.x.shape[1:-1])[..., None]
+        mean = x.sum(axes, keepdims=True) / count
+        centred = jnp.where(inside, x - mean, 0)
+        var = jnp.square(centred).sum(axes, keepdims=True) / count
+        y = (centred * lax.rsqrt(var + EPSILON)).reshape(m.x.shape)
+        return masked(Map(y * self.scale[...] + self.bias[...], m.size))
+
+
+class LayerNorm(Layer):
+    """Over the channels of every position by itself, as ConvNeXt has it (Liu et al., arXiv:2201.03545)."""
+
+    def __init__(self, channels: int, *, dtype=jnp.float32):
+        self.scale = nnx.Param(jnp.ones(channels, dtype))
+        self.bias = nnx.Param(jnp.zeros(channels, dtype))
+
+    def apply(self, maps: Maps, *, training: bool) -> Maps:  # noqa: ARG002
+        return tuple(self._normalise(m) for m in maps)
+
+    def _normalise(self, m: Map) -> Map:
+        mean = m.x.mean(-1, keepdims=True)
+        var = jnp.square(m.x - mean).mean(-1, keepdims=True)
+        return masked(Map((m.x - mean) * lax.rsqrt(var + EPSILON) * self.scale[...] + self.bias[...], m.size))
+
+
+def make_norm(name: str, channels: int, *, momentum: float, group_size: int, dtype=jnp.float32) -> Layer | None:
+    """The normalisation of that name; None for `none`."""
+    match name:
+        case "batch":
+            return BatchNorm(channels, momentum=momentum, dtype=dtype)
+        case "group":
+            return GroupNorm(channels, group_size=group_size, dtype=dtype)
+        case "layer":
+            return LayerNorm(channels, dtype=dtype)
+        case "none":
+            return None
+        case _:
+            raise AssertionError(name)

@@ -1,0 +1,225 @@
+"""Every program compiled before step 0, with progress and a table; after that, compiling a step is an error.
+
+JAX compiles on first call, so a new shape in the middle of a run would stop it for seconds without a word. Here the
+shapes are known from the plan: programs are lowered from shapes alone, compiled ahead, and called as executables,
+which take no other shape. A monitor counts what XLA really compiled.
+"""
+
+import os
+import re
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from fcn_jax.config import Config
+from fcn_jax.console import Bar, print_table
+from fcn_jax.data.schedule import Program
+from fcn_jax.geometry import format_size
+from fcn_jax.train.setup import Setup, Split, prepare
+from fcn_jax.train.step import make_evaluate_step, make_train_step
+from fcn_jax.train.writer import write_json
+from fcn_jax.types import Block
+
+STEP_FUNCTIONS = ("train_step", "evaluate_step")
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """One program, ready to run, and what it cost."""
+
+    name: str
+    blocks: str
+    """Rows and canvas of every block, for people."""
+    seconds: float
+    peak_mib: float
+    """Arguments, results and temporaries of one device."""
+    gflop: float
+    run: Callable[..., Any]
+
+    def as_row(self) -> dict[str, Any]:
+        return {
+            "program": self.name,
+            "blocks": self.blocks,
+            "seconds": round(self.seconds, 3),
+            "peak_mib": round(self.peak_mib, 2),
+            "gflop": round(self.gflop, 4),
+        }
+
+
+class Programs:
+    """All programs of a run: training by number, evaluation by bucket shape and rows."""
+
+    def __init__(self, train: list[Compiled], evaluate: dict[tuple[tuple[int, ...], int], Compiled], seconds: float):
+        self.train, self.evaluate, self.seconds = train, evaluate, seconds
+
+    @property
+    def all(self) -> list[Compiled]:
+        return [*self.train, *self.evaluate.values()]
+
+    def print(self) -> None:
+        rows = [(c.name, c.blocks, f"{c.seconds:.1f}", f"{c.peak_mib:.0f}", f"{c.gflop:.3f}") for c in self.all]
+        title = f"{len(rows)} programs compiled in {self.seconds:.1f} s"
+        print_table(title, ("program", "blocks (rows × canvas)", "seconds", "peak MiB", "GFLOP"), rows)
+
+
+class CompileMonitor:
+    """Counts the compilations of steps as XLA reports them; once sealed, one more is an error."""
+
+    def __init__(self):
+        self.count, self.sealed = 0, False
+
+    def __call__(self, event: str, _: float, **details) -> None:
+        name = str(details.get("fun_name", ""))
+        if event != "/jax/core/compile/backend_compile_duration" or not _is_step(name):
+            return
+        self.count += 1
+        assert not self.sealed, f"{name} was compiled after step 0; all programs are compiled before it"
+
+
+def _is_step(name: str) -> bool:
+    return re.sub(r"^jit\((.*)\)$", r"\1", name) in STEP_FUNCTIONS
+
+
+@contextmanager
+def monitoring_compilation():
+    """A `CompileMonitor` that listens inside."""
+    monitor = CompileMonitor()
+    jax.monitoring.register_event_duration_secs_listener(monitor)
+    try:
+        yield monitor
+    finally:
+        jax.monitoring.unregister_event_duration_listener(monitor)
+
+
+def use_compilation_cache(config: Config) -> None:
+    """Find programs again that an earlier process compiled."""
+    if config.machine.cache_dir:
+        jax.config.update("jax_compilation_cache_dir", str(Path(config.machine.cache_dir).expanduser() / "programs"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def compile_programs(setup: Setup, *, train: bool = True, splits: tuple[Split, ...]) -> Programs:
+    """Compile the training programs and the evaluation programs of some splits."""
+    began = time.perf_counter()
+    jobs = [job for split in splits for job in _evaluation_shapes(split)]
+    jobs = list(dict.fromkeys(jobs))
+    layout = setup.train.schedule.layout
+    trained, evaluated = [], {}
+    with Bar("compile", len(jobs) + len(layout.programs) * train) as bar:
+        if train:
+            for number, program in enumerate(layout.programs):
+                trained.append(_compile_train(setup, program, name=_train_name(setup, number)))
+                bar.advance(trained[-1].name)
+        for shape, rows in jobs:
+            evaluated[shape, rows] = _compile_evaluate(setup, shape, rows)
+            bar.advance(evaluated[shape, rows].name)
+    return Programs(trained, evaluated, time.perf_counter() - began)
+
+
+def _train_name(setup: Setup, number: int) -> str:
+    layout = setup.train.schedule.layout
+    if len(layout.programs) == 1:
+        return "train"
+    if setup.config.schedule.kind == "bucketed":
+        return f"train {format_size(setup.train.plan.shapes[layout.programs[number].blocks[0].bucket])}"
+    return f"train turn {number + 1}"
+
+
+def _evaluation_shapes(split: Split) -> list[tuple[tuple[int, ...], int]]:
+    """(canvas, rows) of every program of a split's schedule."""
+    return [
+        (split.plan.shapes[block.bucket], block.rows)
+        for program in split.schedule.layout.programs
+        for block in program.blocks
+    ]
+
+
+def _compile_train(setup: Setup, program: Program, *, name: str) -> Compiled:
+    config = setup.config.train
+    step = make_train_step(
+        setup.graphdef, setup.optimizer, label_smoothing=config.label_smoothing, ema_decay=config.ema_decay
+    )
+    shapes = [(setup.train.plan.shapes[block.bucket], block.rows) for block in program.blocks]
+    everywhere = NamedSharding(setup.mesh, PartitionSpec())
+    jitted = jax.jit(step, donate_argnums=0, out_shardings=everywhere)
+    return _compile(name, jitted, (_abstract(setup.state),), shapes, setup)
+
+
+def _compile_evaluate(setup: Setup, shape: tuple[int, ...], rows: int) -> Compiled:
+    jitted = jax.jit(make_evaluate_step(setup.graphdef))
+    state = (_abstract(setup.state.params), _abstract(setup.state.stats))
+    return _compile(f"evaluate {format_size(shape)}", jitted, state, [(shape, rows)], setup)
+
+
+def _compile(name: str, jitted, state: tuple, shapes: list[tuple[tuple[int, ...], int]], setup: Setup) -> Compiled:
+    began = time.perf_counter()
+    blocks = tuple(_abstract_block(setup, shape, rows) for shape, rows in shapes)
+    executable = jitted.lower(*state, blocks).compile()
+    memory, cost = executable.memory_analysis(), executable.cost_analysis() or {}
+    return Compiled(
+        name,
+        "  ".join(f"{rows} × {format_size(shape)}" for shape, rows in shapes),
+        seconds=time.perf_counter() - began,
+        peak_mib=(
+            memory.argument_size_in_bytes
+            + memory.output_size_in_bytes
+            + memory.temp_size_in_bytes
+            - memory.alias_size_in_bytes
+        )
+        / 2**20,
+        gflop=cost.get("flops", float("nan")) / 1e9,
+        run=executable,
+    )
+
+
+def _abstract(tree):
+    """Shapes, types and places of arrays, without the arrays."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
+
+
+def _abstract_block(setup: Setup, shape: tuple[int, ...], rows: int) -> Block:
+    sharding = NamedSharding(setup.mesh, PartitionSpec("rows"))
+    example = setup.train.dataset.image(0)
+
+    def array(*dimensions: int, dtype) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((rows, *dimensions), dtype, sharding=sharding)
+
+    return Block(
+        image=array(*shape, example.shape[-1], dtype=example.dtype),  # type: ignore[arg-type]
+        size=array(len(shape), dtype=np.int32),  # type: ignore[arg-type]
+        label=array(dtype=jnp.int32),  # type: ignore[arg-type]
+        weight=array(dtype=jnp.float32),  # type: ignore[arg-type]
+        index=array(dtype=jnp.int32),  # type: ignore[arg-type]
+    )
+
+
+def report_programs(config: Config, *, out: Path | None) -> None:
+    """Compile every program of a config; print the table and whether it fits, write compile.json to `out`."""
+    use_compilation_cache(config)
+    setup = prepare(config)
+    programs = compile_programs(setup, splits=(setup.validation, setup.test))
+    programs.print()
+    largest = max(programs.all, key=lambda program: program.peak_mib)
+    available = device_memory_mib()
+    verdict = "fits" if largest.peak_mib <= available else "does not fit"
+    print(f"{largest.name} needs {largest.peak_mib:,.0f} MiB of {available:,.0f} MiB a device: it {verdict}")
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / "compile.json", [program.as_row() for program in programs.all])
+
+
+def device_memory_mib() -> float:
+    """Memory of the first device; of the machine when the device is the CPU."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"] / 2**20
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20

@@ -1,0 +1,43 @@
+"""Exact evaluation: every example of a split once, from masked sums."""
+
+from pathlib import Path
+
+import jax
+
+from fcn_jax.console import Bar
+from fcn_jax.train.checkpoint import restore_latest
+from fcn_jax.train.compile import Programs, compile_programs, use_compilation_cache
+from fcn_jax.train.metrics import ZERO
+from fcn_jax.train.setup import Setup, Split, prepare
+from fcn_jax.train.state import TrainState
+from fcn_jax.train.workdir import read_config
+
+
+def evaluate(setup: Setup, programs: Programs, state: TrainState, split: Split, *, title: str) -> dict[str, float]:
+    """{loss, accuracy (a fraction), count} over all examples of a split."""
+    schedule, sums = split.schedule, []
+    with Bar(title, schedule.steps_per_epoch) as bar:
+        for step in setup.loader(split).steps(0, schedule.steps_per_epoch):
+            block = schedule.layout.programs[step.program].blocks[0]
+            program = programs.evaluate[split.plan.shapes[block.bucket], block.rows]
+            sums.append(program.run(state.evaluated_params, state.stats, step.blocks))
+            bar.advance()
+    total = sum(jax.device_get(sums), start=ZERO)
+    count = round(float(total.weight))
+    assert count == len(split.dataset), f"{count} examples evaluated, {len(split.dataset)} in the split"
+    return {**total.means(), "count": count}
+
+
+def evaluate_workdir(workdir: Path, *, split: str) -> dict[str, float | str]:
+    """The newest checkpoint of a run on a split.
+
+    Raises:
+        ValueError: there is no run, no checkpoint or no such split.
+    """
+    config = read_config(workdir)
+    use_compilation_cache(config)
+    setup = prepare(config)
+    state = restore_latest(workdir, setup)
+    chosen = setup.split(split)
+    programs = compile_programs(setup, train=False, splits=(chosen,))
+    return {"split": split, "step": int(state.step), **evaluate(setup, programs, state, chosen, title=split)}

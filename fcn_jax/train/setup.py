@@ -1,0 +1,149 @@
+"""From a config to everything that training, compiling and evaluating need: data, plan, schedules, model, devices.
+
+Nothing is written and nothing compiled here, so whatever is wrong with a config or its data is said before a run
+leaves a trace.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from fcn_jax.config import Config, validate
+from fcn_jax.data.buckets import BucketPlan, plan_buckets
+from fcn_jax.data.dataset import Dataset, open_dataset
+from fcn_jax.data.loader import Loader
+from fcn_jax.data.schedule import Layout, Schedule, bucketed_layout, stratified_layout
+from fcn_jax.models.model import make_model, smallest_input
+from fcn_jax.train.optimizer import make_optimizer
+from fcn_jax.train.state import TrainState, initial_state, split_model
+
+
+@dataclass(frozen=True)
+class Split:
+    """A data set with its plan and schedule."""
+
+    dataset: Dataset
+    plan: BucketPlan
+    schedule: Schedule
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a config means on this machine."""
+
+    config: Config
+    mesh: Mesh
+    train: Split
+    graphdef: Any
+    optimizer: optax.GradientTransformation
+    state: TrainState
+    """Before the first step."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.train.schedule.steps_per_epoch
+
+    @property
+    def total_steps(self) -> int:
+        return self.config.train.epochs * self.steps_per_epoch
+
+    @cached_property
+    def validation(self) -> Split:
+        return self.split(self.config.data.validation_split)
+
+    @cached_property
+    def test(self) -> Split:
+        return self.split(self.config.data.test_split)
+
+    def split(self, name: str) -> Split:
+        """A split for evaluation: in order, one shape a step, in the buckets of training or one more that it needs."""
+        dataset = open_dataset(self.config, name, smallest_input=smallest_input(self.config), training=False)
+        plan = covering(self.train.plan, dataset.sizes, multiple_of=self.config.schedule.multiple_of)
+        bucket = plan.assign(dataset.sizes)
+        layout = bucketed_layout(
+            np.bincount(bucket, minlength=len(plan.shapes)),
+            plan.covers,
+            plan.areas,
+            examples_per_step=self.config.evaluate.examples_per_step,
+            rows_multiple_of=self.config.schedule.rows_multiple_of,
+        )
+        return Split(dataset, plan, Schedule(layout, bucket, plan.covers, plan.areas, seed=0, shuffle=False))
+
+    def loader(self, split: Split) -> Loader:
+        machine = self.config.machine
+        return Loader(
+            split.dataset,
+            split.schedule,
+            split.plan,
+            sharding=NamedSharding(self.mesh, PartitionSpec("rows")),
+            num_threads=machine.num_threads,
+            prefetch_steps=machine.prefetch_steps,
+        )
+
+
+def prepare(config: Config) -> Setup:
+    """Check the config, open its training data, plan its buckets and make its model.
+
+    Raises:
+        ValueError: what is wrong, which rule it breaks, what to do.
+    """
+    validate(config)
+    mesh = make_mesh(config)
+    dataset = open_dataset(config, config.data.train_split, smallest_input=smallest_input(config), training=True)
+    plan = plan_buckets(dataset.sizes, max_buckets(config), multiple_of=config.schedule.multiple_of)
+    bucket = plan.assign(dataset.sizes)
+    layout = train_layout(config, plan, np.bincount(bucket, minlength=len(plan.shapes)))
+    schedule = Schedule(layout, bucket, plan.covers, plan.areas, seed=config.seed)
+    graphdef, params, stats = split_model(make_model(config, rank=dataset.rank))
+    optimizer = make_optimizer(config.train, steps_per_epoch=schedule.steps_per_epoch)
+    state = initial_state(params, stats, optimizer, average=config.train.ema_decay > 0)
+    state = jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
+    return Setup(config, mesh, Split(dataset, plan, schedule), graphdef, optimizer, state)
+
+
+def make_mesh(config: Config) -> Mesh:
+    """All local devices in a row; the rows of a block are split over them.
+
+    Raises:
+        ValueError: they do not divide `schedule.rows_multiple_of`.
+    """
+    devices, multiple = jax.device_count(), config.schedule.rows_multiple_of
+    if multiple % devices:
+        raise ValueError(
+            f"config.schedule.rows_multiple_of is {multiple}, but the {devices} devices have to divide it: set "
+            f"--config.schedule.rows_multiple_of={devices * -(-multiple // devices)}, or use fewer devices"
+        )
+    return jax.make_mesh((devices,), ("rows",), axis_types=(AxisType.Auto,))
+
+
+def max_buckets(config: Config) -> int:
+    """Buckets to plan: a stratified step has to hold `rows_multiple_of` rows of each."""
+    schedule = config.schedule
+    if schedule.kind == "bucketed":
+        return schedule.max_buckets
+    return min(schedule.max_buckets, schedule.turns * schedule.examples_per_step // schedule.rows_multiple_of)
+
+
+def train_layout(config: Config, plan: BucketPlan, demand: np.ndarray) -> Layout:
+    """The layout of the config's kind of schedule."""
+    sizes = {
+        "examples_per_step": config.schedule.examples_per_step,
+        "rows_multiple_of": config.schedule.rows_multiple_of,
+    }
+    if config.schedule.kind == "bucketed":
+        return bucketed_layout(demand, plan.covers, plan.areas, **sizes)
+    return stratified_layout(demand, plan.covers, plan.areas, turns=config.schedule.turns, **sizes)
+
+
+def covering(plan: BucketPlan, sizes: np.ndarray, *, multiple_of: int) -> BucketPlan:
+    """`plan`, with one more bucket where it does not cover all sizes."""
+    largest = np.maximum(np.max(plan.shapes, axis=0), sizes.max(0))
+    largest = tuple(int(side) for side in -(-largest // multiple_of) * multiple_of)
+    if largest in plan.shapes:
+        return plan
+    return BucketPlan(tuple(sorted({*plan.shapes, largest}, key=lambda shape: (int(np.prod(shape)), shape))))

@@ -1,0 +1,48 @@
+"""The two pure functions that are compiled: one update, and one evaluation."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from fcn_jax.train.metrics import Sums, sums_of
+from fcn_jax.train.state import TrainState
+from fcn_jax.types import Block
+
+
+def make_train_step(
+    graphdef: Any, optimizer: optax.GradientTransformation, *, label_smoothing: float, ema_decay: float
+) -> Callable[[TrainState, tuple[Block, ...]], tuple[TrainState, Sums]]:
+    """(state, blocks) -> (state, sums): one update on the mean loss of all true examples of all blocks."""
+
+    def train_step(state: TrainState, blocks: tuple[Block, ...]) -> tuple[TrainState, Sums]:
+        def loss_of(params):
+            model = nnx.merge(graphdef, params, state.stats)
+            sums = sums_of(model(blocks, training=True), blocks, label_smoothing=label_smoothing)
+            stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+            return sums.loss / jnp.maximum(sums.weight, 1), (sums, stats)
+
+        grads, (sums, stats) = jax.grad(loss_of, has_aux=True)(state.params)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        average = state.average
+        if average is not None:
+            # Young averages forget faster, so that the first steps do not linger.
+            decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
+            average = optax.incremental_update(params, average, 1 - decay)
+        return TrainState(state.step + 1, params, stats, opt_state, average), sums
+
+    return train_step
+
+
+def make_evaluate_step(graphdef: Any) -> Callable[[Any, Any, tuple[Block, ...]], Sums]:
+    """(parameters, statistics, blocks) -> sums."""
+
+    def evaluate_step(params: Any, stats: Any, blocks: tuple[Block, ...]) -> Sums:
+        model = nnx.merge(graphdef, params, stats)
+        return sums_of(model(blocks, training=False), blocks, label_smoothing=0.0)
+
+    return evaluate_step

@@ -1,0 +1,71 @@
+"""The folder of a run: one config, one live process, files written whole or not at all."""
+
+import dataclasses
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fcn_jax.config import Config, differences, from_dict
+from fcn_jax.train.writer import write_json
+
+
+@contextmanager
+def locked_workdir(workdir: Path, config: Config) -> Iterator[None]:
+    """Hold a workdir for a run of `config`; it is made if need be, and the lock ends with the process.
+
+    Raises:
+        ValueError: it is in use, holds another config, or holds something else.
+    """
+    if workdir.exists() and not workdir.is_dir():
+        raise ValueError(f"--workdir={workdir} is a file, but it must be a folder")
+    if (workdir / "config.json").exists():
+        changed = differences(read_config(workdir), config)
+        if changed:
+            raise ValueError(
+                f"--workdir={workdir} holds a run of another config ({'; '.join(changed)}): "
+                "choose another workdir, or run with the same config"
+            )
+    elif workdir.exists() and any(entry.name != ".lock" for entry in workdir.iterdir()):
+        raise ValueError(f"--workdir={workdir} is not empty and holds no run: choose another workdir")
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--workdir={workdir} cannot be made ({error.strerror}): choose another workdir") from error
+    with (workdir / ".lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.seek(0)
+            raise ValueError(
+                f"--workdir={workdir} is in use by process {lock.read().strip() or 'unknown'}: wait for it, stop it, or "
+                "choose another workdir"
+            ) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        write_json(workdir / "config.json", dataclasses.asdict(config))
+        yield
+
+
+def read_config(workdir: Path) -> Config:
+    """The config of the run in a workdir.
+
+    Raises:
+        ValueError: there is none, or it is damaged.
+    """
+    path = workdir / "config.json"
+    try:
+        values = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ValueError(f"--workdir={workdir} holds no run: there is no {path}") from None
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is damaged ({error})") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} is damaged: it holds no object")
+    try:
+        return from_dict(Config, values)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be used: {error}") from error
