@@ -12,6 +12,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
+from fcn_jax.data.buckets import BucketPlan
 from fcn_jax.data.draws import shuffled_order
 
 FILLER = -1
@@ -67,14 +68,9 @@ class Layout:
         return rows
 
 
-def next_covering(covers: np.ndarray, areas: np.ndarray) -> np.ndarray:
-    """For every bucket the smallest larger one that covers it, where its overflow moves; -1 for the last.
-
-    Args:
-        covers: [k, k] bool, [i, j]: bucket j holds whatever bucket i holds.
-        areas: [k] padded positions, ascending.
-    """
-    above = covers & (np.arange(len(areas))[None, :] > np.arange(len(areas))[:, None])
+def next_covering(plan: BucketPlan) -> np.ndarray:
+    """[k] For every bucket the smallest larger one that covers it, where its overflow moves; -1 for the last."""
+    above = np.triu(plan.covers(), k=1)
     return np.where(above.any(1), above.argmax(1), -1)
 
 
@@ -95,9 +91,8 @@ def move_up(demand: np.ndarray, capacity: np.ndarray, above: np.ndarray) -> np.n
 
 
 def stratified_layout(
+    plan: BucketPlan,
     demand: np.ndarray,
-    covers: np.ndarray,
-    areas: np.ndarray,
     *,
     examples_per_step: int,
     rows_multiple_of: int,
@@ -110,8 +105,6 @@ def stratified_layout(
 
     Args:
         demand: [k] examples of every bucket.
-        covers: [k, k] which bucket (column) holds which (row).
-        areas: [k] padded positions of every bucket, ascending.
 
     Returns:
         The layout of least padded positions found: units of `rows_multiple_of` rows go to the buckets from the
@@ -122,7 +115,7 @@ def stratified_layout(
             f"schedule.examples_per_step is {examples_per_step}, but it must be a multiple of "
             f"schedule.rows_multiple_of, which is {rows_multiple_of}"
         )
-    above = next_covering(covers, areas)
+    above = next_covering(plan)
     total_units = turns * examples_per_step // rows_multiple_of
     steps_of_a_turn = max(1, -(-int(demand.sum()) // (turns * examples_per_step)))
     rows_of_a_unit = rows_multiple_of * steps_of_a_turn
@@ -133,7 +126,7 @@ def stratified_layout(
         units[bucket], overflow = divmod(held[bucket], rows_of_a_unit)
         held[above[bucket]] += overflow
     units[-1] = total_units - units[:-1].sum()
-    units = _improve(units, demand, areas, above, rows_of_a_unit)
+    units = _improve(units, demand, plan.areas, above, rows_of_a_unit)
 
     turn_of_unit = np.arange(total_units) % turns
     bucket_of_unit = np.repeat(np.arange(len(demand)), units)
@@ -169,9 +162,8 @@ def _improve(units, demand, areas, above, rows_of_a_unit) -> np.ndarray:
 
 
 def bucketed_layout(
+    plan: BucketPlan,
     demand: np.ndarray,
-    covers: np.ndarray,
-    areas: np.ndarray,
     *,
     examples_per_step: int,
     rows_multiple_of: int,
@@ -185,14 +177,14 @@ def bucketed_layout(
             f"schedule.examples_per_step is {examples_per_step}, but it must be a multiple of "
             f"schedule.rows_multiple_of, which is {rows_multiple_of}"
         )
-    above = next_covering(covers, areas)
+    above = next_covering(plan)
     held = demand.astype(np.int64).copy()
     programs = []
     for bucket in range(len(held)):
         steps, rest = divmod(int(held[bucket]), examples_per_step)
         target = above[bucket]
-        filler_cost = (examples_per_step - rest) * areas[bucket]
-        if rest and target >= 0 and rest * (areas[target] - areas[bucket]) < filler_cost:
+        filler_cost = (examples_per_step - rest) * plan.areas[bucket]
+        if rest and target >= 0 and rest * (plan.areas[target] - plan.areas[bucket]) < filler_cost:
             held[target] += rest
         elif rest:
             steps += 1
@@ -205,20 +197,19 @@ class Schedule:
     """Fills a layout with the examples of every epoch.
 
     Args:
-        layout: the programs.
+        layout: the programs over the plan.
         bucket: [n] bucket of every example.
-        covers, areas: of the plan.
         seed: of the order.
         shuffle: False keeps the order of the split, for evaluation.
     """
 
-    def __init__(self, layout: Layout, bucket: np.ndarray, covers, areas, *, seed: int, shuffle: bool = True):
+    def __init__(self, plan: BucketPlan, layout: Layout, bucket: np.ndarray, *, seed: int, shuffle: bool = True):
         self.layout = layout
         self.bucket = np.asarray(bucket)
         self.seed = seed
         self.shuffle = shuffle
-        self._above = next_covering(covers, areas)
-        self._areas = areas
+        self._above = next_covering(plan)
+        self._areas = plan.areas
         self._epoch = lru_cache(maxsize=2)(self._make_epoch)
 
     @property

@@ -63,8 +63,12 @@ def masked_mean(m: Map) -> Float[Array, "b c"]:
 
 
 def size_after(window: Window, size: Int[Array, "b r"]) -> Int[Array, "b r"]:
-    """True sizes after a window; filler stays 0 whatever the padding."""
-    return jnp.where(size > 0, jnp.maximum(window.output_side(size), 0), 0)
+    """True sizes after a window; filler stays 0 whatever the padding.
+
+    Behind a barrier, because XLA would otherwise compute the sizes anew for every element of every mask: the train
+    step of the default net took 130 ms in place of 66.
+    """
+    return lax.optimization_barrier(jnp.where(size > 0, jnp.maximum(window.output_side(size), 0), 0))
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,7 @@ class Convolution(Layer):
         dtype=jnp.float32,
     ):
         self.window, self.rank, self.patches = window, rank, patches
-        init = nnx.initializers.variance_scaling(init_scale, "fan_in", "truncated_normal")
+        init = nnx.initializers.variance_scaling(init_scale, "fan_in", "uniform")
         self.kernel = nnx.Param(init(rngs.params(), (window.kernel,) * rank + features, dtype))
         self.bias = nnx.Param(jnp.zeros(features[1], dtype)) if bias else None
 

@@ -19,7 +19,7 @@ from fcn_jax.train.setup import Setup, prepare
 from fcn_jax.train.state import TrainState
 from fcn_jax.train.summary import describe_versions, write_summary
 from fcn_jax.train.workdir import locked_workdir
-from fcn_jax.train.writer import MetricsWriter, write_json
+from fcn_jax.train.writer import MetricsWriter, write_atomically, write_json
 
 
 @dataclass
@@ -58,7 +58,7 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
     setup = prepare(config)
     splits = (setup.validation, setup.test)
     with locked_workdir(workdir, config), monitoring_compilation() as monitor:
-        write_json(workdir / "plan.json", setup.train.plan.to_json())
+        write_atomically(workdir / "plan.json", setup.train.plan.to_json() + "\n")
         draw_plan(setup.train.plan, setup.train.dataset.sizes, workdir / "plan.png")
         programs = compile_programs(setup, splits=splits)
         programs.print()

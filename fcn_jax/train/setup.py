@@ -66,13 +66,12 @@ class Setup:
         plan = covering(self.train.plan, dataset.sizes, multiple_of=self.config.schedule.multiple_of)
         bucket = plan.assign(dataset.sizes)
         layout = bucketed_layout(
+            plan,
             np.bincount(bucket, minlength=len(plan.shapes)),
-            plan.covers,
-            plan.areas,
             examples_per_step=self.config.evaluate.examples_per_step,
             rows_multiple_of=self.config.schedule.rows_multiple_of,
         )
-        return Split(dataset, plan, Schedule(layout, bucket, plan.covers, plan.areas, seed=0, shuffle=False))
+        return Split(dataset, plan, Schedule(plan, layout, bucket, seed=0, shuffle=False))
 
     def loader(self, split: Split) -> Loader:
         machine = self.config.machine
@@ -98,7 +97,7 @@ def prepare(config: Config) -> Setup:
     plan = plan_buckets(dataset.sizes, max_buckets(config), multiple_of=config.schedule.multiple_of)
     bucket = plan.assign(dataset.sizes)
     layout = train_layout(config, plan, np.bincount(bucket, minlength=len(plan.shapes)))
-    schedule = Schedule(layout, bucket, plan.covers, plan.areas, seed=config.seed)
+    schedule = Schedule(plan, layout, bucket, seed=config.seed)
     graphdef, params, stats = split_model(make_model(config, rank=dataset.rank))
     optimizer = make_optimizer(config.train, steps_per_epoch=schedule.steps_per_epoch)
     state = initial_state(params, stats, optimizer, average=config.train.ema_decay > 0)
@@ -136,8 +135,8 @@ def train_layout(config: Config, plan: BucketPlan, demand: np.ndarray) -> Layout
         "rows_multiple_of": config.schedule.rows_multiple_of,
     }
     if config.schedule.kind == "bucketed":
-        return bucketed_layout(demand, plan.covers, plan.areas, **sizes)
-    return stratified_layout(demand, plan.covers, plan.areas, turns=config.schedule.turns, **sizes)
+        return bucketed_layout(plan, demand, **sizes)
+    return stratified_layout(plan, demand, turns=config.schedule.turns, **sizes)
 
 
 def covering(plan: BucketPlan, sizes: np.ndarray, *, multiple_of: int) -> BucketPlan:

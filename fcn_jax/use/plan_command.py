@@ -1,7 +1,6 @@
 """The `plan` command: buckets of a data set or of a bare table of sizes, as a table, JSON and a picture."""
 
 import csv
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,5 +83,5 @@ def report_plan(planned: Planned, *, out: Path | None) -> None:
         print(note)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        (out / "plan.json").write_text(json.dumps(plan.to_json(), indent=2) + "\n")
+        (out / "plan.json").write_text(plan.to_json() + "\n")
         draw_plan(plan, np.repeat(sizes, np.minimum(counts, 10_000), axis=0), out / "plan.png")

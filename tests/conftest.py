@@ -1,0 +1,27 @@
+"""Strict tests: shapes and types of every annotated function are checked, arrays never change rank by themselves."""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from jaxtyping import install_import_hook
+
+with install_import_hook("fcn_jax", "beartype.beartype"):
+    import fcn_jax.data.dataset
+    import fcn_jax.models.model
+    import fcn_jax.train.loop  # noqa: F401
+
+import jax
+import pytest
+from hypothesis import settings
+
+jax.config.update("jax_numpy_rank_promotion", "allow")
+settings.register_profile("fcn_jax", deadline=None, derandomize=True, max_examples=30)
+settings.load_profile("fcn_jax")
+
+
+@pytest.fixture
+def float64():
+    """Arithmetic in float64, where a wrong mask shows and rounding doesn't."""
+    with jax.enable_x64(True):
+        yield
