@@ -39,8 +39,8 @@ class BucketPlan:
                     f"bucket shape {list(shape)} beside {list(self.shapes[0])}: all shapes of a plan are "
                     "[height, width], or all are [length]; correct the shape"
                 )
-            if any(type(side) is not int or side < 1 for side in shape):
-                raise ValueError(f"bucket shape {list(shape)}: sides are whole numbers >= 1; correct the shape")
+            if min(shape) < 1:
+                raise ValueError(f"bucket shape {list(shape)}: sides are at least 1; correct the shape")
         if list(self.shapes) != sorted(set(self.shapes), key=_by_area):
             raise ValueError(
                 f"bucket shapes {list(self.shapes)}: shapes are distinct and ascend by area, ties by shape; "
@@ -55,7 +55,7 @@ class BucketPlan:
     def covers(self) -> np.ndarray:
         """[k, k] bool: covers[i, j] where bucket j's canvas holds bucket i's; each holds itself."""
         shapes = np.array(self.shapes)
-        return (shapes[:, None] <= shapes[None, :]).all(axis=-1)
+        return np.asarray((shapes[:, None] <= shapes[None, :]).all(axis=-1))
 
     def assign(self, sizes: np.ndarray) -> np.ndarray:
         """The bucket of each size: the first in the plan, so the smallest, whose canvas holds it.
@@ -109,8 +109,10 @@ class BucketPlan:
             raise ValueError(
                 f"the plan lacks a part ({type(error).__name__}: {error}); it should read {layout}; write it anew"
             ) from None
-        numbers = all(type(side) is int for shape in shapes for side in shape)
-        return cls(tuple(sorted(shapes, key=_by_area) if numbers else shapes))
+        for shape in shapes:
+            if any(type(side) is not int for side in shape):
+                raise ValueError(f"bucket shape {list(shape)}: sides are whole numbers; correct the shape")
+        return cls(tuple(sorted(shapes, key=_by_area)))
 
 
 def plan_buckets(

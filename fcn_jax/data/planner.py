@@ -1,10 +1,10 @@
 """The search behind `plan_buckets`: which canvases cover all sizes with the fewest padded pixels.
 
-In one dimension the optimum is exact: dynamic programming. In two it is a p-median problem over the grid of occurring
-heights x occurring widths; `search_path` adds a bucket at a time and improves by swaps, whose gains are exact for
-every canvas of the grid at once. What always holds: one bucket covers everything; costs are those of the true sizes
-(a coarser grid restricts the canvases, never the arithmetic); the plan of k buckets does not depend on how many more
-are asked for and never costs more than that of k - 1; nothing is random.
+In two dimensions this is a p-median problem over the grid of occurring heights × occurring widths: `search_path` adds
+a bucket at a time and improves by swaps, whose gains are exact for every canvas of the grid at once. One dimension is
+solved exactly (`line_planner`). What always holds: one bucket covers everything; costs are those of the true sizes (a
+coarser grid restricts the canvases, never the arithmetic); the plan of k buckets does not depend on how many more are
+asked for and never costs more than that of k - 1; nothing is random.
 """
 
 from collections.abc import Iterator
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+
+from fcn_jax.data.line_planner import line_path
 
 Canvas = tuple[int, int]
 
@@ -21,8 +23,8 @@ WHOLE_GRID = 4096
 # ImageNet by the pixel this finds the fill of the whole grid to 0.0001, in a fiftieth of the time.
 COARSE_LINES = 40
 # How far a plan is grown before it is shrunk back, in buckets. Together these find what 200 random restarts find
-# (ImageNet, short side 256, 16 buckets: fill 0.96886) in 1/30 of their time. Plans above 32 buckets are only swapped.
-LOOKAHEAD = (1, 2, 3, 5)
+# (ImageNet, short side 256, 16 buckets: fill 0.96886) in 1/40 of their time. Plans above 32 buckets are only swapped.
+LOOKAHEAD = (1, 2, 4, 8)
 LOOKAHEAD_BUCKETS = 32
 
 
@@ -88,57 +90,11 @@ def plans(table: Table, max_buckets: int) -> Iterator[list[Canvas]]:
         yield from search_path(table, max_buckets)
 
 
-def line_path(lengths: np.ndarray, count: np.ndarray, max_buckets: int) -> list[np.ndarray]:
-    """The optimal plans of 1, 2, ... buckets in one dimension, until no bucket more saves anything.
-
-    With C the cumulative count, the least cost of the first j lengths is min over i of cost_i + length_j (C_j - C_i):
-    the lower hull of the points (C_i, cost_i), met by lines of ascending slope. The hull also bars i > j by itself.
-
-    Args:
-        lengths: [n] distinct, ascending.
-        count: [n] how many sizes have each.
-        max_buckets: the largest plan wanted.
-
-    Returns:
-        For each number of buckets the canvas lengths, ascending; n log n work per bucket.
-    """
-    total = np.append(0, np.cumsum(count.astype(np.int64)))
-    least = np.append(0, lengths * total[1:])
-    choices, paths = [], [lengths[-1:]]
-    while len(paths) < max_buckets:
-        hull, steepness = _lower_hull(total, least)
-        choice = hull[np.searchsorted(steepness, lengths, side="right")]
-        shorter = np.append(0, least[choice] + lengths * (total[1:] - total[choice]))
-        if shorter[-1] >= least[-1]:
-            break
-        choices.append(choice)
-        least = shorter
-        ends = [len(lengths)]
-        for choice in reversed(choices):
-            ends.append(int(choice[ends[-1] - 1]))
-        paths.append(lengths[np.array(ends[::-1]) - 1])
-    return paths
-
-
-def _lower_hull(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the lower hull's corners (x ascending), and its slopes, rounded up. Exact: Python's integers."""
-    hull, slopes = [0], []
-    xs, ys = x.tolist(), y.tolist()
-    for index in range(1, len(xs)):
-        while True:
-            last = hull[-1]
-            slope = -((ys[last] - ys[index]) // (xs[index] - xs[last]))
-            if not slopes or slope > slopes[-1]:
-                break
-            hull.pop()
-            slopes.pop()
-        hull.append(index)
-        slopes.append(slope)
-    return np.array(hull), np.array(slopes)
-
-
 def owners(grid: Grid, plan: list[Canvas]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The index of the smallest and of the next smallest canvas over every grid cell, and all areas. Index 0 covers all."""
+    """Over every grid cell the index of the smallest canvas and of the next smallest; and all areas.
+
+    The first canvas covers all, and is its own second choice.
+    """
     first = np.zeros(grid.count.shape, np.intp)
     second = np.zeros_like(first)
     areas = np.array([float(height * width) for height, width in plan])
@@ -190,7 +146,7 @@ def best_swaps(grid: Grid, plan: list[Canvas]) -> list[tuple[float, int, Canvas]
         change[index] -= held + ((next_areas - area) * covered[:, -1:, -1:]).sum()
     change += addition
     change = change.reshape(len(plan), -1)
-    best = change.argmax(axis=1)
+    best = change.argmax(axis=1).tolist()
     swaps = [(float(change[index, best[index]]), index, grid.canvas(best[index])) for index in range(1, len(plan))]
     return sorted(swaps, reverse=True)
 

@@ -6,7 +6,7 @@ A source is one split. `sizes` and `labels` are known for all examples without d
 import io
 import logging
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -17,6 +17,7 @@ NUM_VALIDATION = {"mnist_native": 5000}
 """Examples at the end of an embedded set's train split that serve as `validation`."""
 
 
+@runtime_checkable
 class Source(Protocol):
     """One split of a data set."""
 

@@ -6,12 +6,13 @@ By default three convolutions of kernel 4, stride 2 and padding 1, each of which
 
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from fcn_jax.geometry import Window
 from fcn_jax.models.heads import Prediction, make_head
-from fcn_jax.models.layers import Convolution, Maps, Relu
+from fcn_jax.models.layers import Convolution, Maps
 from fcn_jax.models.norms import make_norm
 
 
@@ -46,19 +47,11 @@ class Fcn(nnx.Module):
         self.windows = tuple(windows)
         layers = []
         for width, window in zip(channels, windows, strict=True):
-            layers.append(
-                Convolution(
-                    (input_channels, width),
-                    window,
-                    rank=rank,
-                    bias=norm != "batch",
-                    patches=patches,
-                    rngs=rngs,
-                    dtype=dtype,
-                )  # fmt: skip
-            )
-            norm_layer = make_norm(norm, width, momentum=momentum, group_size=group_size, dtype=dtype)
-            layers += [norm_layer, Relu()] if norm_layer else [Relu()]
+            features, bias = (input_channels, width), norm != "batch"
+            layers += [
+                Convolution(features, window, rank=rank, bias=bias, patches=patches, rngs=rngs, dtype=dtype),
+                make_norm(norm, width, momentum=momentum, group_size=group_size, activation=jax.nn.relu, dtype=dtype),
+            ]
             input_channels = width
         self.layers = nnx.List(layers)
         self.head = make_head(head, input_channels, num_classes, rank=rank, patches=patches, rngs=rngs, dtype=dtype)

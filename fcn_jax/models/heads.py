@@ -25,7 +25,7 @@ class Prediction(NamedTuple):
 class GlobalAverage(Layer):
     """The mean over all true positions (Lin et al., arXiv:1312.4400)."""
 
-    def apply(self, maps: Maps, *, training: bool) -> Maps:  # noqa: ARG002
+    def apply(self, maps: Maps, *, training: bool) -> Maps:
         return tuple(_one_position(masked_mean(m), m.size) for m in maps)
 
 

@@ -6,6 +6,7 @@ all blocks. All work for signals (rank 1) and images (rank 2).
 """
 
 import math
+from collections.abc import Callable
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ class Map(NamedTuple):
 
 
 Maps = tuple[Map, ...]
+Activation = Callable[[Array], Array]
 
 
 def spatial_axes(x: Array) -> tuple[int, ...]:
@@ -65,10 +67,11 @@ def masked_mean(m: Map) -> Float[Array, "b c"]:
 def size_after(window: Window, size: Int[Array, "b r"]) -> Int[Array, "b r"]:
     """True sizes after a window; filler stays 0 whatever the padding.
 
-    Behind a barrier, because XLA would otherwise compute the sizes anew for every element of every mask: the train
-    step of the default net took 130 ms in place of 66.
+    `Window.output_side` with one truncating division of a number that is not negative: XLA computes the sizes anew
+    for every element of every mask.
     """
-    return lax.optimization_barrier(jnp.where(size > 0, jnp.maximum(window.output_side(size), 0), 0))
+    reach = jnp.maximum(size + (2 * window.padding - window.extent + window.stride), 0)
+    return jnp.where(size > 0, lax.div(reach, jnp.asarray(window.stride, size.dtype)), 0)
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,7 @@ class Convolution(Layer):
         self.kernel = nnx.Param(init(rngs.params(), (window.kernel,) * rank + features, dtype))
         self.bias = nnx.Param(jnp.zeros(features[1], dtype)) if bias else None
 
-    def apply(self, maps: Maps, *, training: bool) -> Maps:  # noqa: ARG002
+    def apply(self, maps: Maps, *, training: bool) -> Maps:
         kernel = self.kernel[...]
         convolve = convolve_patches if self.patches else convolve_direct
         outputs = []
@@ -190,31 +193,54 @@ def convolve_patches(x: Float[Array, "b *spatial c"], kernel: Float[Array, "*k c
     rank = x.ndim - 2
     outputs = [window.output_side(side) for side in x.shape[1:-1]]
     stride, steps = window.stride, window.kernel
-    x = jnp.pad(x, [(0, 0), *[(window.padding, window.padding)] * rank, (0, 0)])
     if stride > 1 and window.dilation == 1 and window.kernel % stride == 0:
         steps = window.kernel // stride
-        x = _space_to_depth(x, stride, [output - 1 + steps for output in outputs])
+        x = _space_to_depth(x, stride, window.padding, [output - 1 + steps for output in outputs])
         kernel = _kernel_space_to_depth(kernel, stride)
         stride = 1
+    else:
+        x = jnp.pad(x, [(0, 0), *[(window.padding, window.padding)] * rank, (0, 0)])
     patches = []
     for offset in _offsets(steps, rank):
         start = [window.dilation * o for o in offset]
         stop = [s + (output - 1) * stride + 1 for s, output in zip(start, outputs, strict=True)]
         patches.append(lax.slice(x, (0, *start, 0), (x.shape[0], *stop, x.shape[-1]), (1, *[stride] * rank, 1)))
     patch = jnp.concatenate(patches, axis=-1) if len(patches) > 1 else patches[0]
-    return patch @ kernel.reshape(-1, kernel.shape[-1])
+    return _matmul(patch, kernel.reshape(-1, kernel.shape[-1]))
+
+
+@jax.custom_vjp
+def _matmul(x: Float[Array, "*n c"], kernel: Float[Array, "c d"]):
+    """x @ kernel, with a gradient of the kernel that is written out.
+
+    Derived, it would be the transpose of (dy^T x), for which XLA on CPU writes dy transposed and computes all that dy
+    is made of once more on the way: the train step of the default net took 57 ms in place of 34.
+    """
+    return x @ kernel
+
+
+def _matmul_forward(x, kernel):
+    return x @ kernel, (x, kernel)
+
+
+def _matmul_backward(saved, dy):
+    x, kernel = saved
+    flat_x, flat_dy = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
+    return (flat_dy @ kernel.T).reshape(x.shape), flat_x.T @ flat_dy
+
+
+_matmul.defvjp(_matmul_forward, _matmul_backward)
 
 
 def _offsets(steps: int, rank: int):
     return [(i,) for i in range(steps)] if rank == 1 else [(i, j) for i in range(steps) for j in range(steps)]
 
 
-def _space_to_depth(x, stride: int, sides: list[int]):
-    """[b, H, W, c] -> [b, *sides, stride² c], cut or filled with zeros to `sides` cells of `stride`."""
+def _space_to_depth(x, stride: int, padding: int, sides: list[int]):
+    """[b, H, W, c] -> [b, *sides, stride² c]: padded on the left, then cut or padded to `sides` cells of `stride`."""
     rank = len(sides)
-    filled = [(0, max(0, side * stride - n)) for side, n in zip(sides, x.shape[1:-1], strict=True)]
-    x = jnp.pad(x, [(0, 0), *filled, (0, 0)])
-    x = lax.slice(x, (0,) * x.ndim, (x.shape[0], *[side * stride for side in sides], x.shape[-1]))
+    around = [(padding, side * stride - padding - n, 0) for side, n in zip(sides, x.shape[1:-1], strict=True)]
+    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *around, (0, 0, 0)])
     x = x.reshape(x.shape[0], *[n for side in sides for n in (side, stride)], x.shape[-1])
     cells, inner = range(1, 2 * rank, 2), range(2, 2 * rank + 1, 2)
     return x.transpose(0, *cells, *inner, 2 * rank + 1).reshape(x.shape[0], *sides, -1)
@@ -230,8 +256,11 @@ def _kernel_space_to_depth(kernel, stride: int):
     return kernel.reshape(*[steps] * rank, -1, kernel.shape[-1])
 
 
-class Relu(Layer):
-    """max(x, 0); zeros stay zeros."""
+class Activate(Layer):
+    """An activation that maps 0 to 0, such as ReLU, so that the outside stays zero."""
 
-    def apply(self, maps: Maps, *, training: bool) -> Maps:  # noqa: ARG002
-        return tuple(Map(jax.nn.relu(x), size) for x, size in maps)
+    def __init__(self, activation: Activation):
+        self.activation = activation
+
+    def apply(self, maps: Maps, *, training: bool) -> Maps:
+        return tuple(Map(self.activation(x), size) for x, size in maps)

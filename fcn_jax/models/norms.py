@@ -1,7 +1,8 @@
 """Masked normalisation: statistics count true positions of true examples, and nothing else.
 
 BatchNorm pools its statistics over all blocks of a step, as if they were one batch without padding. The variance is
-taken around the mean in a second pass: one pass loses digits in float32.
+taken around the mean in a second pass: one pass loses digits in float32. A norm applies the activation that follows
+it, before the one mask that both need.
 """
 
 import jax.numpy as jnp
@@ -9,7 +10,22 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
-from fcn_jax.models.layers import EPSILON, Layer, Map, Maps, mask_of, masked, num_positions, spatial_axes
+from fcn_jax.models.layers import (
+    EPSILON,
+    Activate,
+    Activation,
+    Layer,
+    Map,
+    Maps,
+    mask_of,
+    masked,
+    num_positions,
+    spatial_axes,
+)
+
+
+def identity(x: Array) -> Array:
+    return x
 
 
 class BatchNorm(Layer):
@@ -19,8 +35,8 @@ class BatchNorm(Layer):
         momentum: of the running mean and (biased) variance that evaluation uses.
     """
 
-    def __init__(self, channels: int, *, momentum: float, dtype=jnp.float32):
-        self.momentum = momentum
+    def __init__(self, channels: int, *, momentum: float, activation: Activation, dtype=jnp.float32):
+        self.momentum, self.activation = momentum, activation
         self.scale = nnx.Param(jnp.ones(channels, dtype))
         self.bias = nnx.Param(jnp.zeros(channels, dtype))
         self.mean = nnx.BatchStat(jnp.zeros(channels, dtype))
@@ -34,7 +50,8 @@ class BatchNorm(Layer):
         else:
             mean, var = self.mean[...], self.var[...]
         factor = self.scale[...] * lax.rsqrt(var + EPSILON)
-        return tuple(masked(Map((x - mean) * factor + self.bias[...], size)) for x, size in maps)
+        shift = self.bias[...]
+        return tuple(masked(Map(self.activation((x - mean) * factor + shift), size)) for x, size in maps)
 
 
 def pooled_statistics(maps: Maps) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
@@ -53,13 +70,13 @@ class GroupNorm(Layer):
         group_size: channels of a group; it divides the channels.
     """
 
-    def __init__(self, channels: int, *, group_size: int, dtype=jnp.float32):
+    def __init__(self, channels: int, *, group_size: int, activation: Activation, dtype=jnp.float32):
         assert channels % group_size == 0
-        self.group_size = group_size
+        self.group_size, self.activation = group_size, activation
         self.scale = nnx.Param(jnp.ones(channels, dtype))
         self.bias = nnx.Param(jnp.zeros(channels, dtype))
 
-    def apply(self, maps: Maps, *, training: bool) -> Maps:  # noqa: ARG002
+    def apply(self, maps: Maps, *, training: bool) -> Maps:
         return tuple(self._normalise(m) for m in maps)
 
     def _normalise(self, m: Map) -> Map:
@@ -72,35 +89,39 @@ class GroupNorm(Layer):
         centred = jnp.where(inside, x - mean, 0)
         var = jnp.square(centred).sum(axes, keepdims=True) / count
         y = (centred * lax.rsqrt(var + EPSILON)).reshape(m.x.shape)
-        return masked(Map(y * self.scale[...] + self.bias[...], m.size))
+        return masked(Map(self.activation(y * self.scale[...] + self.bias[...]), m.size))
 
 
 class LayerNorm(Layer):
     """Over the channels of every position by itself, as ConvNeXt has it (Liu et al., arXiv:2201.03545)."""
 
-    def __init__(self, channels: int, *, dtype=jnp.float32):
+    def __init__(self, channels: int, *, activation: Activation, dtype=jnp.float32):
+        self.activation = activation
         self.scale = nnx.Param(jnp.ones(channels, dtype))
         self.bias = nnx.Param(jnp.zeros(channels, dtype))
 
-    def apply(self, maps: Maps, *, training: bool) -> Maps:  # noqa: ARG002
+    def apply(self, maps: Maps, *, training: bool) -> Maps:
         return tuple(self._normalise(m) for m in maps)
 
     def _normalise(self, m: Map) -> Map:
         mean = m.x.mean(-1, keepdims=True)
         var = jnp.square(m.x - mean).mean(-1, keepdims=True)
-        return masked(Map((m.x - mean) * lax.rsqrt(var + EPSILON) * self.scale[...] + self.bias[...], m.size))
+        y = (m.x - mean) * lax.rsqrt(var + EPSILON) * self.scale[...] + self.bias[...]
+        return masked(Map(self.activation(y), m.size))
 
 
-def make_norm(name: str, channels: int, *, momentum: float, group_size: int, dtype=jnp.float32) -> Layer | None:
-    """The normalisation of that name; None for `none`."""
+def make_norm(
+    name: str, channels: int, *, momentum: float, group_size: int, activation: Activation = identity, dtype=jnp.float32
+) -> Layer:
+    """The normalisation of that name, and the activation after it."""
     match name:
         case "batch":
-            return BatchNorm(channels, momentum=momentum, dtype=dtype)
+            return BatchNorm(channels, momentum=momentum, activation=activation, dtype=dtype)
         case "group":
-            return GroupNorm(channels, group_size=group_size, dtype=dtype)
+            return GroupNorm(channels, group_size=group_size, activation=activation, dtype=dtype)
         case "layer":
-            return LayerNorm(channels, dtype=dtype)
+            return LayerNorm(channels, activation=activation, dtype=dtype)
         case "none":
-            return None
+            return Activate(activation)
         case _:
             raise AssertionError(name)

@@ -1,0 +1,217 @@
+"""How well and how fast buckets are planned, beside the batching rules of others and the exact optimum.
+
+    python benchmarks/planner.py --sizes_dir=DIR > benchmarks/planner.md
+
+DIR holds `imagenet1k_val.csv`, `coco_val2017.csv`, `gtsrb_train.csv`, `mnist_tightbox_train.csv`, each with the columns
+`height,width,count`. Absent tables are left out. The others' rules batch 64 images of like shape and pad them to their
+maximum; the plan's canvases are fixed, whatever the batch. Takes about ten minutes on two CPU cores.
+"""
+
+import argparse
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import scipy
+from scipy import optimize, sparse
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from fcn_jax.data.buckets import plan_buckets
+
+BATCH_SIZE = 64
+OPTIMUM_SECONDS = 120
+
+
+class Sizes(NamedTuple):
+    name: str
+    sizes: np.ndarray  # [n, 2]
+    counts: np.ndarray  # [n]
+    multiple_of: int
+    coarse_multiple: int  # at which the optimum is within an exact solver's reach
+
+
+def resized(sizes: np.ndarray, *, to: int, side: Callable) -> np.ndarray:
+    """Sizes after scaling the `side` (np.min or np.max) down to `to`; smaller images stay."""
+    scale = np.minimum(1.0, to / side(sizes, axis=1, keepdims=True))
+    return np.maximum(1, np.floor(sizes * scale + 0.5)).astype(np.int64)
+
+
+def read_tables(sizes_dir: Path) -> Iterator[Sizes]:
+    def table(name, file, multiple_of, coarse_multiple, transform=lambda sizes: sizes):
+        if (sizes_dir / file).exists():
+            rows = np.loadtxt(sizes_dir / file, np.int64, delimiter=",", skiprows=1)
+            yield Sizes(name, transform(rows[:, :2]), rows[:, 2], multiple_of, coarse_multiple)
+
+    imagenet = "imagenet1k_val.csv"
+    yield from table(
+        "ImageNet val, short side ≤ 256", imagenet, 8, 32, lambda sizes: resized(sizes, to=256, side=np.min)
+    )
+    yield from table(
+        "ImageNet val, long side ≤ 512", imagenet, 8, 32, lambda sizes: resized(sizes, to=512, side=np.max)
+    )
+    yield from table("COCO val2017", "coco_val2017.csv", 8, 32)
+    yield from table("GTSRB train", "gtsrb_train.csv", 4, 16)
+    yield from table(
+        "MNIST to its ink, sides ≥ 8", "mnist_tightbox_train.csv", 1, 1, lambda sizes: np.maximum(sizes, 8)
+    )
+
+
+def batched_fill(sizes: np.ndarray, order: np.ndarray, group: np.ndarray) -> float:
+    """Fill where consecutive images of a group are padded to their batch's maximum."""
+    padded = 0
+    for value in np.unique(group):
+        members = order[group[order] == value]
+        starts = np.arange(0, len(members), BATCH_SIZE)
+        canvases = np.maximum.reduceat(sizes[members], starts).prod(axis=1)
+        padded += int((canvases * np.diff(np.append(starts, len(members)))).sum())
+    return sizes.prod(axis=1).sum() / padded
+
+
+def others(table: Sizes) -> list[float]:
+    """Fill of: random order; 2 aspect bins (detectron2); torchvision's aspect bins with k = 3; sorted by (h, w)."""
+    sizes = np.repeat(table.sizes, table.counts, axis=0)
+    shuffled = np.random.default_rng(0).permutation(len(sizes))
+    aspect = sizes[:, 1] / sizes[:, 0]
+    one_group = np.zeros(len(sizes), np.int64)
+    return [
+        batched_fill(sizes, shuffled, one_group),
+        batched_fill(sizes, shuffled, aspect > 1),
+        batched_fill(sizes, shuffled, np.digitize(aspect, 2 ** np.linspace(-1, 1, 7))),
+        batched_fill(sizes, np.lexsort((sizes[:, 1], sizes[:, 0])), one_group),
+    ]
+
+
+def optimum(sizes: np.ndarray, counts: np.ndarray, num_buckets: int) -> tuple[float, bool]:
+    """A proven lower bound of the padded pixels of any plan, and whether a plan attains it; by HiGHS.
+
+    The p-median formulation: canvas j is used (y_j) and holds size i (x_ij ≤ y_j); Σ_j x_ij = 1, Σ y_j = k. The
+    largest canvas is always used. Canvases that could be smaller and hold the same sizes are left out.
+    """
+    heights, widths = (np.unique(side) for side in sizes.T)
+    canvases = np.stack(np.meshgrid(heights, widths, indexing="ij"), -1).reshape(-1, 2)
+    covers = (sizes[:, None] <= canvases[None]).all(axis=-1)
+    tight = [
+        (sizes[held].max(axis=0, initial=0) == canvas).all() for held, canvas in zip(covers.T, canvases, strict=True)
+    ]
+    canvases, covers = canvases[tight], covers[:, tight]
+    size, canvas = np.nonzero(covers)
+    num_pairs, num_canvases = len(size), len(canvases)
+    pairs = np.arange(num_pairs)
+    cost = np.append(counts[size] * canvases[canvas].prod(axis=1), np.zeros(num_canvases))
+    one_canvas = sparse.csr_array((np.ones(num_pairs), (size, pairs)), (len(sizes), num_pairs + num_canvases))
+    used = sparse.hstack(
+        [
+            sparse.eye_array(num_pairs),
+            sparse.csr_array((-np.ones(num_pairs), (pairs, canvas)), (num_pairs, num_canvases)),
+        ]
+    )
+    number = np.append(np.zeros(num_pairs), np.ones(num_canvases))[None]
+    lower = np.zeros(num_pairs + num_canvases)
+    lower[-1] = 1
+    result = optimize.milp(
+        cost / cost.sum() * 1e6,
+        integrality=np.append(np.zeros(num_pairs), np.ones(num_canvases)),
+        bounds=optimize.Bounds(lower, 1),
+        constraints=[
+            optimize.LinearConstraint(one_canvas, 1, 1),
+            optimize.LinearConstraint(sparse.csr_array(used), -np.inf, 0),
+            optimize.LinearConstraint(number, 0, num_buckets),
+        ],
+        options={"time_limit": OPTIMUM_SECONDS, "mip_rel_gap": 1e-9},
+    )
+    bound = result.get("mip_dual_bound")
+    return (0.0 if bound is None else float(bound) * cost.sum() / 1e6), result.status == 0
+
+
+def fill_lines(tables: list[Sizes]) -> Iterator[str]:
+    yield f"| table (sides in multiples of) | random | detectron2 | torchvision | sorted | {' | '.join(f'ours, {k}' for k in (8, 16, 32))} | seconds, 8 / 16 / 32 |"
+    yield "|-|-|-|-|-|-|-|-|-|"
+    for table in tables:
+        fills, seconds = [], []
+        for max_buckets in (8, 16, 32):
+            start = time.perf_counter()
+            plan = plan_buckets(table.sizes, max_buckets, multiple_of=table.multiple_of, counts=table.counts)
+            seconds.append(f"{time.perf_counter() - start:.2f}")
+            fills.append(f"{plan.fill(table.sizes, table.counts):.4f}")
+        cells = [f"{fill:.3f}" for fill in others(table)] + fills
+        yield f"| {table.name} (×{table.multiple_of}) | {' | '.join(cells)} | {' / '.join(seconds)} |"
+
+
+def optimum_lines(tables: list[Sizes]) -> Iterator[str]:
+    yield "| table | distinct sizes | buckets | padded pixels above the optimum | solver seconds |"
+    yield "|-|-|-|-|-|"
+    for table in tables:
+        multiple = table.coarse_multiple
+        sizes, index = np.unique(-(-table.sizes // multiple) * multiple, axis=0, return_inverse=True)
+        counts = np.bincount(index.ravel(), table.counts).astype(np.int64)
+        for max_buckets in (2, 3, 4, 5, 6, 7, 8) if multiple == 1 else (4, 8, 16):
+            plan = plan_buckets(sizes, max_buckets, counts=counts)
+            ours = int((plan.areas[plan.assign(sizes)] * counts).sum())
+            start = time.perf_counter()
+            bound, proven = optimum(sizes, counts, max_buckets)
+            seconds = time.perf_counter() - start
+            excess = f"{max(0.0, ours / bound - 1):.4%}" if bound else "no bound"
+            excess = excess if proven else f"at most {excess} (not solved in {OPTIMUM_SECONDS} s)"
+            yield f"| {table.name} (×{multiple}) | {len(sizes)} | {max_buckets} | {excess} | {seconds:.1f} |"
+
+
+def speed_lines() -> Iterator[str]:
+    yield "| synthetic sizes | rank | multiples of | plan of 32, seconds | peak memory, MiB (the sizes' own) |"
+    yield "|-|-|-|-|-|"
+    for num_sizes in (1_280_000, 14_000_000):
+        for rank, multiple_of in ((2, 8), (2, 1), (1, 1)):
+            command = [sys.executable, __file__, "--time", str(num_sizes), str(rank), str(multiple_of)]
+            yield subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def time_synthetic(num_sizes: int, rank: int, multiple_of: int) -> str:
+    """A row on log-normal sides of 16 to 8,000; in a process of its own, for the memory."""
+    sizes = np.empty((num_sizes, rank), np.int32)
+    generator = np.random.default_rng(0)
+    for start in range(0, num_sizes, 100_000):
+        part = sizes[start : start + 100_000]
+        part[:] = np.clip(np.exp(generator.normal(6.2, 0.5, part.shape)), 16, 8000)
+    start = time.perf_counter()
+    plan_buckets(sizes, 32, multiple_of=multiple_of)
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return f"| {num_sizes:,} | {rank} | {multiple_of} | {seconds:.2f} | {peak:.0f} ({sizes.nbytes / 2**20:.0f}) |"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes_dir", type=Path)
+    parser.add_argument(
+        "--time", type=int, nargs=3, metavar=("N", "RANK", "MULTIPLE"), help="one row of the last table"
+    )
+    arguments = parser.parse_args()
+    if arguments.time:
+        print(time_synthetic(*arguments.time))
+        return
+    if arguments.sizes_dir is None or not (tables := list(read_tables(arguments.sizes_dir))):
+        parser.error(
+            f"--sizes_dir is {arguments.sizes_dir}; it has to hold at least one of the size tables named above"
+        )
+    print("# Planning buckets\n")
+    print(
+        f"Fill: true / padded pixels. The others' rules: batches of {BATCH_SIZE}, each padded to its own maximum, which"
+    )
+    print("is a new shape for nearly every batch (sorting fills best, with hundreds of shapes and no shuffling).")
+    print(f"{os.cpu_count()} CPU cores ({platform.machine()}), Python {platform.python_version()}, ", end="")
+    print(f"NumPy {np.__version__}, SciPy {scipy.__version__}. Written by `benchmarks/planner.py`.\n")
+    print(*fill_lines(tables), sep="\n")
+    print("\nDistance from the optimum (mixed integer programming), on sizes rounded up until that is in reach:\n")
+    print(*optimum_lines(tables), sep="\n")
+    print("\nSpeed on many sizes:\n")
+    print(*speed_lines(), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
