@@ -10,9 +10,10 @@ from fcn_jax.config import Config
 
 def get_config(argument: str = "") -> Config:
     config = Config()
-    config.data.augment.rotate = 10.0
-    config.data.augment.shear = 10.0
-    config.data.augment.scale = 0.1
+    config.data.augment.rotate = 15.0
+    config.data.augment.shear = 15.0
+    config.data.augment.scale = 0.15
+    config.train.label_smoothing = 0.1
     if argument == "tiny":
         shrink(config)
     elif argument:

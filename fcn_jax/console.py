@@ -4,9 +4,9 @@ On a terminal a live bar; elsewhere plain lines, at most one every few seconds. 
 that results alone stand on standard output.
 """
 
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -67,22 +67,23 @@ class Bar:
         if self._live:
             self._progress.stop()
 
-    def advance(self, note: str | None = None, *, rounds: int = 1) -> None:
-        """Some rounds more, with what is to be said about them."""
-        self._done += rounds
-        fields = {} if note is None else {"note": note}
-        self._progress.update(self._task, completed=self._done, **fields)
+    def advance(self) -> None:
+        """One round more."""
+        self._done += 1
+        self._progress.update(self._task, completed=self._done)
+
+    def note(self, note: str) -> None:
+        """What is to be said about the rounds so far."""
+        self._progress.update(self._task, note=note)
         now = time.monotonic()
-        if not self._live and note is not None and now - self._last_line >= SECONDS_BETWEEN_LINES:
+        if not self._live and now - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = now
             eta = (now - self._began) / max(1, self._done - self._began_at) * (self._total - self._done)
             say(f"{self._title} {self._done}/{self._total}  {note}  eta {eta:.0f} s")
 
-    def pause(self, seconds: float) -> None:
-        """Leave seconds spent elsewhere out of the time remaining."""
-        self._began += seconds
-
-
-def flush() -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Leave what happens inside out of the time remaining."""
+        paused = time.monotonic()
+        yield
+        self._began += time.monotonic() - paused

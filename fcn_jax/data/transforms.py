@@ -44,7 +44,10 @@ class Augment:
         return not (c.rotate or c.shear or c.scale or c.shift or c.flip)
 
     def matrices(self, epoch: int, index: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 6"]:
-        """(a, b, c, d, e, f) of every example: the pixel at (x, y) off the centre comes from (ax + by + c, dx + ey + f)."""
+        """(a, b, c, d, e, f) of every example.
+
+        The pixel at (x, y) off the centre comes from (ax + by + c, dx + ey + f).
+        """
         c = self._config
 
         def draw(stream: str, largest: float) -> np.ndarray:

@@ -47,8 +47,15 @@ class AverageHead(nnx.Module):
     ):
         self.average_last = average_last
         self.classifier = Convolution(
-            (channels, num_classes), Window(1), rank=rank, bias=True, patches=patches, rngs=rngs, init_scale=1.0, dtype=dtype
-        )  # fmt: skip
+            (channels, num_classes),
+            Window(1),
+            rank=rank,
+            bias=True,
+            patches=patches,
+            rngs=rngs,
+            init_scale=1.0,
+            dtype=dtype,
+        )
         self.average = GlobalAverage()
 
     def __call__(self, maps: Maps, *, training: bool) -> tuple[Prediction, ...]:
@@ -66,7 +73,13 @@ def make_head(name: str, channels: int, num_classes: int, *, rank: int, patches:
     match name:
         case "average_last" | "average_first":
             return AverageHead(
-                channels, num_classes, rank=rank, average_last=name == "average_last", patches=patches, rngs=rngs, dtype=dtype
-            )  # fmt: skip
+                channels,
+                num_classes,
+                rank=rank,
+                average_last=name == "average_last",
+                patches=patches,
+                rngs=rngs,
+                dtype=dtype,
+            )
         case _:
             raise AssertionError(name)

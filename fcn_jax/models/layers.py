@@ -163,9 +163,13 @@ class Convolution(Layer):
 
     def __str__(self) -> str:
         w = self.window
-        parts = [f"{'×'.join([str(w.kernel)] * self.rank)}"]
-        parts += [f"{name} {value}" for name, value, usual in
-                  (("stride", w.stride, 1), ("dilation", w.dilation, 1), ("padding", w.padding, 0)) if value != usual]  # fmt: skip
+        parts = ["×".join([str(w.kernel)] * self.rank)]
+        if w.stride != 1:
+            parts.append(f"stride {w.stride}")
+        if w.dilation != 1:
+            parts.append(f"dilation {w.dilation}")
+        if w.padding != 0:
+            parts.append(f"padding {w.padding}")
         return f"Convolution {', '.join(parts)}"
 
 

@@ -65,8 +65,8 @@ class Checkpoints:
         except Exception as error:  # Orbax and TensorStore raise many kinds.
             reason = str(error).strip().split("\n")[0]
             raise ValueError(
-                f"checkpoint {self._directory / str(step)} cannot be restored ({type(error).__name__}: {reason}): delete "
-                "that folder to go on from the one before it"
+                f"checkpoint {self._directory / str(step)} cannot be restored ({type(error).__name__}: {reason}): "
+                "delete that folder to go on from the one before it"
             ) from error
         return restored.state, restored.position
 

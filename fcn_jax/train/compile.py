@@ -74,14 +74,19 @@ class CompileMonitor:
     """Counts the compilations of steps as XLA reports them; once sealed, one more is an error."""
 
     def __init__(self):
-        self.count, self.sealed = 0, False
+        self.count, self._sealed = 0, False
+
+    def seal(self, *, expected: int) -> None:
+        """From now on no step may be compiled; so far it was `expected` programs."""
+        assert self.count == expected, f"{self.count} compilations of {expected} programs"
+        self._sealed = True
 
     def __call__(self, event: str, _: float, **details) -> None:
         name = str(details.get("fun_name", ""))
         if event != "/jax/core/compile/backend_compile_duration" or not _is_step(name):
             return
         self.count += 1
-        assert not self.sealed, f"{name} was compiled after step 0; all programs are compiled before it"
+        assert not self._sealed, f"{name} was compiled after step 0; all programs are compiled before it"
 
 
 def _is_step(name: str) -> bool:
@@ -118,10 +123,12 @@ def compile_programs(setup: Setup, *, train: bool = True, splits: tuple[Split, .
         if train:
             for number, program in enumerate(layout.programs):
                 trained.append(_compile_train(setup, program, name=_train_name(setup, number)))
-                bar.advance(trained[-1].name)
+                bar.advance()
+                bar.note(trained[-1].name)
         for shape, rows in jobs:
             evaluated[shape, rows] = _compile_evaluate(setup, shape, rows)
-            bar.advance(evaluated[shape, rows].name)
+            bar.advance()
+            bar.note(evaluated[shape, rows].name)
     return Programs(trained, evaluated, time.perf_counter() - began)
 
 

@@ -1,4 +1,4 @@
-"""summary.json: the result of a run, what it cost, and what it ran on."""
+"""What a summary says: the result of a run for people, and what it ran on."""
 
 import subprocess
 from importlib.metadata import version
@@ -7,14 +7,7 @@ from typing import Any
 
 import jax
 
-from fcn_jax.train.writer import write_json
-
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
-
-
-def write_summary(workdir: Path, summary: dict[str, Any]) -> dict[str, Any]:
-    write_json(workdir / "summary.json", summary)
-    return summary
 
 
 def describe_versions() -> dict[str, Any]:

@@ -40,8 +40,8 @@ def locked_workdir(workdir: Path, config: Config) -> Iterator[None]:
         except OSError as error:
             lock.seek(0)
             raise ValueError(
-                f"--workdir={workdir} is in use by process {lock.read().strip() or 'unknown'}: wait for it, stop it, or "
-                "choose another workdir"
+                f"--workdir={workdir} is in use by process {lock.read().strip() or 'unknown'}: wait for it, "
+                "stop it, or choose another workdir"
             ) from error
         lock.truncate(0)
         lock.write(str(os.getpid()))

@@ -13,13 +13,14 @@ class MetricsWriter:
 
     Args:
         workdir: of the run.
-        step: where the run goes on; later lines are cut away, so that each step stands once.
+        step: where the run goes on; later lines and the final test are cut away, so that each step stands once.
     """
 
     def __init__(self, workdir: Path, *, step: int):
         path = workdir / "metrics.jsonl"
         if path.exists():
-            write_atomically(path, "".join(json.dumps(row) + "\n" for row in read_metrics(path) if row["step"] <= step))
+            kept = [row for row in read_metrics(path) if row["step"] <= step and row["kind"] != "test"]
+            write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept))
         self._file = path.open("a")
         self._tensorboard = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
 

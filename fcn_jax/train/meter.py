@@ -1,0 +1,113 @@
+"""What a run achieves and what it costs: sums of the metrics since the last reading, seconds, examples, waiting."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+
+import jax
+
+from fcn_jax.data.loader import Loader, Step
+from fcn_jax.train.metrics import ZERO, Sums
+
+
+@dataclass
+class Clock:
+    """Totals of a run, kept over resumes in its checkpoints."""
+
+    train_seconds: float = 0.0
+    """From the first step to the last, validation and saving included, compilation not."""
+    step_seconds: float = 0.0
+    """Of the training steps alone, waiting for input included."""
+    input_seconds: float = 0.0
+    """Of waiting for input."""
+    examples: int = 0
+    true_positions: int = 0
+
+    def speed(self, since: "Clock | None" = None) -> dict[str, float]:
+        """Throughput and the share of time spent waiting for input, from an earlier reading on."""
+        since = since or Clock()
+        seconds = max(self.step_seconds - since.step_seconds, 1e-9)
+        return {
+            "images_per_second": (self.examples - since.examples) / seconds,
+            "true_megapixels_per_second": (self.true_positions - since.true_positions) / seconds / 1e6,
+            "input_wait": (self.input_seconds - since.input_seconds) / seconds,
+        }
+
+
+class Meter:
+    """Measures the steps of a loop.
+
+    Args:
+        clock: totals so far, brought up to date at every reading.
+        loader: whose waiting is counted.
+    """
+
+    def __init__(self, clock: Clock, loader: Loader):
+        self.clock = clock
+        self._loader = loader
+        self._pending: list[Sums] = []
+        self._then = time.perf_counter()
+        self._last = replace(clock)
+
+    def add(self, step: Step, sums: Sums) -> None:
+        """Count a step that was just sent to the device.
+
+        Waits for the step before it: the host stays one step ahead, no more, so that waiting for the loader is time
+        the device lacked input.
+        """
+        if self._pending:
+            jax.block_until_ready(self._pending[-1])
+        self._pending.append(sums)
+        self.clock.examples += step.num_examples
+        self.clock.true_positions += step.true_positions
+
+    def read(self, number: int) -> dict[str, float]:
+        """Loss, accuracy and speed since the last reading.
+
+        Args:
+            number: of the last step, for the error.
+
+        Raises:
+            ValueError: the loss is not finite.
+        """
+        steps, sums = len(self._pending), sum(jax.device_get(self._pending), start=ZERO)
+        self._pending.clear()
+        means = sums.means()
+        if not math.isfinite(means["loss"]):
+            raise ValueError(
+                f"the loss is {means['loss']} within steps {number - steps + 1} to {number}; the checkpoint before "
+                "them is kept: lower config.train.learning_rate, or look at the data"
+            )
+        seconds = self._tick()
+        self.clock.step_seconds += seconds
+        self.clock.input_seconds += self._loader.seconds_waited
+        self._loader.seconds_waited = 0.0
+        speed = self.clock.speed(since=self._last)
+        self._last = replace(self.clock)
+        return {**means, **speed}
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Leave what happens inside out of the steps' time; read before."""
+        yield
+        self._tick()
+
+    def _tick(self) -> float:
+        """Seconds since the last tick, which count as training."""
+        now = time.perf_counter()
+        seconds, self._then = now - self._then, now
+        self.clock.train_seconds += seconds
+        return seconds
+
+    def as_dict(self) -> dict[str, float]:
+        return asdict(self.clock)
+
+
+def describe(reading: dict[str, float]) -> str:
+    """A reading for people."""
+    return (
+        f"loss {reading['loss']:.4f}  accuracy {reading['accuracy']:.4f}  "
+        f"{reading['images_per_second']:,.0f} images/s  {reading['true_megapixels_per_second']:.2f} true Mpx/s  input wait {reading['input_wait']:.1%}"
+    )
