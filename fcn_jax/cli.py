@@ -9,9 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from absl import flags
-from ml_collections import config_flags
-
+from fcn_jax.command_line import CommandLine
 from fcn_jax.config import Config, validate
 from fcn_jax.console import say
 
@@ -20,7 +18,9 @@ def main(argv: Sequence[str]) -> int:
     """Run one command line; returns the exit code: 0, or 2 for a mistake of the user's."""
     if len(argv) < 2 or argv[1] not in COMMANDS:
         found = f"there is no command {argv[1]!r}" if len(argv) > 1 else "no command given"
-        say(f"python -m fcn_jax: {found}; the commands are: {', '.join(COMMANDS)}")
+        say(f"python -m fcn_jax: {found}; the commands are:")
+        for name, command in COMMANDS.items():
+            say(f"  {name:<10}{command.__doc__}")
         return 2
     _keep_freed_memory()
     try:
@@ -32,70 +32,62 @@ def main(argv: Sequence[str]) -> int:
 
 
 def shapes(argv: list[str]) -> None:
-    """Size and parameters of every layer."""
+    """Size and parameters of every layer: --config=FILE --size=28x16"""
     from fcn_jax.geometry import parse_size
     from fcn_jax.models.model import format_shapes, trace_shapes
 
-    values = flags.FlagValues()
-    flags.DEFINE_string("size", None, "HEIGHTxWIDTH, or a LENGTH", flag_values=values)
-    config = _parse(values, argv, config=True, required=("size",))
-    size = parse_size(values["size"].value)
+    line = CommandLine(argv, texts={"size": "HEIGHTxWIDTH, or a LENGTH"}, takes_config=True)
+    config, size = line.config, parse_size(line.text("size"))
     validate(config)
     print(format_shapes(config, size, trace_shapes(config, size)))
 
 
 def plan(argv: list[str]) -> None:
-    """The buckets of a data set or of a table of sizes."""
+    """The buckets of a data set: --config=FILE, or of a table: --sizes=FILE.csv [--max_buckets=N] [--out=DIR]"""
     from fcn_jax.use.plan_command import plan_of_config, plan_of_table, report_plan
 
-    values = flags.FlagValues()
-    flags.DEFINE_string("sizes", None, "a CSV of height,width,count", flag_values=values)
-    flags.DEFINE_integer("max_buckets", None, "plan at most so many buckets", flag_values=values)
-    flags.DEFINE_integer("multiple_of", None, "sides are multiples of this", flag_values=values)
-    flags.DEFINE_string("out", None, "folder for plan.json and plan.png", flag_values=values)
-    config = _parse(values, argv, config=True, required=())
-    if ("config" in _given(values)) == (values["sizes"].value is not None):
+    line = CommandLine(
+        argv,
+        texts={"sizes": "a CSV of height,width,count", "out": "folder for plan.json and plan.png"},
+        numbers={"max_buckets": "plan at most so many buckets", "multiple_of": "sides are multiples of this"},
+        takes_config=True,
+    )
+    table = line.path("sizes")
+    if line.given("config") == (table is not None):
         raise ValueError("give either --config=FILE or --sizes=FILE.csv")
-    if values["max_buckets"].value is not None:
-        config.schedule.max_buckets = values["max_buckets"].value
-    if values["multiple_of"].value is not None:
-        config.schedule.multiple_of = values["multiple_of"].value
+    config = Config() if table else line.config
+    for name in ("max_buckets", "multiple_of"):
+        number = line.number(name)
+        if number is not None:
+            setattr(config.schedule, name, number)
     validate(config)
-    table = values["sizes"].value
-    planned = plan_of_table(Path(table), config) if table else plan_of_config(config)
-    report_plan(planned, out=Path(values["out"].value) if values["out"].value else None)
+    report_plan(plan_of_table(table, config) if table else plan_of_config(config), out=line.path("out"))
 
 
 def compile_(argv: list[str]) -> None:
-    """Compile every program of a config."""
+    """Compile every program, with seconds and memory: --config=FILE [--out=DIR]"""
     from fcn_jax.train.compile import report_programs
 
-    values = flags.FlagValues()
-    flags.DEFINE_string("out", None, "folder for compile.json", flag_values=values)
-    config = _parse(values, argv, config=True)
-    report_programs(config, out=Path(values["out"].value) if values["out"].value else None)
+    line = CommandLine(argv, texts={"out": "folder for compile.json"}, takes_config=True)
+    report_programs(line.config, out=line.path("out"))
 
 
 def train(argv: list[str]) -> None:
-    """Train, or resume."""
+    """Train, or resume: --config=FILE --workdir=DIR [--config.a.b=value]"""
     from fcn_jax.train.loop import train
     from fcn_jax.train.summary import format_summary
 
-    values = flags.FlagValues()
-    flags.DEFINE_string("workdir", None, "folder of the run", flag_values=values)
-    config = _parse(values, argv, config=True, required=("workdir",))
-    print(format_summary(train(config, Path(values["workdir"].value))))
+    line = CommandLine(argv, texts={"workdir": "folder of the run"}, takes_config=True)
+    print(format_summary(train(line.config, Path(line.text("workdir")))))
 
 
 def evaluate(argv: list[str]) -> None:
-    """Evaluate the newest checkpoint of a run."""
+    """Evaluate the newest checkpoint, one JSON line: --workdir=DIR [--split=test]"""
     from fcn_jax.train.evaluate import evaluate_workdir
 
-    values = flags.FlagValues()
-    flags.DEFINE_string("workdir", None, "folder of the run", flag_values=values)
-    flags.DEFINE_string("split", "test", "train, validation, test, or a part of one", flag_values=values)
-    _parse(values, argv, required=("workdir",))
-    print(json.dumps(evaluate_workdir(Path(values["workdir"].value), split=values["split"].value)))
+    line = CommandLine(argv, texts={"workdir": "folder of the run", "split": "such as test or validation[:100]"})
+    split = line.text("split") if line.given("split") else "test"
+    print(json.dumps(evaluate_workdir(Path(line.text("workdir")), split=split)))
 
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
@@ -105,38 +97,6 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "train": train,
     "evaluate": evaluate,
 }
-
-
-def _parse(
-    values: flags.FlagValues, argv: list[str], *, config: bool = False, required: tuple[str, ...] = ("config",)
-) -> Config:
-    """Parse flags into `values`; returns the config that --config and its overrides make, or the default one.
-
-    Raises:
-        ValueError: in one line, whatever absl and ml_collections say in many.
-    """
-    if config:
-        config_flags.DEFINE_config_file("config", None, "a file with get_config()", flag_values=values, sys_argv=argv)
-        required = ("config", *required) if "sizes" not in values else required
-    try:
-        rest = values(argv)
-    except flags.Error as error:
-        raise ValueError(str(error)) from error
-    except (AttributeError, KeyError, TypeError, OSError, ImportError, SyntaxError) as error:
-        raise ValueError(f"--config cannot be read: {error}") from error
-    if len(rest) > 1:
-        raise ValueError(f"{rest[1]!r} is not a flag; flags are of the form --name=value")
-    for name in required:
-        if values[name].value is None:
-            raise ValueError(f"--{name} is missing")
-    made = values["config"].value if config else None
-    if made is not None and not isinstance(made, Config):
-        raise ValueError(f"get_config() of --config returns {type(made).__name__}, but it must return a Config")
-    return made or Config()
-
-
-def _given(values: flags.FlagValues) -> set[str]:
-    return {name for name in values if values[name].present}
 
 
 def _keep_freed_memory() -> None:

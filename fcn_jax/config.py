@@ -9,6 +9,7 @@ import math
 import types
 import typing
 from dataclasses import dataclass, field
+from typing import Any
 
 NORMS = ("batch", "group", "layer", "none")
 HEADS = ("average_last", "average_first")
@@ -244,7 +245,7 @@ def _validate_lengths(config: Config) -> None:
                 )
 
 
-def get_field(config, path: str):
+def get_field(config: Any, path: str) -> Any:
     """The value at a dotted path."""
     for name in path.split("."):
         config = getattr(config, name)

@@ -4,15 +4,18 @@ Dimension letters, used in every annotation: b examples (rows), h w height and w
 signal's canvas, c channels, k classes, r spatial rank (2 for images, 1 for signals).
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
+import jax
+import numpy as np
 from jaxtyping import Array, Float, Int, Num
-from numpy import ndarray
 
-AnyArray = Array | ndarray
+AnyArray = Array | np.ndarray
 
 
-class Block(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Block:
     """Examples padded to one bucket's canvas. A step is a tuple of these.
 
     Filler rows have weight 0, size 0, label 0 and index -1; they change nothing but the shape.
@@ -27,3 +30,14 @@ class Block(NamedTuple):
     """1 for an example, 0 for filler."""
     index: Int[AnyArray, " b"]
     """Position of the example in its split."""
+
+
+def filler_block(rows: int, canvas: tuple[int, ...], channels: int, dtype: np.dtype | type = np.uint8) -> Block:
+    """A block of nothing but filler; also the pattern of shapes and types that programs are compiled for."""
+    return Block(
+        image=np.zeros((rows, *canvas, channels), dtype),
+        size=np.zeros((rows, len(canvas)), np.int32),
+        label=np.zeros(rows, np.int32),
+        weight=np.zeros(rows, np.float32),
+        index=np.full(rows, -1, np.int32),
+    )

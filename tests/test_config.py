@@ -5,6 +5,7 @@ import json
 import math
 import typing
 
+import jaxtyping
 import pytest
 
 from configs import mnist
@@ -194,6 +195,14 @@ def test_configs_share_no_mutable_defaults():
     assert second.train.epochs != 1
 
 
+@pytest.fixture
+def unchecked():
+    """As users run it: without the type checks of the tests, which would refuse a mistyped field first."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
 def as_json(config: Config) -> dict:
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
@@ -221,6 +230,7 @@ def test_a_config_survives_json(config):
         ("data", "augment", [], "config.data.augment is [], but it must be an object"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_json_of_another_shape_is_refused_by_name(part, name, value, message):
     values = as_json(Config())
     (values[part] if part else values)[name] = value

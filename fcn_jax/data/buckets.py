@@ -16,7 +16,7 @@ import numpy as np
 from fcn_jax.data import planner
 
 # So many distinct heights, widths or lengths are kept; of more, an evenly spread selection to round up to.
-TABLE_SIDES = 4096
+TABLE_SIDES = 2048
 TABLE_LENGTHS = 65536
 
 

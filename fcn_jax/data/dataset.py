@@ -11,7 +11,7 @@ from fcn_jax.data.schedule import FILLER
 from fcn_jax.data.sources import Source, open_source
 from fcn_jax.data.transforms import Augment, widen, widened_sizes
 from fcn_jax.geometry import format_size
-from fcn_jax.types import Block
+from fcn_jax.types import Block, filler_block
 
 
 class Dataset:
@@ -55,22 +55,20 @@ class Dataset:
 
     def block(self, index: Int[np.ndarray, " b"], canvas: tuple[int, ...], *, epoch: int) -> Block:
         """The examples of a block on its canvas; index -1 makes a filler row."""
-        filler = index == FILLER
         first = self.image(0)
-        pixels = np.zeros((len(index), *canvas, first.shape[-1]), first.dtype)
+        block = filler_block(len(index), canvas, first.shape[-1], first.dtype)
+        real = np.flatnonzero(index != FILLER)
         matrices = None if self._augment is None else self._augment.matrices(epoch, index)
-        for row in np.flatnonzero(~filler):
+        for row in real:
             image = self.image(int(index[row]))
             if self._augment is not None and matrices is not None:
                 image = self._augment.apply(image, matrices[row])
-            pixels[(row, *(slice(side) for side in image.shape[:-1]))] = image
-        return Block(
-            image=pixels,
-            size=np.where(filler[:, None], 0, self.sizes[index]).astype(np.int32),
-            label=np.where(filler, 0, self.labels[index]).astype(np.int32),
-            weight=(~filler).astype(np.float32),
-            index=index.astype(np.int32),
-        )
+            block.image[(row, *(slice(side) for side in image.shape[:-1]))] = image
+        block.size[real] = self.sizes[index[real]]
+        block.label[real] = self.labels[index[real]]
+        block.weight[real] = 1
+        block.index[real] = index[real]
+        return block
 
 
 def open_dataset(config: Config, split: str, *, smallest_input: int, training: bool) -> Dataset:

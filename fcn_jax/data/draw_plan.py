@@ -5,6 +5,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from jaxtyping import Int
+from matplotlib.patches import Rectangle
 
 from fcn_jax.data.buckets import BucketPlan
 from fcn_jax.geometry import format_size
@@ -43,7 +44,7 @@ def _draw_sizes(axes, plan: BucketPlan, sizes, bucket, colours) -> None:
     bucket_of_distinct[inverse.reshape(-1)] = bucket
     for number, ((height, width), colour) in enumerate(zip(plan.shapes, colours, strict=True)):
         inside = bucket_of_distinct == number
-        axes.add_patch(matplotlib.patches.Rectangle((0, 0), width, height, fill=False, edgecolor=colour, linewidth=2))
+        axes.add_patch(Rectangle((0, 0), width, height, fill=False, edgecolor=colour, linewidth=2))
         axes.scatter(
             distinct[inside, 1], distinct[inside, 0], s=area[inside], color=colour, alpha=0.75, linewidths=0, zorder=2,
             label=f"{format_size((height, width))}: {count[inside].sum():,}",

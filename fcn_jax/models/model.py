@@ -14,7 +14,7 @@ from fcn_jax.geometry import Window, format_size, sizes_through, smallest_side
 from fcn_jax.models.fcn import Fcn
 from fcn_jax.models.heads import Prediction
 from fcn_jax.models.layers import Map, Record, masked, recording
-from fcn_jax.types import Block
+from fcn_jax.types import Block, filler_block
 
 
 class Model(nnx.Module):
@@ -36,7 +36,7 @@ class Model(nnx.Module):
         return self.net(tuple(self._scaled(block) for block in blocks), training=training)
 
     def _scaled(self, block: Block) -> Map:
-        x = block.image.astype(self.dtype)
+        x = jnp.asarray(block.image, self.dtype)
         if block.image.dtype == jnp.uint8:
             x = x / 255
         x = (x - np.asarray(self.mean, self.dtype)) / np.asarray(self.std, self.dtype)
@@ -95,13 +95,7 @@ def trace_shapes(config: Config, size: tuple[int, ...]) -> list[Record]:
         ValueError: the size does not survive the net.
     """
     sizes_through(make_windows(config), size)
-    block = Block(
-        image=jax.ShapeDtypeStruct((1, *size, config.data.channels), jnp.uint8),
-        size=jax.ShapeDtypeStruct((1, len(size)), jnp.int32),
-        label=jax.ShapeDtypeStruct((1,), jnp.int32),
-        weight=jax.ShapeDtypeStruct((1,), jnp.float32),
-        index=jax.ShapeDtypeStruct((1,), jnp.int32),
-    )
+    block = filler_block(1, size, config.data.channels)
     with recording() as records:
         model = nnx.eval_shape(lambda: make_model(config, rank=len(size)))
         nnx.eval_shape(lambda m, b: m((b,), training=False), model, block)

@@ -68,7 +68,7 @@ class Checkpoints:
                 f"checkpoint {self._directory / str(step)} cannot be restored ({type(error).__name__}: {reason}): "
                 "delete that folder to go on from the one before it"
             ) from error
-        return restored.state, restored.position
+        return restored["state"], restored["position"]
 
 
 def restore_latest(workdir: Path, setup: Setup) -> TrainState:

@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from fcn_jax.config import Config
@@ -26,7 +24,7 @@ from fcn_jax.geometry import format_size
 from fcn_jax.train.setup import Setup, Split, prepare
 from fcn_jax.train.step import make_evaluate_step, make_train_step
 from fcn_jax.train.writer import write_json
-from fcn_jax.types import Block
+from fcn_jax.types import Block, filler_block
 
 STEP_FUNCTIONS = ("train_step", "evaluate_step")
 
@@ -81,8 +79,8 @@ class CompileMonitor:
         assert self.count == expected, f"{self.count} compilations of {expected} programs"
         self._sealed = True
 
-    def __call__(self, event: str, _: float, **details) -> None:
-        name = str(details.get("fun_name", ""))
+    def __call__(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
+        name = str(kwargs.get("fun_name", ""))
         if event != "/jax/core/compile/backend_compile_duration" or not _is_step(name):
             return
         self.count += 1
@@ -196,17 +194,8 @@ def _abstract(tree):
 def _abstract_block(setup: Setup, shape: tuple[int, ...], rows: int) -> Block:
     sharding = NamedSharding(setup.mesh, PartitionSpec("rows"))
     example = setup.train.dataset.image(0)
-
-    def array(*dimensions: int, dtype) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((rows, *dimensions), dtype, sharding=sharding)
-
-    return Block(
-        image=array(*shape, example.shape[-1], dtype=example.dtype),  # type: ignore[arg-type]
-        size=array(len(shape), dtype=np.int32),  # type: ignore[arg-type]
-        label=array(dtype=jnp.int32),  # type: ignore[arg-type]
-        weight=array(dtype=jnp.float32),  # type: ignore[arg-type]
-        index=array(dtype=jnp.int32),  # type: ignore[arg-type]
-    )
+    block = filler_block(rows, shape, example.shape[-1], example.dtype)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), block)
 
 
 def report_programs(config: Config, *, out: Path | None) -> None:

@@ -109,5 +109,6 @@ def describe(reading: dict[str, float]) -> str:
     """A reading for people."""
     return (
         f"loss {reading['loss']:.4f}  accuracy {reading['accuracy']:.4f}  "
-        f"{reading['images_per_second']:,.0f} images/s  {reading['true_megapixels_per_second']:.2f} true Mpx/s  input wait {reading['input_wait']:.1%}"
+        f"{reading['images_per_second']:,.0f} images/s  "
+        f"{reading['true_megapixels_per_second']:.2f} true Mpx/s  input wait {reading['input_wait']:.1%}"
     )

@@ -91,6 +91,7 @@ def test_the_fill_curve_is_that_of_the_plans(sizes, max_buckets, multiple_of):
         assert len(plan.shapes) == k
         assert fill == pytest.approx(plan.fill(sizes), rel=1e-12)
     if len(curve) < max_buckets:  # It ends early only where rounding is all that is left.
+        plan = plan_buckets(sizes, max_buckets, multiple_of=multiple_of)
         assert padded(plan, sizes) == (-(-sizes // multiple_of) * multiple_of).prod(axis=1).sum()
 
 

@@ -1,0 +1,98 @@
+"""A command line as a config and named values, or one line that says what is wrong with it."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from fcn_jax.config import Config, flatten
+
+
+class CommandLine:
+    """The flags of one command.
+
+    Args:
+        argv: the command's name, then its flags.
+        texts: {name: help} of the flags that take text, beside --config.
+        numbers: {name: help} of the flags that take a whole number.
+        takes_config: whether there are --config=FILE and --config.a.b=value.
+
+    Raises:
+        ValueError: in one line, whatever absl and ml_collections say in many.
+    """
+
+    def __init__(
+        self,
+        argv: list[str],
+        *,
+        texts: Mapping[str, str],
+        numbers: Mapping[str, str] | None = None,
+        takes_config: bool = False,
+    ):
+        self._values = flags.FlagValues()
+        for name, text in texts.items():
+            flags.DEFINE_string(name, None, text, flag_values=self._values)
+        for name, text in (numbers or {}).items():
+            flags.DEFINE_integer(name, None, text, flag_values=self._values)
+        if takes_config:
+            config_flags.DEFINE_config_file(
+                "config", None, "a file with get_config()", flag_values=self._values, sys_argv=argv
+            )
+            _check_config_flags(argv)
+        try:
+            rest = self._values(argv)
+        except flags.Error as error:
+            raise ValueError(_without_traceback(str(error))) from error
+        except (AttributeError, KeyError, TypeError, OSError, ImportError, SyntaxError) as error:
+            raise ValueError(f"--config cannot be read: {type(error).__name__}: {error}") from error
+        if len(rest) > 1:
+            raise ValueError(f"{rest[1]!r} is not a flag; flags are of the form --name=value")
+
+    def given(self, name: str) -> bool:
+        return bool(self._values[name].present)
+
+    @property
+    def config(self) -> Config:
+        """What --config and its overrides make."""
+        if not self.given("config"):
+            raise ValueError("--config is missing; give a file such as --config=configs/mnist.py")
+        made = self._values["config"].value
+        if not isinstance(made, Config):
+            raise ValueError(f"get_config() of --config returns {type(made).__name__}, but it must return a Config")
+        return made
+
+    def text(self, name: str) -> str:
+        """The text of a flag that has to be given."""
+        value = self._values[name].value
+        if not value:
+            raise ValueError(f"--{name} is missing")
+        return value
+
+    def path(self, name: str) -> Path | None:
+        """The path of a flag that may be given."""
+        return Path(self.text(name)) if self.given(name) else None
+
+    def number(self, name: str) -> int | None:
+        return self._values[name].value
+
+
+def _check_config_flags(argv: list[str]) -> None:
+    """The file of --config exists, and so does every field that is overridden."""
+    fields = flatten(Config())
+    for argument in argv:
+        name, _, value = argument.lstrip("-").partition("=")
+        if name == "config" and value and not Path(value.partition(":")[0]).is_file():
+            raise ValueError(f"--config={value}: there is no file {value.partition(':')[0]}")
+        field = name.removeprefix("config.")
+        if field != name and field not in fields:
+            close = difflib.get_close_matches(field, fields, n=1, cutoff=0.5)
+            hint = f"; did you mean --config.{close[0]}?" if close else ""
+            raise ValueError(f"--{name}: the config has no field {field}{hint}")
+
+
+def _without_traceback(message: str) -> str:
+    """ml_collections puts the whole traceback of a config file into its error; its last line says what happened."""
+    head, found, traceback = message.partition("Traceback (most recent call last):")
+    return head + traceback.strip().split("\n")[-1] if found else message
