@@ -55,7 +55,7 @@ class TfdsSource:
         self.label_names = tuple(builder.info.features["label"].names)  # pyright: ignore
         raw = tfds.decode.DeserializeMethod.RAW_BYTES
         try:
-            data = builder.as_data_source(split, deserialize_method=raw)
+            data = builder.as_data_source(split, deserialize_method=raw)  # pyright: ignore
         except (ValueError, AssertionError) as error:
             raise ValueError(
                 f"split {split!r} cannot be read from {builder.info.full_name} ({_first_line(error)})"

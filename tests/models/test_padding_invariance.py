@@ -22,8 +22,8 @@ from fcn_jax.models.model import Model, make_model
 from fcn_jax.types import Block
 
 NUM_CLASSES, LARGEST_SMALLEST_SIDE = 3, 13
-# Speed of the program does not matter here, and half of the test's time is compilation.
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+# Nearly all of the time is compilation: a third of it without optimisation and without the fusion emitters.
+QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 
 
 @dataclass(frozen=True)
@@ -229,14 +229,11 @@ def test_not_even_nan_comes_through_the_padding(norm):
     check(net, [(4, 6), (7, 3)], layouts, dtype=np.float32, garbage=np.nan)
 
 
-@pytest.mark.parametrize("convolution", ["patches", "direct"])
-def test_the_default_net_pads_for_free_in_float32(convolution):
+def test_the_default_net_pads_for_free_in_float32():
     config = get_config()
-    config.model.convolution = convolution
     model = make_model(config, rank=2)
     rng = np.random.default_rng(0)
-    sizes = [(28, 16), (28, 28), (20, 8), (8, 8), (19, 13), (9, 27)]
-    images = make_images(sizes, config.data.channels, rng)
-    layouts = [Layout((3, -1, 2, 0), (0, 0)), Layout((4, 5, 1, -1), (3, 2))]
+    images = make_images([(28, 16), (28, 28), (8, 8), (19, 13)], config.data.channels, rng)
+    layouts = [Layout((3, -1, 2, 0), (0, 0)), Layout((1, -1), (3, 2))]
     expected = outcome(model, alone(images, rng), quick=False)
     assert_same(expected, outcome(model, spread(images, layouts, rng), quick=False), tolerance=2e-6)
