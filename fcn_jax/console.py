@@ -15,6 +15,7 @@ from rich.table import Table
 SECONDS_BETWEEN_LINES = 5.0
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
+WIDTH_OF_PLAIN_TEXT = 160
 
 
 def say(line: str) -> None:
@@ -23,13 +24,14 @@ def say(line: str) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Rows of text; the first column is aligned left, the others right."""
+    """Rows of text: a name, then numbers, then a text that may be long."""
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+        is_number = 0 < number < len(columns) - 1
+        table.add_column(column, justify="right" if is_number else "left", no_wrap=number < len(columns) - 1)
     for row in rows:
         table.add_row(*row)
-    console.print(table)
+    console.print(table, soft_wrap=False, width=None if console.is_terminal else WIDTH_OF_PLAIN_TEXT)
 
 
 class Bar:

@@ -7,7 +7,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 from jaxtyping import install_import_hook
 
 # Not checked: JAX also makes blocks of shapes, shardings and whatever else a tree of arrays can hold.
-import fcn_jax.types  # noqa: F401
+import fcn_jax.types
 
 with install_import_hook("fcn_jax", "beartype.beartype"):
     import fcn_jax.data.dataset

@@ -63,9 +63,9 @@ class Programs:
         return [*self.train, *self.evaluate.values()]
 
     def print(self) -> None:
-        rows = [(c.name, c.blocks, f"{c.seconds:.1f}", f"{c.peak_mib:.0f}", f"{c.gflop:.3f}") for c in self.all]
+        rows = [(c.name, f"{c.seconds:.1f}", f"{c.peak_mib:.0f}", f"{c.gflop:.3f}", c.blocks) for c in self.all]
         title = f"{len(rows)} programs compiled in {self.seconds:.1f} s"
-        print_table(title, ("program", "blocks (rows × canvas)", "seconds", "peak MiB", "GFLOP"), rows)
+        print_table(title, ("program", "seconds", "peak MiB", "GFLOP", "blocks: rows × canvas"), rows)
 
 
 class CompileMonitor:

@@ -4,6 +4,7 @@ Nothing is written and nothing compiled here, so whatever is wrong with a config
 leaves a trace.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -85,14 +86,17 @@ class Setup:
         )
 
 
-def prepare(config: Config) -> Setup:
+def prepare(config: Config, *, devices: Sequence[jax.Device] | None = None) -> Setup:
     """Check the config, open its training data, plan its buckets and make its model.
+
+    Args:
+        devices: that share the work; all by default.
 
     Raises:
         ValueError: what is wrong, which rule it breaks, what to do.
     """
     validate(config)
-    mesh = make_mesh(config)
+    mesh = make_mesh(config, devices or jax.devices())
     dataset = open_dataset(config, config.data.train_split, smallest_input=smallest_input(config), training=True)
     plan = plan_buckets(dataset.sizes, max_buckets(config), multiple_of=config.schedule.multiple_of)
     bucket = plan.assign(dataset.sizes)
@@ -105,19 +109,19 @@ def prepare(config: Config) -> Setup:
     return Setup(config, mesh, Split(dataset, plan, schedule), graphdef, optimizer, state)
 
 
-def make_mesh(config: Config) -> Mesh:
-    """All local devices in a row; the rows of a block are split over them.
+def make_mesh(config: Config, devices: Sequence[jax.Device]) -> Mesh:
+    """The devices in a row; the rows of a block are split over them.
 
     Raises:
         ValueError: they do not divide `schedule.rows_multiple_of`.
     """
-    devices, multiple = jax.device_count(), config.schedule.rows_multiple_of
-    if multiple % devices:
+    number, multiple = len(devices), config.schedule.rows_multiple_of
+    if multiple % number:
         raise ValueError(
-            f"config.schedule.rows_multiple_of is {multiple}, but the {devices} devices have to divide it: set "
-            f"--config.schedule.rows_multiple_of={devices * -(-multiple // devices)}, or use fewer devices"
+            f"config.schedule.rows_multiple_of is {multiple}, but the {number} devices have to divide it: set "
+            f"--config.schedule.rows_multiple_of={number * -(-multiple // number)}, or use fewer devices"
         )
-    return jax.make_mesh((devices,), ("rows",), axis_types=(AxisType.Auto,))
+    return jax.make_mesh((number,), ("rows",), axis_types=(AxisType.Auto,), devices=devices)
 
 
 def max_buckets(config: Config) -> int:

@@ -7,25 +7,33 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jaxtyping import Array
 
 from fcn_jax.train.metrics import Sums, sums_of
 from fcn_jax.train.state import TrainState
 from fcn_jax.types import Block
 
 
+def make_loss(graphdef: Any, *, label_smoothing: float) -> Callable[..., tuple[Array, tuple[Sums, Any]]]:
+    """(parameters, statistics, blocks) -> (mean loss of all true examples of all blocks, (sums, new statistics))."""
+
+    def loss(params: Any, stats: Any, blocks: tuple[Block, ...]) -> tuple[Array, tuple[Sums, Any]]:
+        model = nnx.merge(graphdef, params, stats)
+        sums = sums_of(model(blocks, training=True), blocks, label_smoothing=label_smoothing)
+        stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+        return sums.loss / jnp.maximum(sums.weight, 1), (sums, stats)
+
+    return loss
+
+
 def make_train_step(
     graphdef: Any, optimizer: optax.GradientTransformation, *, label_smoothing: float, ema_decay: float
 ) -> Callable[[TrainState, tuple[Block, ...]], tuple[TrainState, Sums]]:
-    """(state, blocks) -> (state, sums): one update on the mean loss of all true examples of all blocks."""
+    """(state, blocks) -> (state, sums): one update."""
+    gradient = jax.grad(make_loss(graphdef, label_smoothing=label_smoothing), has_aux=True)
 
     def train_step(state: TrainState, blocks: tuple[Block, ...]) -> tuple[TrainState, Sums]:
-        def loss_of(params):
-            model = nnx.merge(graphdef, params, state.stats)
-            sums = sums_of(model(blocks, training=True), blocks, label_smoothing=label_smoothing)
-            stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
-            return sums.loss / jnp.maximum(sums.weight, 1), (sums, stats)
-
-        grads, (sums, stats) = jax.grad(loss_of, has_aux=True)(state.params)
+        grads, (sums, stats) = gradient(state.params, state.stats, blocks)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         average = state.average

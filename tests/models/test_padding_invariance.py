@@ -198,14 +198,14 @@ def test_padding_changes_nothing(case):
 
 NASTY = {
     "padding would give filler a size": (Net((Window(2, padding=1), Window(2, padding=1))), [(3, 4), (5, 2)]),
-    "stride beyond the kernel": (Net((Window(2, 3), Window(2, 3, padding=1))), [(5, 9), (8, 7), (13, 5)]),
+    "stride beyond the kernel": (Net((Window(2, 3), Window(2, 3, padding=1))), [(5, 9), (13, 7)]),
     "even kernels": (Net((Window(4, 2, padding=1), Window(2, 1, padding=1)), norm="group"), [(5, 8), (7, 6)]),
     "kernel a multiple of the stride": (Net((Window(3, 3, padding=2), Window(4, 2, padding=3))), [(7, 8), (10, 6)]),
     "padding beyond the extent": (Net((Window(1, 2, padding=2), Window(3, padding=4)), norm="layer"), [(1, 2), (4, 3)]),
     "dilation": (Net((Window(3, 2, 3, 3), Window(2, 1, 2, 1)), head="average_first"), [(6, 9), (11, 5)]),
-    "sides that just survive": (Net((Window(5, padding=1), Window(3, 2), Window(1))), [(5, 5), (5, 7), (9, 5)]),
-    "a kernel of one, strided": (Net((Window(1, 3), Window(1, 2)), norm="none"), [(1, 1), (2, 7), (8, 4)]),
-    "a signal": (Net((Window(4, 2, padding=1), Window(3, padding=1)), rank=1), [(2,), (9,), (14,)]),
+    "sides that just survive": (Net((Window(5, padding=1), Window(3, 2), Window(1))), [(5, 5), (5, 9)]),
+    "a kernel of one, strided": (Net((Window(1, 3), Window(1, 2)), norm="none"), [(1, 1), (8, 4)]),
+    "a signal": (Net((Window(4, 2, padding=1), Window(3, padding=1)), rank=1), [(2,), (9,)]),
 }
 
 
@@ -213,12 +213,7 @@ NASTY = {
 @pytest.mark.parametrize("case", NASTY)
 def test_padding_changes_nothing_in_nasty_cases(case, patches):
     net, sizes = NASTY[case]
-    last = len(sizes) - 1
-    layouts = [
-        Layout((-1, last, *range(last - 1)), (3, 1)[: net.rank]),
-        Layout((-1, last - 1), (0, 4)[: net.rank]),
-        Layout((-1,), (5, 5)[: net.rank]),
-    ]
+    layouts = [Layout((-1, 1, 0), (3, 1)[: net.rank]), Layout((-1, -1), (2, 5)[: net.rank])]
     check(replace(net, patches=patches), sizes, layouts)
 
 
@@ -233,7 +228,7 @@ def test_the_default_net_pads_for_free_in_float32():
     config = get_config()
     model = make_model(config, rank=2)
     rng = np.random.default_rng(0)
-    images = make_images([(28, 16), (28, 28), (8, 8), (19, 13)], config.data.channels, rng)
-    layouts = [Layout((3, -1, 2, 0), (0, 0)), Layout((1, -1), (3, 2))]
+    images = make_images([(28, 16), (28, 28), (8, 11)], config.data.channels, rng)
+    layouts = [Layout((2, -1, 0), (0, 0)), Layout((1, -1), (3, 2))]
     expected = outcome(model, alone(images, rng), quick=False)
     assert_same(expected, outcome(model, spread(images, layouts, rng), quick=False), tolerance=2e-6)

@@ -1,0 +1,33 @@
+# setup: .venv from requirements.txt, pinned by requirements.lock (LOCK= takes the newest compatible versions instead).
+PYTHON ?= python3
+LOCK ?= requirements.lock
+BIN := .venv/bin
+
+.PHONY: setup train test lint types lock clean
+
+setup: .venv/installed
+
+.venv/installed: requirements.txt $(LOCK)
+	$(PYTHON) -c "import sys; assert sys.version_info >= (3, 11), f'Python 3.11 or newer is needed, this is {sys.version}'"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt $(if $(LOCK),-c $(LOCK))
+	touch $@
+
+train: setup
+	$(BIN)/python -m fcn_jax train --config=configs/mnist.py --workdir=runs/mnist
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/pyright
+
+lock: setup
+	$(BIN)/python -m pip freeze --disable-pip-version-check > requirements.lock
+
+clean:
+	rm -rf .venv runs

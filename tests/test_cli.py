@@ -1,0 +1,75 @@
+"""A mistake of the user's is one line and exit code 2, and leaves nothing behind."""
+
+from pathlib import Path
+
+import pytest
+
+from fcn_jax.cli import COMMANDS, main
+
+ROOT = Path(__file__).parents[1]
+CONFIG = f"--config={ROOT / 'configs/mnist.py'}"
+TABLE = f"--sizes={ROOT / 'tests/data/mnist_tightbox_train.csv'}"
+
+
+def test_shapes_prints_the_seeds_notation(capsys):
+    assert main(["fcn_jax", "shapes", CONFIG, "--size=28x28"]) == 0
+    printed = capsys.readouterr().out
+    shapes = ["(-1, 1, 28, 28)", "(-1, 32, 14, 14)", "(-1, 64, 7, 7)", "(-1, 128, 3, 3)", "(-1, 10, 3, 3)", "(-1, 10)"]
+    positions = [printed.index(shape) for shape in shapes]
+    assert positions == sorted(positions)
+    assert "166,090" in printed
+
+
+def test_plan_of_a_table_writes_its_files(capsys, tmp_path):
+    assert main(["fcn_jax", "plan", TABLE, "--max_buckets=6", f"--out={tmp_path}"]) == 0
+    assert "plan fill 0.96" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} == {"plan.json", "plan.png"}
+
+
+WRONG = {
+    "no command": ([], "no command given"),
+    "unknown command": (["fly"], "there is no command 'fly'"),
+    "unknown flag": (["shapes", CONFIG, "--sise=28x28"], "sise"),
+    "not a flag": (["shapes", CONFIG, "28x28", "--size=28x28"], "'28x28' is not a flag"),
+    "no config": (["shapes", "--size=28x28"], "--config is missing"),
+    "no such config": (["shapes", "--config=nosuch.py", "--size=28"], "there is no file nosuch.py"),
+    "unknown argument": (["shapes", f"{CONFIG}:huge", "--size=28x28"], "knows the argument 'tiny', not 'huge'"),
+    "no size": (["shapes", CONFIG], "--size is missing"),
+    "not a size": (["shapes", CONFIG, "--size=28y28"], "'28y28' is neither"),
+    "too small": (["shapes", CONFIG, "--size=28x7"], "every side must be at least 8"),
+    "unknown field": (["train", CONFIG, "--config.train.epoch=3", "--workdir=W"], "--config.train.epochs?"),
+    "not a number": (["train", CONFIG, "--config.train.epochs=many", "--workdir=W"], "many"),
+    "negative width": (["train", CONFIG, "--config.model.channels=(8,-1)", "--workdir=W"], "config.model.channels"),
+    "stride 0": (["train", CONFIG, "--config.model.stride=(0,)", "--workdir=W"], "config.model.stride"),
+    "unknown norm": (["train", CONFIG, "--config.model.norm=spectral", "--workdir=W"], "batch, group, layer, none"),
+    "more classes than labels": (["train", CONFIG, "--config.model.num_classes=11", "--workdir=W"], "num_classes=10"),
+    "fewer classes than labels": (["train", CONFIG, "--config.model.num_classes=9", "--workdir=W"], "num_classes=10"),
+    "too narrow": (["train", CONFIG, "--config.data.min_side=0", "--workdir=W"], "#8 has size 20×5"),
+    "unknown source": (["train", CONFIG, "--config.data.source=cifar", "--workdir=W"], "config.data.source is 'cifar'"),
+    "unknown split": (["train", CONFIG, "--config.data.train_split=trane", "--workdir=W"], "'trane'"),
+    "no buckets": (["train", CONFIG, "--config.schedule.max_buckets=-1", "--workdir=W"], "config.schedule.max_buckets"),
+    "uneven rows": (["train", CONFIG, "--config.schedule.examples_per_step=500", "--workdir=W"], "multiple of"),
+    "no workdir": (["train", CONFIG], "--workdir is missing"),
+    "no run": (["evaluate", "--workdir=W"], "holds no run"),
+    "plan of nothing": (["plan"], "give either --config=FILE or --sizes=FILE.csv"),
+    "plan of no file": (["plan", "--sizes=nosuch.csv"], "nosuch.csv cannot be read"),
+    "plan of another file": (["plan", f"--sizes={__file__}"], "must begin with height,width,count"),
+    "plan with 0 rows": (["plan", TABLE, "--multiple_of=0"], "multiple_of"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "said"), WRONG.values(), ids=WRONG.keys())
+def test_a_mistake_is_one_line_and_leaves_nothing(arguments, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["fcn_jax", *arguments]) == 2
+    printed = capsys.readouterr()
+    assert said in printed.err
+    assert "Traceback" not in printed.err
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) == (1 + len(COMMANDS) if not arguments or arguments == ["fly"] else 1)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_says_what_it_takes(name):
+    assert "--" in (COMMANDS[name].__doc__ or "")

@@ -1,0 +1,59 @@
+"""The house: four wings on root files; no arrow runs back up."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOT_FILES = {"types", "config", "geometry", "console"}
+MAY_IMPORT = {
+    "types": set(),
+    "config": set(),
+    "geometry": set(),
+    "console": set(),
+    "data": ROOT_FILES,
+    "models": ROOT_FILES,
+    "train": ROOT_FILES | {"data", "models"},
+    "use": ROOT_FILES | {"data", "models", "train"},
+    "command_line": {"config"},
+    "cli": ROOT_FILES | {"command_line", "models", "train", "use"},
+    "__main__": {"cli"},
+}
+WITHOUT_JAX = ["geometry.py", "config.py", "data/buckets.py", "data/planner.py", "data/line_planner.py",
+               "data/schedule.py", "data/draws.py"]  # fmt: skip
+
+
+def imported(path: Path) -> set[str]:
+    """Every module a file imports, wherever in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(ROOT / "fcn_jax").parts[0].removesuffix(".py")
+
+
+FILES = sorted(path for path in (ROOT / "fcn_jax").rglob("*.py") if path.name != "__init__.py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_arrows_run_down(path):
+    room = room_of(path)
+    reached = {name.split(".")[1] for name in imported(path) if name.startswith("fcn_jax.")}
+    assert reached - {room} <= MAY_IMPORT[room]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda path: path.name)
+def test_configs_need_the_config_alone(path):
+    assert {name for name in imported(path) if name.startswith("fcn_jax")} <= {"fcn_jax.config.Config"}
+
+
+@pytest.mark.parametrize("name", WITHOUT_JAX)
+def test_plans_and_schedules_need_no_jax(name):
+    assert not any(module.split(".")[0] in ("jax", "flax") for module in imported(ROOT / "fcn_jax" / name))

@@ -1,0 +1,71 @@
+"""Programs: as many as planned, known by name, and not one more."""
+
+import jax
+import numpy as np
+import pytest
+
+from configs.mnist import get_config
+from fcn_jax.train.compile import compile_programs, monitoring_compilation
+from fcn_jax.train.setup import prepare
+from fcn_jax.types import filler_block
+
+
+def small(**changes):
+    config = get_config("tiny")
+    config.model.channels, config.model.group_size = (4, 4, 4), 2
+    for path, value in changes.items():
+        section, name = path.split("__")
+        setattr(getattr(config, section), name, value)
+    return config
+
+
+def test_stratified_training_is_one_program():
+    setup = prepare(small())
+    with monitoring_compilation() as monitor:
+        programs = compile_programs(setup, splits=(setup.validation, setup.test))
+        assert monitor.count == len(programs.all)
+    assert [program.name for program in programs.train] == ["train"]
+    assert all(program.gflop > 0 and program.peak_mib > 0 and program.seconds > 0 for program in programs.all)
+
+
+def test_bucketed_training_is_one_program_a_bucket():
+    setup = prepare(small(schedule__kind="bucketed", schedule__max_buckets=3, model__norm="group"))
+    with monitoring_compilation() as monitor:
+        programs = compile_programs(setup, splits=())
+        assert monitor.count == len(programs.train) == len(setup.train.plan.shapes) == 3
+    assert [program.name for program in programs.train] == [
+        f"train {height}×{width}" for height, width in setup.train.plan.shapes
+    ]
+
+
+def test_every_turn_is_a_program():
+    setup = prepare(small(schedule__turns=2, schedule__max_buckets=6))
+    programs = compile_programs(setup, splits=())
+    assert [program.name for program in programs.train] == ["train turn 1", "train turn 2"]
+
+
+def test_another_shape_is_refused_and_another_compilation_an_error():
+    setup = prepare(small())
+    with monitoring_compilation() as monitor:
+        programs = compile_programs(setup, splits=())
+        monitor.seal(expected=1)
+        with pytest.raises(TypeError):
+            programs.train[0].run(setup.state, (filler_block(8, (20, 20), 1),))
+        with pytest.raises(AssertionError, match="compiled after step 0"):
+            compile_programs(setup, splits=())
+
+
+def test_evaluation_covers_sizes_that_training_lacks():
+    config = small(data__train_split="train[:8]", schedule__examples_per_step=8)
+    setup = prepare(config)
+    largest = setup.test.dataset.sizes.max(0)
+    assert (np.array(setup.test.plan.shapes[-1]) >= largest).all()
+
+
+def test_the_step_gives_its_buffers_back():
+    setup = prepare(small())
+    programs = compile_programs(setup, splits=())
+    step = next(iter(setup.loader(setup.train).steps(0, 1)))
+    state, _ = programs.train[0].run(setup.state, step.blocks)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(setup.state.params))
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(state))

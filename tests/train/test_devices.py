@@ -1,0 +1,40 @@
+"""One device and four do the same."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+from configs.mnist import get_config
+from fcn_jax.train.setup import make_mesh
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_four_devices_take_the_same_steps_as_one():
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": str(ROOT),
+    }
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("compare_devices.py"))],
+        env=environment, capture_output=True, text=True, check=True, timeout=300,
+    )  # fmt: skip
+    found = json.loads(done.stdout)
+    assert found["float32"]["same_examples"]
+    assert found["float64"]["same_examples"]
+    assert found["float32"]["largest_difference"] <= 1e-6
+    assert found["float64"]["largest_difference"] <= 1e-9
+
+
+def test_devices_that_do_not_divide_the_rows_are_refused():
+    config = get_config()
+    config.schedule.rows_multiple_of = 8
+    with pytest.raises(ValueError, match=r"rows_multiple_of is 8, but the 3 devices .* rows_multiple_of=9"):
+        make_mesh(config, jax.devices() * 3)

@@ -1,0 +1,169 @@
+"""Whole runs of a real config, shrunk: what they leave behind, and what a kill leaves of them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from fcn_jax.train.writer import read_metrics
+
+ROOT = Path(__file__).parents[2]
+WHOLE = {"config.json", "plan.json", "plan.png", "compile.json", "metrics.jsonl", "summary.json", "checkpoints"}
+
+
+def command(name: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "fcn_jax", name, *arguments]
+
+
+def train_command(workdir: Path, cache: Path, *arguments: str) -> list[str]:
+    config = f"--config={ROOT / 'configs/mnist.py'}:tiny"
+    small = "--config.model.channels=(4,8,8)"
+    return command("train", config, f"--workdir={workdir}", small, f"--config.machine.cache_dir={cache}", *arguments)
+
+
+def run(arguments: list[str], *, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def final_state(workdir: Path) -> list[np.ndarray]:
+    """Every array of the newest checkpoint, in the order of its path."""
+    newest = max((workdir / "checkpoints").iterdir(), key=lambda path: int(path.name) if path.name.isdigit() else -1)
+    tree = ocp.StandardCheckpointer().restore(newest.resolve() / "state")
+    return [np.asarray(leaf) for leaf in ocp.tree.to_flat_dict(tree).values()]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, cache):
+    workdir = tmp_path_factory.mktemp("runs") / "undisturbed"
+    run(train_command(workdir, cache))
+    return workdir
+
+
+def test_a_run_leaves_its_files(undisturbed):
+    assert {path.name for path in undisturbed.iterdir()} >= WHOLE
+    summary = json.loads((undisturbed / "summary.json").read_text())
+    assert summary["count"] == 128
+    assert 0 <= summary["accuracy"] <= 1
+    assert summary["compile_count"] == len(json.loads((undisturbed / "compile.json").read_text()))
+    assert summary["fill"] == pytest.approx(summary["plan_fill"] * (1 - summary["filler_share"]), rel=0.05)
+    assert list((undisturbed / "tensorboard").iterdir())
+
+
+def test_metrics_stand_once_a_step(undisturbed):
+    rows = read_metrics(undisturbed / "metrics.jsonl")
+    keys = [(row["kind"], row["step"]) for row in rows]
+    assert len(set(keys)) == len(keys)
+    assert [row["step"] for row in rows if row["kind"] == "train"] == list(range(2, 17, 2))
+    assert [row["step"] for row in rows if row["kind"] == "validation"] == [8, 16]
+    assert rows[-1]["kind"] == "test"
+
+
+def test_evaluate_repeats_the_result(undisturbed, cache):
+    del cache
+    summary = json.loads((undisturbed / "summary.json").read_text())
+    done = run(command("evaluate", f"--workdir={undisturbed}"))
+    (line,) = done.stdout.splitlines()
+    found = json.loads(line)
+    assert (found["accuracy"], found["count"]) == (summary["accuracy"], summary["count"])
+    assert found["loss"] == pytest.approx(summary["loss"], abs=1e-6)
+
+
+def test_the_same_command_again_only_repeats_the_result(undisturbed, cache):
+    before, metrics = final_state(undisturbed), read_metrics(undisturbed / "metrics.jsonl")
+    run(train_command(undisturbed, cache))
+    for old, new in zip(before, final_state(undisturbed), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert read_metrics(undisturbed / "metrics.jsonl") == metrics
+
+
+@pytest.mark.parametrize("step", [2, 6, 10])
+def test_a_killed_run_ends_with_the_same_bits(undisturbed, cache, tmp_path, step):
+    workdir = tmp_path / "killed"
+    process = subprocess.Popen(
+        train_command(workdir, cache), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    metrics = workdir / "metrics.jsonl"
+    while process.poll() is None and not (metrics.exists() and f'"step": {step},' in metrics.read_text()):
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the run was over before it could be killed"
+    run(train_command(workdir, cache))
+    for old, new in zip(final_state(undisturbed), final_state(workdir), strict=True):
+        np.testing.assert_array_equal(old, new)
+    losses = [
+        [(row["kind"], row["step"], row["loss"]) for row in read_metrics(directory / "metrics.jsonl")]
+        for directory in (undisturbed, workdir)
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_another_config_is_refused_and_names_what_differs(undisturbed, cache):
+    done = run(train_command(undisturbed, cache, "--config.train.learning_rate=0.5"), code=2)
+    assert "train.learning_rate: 0.003 -> 0.5" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_other_threads_are_no_other_config(undisturbed, cache):
+    run(train_command(undisturbed, cache, "--config.machine.num_threads=1"))
+
+
+def test_a_workdir_in_use_is_refused(cache, tmp_path):
+    workdir = tmp_path / "busy"
+    process = subprocess.Popen(
+        train_command(workdir, cache), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        while process.poll() is None and not (workdir / "config.json").exists():
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGSTOP)
+        done = run(train_command(workdir, cache), code=2)
+        assert f"in use by process {process.pid}" in done.stderr
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_damaged_checkpoint_is_named(undisturbed, cache, tmp_path):
+    workdir = tmp_path / "damaged"
+    subprocess.run(["cp", "-r", str(undisturbed), str(workdir)], check=True)
+    newest = max((workdir / "checkpoints").iterdir(), key=lambda path: path.name)
+    for path in (newest / "state").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for arguments in (command("evaluate", f"--workdir={workdir}"), train_command(workdir, cache)):
+        done = run(arguments, code=2)
+        assert str(newest) in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_evaluating_without_a_checkpoint_is_refused(undisturbed, tmp_path):
+    (tmp_path / "config.json").write_text((undisturbed / "config.json").read_text())
+    done = run(command("evaluate", f"--workdir={tmp_path}"), code=2)
+    assert "holds no checkpoint" in done.stderr
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(cache, tmp_path):
+    workdir = tmp_path / "wild"
+    done = run(
+        train_command(
+            workdir, cache, "--config.train.learning_rate=1e30", "--config.train.optimizer=sgd",
+            "--config.checkpoint.every_steps=1", "--config.train.warmup_epochs=2",
+        ),
+        code=2,
+    )  # fmt: skip
+    assert "the loss is nan" in done.stderr
+    assert not (workdir / "summary.json").exists()
