@@ -5,7 +5,7 @@ Written with operators only, so the same function takes Python ints, NumPy array
 Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", arXiv:1603.07285.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -87,6 +87,6 @@ def parse_size(text: str) -> tuple[int, ...]:
     return tuple(int(side) for side in sides)
 
 
-def format_size(size: Sequence[int]) -> str:
+def format_size(size: Iterable[int]) -> str:
     """(28, 16) -> `28×16`."""
     return "×".join(str(int(side)) for side in size)

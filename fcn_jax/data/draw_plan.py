@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 from jaxtyping import Int
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from fcn_jax.data.buckets import BucketPlan
 from fcn_jax.geometry import format_size
@@ -19,7 +20,7 @@ def draw_plan(plan: BucketPlan, sizes: Int[np.ndarray, "n r"], path: Path) -> No
     """Write the picture as PNG; a signal's lengths are drawn as a histogram with a line for each bucket."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(7, 6), facecolor=PAPER)
+    figure, axes = plt.subplots(figsize=(8, 6), facecolor=PAPER)
     colours = plt.get_cmap("viridis")(np.linspace(0.0, 0.9, len(plan.shapes)))
     bucket = plan.assign(sizes)
     if sizes.shape[1] == 1:
@@ -50,8 +51,10 @@ def _draw_sizes(axes, plan: BucketPlan, sizes, bucket, colours) -> None:
             label=f"{format_size((height, width))}: {count[inside].sum():,}",
         )  # fmt: skip
     height, width = np.max(plan.shapes, axis=0)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlim=(0, width * 1.05), ylim=(0, height * 1.05), xlabel="width", ylabel="height", aspect="equal")
-    legend = axes.legend(title="bucket: examples", loc="lower left", framealpha=0.9)
+    legend = axes.legend(title="bucket: examples", loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
     for handle in legend.legend_handles:
         handle.set_sizes([40])
 
