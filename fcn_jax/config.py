@@ -6,6 +6,7 @@ Derived values (canvas shapes, steps, the smallest side) are computed from it, n
 
 import dataclasses
 import math
+import sys
 import types
 import typing
 from dataclasses import dataclass, field
@@ -282,7 +283,7 @@ def check_types(config, prefix: str = "config") -> None:
     """
     for name, kind in typing.get_type_hints(type(config)).items():
         value, path = getattr(config, name), f"{prefix}.{name}"
-        if dataclasses.is_dataclass(kind):
+        if dataclasses.is_dataclass(kind) and isinstance(value, typing.cast(type, kind)):
             check_types(value, path)
         elif not _matches(value, kind):
             raise ValueError(f"{path} is {value!r}, but it must be {_describe(kind)}")
@@ -294,7 +295,7 @@ def _matches(value, kind) -> bool:
     if typing.get_origin(kind) is tuple:
         return isinstance(value, tuple) and all(_matches(item, typing.get_args(kind)[0]) for item in value)
     if kind is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, kind)
@@ -306,12 +307,14 @@ def _describe(kind) -> str:
     return str(kind) if isinstance(kind, types.UnionType) else f"of type {kind.__name__}"
 
 
-def from_dict(kind: type, values: dict, prefix: str = "config"):
+def from_dict(kind: type, values: Any, prefix: str = "config"):
     """A config from the parsed JSON of `dataclasses.asdict`.
 
     Raises:
         ValueError: an unknown, missing or mistyped field.
     """
+    if not isinstance(values, dict):
+        raise ValueError(f"{prefix} is {values!r}, but it must be an object")
     hints = typing.get_type_hints(kind)
     for name in [*(values.keys() - hints.keys()), *(hints.keys() - values.keys())]:
         raise ValueError(f"{prefix}.{name} is {'missing' if name in hints else 'not a field of this version'}")
@@ -319,8 +322,6 @@ def from_dict(kind: type, values: dict, prefix: str = "config"):
     for name, hint in hints.items():
         value = values[name]
         if dataclasses.is_dataclass(hint):
-            if not isinstance(value, dict):
-                raise ValueError(f"{prefix}.{name} is {value!r}, but it must be an object")
             value = from_dict(typing.cast(type, hint), value, f"{prefix}.{name}")
         elif typing.get_origin(hint) is tuple and isinstance(value, list):
             value = tuple(value)

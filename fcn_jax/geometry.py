@@ -5,6 +5,7 @@ Written with operators only, so the same function takes Python ints, NumPy array
 Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", arXiv:1603.07285.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -81,10 +82,11 @@ def parse_size(text: str) -> tuple[int, ...]:
     Raises:
         ValueError: anything else.
     """
-    sides = text.lower().replace("×", "x").split("x")
-    if not 1 <= len(sides) <= 2 or not all(side.isascii() and side.isdigit() and int(side) > 0 for side in sides):
+    match = re.fullmatch(r"([0-9]{1,18})(?:[x×]([0-9]{1,18}))?", text.lower())
+    size = tuple(int(side) for side in match.groups() if side) if match else ()
+    if not size or min(size) < 1:
         raise ValueError(f"size {text!r} is neither HEIGHTxWIDTH, such as 28x16, nor a LENGTH, such as 28")
-    return tuple(int(side) for side in sides)
+    return size
 
 
 def format_size(size: Iterable[int]) -> str:

@@ -101,7 +101,7 @@ def open_dataset(config: Config, split: str, *, smallest_input: int, training: b
     if len(too_small):
         example = int(too_small[0])
         raise ValueError(
-            f"{source.name(example)} has size {format_size(source.sizes[example])}, but the model needs sides of "
+            f"{source.name(example)} has size {format_size(source.sizes[example].tolist())}, but the model needs sides of "
             f"at least {smallest_input}, and config.data.min_side={data.min_side} does not widen it ({len(too_small)} "
             f"such examples): leave config.data.min_side unset, or set it to {smallest_input} or more"
         )

@@ -170,7 +170,7 @@ def bucketed_layout(
 ) -> Layout:
     """One program a bucket, all rows of one shape; also the layout of evaluation.
 
-    The last, unfinished step of a bucket moves up where that costs less than its filler.
+    The last, unfinished step of a bucket moves up where it computes less: into what would be filler there.
     """
     if examples_per_step < 1 or examples_per_step % rows_multiple_of:
         raise ValueError(
@@ -183,11 +183,12 @@ def bucketed_layout(
     for bucket in range(len(held)):
         steps, rest = divmod(int(held[bucket]), examples_per_step)
         target = above[bucket]
-        filler_cost = (examples_per_step - rest) * plan.areas[bucket]
-        if rest and target >= 0 and rest * (plan.areas[target] - plan.areas[bucket]) < filler_cost:
-            held[target] += rest
-        elif rest:
-            steps += 1
+        if rest and target >= 0:
+            more_steps = -(-(held[target] + rest) // examples_per_step) - -(-held[target] // examples_per_step)
+            if more_steps * plan.areas[target] < plan.areas[bucket]:
+                held[target] += rest
+                rest = 0
+        steps += rest > 0
         if steps:
             programs.append(Program((BlockShape(bucket, examples_per_step),), steps))
     return Layout(tuple(programs), len(held))
@@ -246,9 +247,8 @@ class Schedule:
             order = shuffled_order(self.seed, epoch, self.num_examples, stream="examples")
         rows = layout.rows[program]
         start = np.cumsum(rows, axis=0) - rows
-        slots = [
-            _spread(examples, capacity) for examples, capacity in zip(self._place(order), layout.capacity, strict=True)
-        ]
+        places = zip(self._place(order), layout.capacity.tolist(), strict=True)
+        slots = [_spread(examples, capacity) for examples, capacity in places]
         return program, start, slots
 
     def _place(self, order: np.ndarray) -> list[np.ndarray]:

@@ -13,8 +13,15 @@ from jaxtyping import Int, UInt8
 from PIL import Image
 
 EMBEDDED = Path(__file__).parent / "embedded"
-NUM_VALIDATION = {"mnist_native": 5000}
-"""Examples at the end of an embedded set's train split that serve as `validation`."""
+EMBEDDED_SPLITS = {
+    "mnist_native": {
+        "train": ("train", 0, 55_000),
+        "validation": ("train", 55_000, 60_000),
+        "train+validation": ("train", 0, 60_000),
+        "test": ("test", 0, 10_000),
+    }
+}
+"""Our splits of an embedded set: the official split, the first example and the one after the last."""
 
 
 @runtime_checkable
@@ -43,25 +50,19 @@ class TfdsSource:
     Args:
         directory: of one version, as TFDS prepared it.
         split: in TFDS notation, such as `train[:512]`.
+        label: how the user calls it.
     """
 
-    def __init__(self, directory: Path, split: str, *, channels: int):
+    def __init__(self, directory: Path, split: str, *, label: str, channels: int):
         import tensorflow_datasets as tfds
 
         logging.getLogger("absl").addFilter(_not_about_group_size)
         builder = tfds.builder_from_directory(str(directory))
         self._mode = _pil_mode(channels)
-        self._label = f"{builder.info.full_name} {split}"
+        self._label = label
         self.label_names = tuple(builder.info.features["label"].names)  # pyright: ignore
         raw = tfds.decode.DeserializeMethod.RAW_BYTES
-        try:
-            data = builder.as_data_source(split, deserialize_method=raw)  # pyright: ignore
-        except (ValueError, AssertionError) as error:
-            raise ValueError(
-                f"split {split!r} cannot be read from {builder.info.full_name} ({_first_line(error)})"
-            ) from error
-        if not len(data):  # pyright: ignore
-            raise ValueError(f"split {split!r} of {builder.info.full_name} is empty")
+        data = builder.as_data_source(split, deserialize_method=raw)  # pyright: ignore
         self._encoded, sizes, labels = _parse(data.__getitems__(list(range(len(data)))))  # pyright: ignore
         self.sizes, self.labels = np.array(sizes, np.int32), np.array(labels, np.int32)
 
@@ -107,10 +108,6 @@ def _pil_mode(channels: int) -> str:
     return modes[channels]
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
-
-
 def open_source(name: str, split: str, *, channels: int) -> Source:
     """The split of a named data set.
 
@@ -123,31 +120,28 @@ def open_source(name: str, split: str, *, channels: int) -> Source:
     """
     match name:
         case "mnist_native":
-            return TfdsSource(EMBEDDED / name / "1.0.0", embedded_split(name, split), channels=channels)
+            directory = EMBEDDED / name / "1.0.0"
+            return TfdsSource(directory, embedded_split(name, split), label=f"{name} {split}", channels=channels)
         case _:
             raise ValueError(f"config.data.source is {name!r}, but it must be one of: mnist_native")
 
 
 def embedded_split(name: str, split: str) -> str:
-    """`train` and `validation` as parts of the official train split, in TFDS notation.
+    """A split of an embedded set in TFDS notation.
 
-    `validation[:100]` counts from the start of the validation examples; `train+validation` is the official split.
+    `validation[:100]` counts from the start of the validation examples, and a part never leaves its split.
+
+    Raises:
+        ValueError: no such split, or no such part of it.
     """
-    held_out = NUM_VALIDATION[name]
+    splits = EMBEDDED_SPLITS[name]
     base, bracket, part = split.partition("[")
     start, colon, stop = part.removesuffix("]").partition(":")
-    if bracket and (not colon or not part.endswith("]") or not all(n.isdecimal() for n in (start, stop) if n)):
-        raise ValueError(f"split {split!r} is not of the form train, train[:512] or validation[100:200]")
-    match base:
-        case "train":
-            return f"train[{start}:{stop or -held_out}]"
-        case "validation":
-            first = int(start or 0) - held_out
-            last = int(stop) - held_out if stop else 0
-            return f"train[{first}:{last or ''}]"
-        case "train+validation":
-            return f"train[{part}" if bracket else "train"
-        case "test":
-            return split
-        case _:
-            raise ValueError(f"split {split!r} is none of train, validation, train+validation, test, or a part of one")
+    is_part = colon and part.endswith("]") and all(number.isdecimal() for number in (start, stop) if number)
+    if base not in splits or (bracket and not is_part):
+        raise ValueError(f"split {split!r} is none of {', '.join(splits)}, or a part of one such as train[:512]")
+    official, first, last = splits[base]
+    begin, end = first + int(start or 0), first + int(stop) if stop else last
+    if not first <= begin < end <= last:
+        raise ValueError(f"split {split!r} is empty or runs over its end: {base} has {last - first:,} examples")
+    return f"{official}[{begin}:{end}]"

@@ -15,7 +15,9 @@ import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from fcn_jax.config import Config, validate
-from fcn_jax.data.buckets import BucketPlan, plan_buckets
+from fcn_jax.console import say
+from fcn_jax.data.bucket_count import MOST_BUCKETS, choose_bucket_count
+from fcn_jax.data.buckets import BucketPlan, fill_curve, plan_buckets
 from fcn_jax.data.dataset import Dataset, open_dataset
 from fcn_jax.data.loader import Loader
 from fcn_jax.data.schedule import Layout, Schedule, bucketed_layout, stratified_layout
@@ -98,7 +100,7 @@ def prepare(config: Config, *, devices: Sequence[jax.Device] | None = None) -> S
     validate(config)
     mesh = make_mesh(config, devices or jax.devices())
     dataset = open_dataset(config, config.data.train_split, smallest_input=smallest_input(config), training=True)
-    plan = plan_buckets(dataset.sizes, max_buckets(config), multiple_of=config.schedule.multiple_of)
+    plan = make_plan(config, dataset.sizes)
     bucket = plan.assign(dataset.sizes)
     layout = train_layout(config, plan, np.bincount(bucket, minlength=len(plan.shapes)))
     schedule = Schedule(plan, layout, bucket, seed=config.seed)
@@ -124,12 +126,27 @@ def make_mesh(config: Config, devices: Sequence[jax.Device]) -> Mesh:
     return jax.make_mesh((number,), ("rows",), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def max_buckets(config: Config) -> int:
-    """Buckets to plan: a stratified step has to hold `rows_multiple_of` rows of each."""
+def make_plan(config: Config, sizes: np.ndarray) -> BucketPlan:
+    """The buckets of training. Says so when it chose their number, or when a step holds fewer than were asked for.
+
+    A stratified step holds `rows_multiple_of` rows of every bucket, in all its turns together.
+    """
     schedule = config.schedule
-    if schedule.kind == "bucketed":
-        return schedule.max_buckets
-    return min(schedule.max_buckets, schedule.turns * schedule.examples_per_step // schedule.rows_multiple_of)
+    count = wanted = schedule.max_buckets or MOST_BUCKETS
+    if schedule.kind == "stratified":
+        most = schedule.turns * schedule.examples_per_step // schedule.rows_multiple_of
+        count = min(wanted, most)
+        if schedule.max_buckets > most:
+            say(
+                f"planning {most} buckets, not {wanted}: a step of {schedule.examples_per_step} examples has no more "
+                f"blocks of {schedule.rows_multiple_of} rows (schedule.turns={schedule.turns})"
+            )
+    if schedule.max_buckets == 0:
+        curve = fill_curve(sizes, count, multiple_of=schedule.multiple_of)
+        positions = int(sizes.prod(1, dtype=np.int64).sum())
+        count, reason = choose_bucket_count(curve, true_positions=positions, epochs=config.train.epochs)
+        say(reason)
+    return plan_buckets(sizes, count, multiple_of=schedule.multiple_of)
 
 
 def train_layout(config: Config, plan: BucketPlan, demand: np.ndarray) -> Layout:

@@ -63,8 +63,6 @@ def read_config(workdir: Path) -> Config:
         raise ValueError(f"--workdir={workdir} holds no run: there is no {path}") from None
     except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is damaged ({error})") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} is damaged: it holds no object")
     try:
         return from_dict(Config, values)
     except ValueError as error:

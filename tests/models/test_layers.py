@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from fcn_jax.geometry import Window
@@ -54,6 +54,9 @@ def assert_close(a, b, tolerance: float = 1e-12) -> None:
 
 
 @settings(max_examples=25)
+@example(window=Window(4, 2, padding=1), canvas=(9, 6))
+@example(window=Window(6, 2, padding=3), canvas=(7, 10))
+@example(window=Window(6, 3, padding=2), canvas=(11,))
 @given(
     window=st.builds(Window, st.integers(1, 6), st.integers(1, 3), st.integers(1, 3), st.integers(0, 4)),
     canvas=st.one_of(st.tuples(st.integers(1, 12)), st.tuples(st.integers(1, 12), st.integers(1, 12))),
