@@ -88,7 +88,7 @@ class Setup:
         )
 
 
-def prepare(config: Config, *, devices: Sequence[jax.Device] | None = None) -> Setup:
+def prepare(config: Config, *, devices: Sequence[Any] | None = None) -> Setup:
     """Check the config, open its training data, plan its buckets and make its model.
 
     Args:
@@ -111,7 +111,7 @@ def prepare(config: Config, *, devices: Sequence[jax.Device] | None = None) -> S
     return Setup(config, mesh, Split(dataset, plan, schedule), graphdef, optimizer, state)
 
 
-def make_mesh(config: Config, devices: Sequence[jax.Device]) -> Mesh:
+def make_mesh(config: Config, devices: Sequence[Any]) -> Mesh:
     """The devices in a row; the rows of a block are split over them.
 
     Raises:
