@@ -39,6 +39,7 @@ class AugmentConfig:
 @dataclass
 class DataConfig:
     source: str = "mnist_native"
+    """mnist_native, folder:DIR or table:FILE.csv."""
     train_split: str = "train"
     validation_split: str = "validation"
     test_split: str = "test"
@@ -46,11 +47,18 @@ class DataConfig:
     mean: tuple[float, ...] = (0.0,)
     """Of every channel, of values scaled to 0-1; one value serves all channels."""
     std: tuple[float, ...] = (1.0,)
+    resize: str = "none"
+    """none, longest:N, shortest:N, area:N (N² pixels), which never enlarge, or square:N."""
+    group_pattern: str = ""
+    """Regular expression on a file's path; files with the same match stay in the same split."""
+    max_megapixels: float = 100.0
+    """A larger image is a bad example, refused before it is decoded."""
     background: int = 0
     """Value (0-255) that surrounds an image where it is widened or moved."""
     min_side: int | None = None
     """Shorter sides are widened to this; None: the smallest side the model survives; 0: refuse them."""
     max_bad_fraction: float = 0.01
+    """More bad examples than this share of a split stop the run."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
 
@@ -185,6 +193,7 @@ _BOUNDS = {
     "data.channels": (1, 4096),
     "data.std": (1e-12, math.inf),
     "data.background": (0, 255),
+    "data.max_megapixels": (0, math.inf),
     "data.min_side": (0, 65536),
     "data.max_bad_fraction": (0, 1),
     "data.augment.rotate": (0, 180),

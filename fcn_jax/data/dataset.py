@@ -7,9 +7,10 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from fcn_jax.config import Config
+from fcn_jax.data.bad_examples import BadExampleError, BadExamples
 from fcn_jax.data.schedule import FILLER
 from fcn_jax.data.sources import Source, open_source
-from fcn_jax.data.transforms import Augment, widen, widened_sizes
+from fcn_jax.data.transforms import Augment, Resize, widen, widened_sizes
 from fcn_jax.geometry import format_size
 from fcn_jax.types import Block, filler_block
 
@@ -19,19 +20,30 @@ class Dataset:
 
     Args:
         source: its examples.
-        min_side: shorter sides are widened to it.
+        resize: what is done to every image first.
+        min_side: shorter sides are then widened to it.
         background: value of what is added.
+        bad: where examples that turn out bad are named.
         augment: random changes, for training; None: none.
         cache_bytes: decoded images are kept up to this.
     """
 
     def __init__(
-        self, source: Source, *, min_side: int, background: int, augment: Augment | None = None, cache_bytes: int = 0
+        self,
+        source: Source,
+        *,
+        resize: Resize,
+        min_side: int,
+        background: int,
+        bad: BadExamples,
+        channels: int,
+        augment: Augment | None = None,
+        cache_bytes: int = 0,
     ):
-        self.source = source
-        self.sizes = widened_sizes(source.sizes, min_side)
+        self.source, self.bad, self.channels = source, bad, channels
+        self.sizes = widened_sizes(resize.sizes(source.sizes), min_side)
         self.labels = source.labels
-        self._min_side, self._background = min_side, background
+        self._resize, self._min_side, self._background = resize, min_side, background
         self._augment = None if augment is None or augment.is_identity else augment
         self._decoded: dict[int, np.ndarray] = {}
         self._room = cache_bytes
@@ -44,30 +56,39 @@ class Dataset:
         return self.sizes.shape[1]
 
     def image(self, index: int) -> UInt8[np.ndarray, "*spatial c"]:
-        """One decoded image, widened, not augmented."""
+        """One decoded image, resized and widened, not augmented.
+
+        Raises:
+            BadExampleError: it cannot be read, or has another size than it had.
+        """
         image = self._decoded.get(index)
         if image is None:
-            image = widen(self.source.read(index), self._min_side, self._background)
+            image = self.source.read(index)
+            if image.shape[:-1] != tuple(self.source.sizes[index]):
+                found, expected = format_size(image.shape[:-1]), format_size(self.source.sizes[index].tolist())
+                raise BadExampleError(f"it is {found}, but was {expected} when it was measured")
+            image = widen(self._resize.apply(image), self._min_side, self._background)
             if image.nbytes <= self._room:
                 self._room -= image.nbytes
                 self._decoded[index] = image
         return image
 
     def block(self, index: Int[np.ndarray, " b"], canvas: tuple[int, ...], *, epoch: int) -> Block:
-        """The examples of a block on its canvas; index -1 makes a filler row."""
-        first = self.image(0)
-        block = filler_block(len(index), canvas, first.shape[-1], first.dtype)
-        real = np.flatnonzero(index != FILLER)
+        """The examples of a block on its canvas; index -1, or an example that turns out bad, makes a filler row."""
+        block = filler_block(len(index), canvas, self.channels)
         matrices = None if self._augment is None else self._augment.matrices(epoch, index)
-        for row in real:
-            image = self.image(int(index[row]))
+        for row in np.flatnonzero(index != FILLER):
+            example = int(index[row])
+            try:
+                image = self.image(example)
+            except BadExampleError as error:
+                self.bad.add(self.source.name(example), str(error))
+                continue
             if self._augment is not None and matrices is not None:
                 image = self._augment.apply(image, matrices[row])
             block.image[(row, *(slice(side) for side in image.shape[:-1]))] = image
-        block.size[real] = self.sizes[index[real]]
-        block.label[real] = self.labels[index[real]]
-        block.weight[real] = 1
-        block.index[real] = index[real]
+            block.size[row], block.label[row] = image.shape[:-1], self.labels[example]
+            block.weight[row], block.index[row] = 1, example
         return block
 
 
@@ -83,7 +104,12 @@ def open_dataset(config: Config, split: str, *, smallest_input: int, training: b
             `data.min_side` is 0.
     """
     data = config.data
-    source = open_source(data.source, split, channels=data.channels)
+    resize = Resize.parse(data.resize)
+    source = open_source(config, split)
+    bad = BadExamples(split, len(source) + len(source.bad), max_fraction=data.max_bad_fraction)
+    for name, reason in source.bad.items():
+        bad.add(name, reason)
+    bad.check()
     if source.labels.max() >= config.model.num_classes:
         example = int(source.labels.argmax())
         raise ValueError(
@@ -96,20 +122,23 @@ def open_dataset(config: Config, split: str, *, smallest_input: int, training: b
             f"{len(source.label_names)} labels: set config.model.num_classes={len(source.label_names)}"
         )
     min_side = smallest_input if data.min_side is None else data.min_side
-    sizes = widened_sizes(source.sizes, min_side)
+    sizes = widened_sizes(resize.sizes(source.sizes), min_side)
     too_small = np.flatnonzero(sizes.min(1) < smallest_input)
     if len(too_small):
         example = int(too_small[0])
         raise ValueError(
-            f"{source.name(example)} has size {format_size(source.sizes[example].tolist())}, but the model needs sides of "
-            f"at least {smallest_input}, and config.data.min_side={data.min_side} does not widen it ({len(too_small)} "
-            f"such examples): leave config.data.min_side unset, or set it to {smallest_input} or more"
+            f"{source.name(example)} has size {format_size(source.sizes[example].tolist())}, but the model needs sides "
+            f"of at least {smallest_input}, and config.data.min_side={data.min_side} does not widen it "
+            f"({len(too_small)} such examples): leave config.data.min_side unset, or set it to {smallest_input} or more"
         )
     augment = Augment(data.augment, seed=config.seed, background=data.background) if training else None
     return Dataset(
         source,
+        resize=resize,
         min_side=min_side,
         background=data.background,
+        bad=bad,
+        channels=data.channels,
         augment=augment,
         cache_bytes=config.machine.cache_mib * 2**20,
     )

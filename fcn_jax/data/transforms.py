@@ -1,9 +1,10 @@
-"""What happens to a decoded image before it stands in a block: widening, and random changes that keep its size.
+"""What happens to a decoded image before it stands in a block: resizing, widening, random changes that keep its size.
 
 Every draw is keyed by (seed, epoch, example), so an example looks the same on any host and after any resume.
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -11,6 +12,56 @@ from PIL import Image
 
 from fcn_jax.config import AugmentConfig
 from fcn_jax.data.draws import uniform
+
+
+@dataclass(frozen=True)
+class Resize:
+    """A rule for the size of an image: `none`, `longest`, `shortest`, `area` (of n² pixels), or `square`.
+
+    All but `square` keep the aspect and never enlarge.
+    """
+
+    kind: str
+    n: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> "Resize":
+        """
+        Raises:
+            ValueError: no such rule.
+        """
+        kind, _, number = text.partition(":")
+        if text == "none":
+            return cls("none")
+        if kind in ("longest", "shortest", "area", "square") and number.isdecimal() and 0 < int(number) <= 65536:
+            return cls(kind, int(number))
+        raise ValueError(
+            f"config.data.resize is {text!r}, but it must be none, longest:N, shortest:N, area:N or square:N"
+        )
+
+    def sizes(self, sizes: Int[np.ndarray, "n r"]) -> Int[np.ndarray, "n r"]:
+        """Sizes after the rule."""
+        match self.kind:
+            case "none":
+                return sizes
+            case "square":
+                return np.full_like(sizes, self.n)
+            case "longest":
+                scale = self.n / sizes.max(1)
+            case "shortest":
+                scale = self.n / sizes.min(1)
+            case _:
+                scale = self.n / np.sqrt(sizes.prod(1, dtype=np.int64))
+        scaled = np.rint(sizes * np.minimum(scale, 1)[:, None])
+        return np.maximum(scaled, 1).astype(sizes.dtype)
+
+    def apply(self, image: UInt8[np.ndarray, "*spatial c"]) -> UInt8[np.ndarray, "*resized c"]:
+        """One image, bilinear, antialiased when it shrinks."""
+        height, width = (int(side) for side in self.sizes(np.array([image.shape[:2]]))[0])
+        if (height, width) == image.shape[:2]:
+            return image
+        picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+        return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR)).reshape(height, width, -1)
 
 
 def widened_sizes(sizes: Int[np.ndarray, "n r"], min_side: int) -> Int[np.ndarray, "n r"]:

@@ -193,8 +193,7 @@ def _abstract(tree):
 
 def _abstract_block(setup: Setup, shape: tuple[int, ...], rows: int) -> Block:
     sharding = NamedSharding(setup.mesh, PartitionSpec("rows"))
-    example = setup.train.dataset.image(0)
-    block = filler_block(rows, shape, example.shape[-1], example.dtype)
+    block = filler_block(rows, shape, setup.config.data.channels)
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), block)
 
 

@@ -24,7 +24,10 @@ def evaluate(setup: Setup, programs: Programs, state: TrainState, split: Split, 
             bar.advance()
     total = sum(jax.device_get(sums), start=ZERO)
     count = round(float(total.weight))
-    assert count == len(split.dataset), f"{count} examples evaluated, {len(split.dataset)} in the split"
+    dataset = split.dataset
+    unread = len(dataset.bad) - len(dataset.source.bad)
+    assert count + unread == len(dataset), f"{count} examples evaluated, {unread} bad, {len(dataset)} in the split"
+    dataset.bad.check()
     return {**total.means(), "count": count}
 
 

@@ -44,11 +44,10 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
     began = time.perf_counter()
     use_compilation_cache(config)
     setup = prepare(config)
-    splits = (setup.validation, setup.test)
     with locked_workdir(workdir, config), monitoring_compilation() as monitor:
         write_atomically(workdir / "plan.json", setup.train.plan.to_json() + "\n")
         draw_plan(setup.train.plan, setup.train.dataset.sizes, workdir / "plan.png")
-        programs = compile_programs(setup, splits=splits)
+        programs = compile_programs(setup, splits=(setup.validation, setup.test))
         programs.print()
         write_json(workdir / "compile.json", [program.as_row() for program in programs.all])
         monitor.seal(expected=len(programs.all))
@@ -58,6 +57,9 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
                 _train_steps(run, checkpoints, writer)
                 test = evaluate(setup, programs, run.state, setup.test, title="test")
                 writer.write(run.step, "test", test)
+        splits = (setup.train, setup.validation, setup.test)
+        for split in splits:
+            split.dataset.bad.write_new(workdir / "bad_examples.jsonl")
         summary = {
             **test,
             **run.clock.speed(),
@@ -65,6 +67,7 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
             "filler_share": setup.train.schedule.filler_share,
             "fill": setup.train.schedule.fill(setup.train.dataset.sizes),
             "train_seconds": run.clock.train_seconds,
+            "bad_examples": sum(len(split.dataset.bad) for split in splits),
             "compile_seconds": programs.seconds,
             "compile_count": monitor.count,
             "wall_seconds": time.perf_counter() - began,
@@ -87,7 +90,7 @@ def _start(setup: Setup, programs: Programs, checkpoints: Checkpoints) -> Run:
 def _train_steps(run: Run, checkpoints: Checkpoints, writer: MetricsWriter) -> None:
     """All steps that are left, with logs, validation and checkpoints on their way."""
     setup, config = run.setup, run.setup.config
-    loader = setup.loader(setup.train)
+    loader, bad_file = setup.loader(setup.train), writer.workdir / "bad_examples.jsonl"
     meter = Meter(run.clock, loader)
     with Bar("train", setup.total_steps, done=run.step) as bar:
         for step in loader.steps(run.step, setup.total_steps):
@@ -100,6 +103,8 @@ def _train_steps(run: Run, checkpoints: Checkpoints, writer: MetricsWriter) -> N
             if not (ends_epoch or saves or run.step % config.train.log_every_steps == 0):
                 continue
             reading = meter.read(run.step)
+            setup.train.dataset.bad.write_new(bad_file)
+            setup.train.dataset.bad.check()
             writer.write(run.step, "train", {"epoch": run.epoch, **reading})
             bar.note(describe(reading))
             with meter.pause(), bar.pause():

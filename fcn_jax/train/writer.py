@@ -17,6 +17,7 @@ class MetricsWriter:
     """
 
     def __init__(self, workdir: Path, *, step: int):
+        self.workdir = workdir
         path = workdir / "metrics.jsonl"
         if path.exists():
             kept = [row for row in read_metrics(path) if row["step"] <= step and row["kind"] != "test"]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from fcn_jax.config import Config
 from fcn_jax.data.buckets import BucketPlan, plan_buckets
 from fcn_jax.data.schedule import (
     FILLER,
@@ -393,7 +394,7 @@ def test_run_fill_counts_true_and_computed_positions(case, epoch):
 
 
 def test_mnist_is_nearly_full():
-    sizes = widened_sizes(open_source("mnist_native", "train", channels=1).sizes, 8)
+    sizes = widened_sizes(open_source(Config(), "train").sizes, 8)
     plan = plan_buckets(sizes, 6)
     bucket = plan.assign(sizes)
     demand = np.bincount(bucket, minlength=len(plan.shapes))

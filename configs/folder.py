@@ -1,0 +1,50 @@
+"""Anyone's folder of pictures, at native sizes: DIR/{train,validation,test}/<class>/* or DIR/<class>/*.
+
+python -m fcn_jax train --config=configs/folder.py:DIR --workdir=runs/mine
+python -m fcn_jax train --config=configs/folder.py:DIR,tiny --workdir=runs/tiny     (seconds, to see it work)
+
+A split that is missing is carved out of train; `--config.data.group_pattern=REGEX` keeps files of one group together.
+"""
+
+from pathlib import Path
+
+from configs import mnist
+from fcn_jax.config import Config
+
+
+def get_config(argument: str = "") -> Config:
+    directory, _, size = argument.partition(",")
+    if not directory or size not in ("", "tiny"):
+        raise ValueError(f"configs/folder.py takes DIR or DIR,tiny as its argument, not {argument!r}")
+    config = Config()
+    config.data.source = f"folder:{directory}"
+    config.data.channels = 3
+    config.data.mean = (0.485, 0.456, 0.406)
+    config.data.std = (0.229, 0.224, 0.225)
+    config.data.resize = "area:128"
+    config.data.background = 124
+    config.data.augment.rotate = 10.0
+    config.data.augment.shear = 5.0
+    config.data.augment.scale = 0.1
+    config.schedule.max_buckets = 8
+    config.schedule.multiple_of = 8
+    config.schedule.examples_per_step = 64
+    config.schedule.turns = 4
+    config.evaluate.examples_per_step = 64
+    config.model.num_classes = max(2, count_classes(Path(directory).expanduser()))
+    config.model.channels = (32, 64, 64, 128, 128, 256)
+    config.model.kernel = (4, 4, 3, 4, 3, 4)
+    config.model.stride = (2, 2, 1, 2, 1, 2)
+    config.train.label_smoothing = 0.1
+    config.train.ema_decay = 0.998
+    if size == "tiny":
+        mnist.shrink(config)
+        config.model.channels = (8, 8, 8, 8, 8, 16)
+        config.schedule.turns = 1
+    return config
+
+
+def count_classes(directory: Path) -> int:
+    """Folders of classes; 0 where there is no such folder, which the source then says."""
+    top = directory / "train" if (directory / "train").is_dir() else directory
+    return sum(path.is_dir() for path in top.iterdir()) if top.is_dir() else 0

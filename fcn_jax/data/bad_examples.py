@@ -1,0 +1,56 @@
+"""Examples that cannot be used: found while indexing they are left out of the plan, found while reading they become
+filler rows. Either way they are named, counted, and too many of them stop the run.
+"""
+
+import json
+from pathlib import Path
+
+
+class BadExampleError(ValueError):
+    """One example cannot be read; the message is the reason."""
+
+
+class BadExamples:
+    """The bad examples of one split.
+
+    Args:
+        split: its name.
+        num_examples: of the split, good and bad.
+        max_fraction: of them that may be bad.
+    """
+
+    def __init__(self, split: str, num_examples: int, *, max_fraction: float):
+        self._split, self._num_examples, self._max_fraction = split, num_examples, max_fraction
+        self._reasons: dict[str, str] = {}
+        self._written: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._reasons)
+
+    def add(self, name: str, reason: str) -> None:
+        """An example met again in another epoch counts once."""
+        self._reasons.setdefault(name, reason)
+
+    def check(self) -> None:
+        """
+        Raises:
+            ValueError: there are more of them than the config allows; it names the first.
+        """
+        if len(self) > self._max_fraction * self._num_examples:
+            first = "; ".join(f"{name}: {reason}" for name, reason in list(self._reasons.items())[:3])
+            raise ValueError(
+                f"{len(self):,} of the {self._num_examples:,} examples of {self._split} are bad, more than "
+                f"config.data.max_bad_fraction={self._max_fraction} allows: {first}"
+            )
+
+    def write_new(self, path: Path) -> None:
+        """Append those that the file does not name yet, a JSON line each."""
+        if self._reasons.keys() <= self._written:
+            return
+        if path.exists():
+            self._written |= {json.loads(line)["name"] for line in path.read_text().splitlines() if line.endswith("}")}
+        with path.open("a") as file:
+            for name, reason in self._reasons.items():
+                if name not in self._written:
+                    file.write(json.dumps({"split": self._split, "name": name, "reason": reason}) + "\n")
+        self._written |= self._reasons.keys()

@@ -1,0 +1,161 @@
+"""Examples in files of one's own: a folder of classes, or a table of paths and labels.
+
+`folder:DIR` reads `DIR/{train,validation,test}/<class>/*`, or `DIR/<class>/*`, which is split by seed. `table:FILE.csv`
+(or .parquet) has the columns path,label and, if it likes, split. A split that is missing is carved out of train by
+groups: paths of which `data.group_pattern` finds the same text are never apart.
+"""
+
+import csv
+import hashlib
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from fcn_jax.data.images import SUFFIXES
+
+SPLITS = ("train", "validation", "test")
+CARVED_SHARE = 0.1
+"""Of the groups of train that become validation, or test, where that split is missing."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Files of all splits, in the order of their paths."""
+
+    paths: tuple[Path, ...]
+    labels: tuple[int, ...]
+    splits: tuple[str, ...]
+    label_names: tuple[str, ...]
+
+
+def list_folder(directory: Path, *, seed: int, group_pattern: str) -> Listing:
+    """The images below a folder.
+
+    Raises:
+        ValueError: no such folder, no classes, an empty class, classes that differ between splits.
+    """
+    if not directory.is_dir():
+        raise ValueError(f"config.data.source is folder:{directory}, but there is no such folder")
+    given = [split for split in SPLITS if (directory / split).is_dir()]
+    if given and "train" not in given:
+        raise ValueError(f"{directory} has {', '.join(given)} but no train: name its splits train, validation, test")
+    tops = [(split, directory / split) for split in given] or [("train", directory)]
+    rows = []
+    for split, top in tops:
+        for folder in sorted(path for path in top.iterdir() if path.is_dir()):
+            images = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+            if not images:
+                raise ValueError(f"class {folder.name} of {split} is empty: no image lies in {folder}")
+            rows += [(path, folder.name, split) for path in images]
+    if not rows:
+        raise ValueError(f"{directory} has no classes: put images into {directory}/<class>/ or .../train/<class>/")
+    return _listing(rows, seed=seed, group_pattern=group_pattern, root=directory)
+
+
+def list_table(table: Path, *, seed: int, group_pattern: str) -> Listing:
+    """The images of a table; relative paths start at its folder and stay inside it.
+
+    Raises:
+        ValueError: the table cannot be read, lacks a column, or a row breaks a rule.
+    """
+    rows, root = [], table.parent
+    for number, row in _table_rows(table):
+        path, label, split = row["path"].strip(), row["label"].strip(), (row.get("split") or "train").strip()
+        if not path or not label:
+            raise ValueError(f"{table}, row {number}: path and label must not be empty")
+        if split not in SPLITS:
+            raise ValueError(f"{table}, row {number}: split is {split!r}, but it must be one of {', '.join(SPLITS)}")
+        if Path(path).is_absolute() or ".." in Path(path).parts:
+            raise ValueError(f"{table}, row {number}: {path!r} leaves the folder of the table; use paths below {root}")
+        rows.append((root / path, label, split))
+    if not rows:
+        raise ValueError(f"{table} has no rows below its header")
+    return _listing(sorted(rows), seed=seed, group_pattern=group_pattern, root=root)
+
+
+def _table_rows(table: Path) -> list[tuple[int, dict[str, str]]]:
+    """(line, row) of every row."""
+    try:
+        if table.suffix == ".parquet":
+            import pyarrow.parquet
+
+            rows = [{k: str(v or "") for k, v in row.items()} for row in pyarrow.parquet.read_table(table).to_pylist()]
+        else:
+            with table.open(newline="", encoding="utf-8-sig") as file:
+                rows = [{k: v or "" for k, v in row.items() if k} for row in csv.DictReader(file)]
+    except (OSError, ValueError, csv.Error) as error:
+        raise ValueError(f"config.data.source is table:{table}, which cannot be read ({error})") from error
+    if rows and not {"path", "label"} <= rows[0].keys():
+        raise ValueError(f"{table} has the columns {', '.join(rows[0])}, but it needs path,label and may have split")
+    return list(enumerate(rows, start=2))
+
+
+def _listing(rows: list[tuple[Path, str, str]], *, seed: int, group_pattern: str, root: Path) -> Listing:
+    present = {split for _, _, split in rows}
+    if "train" not in present:
+        raise ValueError(f"{root} has no examples in train")
+    names = sorted({label for _, label, split in rows if split == "train"})
+    for _, label, split in rows:
+        if label not in names:
+            raise ValueError(f"class {label} of {split} is not in train, whose classes are: {', '.join(names[:10])} …")
+    number = {name: index for index, name in enumerate(names)}
+    listing = Listing(
+        paths=tuple(path for path, _, _ in rows),
+        labels=tuple(number[label] for _, label, _ in rows),
+        splits=tuple(split for _, _, split in rows),
+        label_names=tuple(names),
+    )
+    missing = [split for split in SPLITS if split not in present]
+    return _carve(listing, missing, seed=seed, group_pattern=group_pattern, root=root) if missing else listing
+
+
+def _carve(listing: Listing, missing: list[str], *, seed: int, group_pattern: str, root: Path) -> Listing:
+    """Move a share of train's groups to each missing split, chosen by a hash of seed and group."""
+    try:
+        pattern = re.compile(group_pattern) if group_pattern else None
+    except re.error as error:
+        raise ValueError(
+            f"config.data.group_pattern is {group_pattern!r}, which is no regular expression: {error}"
+        ) from error
+    splits = list(listing.splits)
+    for position, path in enumerate(listing.paths):
+        if splits[position] != "train":
+            continue
+        name = path.relative_to(root).as_posix()
+        found = pattern.search(name) if pattern else None
+        if pattern and not found:
+            raise ValueError(
+                f"config.data.group_pattern={group_pattern} finds nothing in {name}: every path needs a group"
+            )
+        group = (found.group(1) if found.groups() else found.group()) if found else name
+        digest = hashlib.blake2b(f"{seed}:{group}".encode(), digest_size=8).digest()
+        place = int.from_bytes(digest) / 2**64 / CARVED_SHARE
+        if place < len(missing):
+            splits[position] = missing[int(place)]
+    carved = replace(listing, splits=tuple(splits))
+    for split in SPLITS:
+        if split not in splits:
+            raise ValueError(f"{root}: no example was left for {split}; give it a folder, or a column, of its own")
+    return carved
+
+
+def positions_of(listing: Listing, split: str) -> np.ndarray:
+    """Positions of a split, or of a part such as train[:512].
+
+    Raises:
+        ValueError: no such split or part.
+    """
+    match = re.fullmatch(r"(\w+)(?:\[(\d*):(\d*)\])?", split)
+    if not match or match[1] not in SPLITS:
+        raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}, or a part of one such as train[:512]")
+    positions = np.flatnonzero(np.array(listing.splits) == match[1])
+    if match[2] is None:
+        return positions
+    # Files are sorted by class, so a part is taken from all over the split.
+    digests = [hashlib.blake2b(str(listing.paths[position]).encode(), digest_size=8).digest() for position in positions]
+    positions = positions[np.argsort(digests, kind="stable")][int(match[2] or 0) : int(match[3]) if match[3] else None]
+    if not len(positions):
+        raise ValueError(f"split {split!r} is empty")
+    return np.sort(positions)

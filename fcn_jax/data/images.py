@@ -1,0 +1,96 @@
+"""Encoded images to pixels, by stated rules, and their sizes from the headers alone.
+
+JPEG, PNG, WebP, BMP, GIF (first frame) and TIFF, whatever Pillow reads. The rules: EXIF orientation is applied, and
+counted in the size; a palette becomes its colours; transparency is laid over the background; 16 bits keep the upper
+8; CMYK, YCbCr, LAB and HSV become RGB; grey is 0.299 R + 0.587 G + 0.114 B; grey is repeated to make RGB.
+"""
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from fcn_jax.data.bad_examples import BadExampleError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+ORIENTATION = 0x0112
+TURNED = frozenset({5, 6, 7, 8})
+"""Values of the EXIF orientation that swap height and width."""
+
+Image.MAX_IMAGE_PIXELS = None  # Ours is the limit, checked before anything is decoded.
+
+
+def read_image_size(path: Path, *, max_pixels: int) -> tuple[int, int]:
+    """(height, width) as it will be decoded, from the header.
+
+    Raises:
+        BadExampleError: the file is not there, no image, or too large.
+    """
+    try:
+        with Image.open(path) as image:
+            return _size(image, max_pixels=max_pixels)
+    except BadExampleError:
+        raise
+    except Exception as error:  # Pillow's readers raise many kinds for a damaged file.
+        raise BadExampleError(_reason(error)) from error
+
+
+def decode_image(encoded: bytes, *, channels: int, background: int, max_pixels: int) -> UInt8[np.ndarray, "h w c"]:
+    """Pixels of an encoded image.
+
+    Args:
+        channels: 1 (grey) or 3 (RGB).
+        background: 0-255, under transparency.
+
+    Raises:
+        BadExampleError: it is damaged, no image, or too large.
+    """
+    try:
+        with Image.open(io.BytesIO(encoded)) as image, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _size(image, max_pixels=max_pixels)
+            image.load()
+            upright = ImageOps.exif_transpose(image) if image.getexif().get(ORIENTATION, 1) != 1 else image
+            pixels = np.asarray(_in_mode(upright, "L" if channels == 1 else "RGB", background))
+    except BadExampleError:
+        raise
+    except Exception as error:  # Pillow's readers raise many kinds for a damaged file.
+        raise BadExampleError(_reason(error)) from error
+    return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def _size(image: Image.Image, *, max_pixels: int) -> tuple[int, int]:
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise BadExampleError(f"it is {height}×{width}: nothing is there")
+    if width * height > max_pixels:
+        raise BadExampleError(
+            f"it is {height}×{width}, more than config.data.max_megapixels={max_pixels / 1e6:g} allows"
+        )
+    return (width, height) if image.getexif().get(ORIENTATION, 1) in TURNED else (height, width)
+
+
+def _in_mode(image: Image.Image, mode: str, background: int) -> Image.Image:
+    if image.mode == mode:
+        return image
+    if image.mode == "F":
+        raise BadExampleError("its pixels are floating point; whole numbers are needed")
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.int64)
+        image = Image.fromarray((np.clip(values, 0, 65535) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        below = Image.new("RGBA", image.size, (background, background, background, 255))
+        image = Image.alpha_composite(below, image).convert("RGB")
+    return image if image.mode == mode else image.convert("RGB").convert(mode)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "it is no image that Pillow can read"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
