@@ -34,6 +34,9 @@ def evaluate(setup: Setup, programs: Programs, state: TrainState, split: Split, 
 def evaluate_workdir(workdir: Path, *, split: str) -> dict[str, float | str]:
     """The newest checkpoint of a run on a split.
 
+    Args:
+        split: `train`, `validation` or `test` as the run's config has them, or any part such as `test[:100]`.
+
     Raises:
         ValueError: there is no run, no checkpoint or no such split.
     """
@@ -41,6 +44,8 @@ def evaluate_workdir(workdir: Path, *, split: str) -> dict[str, float | str]:
     use_compilation_cache(config)
     setup = prepare(config)
     state = restore_latest(workdir, setup)
-    chosen = setup.split(split)
+    data = config.data
+    own = {"train": data.train_split, "validation": data.validation_split, "test": data.test_split}
+    chosen = setup.split(own.get(split, split))
     programs = compile_programs(setup, train=False, splits=(chosen,))
     return {"split": split, "step": int(state.step), **evaluate(setup, programs, state, chosen, title=split)}

@@ -104,7 +104,7 @@ def test_sums_of_parts_add_up_to_the_whole(tiny):
 
 def test_biases_and_scales_do_not_decay(tiny):
     block = (filler_block(2, (14, 14), 1),)
-    state, _ = updated(tiny, block, weight_decay=0.5, warmup_epochs=0, learning_rate=0.1)
+    state, _ = updated(tiny, block, weight_decay=0.5, warmup_epochs=0.0, learning_rate=0.1)
     before = jax.tree.leaves_with_path(tiny[2])
     after = jax.tree.leaves(state.params)
     for (path, old), new in zip(before, after, strict=True):
@@ -116,7 +116,7 @@ def test_biases_and_scales_do_not_decay(tiny):
 
 def test_the_average_follows_the_weights(tiny):
     block = blocks_of([(12, 9)] * 4, (14, 14), rng=np.random.default_rng(4))
-    state, _ = updated(tiny, (block,), ema_decay=0.9, warmup_epochs=0)
+    state, _ = updated(tiny, (block,), ema_decay=0.9, warmup_epochs=0.0)
     expected = jax.tree.map(lambda old, new: 0.1 * old + 0.9 * new, tiny[2], state.params)
     assert_close(state.average, expected)
     assert state.evaluated_params is state.average
