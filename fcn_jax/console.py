@@ -4,6 +4,7 @@ On a terminal a live bar; elsewhere plain lines, at most one every few seconds. 
 that results alone stand on standard output.
 """
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,8 +15,10 @@ from rich.table import Table
 
 SECONDS_BETWEEN_LINES = 5.0
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
 WIDTH_OF_PLAIN_TEXT = 160
+console = Console(
+    stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr.isatty() else WIDTH_OF_PLAIN_TEXT
+)
 
 
 def say(line: str) -> None:
@@ -31,7 +34,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_column(column, justify="right" if is_number else "left", no_wrap=number < len(columns) - 1)
     for row in rows:
         table.add_row(*row)
-    console.print(table, soft_wrap=False, width=None if console.is_terminal else WIDTH_OF_PLAIN_TEXT)
+    console.print(table, soft_wrap=False)
 
 
 class Bar:

@@ -48,9 +48,12 @@ class BadExamples:
         if self._reasons.keys() <= self._written:
             return
         if path.exists():
-            self._written |= {json.loads(line)["name"] for line in path.read_text().splitlines() if line.endswith("}")}
-        with path.open("a") as file:
+            self._written |= {
+                json.loads(line)["name"] for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")
+            }
+        with path.open("a", encoding="utf-8") as file:
             for name, reason in self._reasons.items():
                 if name not in self._written:
-                    file.write(json.dumps({"split": self._split, "name": name, "reason": reason}) + "\n")
+                    row = {"split": self._split, "name": name, "reason": reason}
+                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
         self._written |= self._reasons.keys()
