@@ -1,23 +1,15 @@
-"""The config: nested dataclasses, every field with its default, and the rules they must keep.
+"""The config: nested dataclasses, every field with its default. The rules they keep stand in `config_rules.py`.
 
 Launch configs (`configs/*.py`) return a `Config`; flags override single fields: `--config.train.epochs=3`.
 Derived values (canvas shapes, steps, the smallest side) are computed from it, never stored in it.
 """
 
 import dataclasses
-import math
 import sys
 import types
 import typing
 from dataclasses import dataclass, field
 from typing import Any
-
-NORMS = ("batch", "group", "layer", "none")
-HEADS = ("average_last", "average_first")
-SCHEDULE_KINDS = ("stratified", "bucketed")
-OPTIMIZERS = ("adamw", "sgd")
-CONVOLUTIONS = ("auto", "direct", "patches")
-MODELS = ("fcn",)
 
 
 @dataclass
@@ -149,110 +141,6 @@ class Config:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
-
-
-def validate(config: Config) -> None:
-    """Check every rule that needs no data.
-
-    Raises:
-        ValueError: the first broken rule: the field, its value, the rule.
-    """
-    check_types(config)
-    for path, choices in (
-        ("schedule.kind", SCHEDULE_KINDS),
-        ("model.name", MODELS),
-        ("model.norm", NORMS),
-        ("model.head", HEADS),
-        ("model.convolution", CONVOLUTIONS),
-        ("train.optimizer", OPTIMIZERS),
-    ):
-        value = get_field(config, path)
-        if value not in choices:
-            raise ValueError(f"config.{path} is {value!r}, but it must be one of: {', '.join(choices)}")
-    for path, (low, high) in _BOUNDS.items():
-        value = get_field(config, path)
-        for number in value if isinstance(value, tuple) else (value,):
-            if number is not None and not low <= number <= high:
-                rule = f"at least {low}" if high == math.inf else f"between {low} and {high}"
-                raise ValueError(f"config.{path} is {value}, but it must be {rule}")
-    _validate_lengths(config)
-    schedule = config.schedule
-    for path, examples in (
-        ("schedule.examples_per_step", schedule.examples_per_step),
-        ("evaluate.examples_per_step", config.evaluate.examples_per_step),
-    ):
-        if examples % schedule.rows_multiple_of:
-            raise ValueError(
-                f"config.{path} is {examples}, but it must be a multiple of "
-                f"config.schedule.rows_multiple_of, which is {schedule.rows_multiple_of}"
-            )
-
-
-_BOUNDS = {
-    "seed": (0, 2**31 - 1),
-    "data.channels": (1, 4096),
-    "data.std": (1e-12, math.inf),
-    "data.background": (0, 255),
-    "data.max_megapixels": (0, math.inf),
-    "data.min_side": (0, 65536),
-    "data.max_bad_fraction": (0, 1),
-    "data.augment.rotate": (0, 180),
-    "data.augment.shear": (0, 80),
-    "data.augment.scale": (0, 0.9),
-    "data.augment.shift": (0, math.inf),
-    "machine.cache_mib": (0, math.inf),
-    "machine.num_threads": (1, 1024),
-    "machine.prefetch_steps": (1, 1024),
-    "schedule.max_buckets": (0, 1024),
-    "schedule.multiple_of": (1, 4096),
-    "schedule.examples_per_step": (1, math.inf),
-    "schedule.rows_multiple_of": (1, 65536),
-    "schedule.turns": (1, 64),
-    "model.num_classes": (2, math.inf),
-    "model.channels": (1, math.inf),
-    "model.kernel": (1, 1024),
-    "model.stride": (1, 1024),
-    "model.dilation": (1, 1024),
-    "model.padding": (0, 1024),
-    "model.group_size": (1, math.inf),
-    "model.norm_momentum": (0, 1),
-    "train.epochs": (1, math.inf),
-    "train.learning_rate": (0, math.inf),
-    "train.warmup_epochs": (0, math.inf),
-    "train.weight_decay": (0, math.inf),
-    "train.momentum": (0, 1),
-    "train.label_smoothing": (0, 0.99),
-    "train.ema_decay": (0, 0.999999),
-    "train.log_every_steps": (1, math.inf),
-    "train.evaluate_every_epochs": (0, math.inf),
-    "evaluate.examples_per_step": (1, math.inf),
-    "checkpoint.every_steps": (1, math.inf),
-    "checkpoint.keep": (1, math.inf),
-}
-
-
-def _validate_lengths(config: Config) -> None:
-    layers = len(config.model.channels)
-    if not layers:
-        raise ValueError("config.model.channels is (), but the net needs at least one convolution")
-    for path, length in (
-        ("model.kernel", layers),
-        ("model.stride", layers),
-        ("model.dilation", layers),
-        ("model.padding", layers),
-        ("data.mean", config.data.channels),
-        ("data.std", config.data.channels),
-    ):
-        value = get_field(config, path)
-        if len(value) not in (1, length):
-            raise ValueError(f"config.{path} has {len(value)} values, but it must have 1 or {length}")
-    if config.model.norm == "group":
-        for channels in config.model.channels:
-            if channels % config.model.group_size:
-                raise ValueError(
-                    f"config.model.group_size is {config.model.group_size}, but it must divide every number in "
-                    f"config.model.channels, and it does not divide {channels}"
-                )
 
 
 def get_field(config: Any, path: str) -> Any:

@@ -14,7 +14,8 @@ import numpy as np
 import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from fcn_jax.config import Config, validate
+from fcn_jax.config import Config
+from fcn_jax.config_rules import validate
 from fcn_jax.console import say
 from fcn_jax.data.bucket_count import MOST_BUCKETS, choose_bucket_count
 from fcn_jax.data.buckets import BucketPlan, fill_curve, plan_buckets
@@ -121,7 +122,8 @@ def make_mesh(config: Config, devices: Sequence[Any]) -> Mesh:
     if multiple % number:
         raise ValueError(
             f"config.schedule.rows_multiple_of is {multiple}, but the {number} devices have to divide it: set "
-            f"--config.schedule.rows_multiple_of={number * -(-multiple // number)}, or use fewer devices"
+            f"--config.schedule.rows_multiple_of={number * -(-multiple // number)} and examples_per_step to a "
+            "multiple of that, or use fewer devices"
         )
     return jax.make_mesh((number,), ("rows",), axis_types=(AxisType.Auto,), devices=devices)
 
