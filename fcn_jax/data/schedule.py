@@ -79,14 +79,17 @@ def move_up(demand: np.ndarray, capacity: np.ndarray, above: np.ndarray) -> np.n
 
     Args:
         demand: [k] examples of every bucket.
-        capacity: [k] rows of every bucket.
+        capacity: [..., k] rows of every bucket.
         above: [k] from `next_covering`.
+
+    Returns:
+        [..., k]
     """
-    held = demand.astype(np.int64).copy()
-    for bucket in range(len(held) - 1):
-        overflow = max(0, held[bucket] - capacity[bucket])
-        held[bucket] -= overflow
-        held[above[bucket]] += overflow
+    held = np.broadcast_to(demand, capacity.shape).astype(np.int64)
+    for bucket in range(len(demand) - 1):
+        overflow = np.maximum(0, held[..., bucket] - capacity[..., bucket])
+        held[..., bucket] -= overflow
+        held[..., above[bucket]] += overflow
     return held
 
 
@@ -100,64 +103,64 @@ def stratified_layout(
 ) -> Layout:
     """One block from every bucket in each step, in the proportion the data has them.
 
-    With `turns` programs that take turns, a bucket may stand in only some of them, so that a rare large bucket
-    takes `rows_multiple_of` rows of every few steps instead of every step.
+    With `turns`, that many programs share the steps: a half, a quarter, and so on, the last share twice. A bucket may
+    stand in only some of them, so that a rare large one takes `rows_multiple_of` rows of few steps and not of all.
 
     Args:
         demand: [k] examples of every bucket.
 
     Returns:
-        The layout of least padded positions found: units of `rows_multiple_of` rows go to the buckets from the
-        smallest up, what is left moves up, and then single units change places while that saves padding.
+        The layout of least padded positions that was found: all rows begin in the largest bucket; then, while all
+        examples still find a row, the `rows_multiple_of` rows that save most move to a smaller one.
     """
     if examples_per_step < 1 or examples_per_step % rows_multiple_of:
         raise ValueError(
             f"schedule.examples_per_step is {examples_per_step}, but it must be a multiple of "
             f"schedule.rows_multiple_of, which is {rows_multiple_of}"
         )
+    steps = _share_steps(max(turns, -(-int(demand.sum()) // examples_per_step)), turns)
+    units = np.zeros((turns, len(demand)), np.int64)
+    units[:, -1] = examples_per_step // rows_multiple_of
     above = next_covering(plan)
-    total_units = turns * examples_per_step // rows_multiple_of
-    steps_of_a_turn = max(1, -(-int(demand.sum()) // (turns * examples_per_step)))
-    rows_of_a_unit = rows_multiple_of * steps_of_a_turn
-
-    units = np.zeros(len(demand), np.int64)
-    held = demand.astype(np.int64).copy()
-    for bucket in range(len(demand) - 1):
-        units[bucket], overflow = divmod(held[bucket], rows_of_a_unit)
-        held[above[bucket]] += overflow
-    units[-1] = total_units - units[:-1].sum()
-    units = _improve(units, demand, plan.areas, above, rows_of_a_unit)
-
-    turn_of_unit = np.arange(total_units) % turns
-    bucket_of_unit = np.repeat(np.arange(len(demand)), units)
-    programs = []
-    for turn in range(turns):
-        count = np.bincount(bucket_of_unit[turn_of_unit == turn], minlength=len(demand)) * rows_multiple_of
-        blocks = tuple(BlockShape(int(bucket), int(count[bucket])) for bucket in np.flatnonzero(count))
-        programs.append(Program(blocks, steps_of_a_turn))
+    while True:
+        better = _move_one_unit(units, demand, plan.areas, above, rows_of_a_unit=steps * rows_multiple_of)
+        if better is None:
+            break
+        units = better
+    programs = [
+        Program(
+            tuple(BlockShape(int(bucket), int(row[bucket]) * rows_multiple_of) for bucket in np.flatnonzero(row)),
+            int(number),
+        )
+        for row, number in zip(units, steps, strict=True)
+    ]
     return Layout(tuple(programs), len(demand))
 
 
-def _improve(units, demand, areas, above, rows_of_a_unit) -> np.ndarray:
-    """Move single units from larger to smaller buckets while all examples still find a row."""
+def _share_steps(total: int, turns: int) -> np.ndarray:
+    """[turns] whole numbers of steps, at least 1 each: about a half of `total`, a quarter, ..., the last twice."""
+    ends = np.round(total * (1 - 0.5 ** np.arange(turns))).astype(np.int64)
+    return np.maximum(1, np.diff(np.append(ends, total)))
 
-    def fits(candidate):
-        capacity = candidate * rows_of_a_unit
-        return move_up(demand, capacity, above)[-1] <= capacity[-1]
 
-    improved = True
-    while improved:
-        improved = False
-        moves = [
-            (areas[j] - areas[i], i, j) for j in range(len(units)) for i in range(j) if units[j] and areas[i] < areas[j]
-        ]
-        for _, smaller, larger in sorted(moves, reverse=True):
-            candidate = units.copy()
-            candidate[smaller] += 1
-            candidate[larger] -= 1
-            if fits(candidate):
-                units, improved = candidate, True
-                break
+def _move_one_unit(units, demand, areas, above, *, rows_of_a_unit) -> np.ndarray | None:
+    """`units` [turns, k] with the one move to a smaller bucket that saves most positions and fits; None: none does."""
+    turn, larger = np.nonzero(units)
+    turn, larger = np.repeat(turn, len(areas)), np.repeat(larger, len(areas))
+    smaller = np.tile(np.arange(len(areas)), len(turn) // len(areas))
+    saving = rows_of_a_unit[turn] * (areas[larger] - areas[smaller])
+    real = np.flatnonzero(saving > 0)
+    capacity = np.repeat((units * rows_of_a_unit[:, None]).sum(0)[None], len(real), axis=0)
+    moves, rows = np.arange(len(real)), rows_of_a_unit[turn[real]]
+    capacity[moves, larger[real]] -= rows
+    capacity[moves, smaller[real]] += rows
+    fits = move_up(demand, capacity, above)[:, -1] <= capacity[:, -1]
+    if not fits.any():
+        return None
+    best = real[fits][np.argmax(saving[real][fits])]
+    units = units.copy()
+    units[turn[best], larger[best]] -= 1
+    units[turn[best], smaller[best]] += 1
     return units
 
 
