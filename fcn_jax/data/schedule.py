@@ -110,8 +110,9 @@ def stratified_layout(
         demand: [k] examples of every bucket.
 
     Returns:
-        The layout of least padded positions that was found: all rows begin in the largest bucket; then, while all
-        examples still find a row, the `rows_multiple_of` rows that save most move to a smaller one.
+        A layout of few padded positions whose programs each mix the buckets: program by program the next
+        `rows_multiple_of` rows go to the bucket with most examples left. Then single ones move up until all examples
+        find a row, and down while they still do.
     """
     if examples_per_step < 1 or examples_per_step % rows_multiple_of:
         raise ValueError(
@@ -119,14 +120,15 @@ def stratified_layout(
             f"schedule.rows_multiple_of, which is {rows_multiple_of}"
         )
     steps = _share_steps(max(turns, -(-int(demand.sum()) // examples_per_step)), turns)
-    units = np.zeros((turns, len(demand)), np.int64)
-    units[:, -1] = examples_per_step // rows_multiple_of
+    units = _most_left_first(demand, examples_per_step // rows_multiple_of, rows_of_a_unit=steps * rows_multiple_of)
     above = next_covering(plan)
-    while True:
-        better = _move_one_unit(units, demand, plan.areas, above, rows_of_a_unit=steps * rows_multiple_of)
-        if better is None:
-            break
-        units = better
+    for direction in ("up", "down"):
+        better = units
+        while better is not None:
+            units = better
+            better = _move_one_unit(
+                units, demand, plan.areas, above, direction=direction, rows_of_a_unit=steps * rows_multiple_of
+            )
     programs = [
         Program(
             tuple(BlockShape(int(bucket), int(row[bucket]) * rows_multiple_of) for bucket in np.flatnonzero(row)),
@@ -143,24 +145,45 @@ def _share_steps(total: int, turns: int) -> np.ndarray:
     return np.maximum(1, np.diff(np.append(ends, total)))
 
 
-def _move_one_unit(units, demand, areas, above, *, rows_of_a_unit) -> np.ndarray | None:
-    """`units` [turns, k] with the one move to a smaller bucket that saves most positions and fits; None: none does."""
-    turn, larger = np.nonzero(units)
-    turn, larger = np.repeat(turn, len(areas)), np.repeat(larger, len(areas))
-    smaller = np.tile(np.arange(len(areas)), len(turn) // len(areas))
-    saving = rows_of_a_unit[turn] * (areas[larger] - areas[smaller])
-    real = np.flatnonzero(saving > 0)
-    capacity = np.repeat((units * rows_of_a_unit[:, None]).sum(0)[None], len(real), axis=0)
-    moves, rows = np.arange(len(real)), rows_of_a_unit[turn[real]]
-    capacity[moves, larger[real]] -= rows
-    capacity[moves, smaller[real]] += rows
-    fits = move_up(demand, capacity, above)[:, -1] <= capacity[:, -1]
-    if not fits.any():
+def _most_left_first(demand, units_of_a_step: int, *, rows_of_a_unit) -> np.ndarray:
+    """[turns, k] units: each goes to the bucket with the most examples that have no row yet."""
+    units, left = np.zeros((len(rows_of_a_unit), len(demand)), np.int64), demand.astype(np.int64)
+    for turn, rows in enumerate(rows_of_a_unit):
+        for _ in range(units_of_a_step):
+            bucket = int(np.argmax(left))
+            units[turn, bucket] += 1
+            left[bucket] -= rows
+    return units
+
+
+def _move_one_unit(units, demand, areas, above, *, direction: str, rows_of_a_unit) -> np.ndarray | None:
+    """`units` [turns, k] with one of them in another bucket; None where that is done.
+
+    Down: the move that saves most positions and leaves every example a row. Up: while some have none, the move that
+    gives most of them one, for the positions it adds.
+    """
+    turn, source = np.nonzero(units)
+    turn, source = np.repeat(turn, len(areas)), np.repeat(source, len(areas))
+    target = np.tile(np.arange(len(areas)), len(turn) // len(areas))
+    added = rows_of_a_unit[turn] * (areas[target] - areas[source])
+    chosen = (added > 0) if direction == "up" else (added < 0)
+    turn, source, target, added = turn[chosen], source[chosen], target[chosen], added[chosen]
+    now = (units * rows_of_a_unit[:, None]).sum(0)
+    capacity, moves, rows = np.repeat(now[None], len(turn), axis=0), np.arange(len(turn)), rows_of_a_unit[turn]
+    capacity[moves, source] -= rows
+    capacity[moves, target] += rows
+    without = move_up(demand, capacity, above)[:, -1] - capacity[:, -1]
+    if direction == "up":
+        helped = max(0, int(move_up(demand, now, above)[-1] - now[-1])) - np.maximum(without, 0)
+        value = helped / np.maximum(added, 1)
+    else:
+        value = np.where(without <= 0, -added, 0)
+    if not len(value) or value.max() <= 0:
         return None
-    best = real[fits][np.argmax(saving[real][fits])]
+    best = int(np.argmax(value))
     units = units.copy()
-    units[turn[best], larger[best]] -= 1
-    units[turn[best], smaller[best]] += 1
+    units[turn[best], source[best]] -= 1
+    units[turn[best], target[best]] += 1
     return units
 
 
