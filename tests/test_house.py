@@ -23,7 +23,14 @@ MAY_IMPORT = {
 }
 WITHOUT_JAX = [
     *("geometry.py", "config.py", "config_rules.py"),
-    *("data/buckets.py", "data/planner.py", "data/line_planner.py", "data/schedule.py", "data/draws.py"),
+    *(
+        "data/buckets.py",
+        "data/planner.py",
+        "data/line_planner.py",
+        "data/layout.py",
+        "data/schedule.py",
+        "data/draws.py",
+    ),
 ]
 
 

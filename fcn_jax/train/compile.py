@@ -19,7 +19,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from fcn_jax.config import Config
 from fcn_jax.console import Bar, print_table
-from fcn_jax.data.schedule import Program
+from fcn_jax.data.layout import Program
 from fcn_jax.geometry import format_size
 from fcn_jax.train.setup import Setup, Split, prepare
 from fcn_jax.train.step import make_evaluate_step, make_train_step

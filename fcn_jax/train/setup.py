@@ -20,8 +20,9 @@ from fcn_jax.console import say
 from fcn_jax.data.bucket_count import MOST_BUCKETS, choose_bucket_count
 from fcn_jax.data.buckets import BucketPlan, fill_curve, plan_buckets
 from fcn_jax.data.dataset import Dataset, open_dataset
+from fcn_jax.data.layout import Layout, bucketed_layout, stratified_layout
 from fcn_jax.data.loader import Loader
-from fcn_jax.data.schedule import Layout, Schedule, bucketed_layout, stratified_layout
+from fcn_jax.data.schedule import Schedule
 from fcn_jax.models.model import make_model, smallest_input
 from fcn_jax.train.optimizer import make_optimizer
 from fcn_jax.train.state import TrainState, initial_state, split_model

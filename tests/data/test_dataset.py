@@ -13,8 +13,9 @@ from fcn_jax.config import AugmentConfig, Config
 from fcn_jax.data.bad_examples import BadExamples
 from fcn_jax.data.buckets import BucketPlan, plan_buckets
 from fcn_jax.data.dataset import Dataset, open_dataset
+from fcn_jax.data.layout import bucketed_layout, stratified_layout
 from fcn_jax.data.loader import Loader
-from fcn_jax.data.schedule import FILLER, Schedule, bucketed_layout, stratified_layout
+from fcn_jax.data.schedule import FILLER, Schedule
 from fcn_jax.data.sources import Source, TfdsSource, open_source
 from fcn_jax.data.transforms import Augment, Resize
 from fcn_jax.train.setup import prepare

@@ -9,17 +9,8 @@ from hypothesis import strategies as st
 
 from fcn_jax.config import Config
 from fcn_jax.data.buckets import BucketPlan, plan_buckets
-from fcn_jax.data.schedule import (
-    FILLER,
-    BlockShape,
-    Layout,
-    Program,
-    Schedule,
-    bucketed_layout,
-    move_up,
-    next_covering,
-    stratified_layout,
-)
+from fcn_jax.data.layout import BlockShape, Layout, Program, bucketed_layout, move_up, next_covering, stratified_layout
+from fcn_jax.data.schedule import FILLER, Schedule
 from fcn_jax.data.sources import open_source
 from fcn_jax.data.transforms import widened_sizes
 
