@@ -28,7 +28,7 @@ def locked_workdir(workdir: Path, config: Config) -> Iterator[None]:
                 f"--workdir={workdir} holds a run of another config ({'; '.join(changed)}): "
                 "choose another workdir, or run with the same config"
             )
-    elif workdir.exists() and any(entry.name != ".lock" for entry in workdir.iterdir()):
+    elif workdir.exists() and any(not entry.name.startswith(".") for entry in workdir.iterdir()):
         raise ValueError(f"--workdir={workdir} is not empty and holds no run: choose another workdir")
     try:
         workdir.mkdir(parents=True, exist_ok=True)

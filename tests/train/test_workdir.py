@@ -1,0 +1,47 @@
+"""A workdir belongs to one config and one live process."""
+
+import dataclasses
+import json
+
+import pytest
+
+from fcn_jax.config import Config
+from fcn_jax.train.workdir import locked_workdir, read_config
+
+
+def test_a_workdir_keeps_its_config(tmp_path):
+    config = Config(seed=3)
+    with locked_workdir(tmp_path / "new", config):
+        assert read_config(tmp_path / "new") == config
+
+
+def test_what_a_kill_leaves_before_the_config_stands_is_taken_over(tmp_path):
+    (tmp_path / ".lock").write_text("12345")
+    (tmp_path / ".config.json.new").write_text('{"seed"')
+    with locked_workdir(tmp_path, Config()):
+        assert json.loads((tmp_path / "config.json").read_text()) == json.loads(
+            json.dumps(dataclasses.asdict(Config()))
+        )
+
+
+def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(ValueError, match="is not empty and holds no run"), locked_workdir(tmp_path, Config()):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_two_at_once_are_refused(tmp_path):
+    with (
+        locked_workdir(tmp_path, Config()),
+        pytest.raises(ValueError, match="is in use by process"),
+        locked_workdir(tmp_path, Config()),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"seed": 1}', '{"seed": "one"}'])
+def test_a_damaged_config_is_one_line(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ValueError, match=r"config\.json (is damaged|cannot be used)"):
+        read_config(tmp_path)
