@@ -9,9 +9,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -37,6 +38,16 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     console.print(table, soft_wrap=False)
 
 
+class _BarAboveItsNote(Progress):
+    """The note has a line of its own, so that a narrow terminal keeps the bar and the time remaining."""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        for task in self.tasks:
+            if task.fields["note"]:
+                yield Text(task.fields["note"], style="dim", no_wrap=True, overflow="ellipsis")
+
+
 class Bar:
     """Progress of a loop with a known number of rounds, as a context manager.
 
@@ -51,11 +62,10 @@ class Bar:
         self._live = console.is_terminal
         self._last_line = time.monotonic()
         self._began, self._began_at = time.monotonic(), done
-        self._progress = Progress(
+        self._progress = _BarAboveItsNote(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
             TextColumn("eta"),
             TimeRemainingColumn(compact=True),
             console=console,

@@ -1,4 +1,4 @@
-"""Strict tests: shapes and types of every annotated function are checked, arrays never change rank by themselves."""
+"""Strict tests: shapes and types of every annotated function are checked."""
 
 import os
 
@@ -18,7 +18,6 @@ import jax
 import pytest
 from hypothesis import settings
 
-jax.config.update("jax_numpy_rank_promotion", "allow")
 settings.register_profile("fcn_jax", deadline=None, derandomize=True, max_examples=30)
 settings.load_profile("fcn_jax")
 

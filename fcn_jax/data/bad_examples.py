@@ -45,15 +45,16 @@ class BadExamples:
 
     def write_new(self, path: Path) -> None:
         """Append those that the file does not name yet, a JSON line each."""
-        if self._reasons.keys() <= self._written:
+        reasons = dict(self._reasons)  # A copy: the loader's threads may add to it meanwhile.
+        if reasons.keys() <= self._written:
             return
         if path.exists():
             self._written |= {
                 json.loads(line)["name"] for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")
             }
         with path.open("a", encoding="utf-8") as file:
-            for name, reason in self._reasons.items():
+            for name, reason in reasons.items():
                 if name not in self._written:
                     row = {"split": self._split, "name": name, "reason": reason}
                     file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        self._written |= self._reasons.keys()
+        self._written |= reasons.keys()
