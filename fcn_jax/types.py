@@ -12,6 +12,9 @@ from jaxtyping import Array, Float, Int, Num
 
 AnyArray = Array | np.ndarray
 
+VALUE_TYPES = {2: np.uint8, 1: np.float32}
+"""What an example's values are, by spatial rank: pixels of an image, values of a signal."""
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -32,10 +35,10 @@ class Block:
     """Position of the example in its split."""
 
 
-def filler_block(rows: int, canvas: tuple[int, ...], channels: int, dtype: np.dtype | type = np.uint8) -> Block:
+def filler_block(rows: int, canvas: tuple[int, ...], channels: int) -> Block:
     """A block of nothing but filler; also the pattern of shapes and types that programs are compiled for."""
     return Block(
-        image=np.zeros((rows, *canvas, channels), dtype),
+        image=np.zeros((rows, *canvas, channels), VALUE_TYPES[len(canvas)]),
         size=np.zeros((rows, len(canvas)), np.int32),
         label=np.zeros(rows, np.int32),
         weight=np.zeros(rows, np.float32),

@@ -4,7 +4,7 @@ The one place where source, transforms and plan meet; the loader asks it for blo
 """
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, Num
 
 from fcn_jax.config import Config
 from fcn_jax.data.bad_examples import BadExampleError, BadExamples
@@ -55,7 +55,7 @@ class Dataset:
     def rank(self) -> int:
         return self.sizes.shape[1]
 
-    def image(self, index: int) -> UInt8[np.ndarray, "*spatial c"]:
+    def image(self, index: int) -> Num[np.ndarray, "*spatial c"]:
         """One decoded image, resized and widened, not augmented.
 
         Raises:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, Num
 
 from fcn_jax.config import Config
 from fcn_jax.data.bad_examples import BadExampleError
@@ -45,8 +45,8 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, index: int) -> UInt8[np.ndarray, "*spatial c"]:
-        """One decoded example."""
+    def read(self, index: int) -> Num[np.ndarray, "*spatial c"]:
+        """One decoded example, of the value type of its rank."""
         ...
 
     def name(self, index: int) -> str:
@@ -79,7 +79,7 @@ class TfdsSource:
     def __len__(self) -> int:
         return len(self._encoded)
 
-    def read(self, index: int) -> UInt8[np.ndarray, "*spatial c"]:
+    def read(self, index: int) -> Num[np.ndarray, "*spatial c"]:
         return self._decode(self._encoded[index])
 
     def name(self, index: int) -> str:
@@ -128,7 +128,7 @@ class FileSource:
     def __len__(self) -> int:
         return len(self._paths)
 
-    def read(self, index: int) -> UInt8[np.ndarray, "*spatial c"]:
+    def read(self, index: int) -> Num[np.ndarray, "*spatial c"]:
         try:
             encoded = self._paths[index].read_bytes()
         except OSError as error:
