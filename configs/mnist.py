@@ -12,7 +12,7 @@ def get_config(argument: str = "") -> Config:
     config = Config()
     config.data.augment.rotate = 15.0
     config.data.augment.shear = 15.0
-    config.data.augment.scale = 0.15
+    config.data.augment.stretch = 0.15
     config.train.label_smoothing = 0.1
     if argument == "tiny":
         shrink(config)

@@ -44,12 +44,16 @@ def shapes(argv: list[str]) -> None:
 
 
 def plan(argv: list[str]) -> None:
-    """The buckets of a data set: --config=FILE, or of a table: --sizes=FILE.csv [--max_buckets=N] [--out=DIR]"""
-    from fcn_jax.use.plan_command import plan_of_config, plan_of_table, report_plan
+    """The buckets of a data set: --config=FILE, or a table: --sizes=FILE.csv [--max_buckets=N] [--resize=area:256]"""
+    from fcn_jax.use.plan_command import plan_of_config, plan_of_table, report_plans
 
     line = CommandLine(
         argv,
-        texts={"sizes": "a CSV of height,width,count", "out": "folder for plan.json and plan.png"},
+        texts={
+            "sizes": "a CSV of height,width,count",
+            "resize": "rule as config.data.resize",
+            "out": "folder for plan.json and plan.png",
+        },
         numbers={"max_buckets": "plan at most so many buckets", "multiple_of": "sides are multiples of this"},
         takes_config=True,
     )
@@ -61,8 +65,11 @@ def plan(argv: list[str]) -> None:
         number = line.number(name)
         if number is not None:
             setattr(config.schedule, name, number)
+    if line.given("resize"):
+        config.data.resize = line.text("resize")
     validate(config)
-    report_plan(plan_of_table(table, config) if table else plan_of_config(config), out=line.path("out"))
+    planned, note = ([plan_of_table(table, config)], "") if table else plan_of_config(config)
+    report_plans(planned, note=note, multiple_of=config.schedule.multiple_of, out=line.path("out"))
 
 
 def compile_(argv: list[str]) -> None:

@@ -14,18 +14,28 @@ from typing import Any
 
 @dataclass
 class AugmentConfig:
-    """Random changes to a training image that keep its size; 0 switches one off."""
+    """Random changes to a training example; 0 switches one off. The first three change its size."""
 
+    scale: tuple[float, float] = (1.0, 1.0)
+    """The smallest and the largest factor of its size; log-uniform."""
+    aspect: float = 0.0
+    """Largest relative change of height / width, at equal area."""
+    crop: float = 0.0
+    """Largest share of each side that is cut away."""
     rotate: float = 0.0
     """Largest angle, degrees."""
     shear: float = 0.0
     """Largest horizontal shear, degrees."""
-    scale: float = 0.0
-    """Largest relative change of scale, of each axis by itself."""
+    stretch: float = 0.0
+    """Largest relative change of scale, of each axis by itself, on the same canvas."""
     shift: float = 0.0
     """Largest shift, pixels."""
     flip: bool = False
     """Mirror left and right, half of the time."""
+    brightness: float = 0.0
+    """Largest relative change, and the same for contrast and saturation."""
+    contrast: float = 0.0
+    saturation: float = 0.0
 
 
 @dataclass
@@ -63,6 +73,8 @@ class ScheduleConfig:
     examples_per_step: int = 512
     rows_multiple_of: int = 8
     """A block's rows are a multiple of this; the number of devices has to divide it."""
+    positions_per_step: int = 0
+    """Bucketed only: a step holds as many examples as fit this many padded pixels, not examples_per_step; 0: off."""
     turns: int = 1
     """Programs of a stratified schedule that take turns, so that a rare bucket need not stand in every step."""
 
@@ -102,6 +114,15 @@ class TrainConfig:
     label_smoothing: float = 0.0
     ema_decay: float = 0.0
     """Of the exponential moving average of the weights, which evaluation then uses; 0: none."""
+    loss_mean: str = "step"
+    """step: over the examples of a step. epoch: their sum over the mean number of examples a step, so that an example
+    weighs the same in a small step as in a large one."""
+    rate_scaling: str = "none"
+    """Of the learning rate by examples in the step / their mean number: none, sqrt or linear."""
+    stage_scales: tuple[float, ...] = (1.0,)
+    """Progressive resizing: the scale of all examples in each stage of training."""
+    stage_shares: tuple[float, ...] = (1.0,)
+    """Of the epochs, relative; one value: all stages are equally long."""
     log_every_steps: int = 20
     evaluate_every_epochs: int = 1
 
@@ -109,6 +130,8 @@ class TrainConfig:
 @dataclass
 class EvaluateConfig:
     examples_per_step: int = 512
+    scale: float = 1.0
+    """Of all examples at test time, which may suit a net better than that of training (FixRes, arXiv:1906.06423)."""
 
 
 @dataclass

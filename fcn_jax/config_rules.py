@@ -11,6 +11,8 @@ NORMS = ("batch", "group", "layer", "none")
 HEADS = ("average_last", "average_first")
 SCHEDULE_KINDS = ("stratified", "bucketed")
 OPTIMIZERS = ("adamw", "sgd")
+LOSS_MEANS = ("step", "epoch")
+RATE_SCALINGS = ("none", "sqrt", "linear")
 CONVOLUTIONS = ("auto", "direct", "patches")
 MODELS = ("fcn",)
 
@@ -29,6 +31,8 @@ def validate(config: Config) -> None:
         ("model.head", HEADS),
         ("model.convolution", CONVOLUTIONS),
         ("train.optimizer", OPTIMIZERS),
+        ("train.loss_mean", LOSS_MEANS),
+        ("train.rate_scaling", RATE_SCALINGS),
     ):
         value = get_field(config, path)
         if value not in choices:
@@ -41,6 +45,11 @@ def validate(config: Config) -> None:
                 raise ValueError(f"config.{path} is {value}, but it must be {rule}")
     _validate_lengths(config)
     schedule = config.schedule
+    if schedule.positions_per_step and schedule.kind != "bucketed":
+        raise ValueError(
+            f"config.schedule.positions_per_step is {schedule.positions_per_step}, but a stratified step always holds "
+            "the same blocks: set config.schedule.kind=bucketed, or leave it 0"
+        )
     for path, examples in (
         ("schedule.examples_per_step", schedule.examples_per_step),
         ("evaluate.examples_per_step", config.evaluate.examples_per_step),
@@ -62,8 +71,14 @@ _BOUNDS = {
     "data.max_bad_fraction": (0, 1),
     "data.augment.rotate": (0, 180),
     "data.augment.shear": (0, 80),
-    "data.augment.scale": (0, 0.9),
+    "data.augment.scale": (0.01, 100),
+    "data.augment.aspect": (0, 9),
+    "data.augment.crop": (0, 0.99),
+    "data.augment.stretch": (0, 0.9),
     "data.augment.shift": (0, math.inf),
+    "data.augment.brightness": (0, 1),
+    "data.augment.contrast": (0, 1),
+    "data.augment.saturation": (0, 1),
     "machine.cache_mib": (0, math.inf),
     "machine.num_threads": (1, 1024),
     "machine.prefetch_steps": (1, 1024),
@@ -72,6 +87,7 @@ _BOUNDS = {
     "schedule.examples_per_step": (1, math.inf),
     "schedule.rows_multiple_of": (1, 65536),
     "schedule.turns": (1, 64),
+    "schedule.positions_per_step": (0, math.inf),
     "model.num_classes": (2, math.inf),
     "model.channels": (1, math.inf),
     "model.kernel": (1, 1024),
@@ -87,9 +103,12 @@ _BOUNDS = {
     "train.momentum": (0, 1),
     "train.label_smoothing": (0, 0.99),
     "train.ema_decay": (0, 0.999999),
+    "train.stage_scales": (0.01, 100),
+    "train.stage_shares": (1e-6, math.inf),
     "train.log_every_steps": (1, math.inf),
     "train.evaluate_every_epochs": (0, math.inf),
     "evaluate.examples_per_step": (1, math.inf),
+    "evaluate.scale": (0.01, 100),
     "checkpoint.every_steps": (1, math.inf),
     "checkpoint.keep": (1, math.inf),
 }
@@ -106,10 +125,16 @@ def _validate_lengths(config: Config) -> None:
         ("model.padding", layers),
         ("data.mean", config.data.channels),
         ("data.std", config.data.channels),
+        ("train.stage_shares", len(config.train.stage_scales)),
     ):
         value = get_field(config, path)
         if len(value) not in (1, length):
             raise ValueError(f"config.{path} has {len(value)} values, but it must have 1 or {length}")
+    if not config.train.stage_scales:
+        raise ValueError("config.train.stage_scales is (), but training needs at least one stage: set it to (1.0,)")
+    scale = config.data.augment.scale
+    if len(scale) != 2 or scale[0] > scale[1]:
+        raise ValueError(f"config.data.augment.scale is {scale}, but it must be (smallest, largest)")
     if config.model.norm == "group":
         for channels in config.model.channels:
             if channels % config.model.group_size:

@@ -79,7 +79,14 @@ def refusal(config: Config) -> str:
         ("train.epochs", 1.0, "of type int"),
         ("data.augment.flip", 1, "of type bool"),
         ("data.augment.rotate", 181.0, "between 0 and 180"),
-        ("data.augment.scale", 1.0, "between 0 and 0.9"),
+        ("data.augment.stretch", 1.0, "between 0 and 0.9"),
+        ("data.augment.scale", (0.5, 2.0, 3.0), "(smallest, largest)"),
+        ("data.augment.scale", (2.0, 1.0), "(smallest, largest)"),
+        ("train.stage_scales", (), "at least one stage"),
+        ("train.stage_shares", (1.0, 2.0), "1 or 1"),
+        ("evaluate.scale", 0.0, "between 0.01 and 100"),
+        ("train.loss_mean", "epochs", "one of: step, epoch"),
+        ("schedule.positions_per_step", 1000, "config.schedule.kind=bucketed"),
         ("data.background", 256, "between 0 and 255"),
         ("data.min_side", -1, "between 0 and"),
         ("data.min_side", 8.0, "int | None"),
@@ -110,7 +117,7 @@ def test_an_int_is_neither_bool_nor_float_nor_text_nor_far_below_zero(path):
 def test_a_float_is_finite_not_negative_and_no_bool_and_may_be_an_int(path):
     for value in (math.nan, math.inf, -math.inf, True, None, "1", -0.1):
         assert refusal(config_with(path, value)).startswith(f"config.{path} is {value!r}, but it must be ")
-    validate(config_with(path, 0))
+    validate(config_with(path, 1))
 
 
 @pytest.mark.parametrize("path", TUPLES)

@@ -1,16 +1,20 @@
-"""A split made ready to feed a model: sizes widened, images decoded once, blocks assembled.
+"""A split made ready to feed a model: what is seen of each example in an epoch, at which size, in which block.
 
-The one place where source, transforms and plan meet; the loader asks it for blocks.
+The one place where source, views and augmentation meet; the loader asks it for blocks.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Int, Num
 
-from fcn_jax.config import Config
+from fcn_jax.config import AugmentConfig, Config
+from fcn_jax.data.augment import Colour, Motion
 from fcn_jax.data.bad_examples import BadExampleError, BadExamples
+from fcn_jax.data.resize import Resize, resample, widen, widened_sizes
 from fcn_jax.data.schedule import FILLER
 from fcn_jax.data.sources import Source, open_source
-from fcn_jax.data.transforms import Augment, Resize, widen, widened_sizes
+from fcn_jax.data.views import Views
 from fcn_jax.geometry import format_size
 from fcn_jax.types import Block, filler_block
 
@@ -20,12 +24,13 @@ class Dataset:
 
     Args:
         source: its examples.
-        resize: what is done to every image first.
+        resize: what is done to every example first.
+        views: what is then seen of it.
         min_side: shorter sides are then widened to it.
         background: value of what is added.
         bad: where examples that turn out bad are named.
-        augment: random changes, for training; None: none.
-        cache_bytes: decoded images are kept up to this.
+        colour, motion: random changes that keep the size, for training; None: none.
+        cache_bytes: decoded and resized examples are kept up to this.
     """
 
     def __init__(
@@ -33,18 +38,20 @@ class Dataset:
         source: Source,
         *,
         resize: Resize,
+        views: Views,
         min_side: int,
         background: int,
         bad: BadExamples,
         channels: int,
-        augment: Augment | None = None,
+        colour: Colour | None = None,
+        motion: Motion | None = None,
         cache_bytes: int = 0,
     ):
-        self.source, self.bad, self.channels = source, bad, channels
-        self.sizes = widened_sizes(resize.sizes(source.sizes), min_side)
+        self.source, self.views, self.bad, self.channels = source, views, bad, channels
         self.labels = source.labels
         self._resize, self._min_side, self._background = resize, min_side, background
-        self._augment = None if augment is None or augment.is_identity else augment
+        self._colour = None if colour is None or colour.is_identity else colour
+        self._motion = None if motion is None or motion.is_identity else motion
         self._decoded: dict[int, np.ndarray] = {}
         self._room = cache_bytes
 
@@ -53,92 +60,128 @@ class Dataset:
 
     @property
     def rank(self) -> int:
-        return self.sizes.shape[1]
+        return self.views.rank
 
-    def image(self, index: int) -> Num[np.ndarray, "*spatial c"]:
-        """One decoded image, resized and widened, not augmented.
+    def example(self, index: int) -> Num[np.ndarray, "*spatial c"]:
+        """One decoded example after the rule of `data.resize`.
 
         Raises:
             BadExampleError: it cannot be read, or has another size than it had.
         """
-        image = self._decoded.get(index)
-        if image is None:
-            image = self.source.read(index)
-            if image.shape[:-1] != tuple(self.source.sizes[index]):
-                found, expected = format_size(image.shape[:-1]), format_size(self.source.sizes[index].tolist())
+        example = self._decoded.get(index)
+        if example is None:
+            example = self.source.read(index)
+            if example.shape[:-1] != tuple(self.source.sizes[index]):
+                found, expected = format_size(example.shape[:-1]), format_size(self.source.sizes[index].tolist())
                 raise BadExampleError(f"it is {found}, but was {expected} when it was measured")
-            image = widen(self._resize.apply(image), self._min_side, self._background)
-            if image.nbytes <= self._room:
-                self._room -= image.nbytes
-                self._decoded[index] = image
-        return image
+            size = self._resize.sizes(np.array([example.shape[:-1]]))[0]
+            example = resample(example, tuple(size.tolist()))
+            if example.nbytes <= self._room:
+                self._room -= example.nbytes
+                self._decoded[index] = example
+        return example
 
     def block(self, index: Int[np.ndarray, " b"], canvas: tuple[int, ...], *, epoch: int) -> Block:
         """The examples of a block on its canvas; index -1, or an example that turns out bad, makes a filler row."""
         block = filler_block(len(index), canvas, self.channels)
-        matrices = None if self._augment is None else self._augment.matrices(epoch, index)
-        for row in np.flatnonzero(index != FILLER):
-            example = int(index[row])
+        rows = np.flatnonzero(index != FILLER)
+        view = self.views.draw(epoch, index[rows])
+        colours = None if self._colour is None else self._colour.draw(epoch, index[rows])
+        motions = None if self._motion is None else self._motion.draw(epoch, index[rows])
+        for number, (row, number_of_example) in enumerate(zip(rows.tolist(), index[rows].tolist(), strict=True)):
             try:
-                image = self.image(example)
+                example = self.example(number_of_example)
             except BadExampleError as error:
-                self.bad.add(self.source.name(example), str(error))
+                self.bad.add(self.source.name(number_of_example), str(error))
                 continue
-            if self._augment is not None and matrices is not None:
-                image = self._augment.apply(image, matrices[row])
-            block.image[(row, *(slice(side) for side in image.shape[:-1]))] = image
-            block.size[row], block.label[row] = image.shape[:-1], self.labels[example]
-            block.weight[row], block.index[row] = 1, example
+            example = view.apply(example, number)
+            if colours is not None and self._colour is not None:
+                example = self._colour.apply(example, colours[number])
+            example = widen(example, self._min_side, self._background)
+            if motions is not None and self._motion is not None:
+                example = self._motion.apply(example, motions[number])
+            block.image[(row, *(slice(side) for side in example.shape[:-1]))] = example
+            block.size[row], block.label[row] = example.shape[:-1], self.labels[number_of_example]
+            block.weight[row], block.index[row] = 1, number_of_example
         return block
 
 
-def open_dataset(config: Config, split: str, *, smallest_input: int, training: bool) -> Dataset:
+def open_dataset(
+    config: Config,
+    split: str,
+    *,
+    smallest_input: int,
+    training: bool,
+    scale: Callable[[int], float] = lambda _: 1.0,
+) -> Dataset:
     """The split of a config's data set, checked against the config.
 
     Args:
         smallest_input: the smallest side the model survives.
-        training: whether images are augmented.
+        training: whether examples are augmented.
+        scale: of all examples in an epoch.
 
     Raises:
-        ValueError: labels that the model has no class for, or an example smaller than the model survives while
-            `data.min_side` is 0.
+        ValueError: labels that the model has no class for, augmentation that the data has no axes for, or an example
+            smaller than the model survives while `data.min_side` is 0.
     """
     data = config.data
-    resize = Resize.parse(data.resize)
     source = open_source(config, split)
     bad = BadExamples(split, len(source) + len(source.bad), max_fraction=data.max_bad_fraction)
     for name, reason in source.bad.items():
         bad.add(name, reason)
     bad.check()
-    if source.labels.max() >= config.model.num_classes:
-        example = int(source.labels.argmax())
-        raise ValueError(
-            f"config.model.num_classes is {config.model.num_classes}, but {source.name(example)} has label "
-            f"{source.labels[example]}: set config.model.num_classes={len(source.label_names)}"
-        )
-    if config.model.num_classes > len(source.label_names):
-        raise ValueError(
-            f"config.model.num_classes is {config.model.num_classes}, but {data.source} has only "
-            f"{len(source.label_names)} labels: set config.model.num_classes={len(source.label_names)}"
-        )
+    _check_classes(config, source)
     min_side = smallest_input if data.min_side is None else data.min_side
-    sizes = widened_sizes(resize.sizes(source.sizes), min_side)
-    too_small = np.flatnonzero(sizes.min(1) < smallest_input)
-    if len(too_small):
-        example = int(too_small[0])
+    resize = Resize.parse(data.resize)
+    sizes = resize.sizes(source.sizes)
+    _check_smallest(config, source, widened_sizes(sizes, min_side), smallest_input)
+    augment = data.augment if training else AugmentConfig()
+    views = Views(sizes, scale=scale, augment=augment, seed=config.seed, smallest=max(min_side, smallest_input))
+    colour = Colour(augment, seed=config.seed)
+    motion = Motion(augment, seed=config.seed, background=data.background)
+    if views.rank != 2 and not (colour.is_identity and motion.is_identity and not augment.aspect):
         raise ValueError(
-            f"{source.name(example)} has size {format_size(source.sizes[example].tolist())}, but the model needs sides "
-            f"of at least {smallest_input}, and config.data.min_side={data.min_side} does not widen it "
-            f"({len(too_small)} such examples): leave config.data.min_side unset, or set it to {smallest_input} or more"
+            f"config.data.augment changes what only images have, but {data.source} holds signals: of a signal "
+            "config.data.augment.scale and crop can be set"
         )
-    augment = Augment(data.augment, seed=config.seed, background=data.background) if training else None
     return Dataset(
         source,
         resize=resize,
+        views=views,
         min_side=min_side,
         background=data.background,
         bad=bad,
         channels=data.channels,
-        augment=augment,
+        colour=colour,
+        motion=motion,
         cache_bytes=config.machine.cache_mib * 2**20,
     )
+
+
+def _check_classes(config: Config, source: Source) -> None:
+    """The model has a class for every label of the source, and no other."""
+    num_classes, num_labels = config.model.num_classes, len(source.label_names)
+    if source.labels.max() >= num_classes:
+        example = int(source.labels.argmax())
+        raise ValueError(
+            f"config.model.num_classes is {num_classes}, but {source.name(example)} has label "
+            f"{source.labels[example]}: set config.model.num_classes={num_labels}"
+        )
+    if num_classes > num_labels:
+        raise ValueError(
+            f"config.model.num_classes is {num_classes}, but {config.data.source} has only {num_labels} labels: "
+            f"set config.model.num_classes={num_labels}"
+        )
+
+
+def _check_smallest(config: Config, source: Source, sizes: Int[np.ndarray, "n r"], smallest_input: int) -> None:
+    """Every example survives the model."""
+    too_small = np.flatnonzero(sizes.min(1) < smallest_input)
+    if len(too_small):
+        example, min_side = int(too_small[0]), config.data.min_side
+        raise ValueError(
+            f"{source.name(example)} has size {format_size(source.sizes[example].tolist())}, but the model needs sides "
+            f"of at least {smallest_input}, and config.data.min_side={min_side} does not widen it "
+            f"({len(too_small)} such examples): leave config.data.min_side unset, or set it to {smallest_input} or more"
+        )

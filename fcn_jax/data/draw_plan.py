@@ -1,5 +1,6 @@
 """A picture of a plan: sizes as dots, buckets as rectangles."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -16,39 +17,67 @@ matplotlib.use("agg")
 INK, PAPER = "#22303c", "#ffffff"
 
 
-def draw_plan(plan: BucketPlan, sizes: Int[np.ndarray, "n r"], path: Path) -> None:
-    """Write the picture as PNG; a signal's lengths are drawn as a histogram with a line for each bucket."""
+def draw_plan(
+    plan: BucketPlan,
+    sizes: Int[np.ndarray, "n r"],
+    path: Path,
+    *,
+    counts: Int[np.ndarray, " n"] | None = None,
+    curve: Sequence[tuple[int, float]] = (),
+) -> None:
+    """Write the picture as PNG; a signal's lengths are drawn as a histogram with a line for each bucket.
+
+    Args:
+        counts: how often each size occurs; once without it.
+        curve: (number of buckets, plan fill), drawn beside it.
+    """
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(8, 6), facecolor=PAPER)
+    figure, axes = plt.subplots(
+        1, 2 if curve else 1, figsize=(13 if curve else 8, 6), width_ratios=[3, 2] if curve else None, squeeze=False,
+        facecolor=PAPER,
+    )  # fmt: skip
     colours = plt.get_cmap("viridis")(np.linspace(0.0, 0.9, len(plan.shapes)))
-    bucket = plan.assign(sizes)
-    if sizes.shape[1] == 1:
-        _draw_lengths(axes, plan, sizes, bucket, colours)
-    else:
-        _draw_sizes(axes, plan, sizes, bucket, colours)
-    axes.set_title(
-        f"{len(sizes):,} examples in {len(plan.shapes)} buckets, plan fill {plan.fill(sizes):.3f}",
+    draw = _draw_lengths if sizes.shape[1] == 1 else _draw_sizes
+    counts = np.ones(len(sizes), np.int64) if counts is None else counts
+    distinct, inverse = np.unique(sizes, axis=0, return_inverse=True)
+    counts = np.bincount(inverse.reshape(-1), counts).astype(np.int64)
+    draw(axes[0, 0], plan, distinct, counts, colours)
+    axes[0, 0].set_title(
+        f"{counts.sum():,} examples in {len(plan.shapes)} buckets, plan fill {plan.fill(distinct, counts):.3f}",
         color=INK,
         loc="left",
     )
-    axes.spines[["top", "right"]].set_visible(False)
+    if curve:
+        _draw_curve(axes[0, 1], curve, chosen=len(plan.shapes))
+    for one in axes.flat:
+        one.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
 
-def _draw_sizes(axes, plan: BucketPlan, sizes, bucket, colours) -> None:
-    distinct, inverse, count = np.unique(sizes, axis=0, return_inverse=True, return_counts=True)
-    area = 12 + 260 * count / count.max()
-    bucket_of_distinct = np.zeros(len(distinct), int)
-    bucket_of_distinct[inverse.reshape(-1)] = bucket
+def _draw_curve(axes, curve: Sequence[tuple[int, float]], *, chosen: int) -> None:
+    counts, fills = zip(*curve, strict=True)
+    axes.plot(counts, fills, color=INK, marker=".", linewidth=1)
+    for count, fill in curve:
+        if count == chosen:
+            axes.plot(count, fill, color=INK, marker="o", markersize=10)
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:.0f}")
+    axes.set(xlabel="buckets", ylabel="plan fill", ylim=(0, 1.02))
+    axes.set_title("fill by number of buckets", color=INK, loc="left")
+    axes.grid(alpha=0.3)
+
+
+def _draw_sizes(axes, plan: BucketPlan, sizes, counts, colours) -> None:
+    area, bucket = 12 + 260 * counts / counts.max(), plan.assign(sizes)
     for number, ((height, width), colour) in enumerate(zip(plan.shapes, colours, strict=True)):
-        inside = bucket_of_distinct == number
+        inside = bucket == number
         axes.add_patch(Rectangle((0, 0), width, height, fill=False, edgecolor=colour, linewidth=2))
         axes.scatter(
-            distinct[inside, 1], distinct[inside, 0], s=area[inside], color=colour, alpha=0.75, linewidths=0, zorder=2,
-            label=f"{format_size((height, width))}: {count[inside].sum():,}",
+            sizes[inside, 1], sizes[inside, 0], s=area[inside], color=colour, alpha=0.75, linewidths=0, zorder=2,
+            label=f"{format_size((height, width))}: {counts[inside].sum():,}",
         )  # fmt: skip
     height, width = np.max(plan.shapes, axis=0)
     for axis in (axes.xaxis, axes.yaxis):
@@ -59,10 +88,12 @@ def _draw_sizes(axes, plan: BucketPlan, sizes, bucket, colours) -> None:
         handle.set_sizes([40])
 
 
-def _draw_lengths(axes, plan: BucketPlan, sizes, bucket, colours) -> None:
+def _draw_lengths(axes, plan: BucketPlan, lengths, counts, colours) -> None:
+    bucket = plan.assign(lengths)
     for number, ((length,), colour) in enumerate(zip(plan.shapes, colours, strict=True)):
-        lengths, count = np.unique(sizes[bucket == number, 0], return_counts=True)
-        axes.bar(lengths, count, width=0.9, color=colour, label=f"{length}: {count.sum():,}")
+        inside = bucket == number
+        label = f"{length}: {counts[inside].sum():,}"
+        axes.bar(lengths[inside, 0], counts[inside], width=0.9, color=colour, label=label)
         axes.axvline(length + 0.5, color=colour, linewidth=2)
     axes.set(xlabel="length", ylabel="examples")
     axes.legend(title="bucket: examples")

@@ -2,7 +2,8 @@
 
 Fixed for a stage of training, since programs are compiled and the learning rate counts steps. Every epoch then fills
 the layout in a new order (`schedule.py`). What always holds: rows are multiples of `rows_multiple_of`, every step has
-`examples_per_step` of them, and every example finds one, in its own bucket or, moved up, in one that covers it.
+`examples_per_step` of them (or a budget of positions), and every example finds one, in its own bucket or, moved up, in
+one that covers it, in every epoch of the stage.
 """
 
 from dataclasses import dataclass
@@ -73,15 +74,15 @@ def move_up(demand: np.ndarray, capacity: np.ndarray, above: np.ndarray) -> np.n
     """How many examples each bucket holds once overflow has moved up; the last may hold more than its capacity.
 
     Args:
-        demand: [k] examples of every bucket.
+        demand: [..., k] examples of every bucket.
         capacity: [..., k] rows of every bucket.
         above: [k] from `next_covering`.
 
     Returns:
-        [..., k]
+        [..., k] over the leading axes of both.
     """
-    held = np.broadcast_to(demand, capacity.shape).astype(np.int64)
-    for bucket in range(len(demand) - 1):
+    held = np.broadcast_to(demand, np.broadcast_shapes(demand.shape, capacity.shape)).astype(np.int64)
+    for bucket in range(len(above) - 1):
         overflow = np.maximum(0, held[..., bucket] - capacity[..., bucket])
         held[..., bucket] -= overflow
         held[..., above[bucket]] += overflow
@@ -102,7 +103,7 @@ def stratified_layout(
     stand in only some of them, so that a rare large one takes `rows_multiple_of` rows of few steps and not of all.
 
     Args:
-        demand: [k] examples of every bucket.
+        demand: [k] examples of every bucket, or [e, k] in every epoch, if sizes change: all epochs fit.
 
     Returns:
         A layout of few padded positions whose programs each mix the buckets: program by program the next
@@ -110,8 +111,12 @@ def stratified_layout(
         find a row, and down while they still do.
     """
     _check_rows(examples_per_step, rows_multiple_of)
-    steps = _share_steps(max(turns, -(-int(demand.sum()) // examples_per_step)), turns)
-    units = _most_left_first(demand, examples_per_step // rows_multiple_of, rows_of_a_unit=steps * rows_multiple_of)
+    demand = np.atleast_2d(demand).astype(np.int64)
+    num_examples, mean_demand = int(demand[0].sum()), demand.mean(axis=0)
+    steps = _share_steps(max(turns, -(-num_examples // examples_per_step)), turns)
+    units = _most_left_first(
+        mean_demand, examples_per_step // rows_multiple_of, rows_of_a_unit=steps * rows_multiple_of
+    )
     above = next_covering(plan)
     for direction in ("up", "down"):
         better = units
@@ -127,7 +132,7 @@ def stratified_layout(
         )
         for row, number in zip(units, steps, strict=True)
     ]
-    return Layout(tuple(programs), len(demand))
+    return Layout(tuple(programs), len(plan.shapes))
 
 
 def _share_steps(total: int, turns: int) -> np.ndarray:
@@ -138,7 +143,7 @@ def _share_steps(total: int, turns: int) -> np.ndarray:
 
 def _most_left_first(demand, units_of_a_step: int, *, rows_of_a_unit) -> np.ndarray:
     """[turns, k] units: each goes to the bucket with the most examples that have no row yet."""
-    units, left = np.zeros((len(rows_of_a_unit), len(demand)), np.int64), demand.astype(np.int64)
+    units, left = np.zeros((len(rows_of_a_unit), len(demand)), np.int64), demand.copy()
     for turn, rows in enumerate(rows_of_a_unit):
         for _ in range(units_of_a_step):
             bucket = int(np.argmax(left))
@@ -163,12 +168,11 @@ def _move_one_unit(units, demand, areas, above, *, direction: str, rows_of_a_uni
     capacity, moves, rows = np.repeat(now[None], len(turn), axis=0), np.arange(len(turn)), rows_of_a_unit[turn]
     capacity[moves, source] -= rows
     capacity[moves, target] += rows
-    without = move_up(demand, capacity, above)[:, -1] - capacity[:, -1]
+    without = _num_without_row(demand, capacity, above)
     if direction == "up":
-        helped = max(0, int(move_up(demand, now, above)[-1] - now[-1])) - np.maximum(without, 0)
-        value = helped / np.maximum(added, 1)
+        value = (_num_without_row(demand, now[None], above) - without) / np.maximum(added, 1)
     else:
-        value = np.where(without <= 0, -added, 0)
+        value = np.where(without == 0, -added, 0)
     if not len(value) or value.max() <= 0:
         return None
     best = int(np.argmax(value))
@@ -178,33 +182,55 @@ def _move_one_unit(units, demand, areas, above, *, direction: str, rows_of_a_uni
     return units
 
 
+def _num_without_row(demand: np.ndarray, capacity: np.ndarray, above: np.ndarray) -> np.ndarray:
+    """[m] examples that find no row under each of the capacities [m, k], of all epochs of demand [e, k] together."""
+    return np.maximum(move_up(demand[:, None], capacity, above)[..., -1] - capacity[:, -1], 0).sum(axis=0)
+
+
 def bucketed_layout(
     plan: BucketPlan,
     demand: np.ndarray,
     *,
     examples_per_step: int,
     rows_multiple_of: int,
+    positions_per_step: int = 0,
 ) -> Layout:
     """One program a bucket, all rows of one shape; also the layout of evaluation.
 
-    The last, unfinished step of a bucket moves up where it computes less: into what would be filler there.
+    The last step of a bucket is left out, and its examples move up, where that computes less: into what would be
+    filler there.
+
+    Args:
+        demand: [k] examples of every bucket, or [e, k] in every epoch, if sizes change: all epochs fit.
+        positions_per_step: in place of a number of examples, a step holds as many as fit this many padded positions,
+            and at least `rows_multiple_of`; 0: it holds `examples_per_step`.
     """
     _check_rows(examples_per_step, rows_multiple_of)
     above = next_covering(plan)
-    held = demand.astype(np.int64).copy()
+    rows = np.full(len(plan.shapes), examples_per_step)
+    if positions_per_step:
+        rows = np.maximum(1, positions_per_step // (plan.areas * rows_multiple_of)) * rows_multiple_of
+    areas, rows = plan.areas.tolist(), rows.tolist()
+    held = np.atleast_2d(demand).astype(np.int64)
     programs = []
-    for bucket in range(len(held)):
-        steps, rest = divmod(int(held[bucket]), examples_per_step)
-        target = above[bucket]
-        if rest and target >= 0:
-            more_steps = -(-(held[target] + rest) // examples_per_step) - -(-held[target] // examples_per_step)
-            if more_steps * plan.areas[target] < plan.areas[bucket]:
-                held[target] += rest
-                rest = 0
-        steps += rest > 0
+    for bucket, target in enumerate(above.tolist()):
+        steps = _num_steps(held[:, bucket], rows[bucket])
+        while steps and target >= 0:
+            rest = np.maximum(0, held[:, bucket] - (steps - 1) * rows[bucket])
+            more = _num_steps(held[:, target] + rest, rows[target]) - _num_steps(held[:, target], rows[target])
+            if more * rows[target] * areas[target] >= rows[bucket] * areas[bucket]:
+                break
+            held[:, bucket] -= rest
+            held[:, target] += rest
+            steps -= 1
         if steps:
-            programs.append(Program((BlockShape(bucket, examples_per_step),), steps))
-    return Layout(tuple(programs), len(held))
+            programs.append(Program((BlockShape(bucket, rows[bucket]),), steps))
+    return Layout(tuple(programs), len(plan.shapes))
+
+
+def _num_steps(held: np.ndarray, rows: int) -> int:
+    """Steps of so many rows that hold the examples of every epoch."""
+    return -(-int(held.max()) // rows)
 
 
 def _check_rows(examples_per_step: int, rows_multiple_of: int) -> None:

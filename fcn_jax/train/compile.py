@@ -19,6 +19,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from fcn_jax.config import Config
 from fcn_jax.console import Bar, print_table
+from fcn_jax.data.course import Stage
 from fcn_jax.data.layout import Program
 from fcn_jax.geometry import format_size
 from fcn_jax.train.setup import Setup, Split, prepare
@@ -53,14 +54,16 @@ class Compiled:
 
 
 class Programs:
-    """All programs of a run: training by number, evaluation by bucket shape and rows."""
+    """All programs of a run: training by stage and number, evaluation by bucket shape and rows."""
 
-    def __init__(self, train: list[Compiled], evaluate: dict[tuple[tuple[int, ...], int], Compiled], seconds: float):
+    def __init__(
+        self, train: list[list[Compiled]], evaluate: dict[tuple[tuple[int, ...], int], Compiled], seconds: float
+    ):
         self.train, self.evaluate, self.seconds = train, evaluate, seconds
 
     @property
     def all(self) -> list[Compiled]:
-        return [*self.train, *self.evaluate.values()]
+        return [*(program for stage in self.train for program in stage), *self.evaluate.values()]
 
     def print(self) -> None:
         rows = [(c.name, f"{c.seconds:.1f}", f"{c.peak_mib:.0f}", f"{c.gflop:.3f}", c.blocks) for c in self.all]
@@ -113,16 +116,18 @@ def use_compilation_cache(config: Config) -> None:
 def compile_programs(setup: Setup, *, train: bool = True, splits: tuple[Split, ...]) -> Programs:
     """Compile the training programs and the evaluation programs of some splits."""
     began = time.perf_counter()
-    jobs = [job for split in splits for job in _evaluation_shapes(split)]
-    jobs = list(dict.fromkeys(jobs))
-    layout = setup.train.schedule.layout
+    jobs = list(dict.fromkeys(job for split in splits for job in _evaluation_shapes(split)))
+    stages = setup.train.course.stages if train else ()
     trained, evaluated = [], {}
-    with Bar("compile", len(jobs) + len(layout.programs) * train) as bar:
-        if train:
-            for number, program in enumerate(layout.programs):
-                trained.append(_compile_train(setup, program, name=_train_name(setup, number)))
+    with Bar("compile", len(jobs) + sum(len(stage.schedule.layout.programs) for stage in stages)) as bar:
+        for number, stage in enumerate(stages, start=1):
+            trained.append([])
+            prefix = f"stage {number}, " if len(stages) > 1 else ""
+            for program in stage.schedule.layout.programs:
+                name = f"train {prefix}{_program_name(setup, stage, program)}".rstrip(", ")
+                trained[-1].append(_compile_train(setup, stage, program, name=name))
                 bar.advance()
-                bar.note(trained[-1].name)
+                bar.note(name)
         for shape, rows in jobs:
             evaluated[shape, rows] = _compile_evaluate(setup, shape, rows)
             bar.advance()
@@ -130,30 +135,28 @@ def compile_programs(setup: Setup, *, train: bool = True, splits: tuple[Split, .
     return Programs(trained, evaluated, time.perf_counter() - began)
 
 
-def _train_name(setup: Setup, number: int) -> str:
-    layout = setup.train.schedule.layout
-    if len(layout.programs) == 1:
-        return "train"
+def _program_name(setup: Setup, stage: Stage, program: Program) -> str:
+    """What tells the programs of a stage apart; nothing where there is one."""
+    programs = stage.schedule.layout.programs
     if setup.config.schedule.kind == "bucketed":
-        return f"train {format_size(setup.train.plan.shapes[layout.programs[number].blocks[0].bucket])}"
-    return f"train turn {number + 1}"
+        return format_size(stage.plan.shapes[program.blocks[0].bucket])
+    return f"turn {programs.index(program) + 1}" if len(programs) > 1 else ""
 
 
 def _evaluation_shapes(split: Split) -> list[tuple[tuple[int, ...], int]]:
-    """(canvas, rows) of every program of a split's schedule."""
+    """(canvas, rows) of every program of a split."""
+    (stage,) = split.course.stages
     return [
-        (split.plan.shapes[block.bucket], block.rows)
-        for program in split.schedule.layout.programs
+        (stage.plan.shapes[block.bucket], block.rows)
+        for program in stage.schedule.layout.programs
         for block in program.blocks
     ]
 
 
-def _compile_train(setup: Setup, program: Program, *, name: str) -> Compiled:
-    config = setup.config.train
-    step = make_train_step(
-        setup.graphdef, setup.optimizer, label_smoothing=config.label_smoothing, ema_decay=config.ema_decay
-    )
-    shapes = [(setup.train.plan.shapes[block.bucket], block.rows) for block in program.blocks]
+def _compile_train(setup: Setup, stage: Stage, program: Program, *, name: str) -> Compiled:
+    mean_examples = stage.schedule.num_examples / stage.schedule.steps_per_epoch
+    step = make_train_step(setup.graphdef, setup.optimizer, setup.config.train, mean_examples=mean_examples)
+    shapes = [(stage.plan.shapes[block.bucket], block.rows) for block in program.blocks]
     everywhere = NamedSharding(setup.mesh, PartitionSpec())
     jitted = jax.jit(step, donate_argnums=0, out_shardings=everywhere)
     return _compile(name, jitted, (_abstract(setup.state),), shapes, setup)

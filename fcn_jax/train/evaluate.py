@@ -15,11 +15,11 @@ from fcn_jax.train.workdir import read_config
 
 def evaluate(setup: Setup, programs: Programs, state: TrainState, split: Split, *, title: str) -> dict[str, float]:
     """{loss, accuracy (a fraction), count} over all examples of a split."""
-    schedule, sums = split.schedule, []
-    with Bar(title, schedule.steps_per_epoch) as bar:
-        for step in setup.loader(split).steps(0, schedule.steps_per_epoch):
-            block = schedule.layout.programs[step.program].blocks[0]
-            program = programs.evaluate[split.plan.shapes[block.bucket], block.rows]
+    (stage,), sums = split.course.stages, []
+    with Bar(title, stage.num_steps) as bar:
+        for step in setup.loader(split).steps(0, stage.num_steps):
+            (block,) = stage.schedule.layout.programs[step.program].blocks
+            program = programs.evaluate[stage.plan.shapes[block.bucket], block.rows]
             sums.append(program.run(state.evaluated_params, state.stats, step.blocks))
             bar.advance()
     total = sum(jax.device_get(sums), start=ZERO)

@@ -12,7 +12,7 @@ from fcn_jax.train.checkpoint import Checkpoints
 from fcn_jax.train.compile import Programs, compile_programs, monitoring_compilation, use_compilation_cache
 from fcn_jax.train.evaluate import evaluate
 from fcn_jax.train.meter import Clock, Meter, describe
-from fcn_jax.train.setup import Setup, prepare
+from fcn_jax.train.setup import Setup, Split, prepare
 from fcn_jax.train.state import TrainState
 from fcn_jax.train.summary import describe_versions
 from fcn_jax.train.workdir import locked_workdir
@@ -32,7 +32,7 @@ class Run:
 
     @property
     def epoch(self) -> float:
-        return self.step / self.setup.steps_per_epoch
+        return self.setup.train.course.epochs_done(self.step)
 
 
 def train(config: Config, workdir: Path) -> dict[str, Any]:
@@ -45,8 +45,7 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
     use_compilation_cache(config)
     setup = prepare(config)
     with locked_workdir(workdir, config), monitoring_compilation() as monitor:
-        write_atomically(workdir / "plan.json", setup.train.plan.to_json() + "\n")
-        draw_plan(setup.train.plan, setup.train.dataset.sizes, workdir / "plan.png")
+        write_plan(setup.train, workdir)
         programs = compile_programs(setup, splits=(setup.validation, setup.test))
         programs.print()
         write_json(workdir / "compile.json", [program.as_row() for program in programs.all])
@@ -63,9 +62,9 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
         summary = {
             **test,
             **run.clock.speed(),
-            "plan_fill": setup.train.plan.fill(setup.train.dataset.sizes),
-            "filler_share": setup.train.schedule.filler_share,
-            "fill": setup.train.schedule.fill(setup.train.dataset.sizes),
+            "plan_fill": setup.train.course.plan_fill,
+            "filler_share": setup.train.course.filler_share,
+            "fill": setup.train.course.fill,
             "train_seconds": run.clock.train_seconds,
             "bad_examples": sum(len(split.dataset.bad) for split in splits),
             "compile_seconds": programs.seconds,
@@ -75,6 +74,13 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
         }
         write_json(workdir / "summary.json", summary)
     return summary
+
+
+def write_plan(train: Split, workdir: Path) -> None:
+    """plan.json and plan.png of the last stage."""
+    last = train.course.stages[-1]
+    write_atomically(workdir / "plan.json", last.plan.to_json() + "\n")
+    draw_plan(last.plan, train.dataset.views.sizes(last.epochs[-1]), workdir / "plan.png")
 
 
 def _start(setup: Setup, programs: Programs, checkpoints: Checkpoints) -> Run:
@@ -94,11 +100,11 @@ def _train_steps(run: Run, checkpoints: Checkpoints, writer: MetricsWriter) -> N
     meter = Meter(run.clock, loader)
     with Bar("train", setup.total_steps, done=run.step) as bar:
         for step in loader.steps(run.step, setup.total_steps):
-            run.state, sums = run.programs.train[step.program].run(run.state, step.blocks)
+            run.state, sums = run.programs.train[step.stage][step.program].run(run.state, step.blocks)
             run.step += 1
             meter.add(step, sums)
             bar.advance()
-            ends_epoch = run.step % setup.steps_per_epoch == 0
+            ends_epoch = run.epoch.is_integer()
             saves = run.step % config.checkpoint.every_steps == 0 or run.step == setup.total_steps
             if not (ends_epoch or saves or run.step % config.train.log_every_steps == 0):
                 continue

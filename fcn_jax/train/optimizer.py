@@ -6,16 +6,15 @@ import optax
 from fcn_jax.config import TrainConfig
 
 
-def learning_rate_schedule(config: TrainConfig, *, steps_per_epoch: int) -> optax.Schedule:
+def learning_rate_schedule(config: TrainConfig, *, warmup_steps: int, total_steps: int) -> optax.Schedule:
     """Learning rate of every step (Loshchilov and Hutter, arXiv:1608.03983)."""
-    total = config.epochs * steps_per_epoch
-    warmup = min(round(config.warmup_epochs * steps_per_epoch), total - 1)
-    return optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, warmup, total)
+    warmup = min(warmup_steps, total_steps - 1)
+    return optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, warmup, total_steps)
 
 
-def make_optimizer(config: TrainConfig, *, steps_per_epoch: int) -> optax.GradientTransformation:
+def make_optimizer(config: TrainConfig, *, warmup_steps: int, total_steps: int) -> optax.GradientTransformation:
     """Weight decay acts on kernels (rank above 1), decoupled from the gradient (arXiv:1711.05101) for both."""
-    rate = learning_rate_schedule(config, steps_per_epoch=steps_per_epoch)
+    rate = learning_rate_schedule(config, warmup_steps=warmup_steps, total_steps=total_steps)
 
     def is_kernel(params):
         return jax.tree.map(lambda leaf: leaf.ndim > 1, params)

@@ -16,13 +16,10 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from fcn_jax.config import Config
 from fcn_jax.config_rules import validate
-from fcn_jax.console import say
-from fcn_jax.data.bucket_count import MOST_BUCKETS, choose_bucket_count
-from fcn_jax.data.buckets import BucketPlan, fill_curve, plan_buckets
+from fcn_jax.data.buckets import BucketPlan
+from fcn_jax.data.course import Course, evaluation_course, make_plan, scale_of_epochs, train_course
 from fcn_jax.data.dataset import Dataset, open_dataset
-from fcn_jax.data.layout import Layout, bucketed_layout, stratified_layout
 from fcn_jax.data.loader import Loader
-from fcn_jax.data.schedule import Schedule
 from fcn_jax.models.model import make_model, smallest_input
 from fcn_jax.train.optimizer import make_optimizer
 from fcn_jax.train.state import TrainState, initial_state, split_model
@@ -30,11 +27,10 @@ from fcn_jax.train.state import TrainState, initial_state, split_model
 
 @dataclass(frozen=True)
 class Split:
-    """A data set with its plan and schedule."""
+    """A data set and the course through it."""
 
     dataset: Dataset
-    plan: BucketPlan
-    schedule: Schedule
+    course: Course
 
 
 @dataclass(frozen=True)
@@ -50,12 +46,8 @@ class Setup:
     """Before the first step."""
 
     @property
-    def steps_per_epoch(self) -> int:
-        return self.train.schedule.steps_per_epoch
-
-    @property
     def total_steps(self) -> int:
-        return self.config.train.epochs * self.steps_per_epoch
+        return self.train.course.total_steps
 
     @cached_property
     def validation(self) -> Split:
@@ -65,25 +57,35 @@ class Setup:
     def test(self) -> Split:
         return self.split(self.config.data.test_split)
 
+    @cached_property
+    def _evaluation_plan(self) -> BucketPlan:
+        """Of the training examples as evaluation would see them: one plan for all splits."""
+        views, schedule = self.train.dataset.views, self.config.schedule
+        last = self.train.course.stages[-1]
+        sizes = views.undrawn(self.config.evaluate.scale)
+        if not views.is_random and np.array_equal(sizes, views.sizes(last.epochs[-1])):
+            return last.plan
+        return make_plan(sizes, schedule, epochs=1, num_examples=len(sizes))
+
     def split(self, name: str) -> Split:
-        """A split for evaluation: in order, one shape a step, in the buckets of training or one more that it needs."""
-        dataset = open_dataset(self.config, name, smallest_input=smallest_input(self.config), training=False)
-        plan = covering(self.train.plan, dataset.sizes, multiple_of=self.config.schedule.multiple_of)
-        bucket = plan.assign(dataset.sizes)
-        layout = bucketed_layout(
-            plan,
-            np.bincount(bucket, minlength=len(plan.shapes)),
-            examples_per_step=self.config.evaluate.examples_per_step,
-            rows_multiple_of=self.config.schedule.rows_multiple_of,
+        """A split for evaluation."""
+        config = self.config
+        dataset = open_dataset(
+            config, name, smallest_input=smallest_input(config), scale=lambda _: config.evaluate.scale, training=False
         )
-        return Split(dataset, plan, Schedule(plan, layout, bucket, seed=0, shuffle=False))
+        course = evaluation_course(
+            dataset.views.sizes(0),
+            self._evaluation_plan,
+            config.schedule,
+            examples_per_step=config.evaluate.examples_per_step,
+        )
+        return Split(dataset, course)
 
     def loader(self, split: Split) -> Loader:
         machine = self.config.machine
         return Loader(
             split.dataset,
-            split.schedule,
-            split.plan,
+            split.course,
             sharding=NamedSharding(self.mesh, PartitionSpec("rows")),
             num_threads=machine.num_threads,
             prefetch_steps=machine.prefetch_steps,
@@ -91,7 +93,7 @@ class Setup:
 
 
 def prepare(config: Config, *, devices: Sequence[Any] | None = None) -> Setup:
-    """Check the config, open its training data, plan its buckets and make its model.
+    """Check the config, open its training data, plan its course and make its model.
 
     Args:
         devices: that share the work; all by default.
@@ -101,16 +103,26 @@ def prepare(config: Config, *, devices: Sequence[Any] | None = None) -> Setup:
     """
     validate(config)
     mesh = make_mesh(config, devices or jax.devices())
-    dataset = open_dataset(config, config.data.train_split, smallest_input=smallest_input(config), training=True)
-    plan = make_plan(config, dataset.sizes)
-    bucket = plan.assign(dataset.sizes)
-    layout = train_layout(config, plan, np.bincount(bucket, minlength=len(plan.shapes)))
-    schedule = Schedule(plan, layout, bucket, seed=config.seed)
-    graphdef, params, stats = split_model(make_model(config, rank=dataset.rank))
-    optimizer = make_optimizer(config.train, steps_per_epoch=schedule.steps_per_epoch)
+    train = train_split(config)
+    graphdef, params, stats = split_model(make_model(config, rank=train.dataset.rank))
+    course = train.course
+    optimizer = make_optimizer(
+        config.train, warmup_steps=course.steps_of(config.train.warmup_epochs), total_steps=course.total_steps
+    )
     state = initial_state(params, stats, optimizer, average=config.train.ema_decay > 0)
     state = jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
-    return Setup(config, mesh, Split(dataset, plan, schedule), graphdef, optimizer, state)
+    return Setup(config, mesh, train, graphdef, optimizer, state)
+
+
+def train_split(config: Config) -> Split:
+    """The training data and its course."""
+    stages = scale_of_epochs(config.train)
+    scales = [scale for epochs, scale in stages for _ in epochs]
+    dataset = open_dataset(
+        config, config.data.train_split, smallest_input=smallest_input(config), scale=scales.__getitem__, training=True
+    )
+    course = train_course(dataset.views, [epochs for epochs, _ in stages], config.schedule, seed=config.seed)
+    return Split(dataset, course)
 
 
 def make_mesh(config: Config, devices: Sequence[Any]) -> Mesh:
@@ -127,46 +139,3 @@ def make_mesh(config: Config, devices: Sequence[Any]) -> Mesh:
             "multiple of that, or use fewer devices"
         )
     return jax.make_mesh((number,), ("rows",), axis_types=(AxisType.Auto,), devices=devices)
-
-
-def make_plan(config: Config, sizes: np.ndarray) -> BucketPlan:
-    """The buckets of training. Says so when it chose their number, or when a step holds fewer than were asked for.
-
-    A stratified step holds `rows_multiple_of` rows of every bucket, in all its turns together.
-    """
-    schedule = config.schedule
-    count = wanted = schedule.max_buckets or MOST_BUCKETS
-    if schedule.kind == "stratified":
-        most = schedule.turns * schedule.examples_per_step // schedule.rows_multiple_of
-        count = min(wanted, most)
-        if schedule.max_buckets > most:
-            say(
-                f"planning {most} buckets, not {wanted}: a step of {schedule.examples_per_step} examples has no more "
-                f"blocks of {schedule.rows_multiple_of} rows (schedule.turns={schedule.turns})"
-            )
-    if schedule.max_buckets == 0:
-        curve = fill_curve(sizes, count, multiple_of=schedule.multiple_of)
-        positions = int(sizes.prod(1, dtype=np.int64).sum())
-        count, reason = choose_bucket_count(curve, true_positions=positions, epochs=config.train.epochs)
-        say(reason)
-    return plan_buckets(sizes, count, multiple_of=schedule.multiple_of)
-
-
-def train_layout(config: Config, plan: BucketPlan, demand: np.ndarray) -> Layout:
-    """The layout of the config's kind of schedule."""
-    sizes = {
-        "examples_per_step": config.schedule.examples_per_step,
-        "rows_multiple_of": config.schedule.rows_multiple_of,
-    }
-    if config.schedule.kind == "bucketed":
-        return bucketed_layout(plan, demand, **sizes)
-    return stratified_layout(plan, demand, turns=config.schedule.turns, **sizes)
-
-
-def covering(plan: BucketPlan, sizes: np.ndarray, *, multiple_of: int) -> BucketPlan:
-    """`plan`, with one more bucket where it does not cover all sizes."""
-    largest = np.maximum(np.max(plan.shapes, axis=0), sizes.max(0))
-    largest = tuple(int(side) for side in -(-largest // multiple_of) * multiple_of)
-    if largest in plan.shapes:
-        return plan
-    return BucketPlan(tuple(sorted({*plan.shapes, largest}, key=lambda shape: (int(np.prod(shape)), shape))))

@@ -9,37 +9,57 @@ import optax
 from flax import nnx
 from jaxtyping import Array
 
+from fcn_jax.config import TrainConfig
 from fcn_jax.train.metrics import Sums, sums_of
 from fcn_jax.train.state import TrainState
 from fcn_jax.types import Block
 
 
-def make_loss(graphdef: Any, *, label_smoothing: float) -> Callable[..., tuple[Array, tuple[Sums, Any]]]:
-    """(parameters, statistics, blocks) -> (mean loss of all true examples of all blocks, (sums, new statistics))."""
+def make_loss(
+    graphdef: Any, *, label_smoothing: float, mean_examples: float | None = None
+) -> Callable[..., tuple[Array, tuple[Sums, Any]]]:
+    """(parameters, statistics, blocks) -> (loss of all true examples of all blocks, (sums, new statistics)).
+
+    Args:
+        mean_examples: the sum is divided by this number; None: by the number of examples there are.
+    """
 
     def loss(params: Any, stats: Any, blocks: tuple[Block, ...]) -> tuple[Array, tuple[Sums, Any]]:
         model = nnx.merge(graphdef, params, stats)
         sums = sums_of(model(blocks, training=True), blocks, label_smoothing=label_smoothing)
         stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
-        return sums.loss / jnp.maximum(sums.weight, 1), (sums, stats)
+        return jnp.asarray(sums.loss / (mean_examples or jnp.maximum(sums.weight, 1))), (sums, stats)
 
     return loss
 
 
 def make_train_step(
-    graphdef: Any, optimizer: optax.GradientTransformation, *, label_smoothing: float, ema_decay: float
+    graphdef: Any, optimizer: optax.GradientTransformation, config: TrainConfig, *, mean_examples: float
 ) -> Callable[[TrainState, tuple[Block, ...]], tuple[TrainState, Sums]]:
-    """(state, blocks) -> (state, sums): one update."""
-    gradient = jax.grad(make_loss(graphdef, label_smoothing=label_smoothing), has_aux=True)
+    """(state, blocks) -> (state, sums): one update.
+
+    Args:
+        mean_examples: of a step, over an epoch; by it small steps and large ones are weighed.
+    """
+    loss = make_loss(
+        graphdef,
+        label_smoothing=config.label_smoothing,
+        mean_examples=mean_examples if config.loss_mean == "epoch" else None,
+    )
+    gradient = jax.grad(loss, has_aux=True)
+    power = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}[config.rate_scaling]
 
     def train_step(state: TrainState, blocks: tuple[Block, ...]) -> tuple[TrainState, Sums]:
         grads, (sums, stats) = gradient(state.params, state.stats, blocks)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        if power:
+            factor = (sums.weight / mean_examples) ** power
+            updates = jax.tree.map(lambda update: update * factor, updates)
         params = optax.apply_updates(state.params, updates)
         average = state.average
         if average is not None:
             # Young averages forget faster, so that the first steps do not linger.
-            decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
+            decay = jnp.minimum(config.ema_decay, (1 + state.step) / (10 + state.step))
             average = optax.incremental_update(params, average, 1 - decay)
         return TrainState(state.step + 1, params, stats, opt_state, average), sums
 

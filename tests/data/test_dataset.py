@@ -1,86 +1,14 @@
 """From a source to blocks: the right pixels in the right place, the right splits, the same steps on resume."""
 
-import re
-import time
-from functools import cache
-from typing import ClassVar
-
-import jax
 import numpy as np
 import pytest
 
-from fcn_jax.config import AugmentConfig, Config
-from fcn_jax.data.bad_examples import BadExamples
-from fcn_jax.data.buckets import BucketPlan, plan_buckets
-from fcn_jax.data.dataset import Dataset, open_dataset
-from fcn_jax.data.layout import bucketed_layout, stratified_layout
-from fcn_jax.data.loader import Loader
-from fcn_jax.data.schedule import FILLER, Schedule
+from fcn_jax.config import Config
+from fcn_jax.data.dataset import open_dataset
+from fcn_jax.data.schedule import FILLER
 from fcn_jax.data.sources import Source, TfdsSource, open_source
-from fcn_jax.data.transforms import Augment, Resize
 from fcn_jax.train.setup import prepare
-
-SMALLEST = 8
-BACKGROUND = 37
-
-
-@cache
-def mnist(split: str) -> Source:
-    return open_source(Config(), split)
-
-
-class Signals:
-    """A made-up source of rank 1: signal i has length 3 + i % 7."""
-
-    label_names = ("even", "odd")
-    bad: ClassVar[dict[str, str]] = {}
-
-    def __init__(self, count: int, *, seconds_to_read: float = 0.0):
-        self.sizes = (3 + np.arange(count) % 7)[:, None]
-        self.labels = np.arange(count) % 2
-        self._seconds = seconds_to_read
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def read(self, index: int) -> np.ndarray:
-        time.sleep(self._seconds)
-        return np.full((int(self.sizes[index, 0]), 2), 1 + index % 255, np.uint8)
-
-    def name(self, index: int) -> str:
-        return f"signal {index}"
-
-
-def dataset(source: Source, *, cache_bytes: int = 2**20, augment: Augment | None = None) -> Dataset:
-    return Dataset(
-        source,
-        resize=Resize("none"),
-        min_side=SMALLEST,
-        background=BACKGROUND,
-        bad=BadExamples("train", len(source), max_fraction=0.0),
-        channels=source.read(0).shape[-1],
-        cache_bytes=cache_bytes,
-        augment=augment,
-    )
-
-
-def with_data(**fields) -> Config:
-    config = Config()
-    for name, value in fields.items():
-        setattr(config.data, name, value)
-    return config
-
-
-def strong_augment(seed: int = 0) -> Augment:
-    return Augment(AugmentConfig(rotate=20.0, scale=0.2, shift=2.0), seed=seed, background=BACKGROUND)
-
-
-def assert_same(block, other):
-    for name in ("image", "size", "label", "weight", "index"):
-        array, other_array = getattr(block, name), getattr(other, name)
-        assert array.dtype == other_array.dtype, name
-        assert np.array_equal(array, other_array), name
-
+from tests.data.made import BACKGROUND, SMALLEST, Signals, assert_same, dataset, mnist, strong_motion, with_data
 
 # Blocks
 
@@ -112,7 +40,7 @@ def test_a_block_holds_the_source_image_and_zeros_outside(cache_bytes):
 
 
 def test_filler_rows_are_zero():
-    data = dataset(mnist("test[:400]"), augment=strong_augment())
+    data = dataset(mnist("test[:400]"), motion=strong_motion())
     block = data.block(np.array([FILLER, 3, FILLER, 399]), (24, 24), epoch=0)
     assert block.weight.tolist() == [0, 1, 0, 1]
     assert block.index.tolist() == [-1, 3, -1, 399]
@@ -143,8 +71,8 @@ def test_a_block_of_signals_has_one_axis():
 
 def test_an_example_looks_the_same_in_any_block():
     source = mnist("test[:400]")
-    one = dataset(source, augment=strong_augment()).block(np.array([7, 300, FILLER]), (24, 24), epoch=4)
-    other = dataset(source, augment=strong_augment(), cache_bytes=0)
+    one = dataset(source, motion=strong_motion()).block(np.array([7, 300, FILLER]), (24, 24), epoch=4)
+    other = dataset(source, motion=strong_motion(), cache_bytes=0)
     for _ in range(2):
         block = other.block(np.array([FILLER, 12, 300, 5, 7]), (28, 26), epoch=4)
         assert (block.image[4, :24, :24] == one.image[0]).all()
@@ -155,16 +83,16 @@ def test_an_example_looks_the_same_in_any_block():
 
 def test_an_example_looks_different_in_every_epoch_and_run():
     source, index = mnist("test[:400]"), np.array([7])
-    data = dataset(source, augment=strong_augment())
+    data = dataset(source, motion=strong_motion())
     blocks = [data.block(index, (24, 24), epoch=epoch) for epoch in (0, 1, 2)]
-    blocks.append(dataset(source, augment=strong_augment(seed=1)).block(index, (24, 24), epoch=0))
+    blocks.append(dataset(source, motion=strong_motion(seed=1)).block(index, (24, 24), epoch=0))
     assert len({block.image.tobytes() for block in blocks}) == 4
     assert len({block.size.tobytes() for block in blocks}) == 1
 
 
 def test_augmentation_stays_inside_the_true_size():
     source = mnist("test[:400]")
-    block = dataset(source, augment=strong_augment()).block(np.arange(64), (28, 28), epoch=0)
+    block = dataset(source, motion=strong_motion()).block(np.arange(64), (28, 28), epoch=0)
     for row, (height, width) in enumerate(block.size):
         assert not block.image[row, height:].any()
         assert not block.image[row, :, width:].any()
@@ -218,7 +146,7 @@ def test_min_side_widens(min_side, smallest):
     config = Config()
     config.data.min_side = min_side
     data = open_dataset(config, "test[:400]", smallest_input=SMALLEST, training=False)
-    assert data.sizes.tolist() == np.maximum(mnist("test[:400]").sizes, smallest).tolist()
+    assert data.views.sizes(0).tolist() == np.maximum(mnist("test[:400]").sizes, smallest).tolist()
 
 
 def test_the_config_reaches_the_images():
@@ -228,13 +156,42 @@ def test_the_config_reaches_the_images():
     config.data.channels = 3
     config.data.augment.shift = 3.0
     data = open_dataset(config, "test[:64]", smallest_input=SMALLEST, training=True)
-    image = data.image(0)
-    assert image.shape == (40, 40, 3)
+    still = open_dataset(config, "test[:64]", smallest_input=SMALLEST, training=False)
+    image, moved = (one.block(np.array([0]), (40, 40), epoch=0).image[0] for one in (still, data))
     assert (image[0] == BACKGROUND).all()
     assert (image == image[..., :1]).all()
-    moved = data.block(np.array([0]), (40, 40), epoch=0).image[0]
     assert (moved != image).any()
     assert (moved[[0, -1]] == BACKGROUND).all()
+
+
+def test_size_changes_reach_the_blocks_of_training_alone():
+    config = Config()
+    config.data.augment.scale = (0.5, 2.0)
+    config.data.augment.brightness = 0.5
+    training, evaluation = (
+        open_dataset(config, "test[:64]", smallest_input=SMALLEST, training=training, scale=lambda _: 1.5)
+        for training in (True, False)
+    )
+    expected = np.maximum(np.rint(1.5 * mnist("test[:64]").sizes), SMALLEST)
+    assert (evaluation.views.sizes(0) == expected).all()
+    block = training.block(np.arange(64), (64, 64), epoch=3)
+    assert (block.size == training.views.sizes(3)).all()
+    assert (block.size != expected).any()
+    assert (training.views.sizes(3) != training.views.sizes(4)).any()
+
+
+def test_changes_of_images_are_refused_for_signals(monkeypatch):
+    monkeypatch.setattr("fcn_jax.data.dataset.open_source", lambda *_: Signals(20))
+    config = with_data(source="some signals")
+    config.model.num_classes = 2
+    config.data.augment.scale = (0.5, 2.0)
+    open_dataset(config, "train", smallest_input=SMALLEST, training=True)
+    for name in ("rotate", "brightness", "aspect"):
+        config = with_data(source="some signals")
+        config.model.num_classes = 2
+        setattr(config.data.augment, name, 0.5)
+        with pytest.raises(ValueError, match=r"^config.data.augment changes what only images have, but some signals"):
+            open_dataset(config, "train", smallest_input=SMALLEST, training=True)
 
 
 @pytest.mark.parametrize("num_classes", [9, 11])
@@ -341,94 +298,3 @@ def test_names_find_an_example_again():
     assert mnist("test").name(7) == "mnist_native test #7"
     assert isinstance(mnist("test"), TfdsSource)
     assert mnist("test").label_names == tuple("0123456789")
-
-
-# The loader
-
-
-def make_loader(data: Dataset, plan: BucketPlan, schedule: Schedule, *, num_threads: int = 2) -> Loader:
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    return Loader(data, schedule, plan, sharding=device, num_threads=num_threads, prefetch_steps=3)
-
-
-@cache
-def scheduled(kind: str):
-    data = dataset(mnist("validation[:150]"), augment=strong_augment())
-    plan = plan_buckets(data.sizes, 3)
-    bucket = plan.assign(data.sizes)
-    make_layout = {"stratified": stratified_layout, "bucketed": bucketed_layout}[kind]
-    layout = make_layout(plan, np.bincount(bucket), examples_per_step=32, rows_multiple_of=8)
-    return data, plan, Schedule(plan, layout, bucket, seed=5)
-
-
-@pytest.mark.parametrize("kind", ["stratified", "bucketed"])
-def test_steps_from_the_middle_are_the_tail_of_all_steps(kind):
-    """A run that resumes sees what it would have seen, over the end of an epoch and on any number of threads."""
-    per_epoch = scheduled(kind)[2].steps_per_epoch
-    stop = 2 * per_epoch + 1
-    whole = list(make_loader(*scheduled(kind)).steps(0, stop))
-    assert len(whole) == stop
-    for start in (1, per_epoch - 1, per_epoch, per_epoch + 2, stop):
-        tail = list(make_loader(*scheduled(kind), num_threads=1).steps(start, stop))
-        assert len(tail) == stop - start
-        for step, again in zip(whole[start:], tail, strict=True):
-            assert step.program == again.program
-            assert step.num_examples == again.num_examples
-            assert step.true_positions == again.true_positions
-            for block, other in zip(step.blocks, again.blocks, strict=True):
-                assert_same(block, other)
-
-
-@pytest.mark.parametrize("kind", ["stratified", "bucketed"])
-def test_steps_are_those_of_the_schedule(kind):
-    data, plan, schedule = scheduled(kind)
-    seen = []
-    for number, step in enumerate(make_loader(data, plan, schedule).steps(0, 2 * schedule.steps_per_epoch)):
-        epoch, position = divmod(number, schedule.steps_per_epoch)
-        program, rows = schedule.step(epoch, position)
-        assert step.program == program
-        shapes = schedule.layout.programs[program].blocks
-        for block, index, shape in zip(step.blocks, rows, shapes, strict=True):
-            assert isinstance(block.image, jax.Array)
-            assert block.image.shape == (shape.rows, *plan.shapes[shape.bucket], 1)
-            assert_same(block, data.block(index, plan.shapes[shape.bucket], epoch=epoch))
-        seen += [(epoch, int(example)) for index in rows for example in index if example != FILLER]
-        weights = np.concatenate([block.weight for block in step.blocks])
-        sizes = np.concatenate([block.size for block in step.blocks])
-        assert step.num_examples == weights.sum() == sum((index != FILLER).sum() for index in rows)
-        assert step.true_positions == sizes.prod(1).sum()
-        assert not sizes[weights == 0].any()
-    assert sorted(seen) == [(epoch, example) for epoch in (0, 1) for example in range(150)]
-
-
-def signal_loader(**reading) -> Loader:
-    data = dataset(Signals(64, **reading), cache_bytes=0)
-    plan = BucketPlan(((9,),))
-    layout = bucketed_layout(plan, np.array([64]), examples_per_step=8, rows_multiple_of=8)
-    return make_loader(data, plan, Schedule(plan, layout, np.zeros(64, int), seed=0), num_threads=1)
-
-
-def test_seconds_waited_grow_with_every_step_waited_for():
-    loader = signal_loader(seconds_to_read=0.005)
-    assert loader.seconds_waited == 0
-    waited = [loader.seconds_waited for _ in loader.steps(0, 4)]
-    assert waited == sorted(set(waited))
-    assert waited[-1] > 0.8 * 4 * 8 * 0.005
-    for _ in loader.steps(0, 2):
-        assert loader.seconds_waited > waited[-1]
-
-
-def test_seconds_that_the_device_takes_are_not_waited():
-    loader = signal_loader()
-    for _ in loader.steps(0, 4):
-        time.sleep(0.2)
-    assert loader.seconds_waited < 0.4
-
-
-def test_an_error_in_a_thread_arrives():
-    data = dataset(Signals(8), cache_bytes=0)
-    plan = BucketPlan(((8,),))
-    layout = bucketed_layout(plan, np.array([8]), examples_per_step=8, rows_multiple_of=8)
-    loader = make_loader(data, plan, Schedule(plan, layout, np.zeros(8, int), seed=0))
-    with pytest.raises(ValueError, match=re.escape("broadcast")):
-        list(loader.steps(0, 1))

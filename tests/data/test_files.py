@@ -159,7 +159,7 @@ def test_a_folder_is_read_with_its_splits(folder):
     assert listing.label_names == ("cat", "dog")
     assert [len(positions_of(listing, split)) for split in ("train", "validation", "test")] == [12, 4, 4]
     data = opened(config_for(f"folder:{folder}"))
-    assert sorted(set(data.sizes[:, 0].tolist())) == [9, 10, 11, 12, 13, 14]
+    assert sorted(set(data.views.sizes(0)[:, 0].tolist())) == [9, 10, 11, 12, 13, 14]
     assert data.block(np.array([0, -1, 11]), (16, 16), epoch=0).weight.tolist() == [1, 0, 1]
 
 
@@ -280,10 +280,5 @@ def test_too_many_bad_examples_stop_and_name_the_first(folder):
 def test_resizing_keeps_its_rule(folder, rule, expected):
     data = opened(config_for(f"folder:{folder}", resize=rule))
     position = int(np.flatnonzero(data.source.sizes[:, 0] == 14)[0])
-    assert tuple(data.sizes[position].tolist()) == expected
-    assert data.image(position).shape[:2] == expected
-
-
-def test_an_unknown_resize_is_refused(folder):
-    with pytest.raises(ValueError, match=r"config.data.resize is 'tall:3', but it must be none, longest:N"):
-        opened(config_for(f"folder:{folder}", resize="tall:3"))
+    assert tuple(data.views.sizes(0)[position].tolist()) == expected
+    assert data.example(position).shape[:2] == expected

@@ -32,7 +32,7 @@ def compare(dtype, *, steps: int, from_one_state: bool) -> dict:
         state = jax.tree.map(lambda x: x.astype(dtype) if x.dtype.kind == "f" else x, setup.state)
         graphdef = setup.graphdef
         gradient = jax.jit(jax.value_and_grad(make_loss(graphdef, label_smoothing=0.1), has_aux=True))
-        update = jax.jit(make_train_step(graphdef, setup.optimizer, label_smoothing=0.1, ema_decay=0.0))
+        update = jax.jit(make_train_step(graphdef, setup.optimizer, config.train, mean_examples=64.0))
         runs.append([setup, state, gradient, update, setup.loader(setup.train).steps(0, steps)])
     same, worst = True, 0.0
     for _ in range(steps):

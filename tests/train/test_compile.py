@@ -24,24 +24,23 @@ def test_stratified_training_is_one_program():
     with monitoring_compilation() as monitor:
         programs = compile_programs(setup, splits=(setup.validation, setup.test))
         assert monitor.count == len(programs.all)
-    assert [program.name for program in programs.train] == ["train"]
+    assert [program.name for program in programs.train[0]] == ["train"]
     assert all(program.gflop > 0 and program.peak_mib > 0 and program.seconds > 0 for program in programs.all)
 
 
 def test_bucketed_training_is_one_program_a_bucket():
     setup = prepare(small(schedule__kind="bucketed", schedule__max_buckets=3, model__norm="group"))
+    shapes = setup.train.course.stages[0].plan.shapes
     with monitoring_compilation() as monitor:
         programs = compile_programs(setup, splits=())
-        assert monitor.count == len(programs.train) == len(setup.train.plan.shapes) == 3
-    assert [program.name for program in programs.train] == [
-        f"train {height}×{width}" for height, width in setup.train.plan.shapes
-    ]
+        assert monitor.count == len(programs.train[0]) == len(shapes) == 3
+    assert [program.name for program in programs.train[0]] == [f"train {height}×{width}" for height, width in shapes]
 
 
 def test_every_turn_is_a_program():
     setup = prepare(small(schedule__turns=2, schedule__max_buckets=6))
     programs = compile_programs(setup, splits=())
-    assert [program.name for program in programs.train] == ["train turn 1", "train turn 2"]
+    assert [program.name for program in programs.train[0]] == ["train turn 1", "train turn 2"]
 
 
 def test_another_shape_is_refused_and_another_compilation_an_error():
@@ -50,7 +49,7 @@ def test_another_shape_is_refused_and_another_compilation_an_error():
         programs = compile_programs(setup, splits=())
         monitor.seal(expected=1)
         with pytest.raises(TypeError):
-            programs.train[0].run(setup.state, (filler_block(8, (20, 20), 1),))
+            programs.train[0][0].run(setup.state, (filler_block(8, (20, 20), 1),))
         with pytest.raises(AssertionError, match="compiled after step 0"):
             compile_programs(setup, splits=())
 
@@ -58,14 +57,14 @@ def test_another_shape_is_refused_and_another_compilation_an_error():
 def test_evaluation_covers_sizes_that_training_lacks():
     config = small(data__train_split="train[:8]", schedule__examples_per_step=8)
     setup = prepare(config)
-    largest = setup.test.dataset.sizes.max(0)
-    assert (np.array(setup.test.plan.shapes[-1]) >= largest).all()
+    largest = setup.test.dataset.views.sizes(0).max(0)
+    assert (np.array(setup.test.course.stages[0].plan.shapes[-1]) >= largest).all()
 
 
 def test_the_step_gives_its_buffers_back():
     setup = prepare(small())
     programs = compile_programs(setup, splits=())
     step = next(iter(setup.loader(setup.train).steps(0, 1)))
-    state, _ = programs.train[0].run(setup.state, step.blocks)
+    state, _ = programs.train[0][0].run(setup.state, step.blocks)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(setup.state.params))
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(state))

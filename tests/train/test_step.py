@@ -44,9 +44,10 @@ def tiny(float64):
 def updated(tiny, blocks, **changes):
     config, graphdef, params, stats = tiny
     config = dataclasses.replace(config.train, **changes)
-    optimizer = make_optimizer(config, steps_per_epoch=10)
+    warmup_steps = round(10 * config.warmup_epochs)
+    optimizer = make_optimizer(config, warmup_steps=warmup_steps, total_steps=10 * config.epochs)
     state = initial_state(params, stats, optimizer, average=config.ema_decay > 0)
-    step = make_train_step(graphdef, optimizer, label_smoothing=config.label_smoothing, ema_decay=config.ema_decay)
+    step = make_train_step(graphdef, optimizer, config, mean_examples=4.0)
     return step(state, blocks)
 
 
@@ -124,7 +125,29 @@ def test_the_average_follows_the_weights(tiny):
 
 def test_the_learning_rate_warms_up_and_ends_at_zero():
     config = get_config().train
-    rate = learning_rate_schedule(config, steps_per_epoch=100)
+    rate = learning_rate_schedule(
+        config, warmup_steps=round(100 * config.warmup_epochs), total_steps=100 * config.epochs
+    )
     assert rate(0) == 0
     assert rate(round(100 * config.warmup_epochs)) == pytest.approx(config.learning_rate)
     assert rate(config.epochs * 100) == pytest.approx(0, abs=1e-9)
+
+
+def test_an_example_weighs_the_same_in_every_step_where_the_mean_is_of_the_epoch(tiny):
+    config, graphdef, params, stats = tiny
+    few, many = (blocks_of([(12, 9)] * n, (14, 14), rng=np.random.default_rng(n)) for n in (2, 6))
+    for block, number in ((few, 2), (many, 6)):
+        mean, epoch = (
+            jax.grad(make_loss(graphdef, label_smoothing=0.0, mean_examples=m), has_aux=True)(params, stats, (block,))
+            for m in (None, 4.0)
+        )
+        assert_close(jax.tree.map(lambda g, n=number: g * n / 4, mean[0]), epoch[0])
+
+
+@pytest.mark.parametrize(("scaling", "factor"), [("none", 1.0), ("sqrt", 0.5**0.5), ("linear", 0.5)])
+def test_the_learning_rate_scales_with_the_examples_of_the_step(tiny, scaling, factor):
+    block = (blocks_of([(12, 9)] * 2, (14, 14), rng=np.random.default_rng(4)),)
+    plain, _ = updated(tiny, block, warmup_epochs=0.0)
+    scaled, _ = updated(tiny, block, warmup_epochs=0.0, rate_scaling=scaling)
+    expected = jax.tree.map(lambda old, new: old + factor * (new - old), tiny[2], plain.params)
+    assert_close(scaled.params, expected)

@@ -1,4 +1,4 @@
-"""Widening is symmetric; augmentation keeps the size, moves exactly, and belongs to the example."""
+"""Augmentation keeps the size, moves exactly, colours as stated, and belongs to the example."""
 
 import math
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fcn_jax.config import AugmentConfig
-from fcn_jax.data.transforms import Augment, widen, widened_sizes
+from fcn_jax.data.augment import LUMA, Colour, Motion
 
 MANY = np.arange(4000)
 IDENTITY = np.array([1.0, 0, 0, 0, 1, 0])
@@ -19,58 +19,34 @@ def noise(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(1, 256, shape, np.uint8)
 
 
-def augment(*, seed: int = 0, background: int = 0, **largest) -> Augment:
-    return Augment(AugmentConfig(**largest), seed=seed, background=background)
+def motion(*, seed: int = 0, background: int = 0, **largest) -> Motion:
+    return Motion(AugmentConfig(**largest), seed=seed, background=background)
 
 
 IMAGES = st.builds(noise, st.integers(1, 24), st.integers(1, 24), st.sampled_from([1, 3]), seed=st.integers(0, 9))
 
 
-@given(
-    st.lists(st.integers(1, 12), min_size=1, max_size=2),
-    st.sampled_from([1, 3]),
-    st.integers(0, 15),
-    st.integers(0, 255),
-)
-def test_widening_centres_the_image_on_background(size, channels, min_side, background):
-    image = noise(*size, channels)
-    wide = widen(image, min_side, background)
-    assert wide.shape == (*[max(side, min_side) for side in size], channels)
-    assert wide.dtype == image.dtype
-    inside = np.zeros(wide.shape, bool)
-    gaps = [max(0, min_side - side) for side in size]
-    inside[tuple(slice(gap // 2, gap // 2 + side) for gap, side in zip(gaps, size, strict=True))] = True
-    assert (wide[inside] == image.ravel()).all()
-    assert (wide[~inside] == background).all()
-
-
-@given(st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12)), min_size=1), st.integers(0, 15))
-def test_widened_sizes_are_the_sizes_of_widened_images(sizes, min_side):
-    expected = [list(widen(noise(*size, 1), min_side, 0).shape[:2]) for size in sizes]
-    assert widened_sizes(np.array(sizes), min_side).tolist() == expected
-
-
 @given(IMAGES, st.integers(0, 255))
 def test_identity_changes_nothing(image, background):
-    nothing = augment(background=background)
+    nothing = motion(background=background)
     assert nothing.is_identity
-    matrices = nothing.matrices(3, np.arange(5))
+    matrices = nothing.draw(3, np.arange(5))
     assert (matrices == IDENTITY).all()
     assert (nothing.apply(image, matrices[2]) == image).all()
 
 
-@pytest.mark.parametrize("change", [{"rotate": 1.0}, {"shear": 1.0}, {"scale": 0.1}, {"shift": 1.0}, {"flip": True}])
+@pytest.mark.parametrize("change", [{"rotate": 1.0}, {"shear": 1.0}, {"stretch": 0.1}, {"shift": 1.0}, {"flip": True}])
 def test_each_change_alone_is_a_change(change):
-    some = augment(**change)
+    some = motion(**change)
     assert not some.is_identity
-    assert (some.matrices(0, MANY) != IDENTITY).any()
+    assert (some.draw(0, MANY) != IDENTITY).any()
 
 
 @given(IMAGES, st.integers(0, 10**6))
 def test_size_type_and_channels_stay(image, index):
-    some = augment(rotate=180.0, shear=40.0, scale=0.9, shift=9.0, flip=True, background=7)
+    some = motion(rotate=180.0, shear=40.0, stretch=0.9, shift=9.0, flip=True, background=7)
     before = image.copy()
-    moved = some.apply(image, some.matrices(0, np.array([index]))[0])
+    moved = some.apply(image, some.draw(0, np.array([index]))[0])
     assert moved.shape == image.shape
     assert moved.dtype == np.uint8
     assert (image == before).all()
@@ -83,27 +59,27 @@ def test_a_shift_by_whole_pixels_is_exact(image, shift_x, shift_y, background):
     inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
     expected = np.full_like(image, background)
     expected[inside] = image[y[inside], x[inside]]
-    moved = augment(background=background).apply(image, np.array([1.0, 0, shift_x, 0, 1, shift_y]))
+    moved = motion(background=background).apply(image, np.array([1.0, 0, shift_x, 0, 1, shift_y]))
     assert (moved == expected).all()
 
 
 @given(IMAGES)
 def test_a_flip_mirrors_left_and_right_exactly(image):
-    flip = augment(flip=True)
-    moved = [flip.apply(image, matrix) for matrix in flip.matrices(0, np.arange(20))]
+    flip = motion(flip=True)
+    moved = [flip.apply(image, matrix) for matrix in flip.draw(0, np.arange(20))]
     mirrored = [(one == image[:, ::-1]).all() for one in moved]
     assert all(is_mirrored or (one == image).all() for one, is_mirrored in zip(moved, mirrored, strict=True))
     assert any(mirrored)
 
 
 def test_half_of_the_images_are_flipped():
-    flipped = augment(flip=True).matrices(0, MANY)[:, 0] == -1
+    flipped = motion(flip=True).draw(0, MANY)[:, 0] == -1
     assert abs(flipped.mean() - 0.5) < 5 * 0.5 / math.sqrt(len(MANY))
 
 
 @given(IMAGES)
 def test_half_a_turn_turns_both_axes(image):
-    moved = augment().apply(image, np.array([-1.0, 0, 0, 0, -1, 0]))
+    moved = motion().apply(image, np.array([-1.0, 0, 0, 0, -1, 0]))
     assert (moved == image[::-1, ::-1]).all()
 
 
@@ -111,11 +87,11 @@ def test_half_a_turn_turns_both_axes(image):
 @pytest.mark.parametrize("size", [(24, 24), (31, 17), (12, 29)])
 def test_a_rotation_agrees_with_scipy(size, channels):
     """scipy counts from pixel centres, in (y, x); Pillow from corners, and it cuts fractions off: one grey level."""
-    rotate = augment(rotate=40.0, shear=20.0, scale=0.3, shift=2.0, background=0)
+    rotate = motion(rotate=40.0, shear=20.0, stretch=0.3, shift=2.0, background=0)
     smooth = scipy.ndimage.gaussian_filter(noise(*size, channels).astype(float), (2, 2, 0))
     image = smooth.round().astype(np.uint8)
     middle = (np.array(size) - 1) / 2
-    for matrix in rotate.matrices(0, np.arange(8)):
+    for matrix in rotate.draw(0, np.arange(8)):
         a, b, shift_x, d, e, shift_y = matrix
         linear = np.array([[e, d], [b, a]])
         offset = middle - linear @ middle + [shift_y, shift_x]
@@ -133,16 +109,16 @@ def test_a_rotation_agrees_with_scipy(size, channels):
 
 @given(st.integers(0, 255), st.sampled_from([1, 3]))
 def test_background_comes_in_from_outside(background, channels):
-    some = augment(rotate=45.0, scale=0.5, shift=5.0, background=background)
+    some = motion(rotate=45.0, stretch=0.5, shift=5.0, background=background)
     image = np.full((15, 11, channels), background, np.uint8)
-    for matrix in some.matrices(0, np.arange(10)):
+    for matrix in some.draw(0, np.arange(10)):
         assert np.abs(some.apply(image, matrix).astype(int) - background).max() <= 1
     far = some.apply(noise(15, 11, channels), np.array([1.0, 0, 99, 0, 1, 0]))
     assert (far == background).all()
 
 
 def test_a_rotation_turns_up_to_its_angle_and_keeps_lengths():
-    a, b, shift_x, d, e, shift_y = augment(rotate=10.0).matrices(0, MANY).T
+    a, b, shift_x, d, e, shift_y = motion(rotate=10.0).draw(0, MANY).T
     angle = np.degrees(np.arctan2(b, a))
     np.testing.assert_allclose([a, b], [e, -d], atol=1e-15)
     np.testing.assert_allclose(a * a + b * b, 1)
@@ -153,7 +129,7 @@ def test_a_rotation_turns_up_to_its_angle_and_keeps_lengths():
 
 
 def test_a_shear_is_horizontal_and_up_to_its_angle():
-    a, b, _, d, e, _ = augment(shear=10.0).matrices(0, MANY).T
+    a, b, _, d, e, _ = motion(shear=10.0).draw(0, MANY).T
     assert (a == 1).all()
     assert (d == 0).all()
     assert (e == 1).all()
@@ -161,8 +137,8 @@ def test_a_shear_is_horizontal_and_up_to_its_angle():
     assert -10 <= np.degrees(np.arctan(b)).min() < -9.9
 
 
-def test_the_axes_scale_by_themselves():
-    a, b, _, d, e, _ = augment(scale=0.2).matrices(0, MANY).T
+def test_the_axes_stretch_by_themselves():
+    a, b, _, d, e, _ = motion(stretch=0.2).draw(0, MANY).T
     assert (b == 0).all()
     assert (d == 0).all()
     for scale in (1 / a, 1 / e):
@@ -172,7 +148,7 @@ def test_the_axes_scale_by_themselves():
 
 
 def test_a_shift_goes_up_to_its_pixels_both_ways():
-    a, b, shift_x, d, e, shift_y = augment(shift=3.0).matrices(0, MANY).T
+    a, b, shift_x, d, e, shift_y = motion(shift=3.0).draw(0, MANY).T
     assert (np.stack([a, b, d, e]) == [[1], [0], [0], [1]]).all()
     for shift in (shift_x, shift_y):
         assert 2.99 < shift.max() <= 3
@@ -181,7 +157,7 @@ def test_a_shift_goes_up_to_its_pixels_both_ways():
 
 
 def test_changes_are_drawn_independently():
-    a, _, shift_x, d, e, shift_y = augment(rotate=1.0, shift=3.0, flip=True).matrices(0, MANY).T
+    a, _, shift_x, d, e, shift_y = motion(rotate=1.0, shift=3.0, flip=True).draw(0, MANY).T
     angle = np.arctan2(-d, e)
     for one, other in ((angle, shift_x), (angle, shift_y), (np.sign(a), shift_x), (np.sign(a), angle)):
         assert abs(np.corrcoef(one, other)[0, 1]) < 5 / math.sqrt(len(MANY))
@@ -189,10 +165,10 @@ def test_changes_are_drawn_independently():
 
 @given(st.integers(0, 2**31 - 1), st.integers(0, 1000), st.lists(st.integers(0, 60_000), min_size=1, max_size=9))
 def test_an_example_looks_the_same_in_any_company(seed, epoch, index):
-    some = augment(rotate=10.0, shear=10.0, scale=0.1, shift=2.0, flip=True, seed=seed)
-    together = some.matrices(epoch, np.array(index))
-    backwards = some.matrices(epoch, np.array([-1, *index[::-1]]))[:0:-1]
-    alone = some.matrices(epoch, np.array(index[:1]))
+    some = motion(rotate=10.0, shear=10.0, stretch=0.1, shift=2.0, flip=True, seed=seed)
+    together = some.draw(epoch, np.array(index))
+    backwards = some.draw(epoch, np.array([-1, *index[::-1]]))[:0:-1]
+    alone = some.draw(epoch, np.array(index[:1]))
     assert (together == backwards).all()
     assert (together[:1] == alone).all()
 
@@ -202,8 +178,58 @@ def test_an_example_looks_different_in_every_epoch_and_run():
     looks = {
         some.apply(image, matrix).tobytes()
         for seed in (0, 1)
-        for some in [augment(rotate=10.0, shift=2.0, seed=seed)]
+        for some in [motion(rotate=10.0, shift=2.0, seed=seed)]
         for epoch in (0, 1, 2)
-        for matrix in some.matrices(epoch, np.arange(4))
+        for matrix in some.draw(epoch, np.arange(4))
     }
     assert len(looks) == 2 * 3 * 4
+
+
+def colour(*, seed: int = 0, **largest) -> Colour:
+    return Colour(AugmentConfig(**largest), seed=seed)
+
+
+@given(IMAGES)
+def test_no_change_of_colour_changes_nothing(image):
+    nothing = colour()
+    assert nothing.is_identity
+    assert (nothing.apply(image, nothing.draw(0, np.arange(3))[1]) == image).all()
+
+
+@pytest.mark.parametrize("name", ["brightness", "contrast", "saturation"])
+def test_each_colour_alone_is_a_change_up_to_its_share(name):
+    some = colour(**{name: 0.4})
+    matrices = some.draw(0, MANY)
+    assert not some.is_identity
+    grey = matrices[:, 0, :3].sum(1)
+    if name == "saturation":
+        np.testing.assert_allclose(grey, 1)
+        strength = matrices[:, 0, 0] - matrices[:, 1, 0]
+    else:
+        strength = grey
+    assert 1.39 < strength.max() <= 1.4
+    assert 0.6 <= strength.min() < 0.61
+    middle = 127.5 * grey + matrices[:, 0, 3]
+    assert np.allclose(middle, 127.5) == (name != "brightness")
+
+
+@given(IMAGES, st.integers(0, 10**6))
+def test_colours_are_what_the_formula_says(image, index):
+    some = colour(brightness=0.3, contrast=0.5, saturation=0.8)
+    matrix = some.draw(2, np.array([index]))[0]
+    contrast = 1 - matrix[0, 3] / 127.5
+    assert 0.5 <= contrast <= 1.5
+    rgb = np.broadcast_to(image, (*image.shape[:2], 3)).astype(float)
+    expected = np.clip(rgb @ matrix[:, :3].T + matrix[:, 3], 0, 255)
+    changed = some.apply(image, matrix)
+    assert changed.shape == image.shape
+    assert changed.dtype == np.uint8
+    assert np.abs(changed - expected[..., : image.shape[-1]]).max() <= 1
+
+
+def test_without_saturation_a_picture_is_its_luma():
+    matrix = np.concatenate([np.tile(LUMA, (3, 1)), np.zeros((3, 1))], axis=1)
+    image = noise(9, 7, 3)
+    grey = colour().apply(image, matrix)
+    assert np.ptp(grey.astype(int), axis=-1).max() <= 1
+    assert np.abs(grey[..., 0] - image @ LUMA).max() <= 1

@@ -1,0 +1,100 @@
+"""Blocks on the device: the same steps on resume, waiting counted, errors passed on."""
+
+import time
+from functools import cache
+
+import jax
+import numpy as np
+import pytest
+
+from fcn_jax.config import AugmentConfig, ScheduleConfig
+from fcn_jax.data.course import Course, train_course
+from fcn_jax.data.dataset import Dataset
+from fcn_jax.data.loader import Loader
+from fcn_jax.data.schedule import FILLER
+from tests.data.made import Signals, assert_same, dataset, mnist, strong_motion
+
+
+def make_loader(data: Dataset, course: Course, *, num_threads: int = 2) -> Loader:
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return Loader(data, course, sharding=device, num_threads=num_threads, prefetch_steps=3)
+
+
+@cache
+def two_stages(kind: str) -> tuple[Dataset, Course]:
+    """Three epochs at half the size, then one, of sizes drawn anew in each."""
+    scales, augment = [0.5, 0.5, 0.5, 1.0], AugmentConfig(scale=(0.8, 1.2), crop=0.2)
+    data = dataset(mnist("validation[:150]"), motion=strong_motion(), scale=scales.__getitem__, augment=augment)
+    schedule = ScheduleConfig(kind=kind, max_buckets=3, examples_per_step=32, turns=2 if kind == "stratified" else 1)
+    return data, train_course(data.views, [range(3), range(3, 4)], schedule, seed=5)
+
+
+@pytest.mark.parametrize("kind", ["stratified", "bucketed"])
+def test_steps_from_the_middle_are_the_tail_of_all_steps(kind):
+    """A run that resumes sees what it would have seen, over the ends of epochs and stages, on any number of threads."""
+    data, course = two_stages(kind)
+    stop = course.total_steps
+    whole = list(make_loader(data, course).steps(0, stop))
+    assert len(whole) == stop
+    ends = [course.steps_of(epochs) for epochs in (1.0, 3.0)]
+    for start in (1, ends[0] - 1, *ends, ends[1] + 1, stop):
+        tail = list(make_loader(data, course, num_threads=1).steps(start, stop))
+        assert len(tail) == stop - start
+        for step, again in zip(whole[start:], tail, strict=True):
+            assert step._replace(blocks=()) == again._replace(blocks=())
+            for block, other in zip(step.blocks, again.blocks, strict=True):
+                assert_same(block, other)
+
+
+@pytest.mark.parametrize("kind", ["stratified", "bucketed"])
+def test_steps_are_those_of_the_course(kind):
+    data, course = two_stages(kind)
+    seen = []
+    for number, step in enumerate(make_loader(data, course).steps(0, course.total_steps)):
+        stage, epoch, position = course.position(number)
+        plan, schedule = course.stages[stage].plan, course.stages[stage].schedule
+        program, rows = schedule.step(epoch, position)
+        assert (step.stage, step.program) == (stage, program)
+        shapes = schedule.layout.programs[program].blocks
+        for block, index, shape in zip(step.blocks, rows, shapes, strict=True):
+            assert isinstance(block.image, jax.Array)
+            assert block.image.shape == (shape.rows, *plan.shapes[shape.bucket], 1)
+            assert_same(block, data.block(index, plan.shapes[shape.bucket], epoch=epoch))
+            real = index[index != FILLER]
+            assert (np.asarray(block.size)[index != FILLER] == data.views.sizes(epoch)[real]).all()
+        seen += [(epoch, int(example)) for index in rows for example in index if example != FILLER]
+        weights = np.concatenate([block.weight for block in step.blocks])
+        sizes = np.concatenate([block.size for block in step.blocks])
+        assert step.num_examples == weights.sum() == sum((index != FILLER).sum() for index in rows)
+        assert step.true_positions == sizes.prod(1).sum()
+        assert not sizes[weights == 0].any()
+    assert sorted(seen) == [(epoch, example) for epoch in range(4) for example in range(150)]
+
+
+def signal_loader(count: int, **reading) -> Loader:
+    data = dataset(Signals(count, **reading), cache_bytes=0)
+    schedule = ScheduleConfig(kind="bucketed", max_buckets=1, examples_per_step=8)
+    return make_loader(data, train_course(data.views, [range(1)], schedule, seed=0), num_threads=1)
+
+
+def test_seconds_waited_grow_with_every_step_waited_for():
+    loader = signal_loader(64, seconds_to_read=0.005)
+    assert loader.seconds_waited == 0
+    waited = [loader.seconds_waited for _ in loader.steps(0, 4)]
+    assert waited == sorted(set(waited))
+    assert waited[-1] > 0.8 * 4 * 8 * 0.005
+    for _ in loader.steps(0, 2):
+        assert loader.seconds_waited > waited[-1]
+
+
+def test_seconds_that_the_device_takes_are_not_waited():
+    loader = signal_loader(64)
+    for _ in loader.steps(0, 4):
+        time.sleep(0.2)
+    assert loader.seconds_waited < 0.4
+
+
+def test_an_error_in_a_thread_arrives():
+    loader = signal_loader(8, error="the disk is on fire")
+    with pytest.raises(ValueError, match="the disk is on fire"):
+        list(loader.steps(0, 1))
