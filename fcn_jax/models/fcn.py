@@ -7,13 +7,12 @@ By default three convolutions of kernel 4, stride 2 and padding 1, each of which
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from fcn_jax.geometry import Window
 from fcn_jax.models.heads import Prediction, make_head
-from fcn_jax.models.layers import Convolution, Maps
-from fcn_jax.models.norms import make_norm
+from fcn_jax.models.maker import LayerMaker
+from fcn_jax.models.maps import Maps
 
 
 class Fcn(nnx.Module):
@@ -23,9 +22,7 @@ class Fcn(nnx.Module):
         input_channels: of the image or signal.
         channels: of every convolution.
         windows: of every convolution.
-        norm, momentum, group_size: see `make_norm`.
         head: see `make_head`.
-        patches: see `Convolution`.
     """
 
     def __init__(
@@ -34,27 +31,17 @@ class Fcn(nnx.Module):
         channels: Sequence[int],
         windows: Sequence[Window],
         *,
-        rank: int,
         num_classes: int,
-        norm: str,
-        momentum: float,
-        group_size: int,
         head: str,
-        patches: bool,
-        rngs: nnx.Rngs,
-        dtype=jnp.float32,
+        make: LayerMaker,
     ):
         self.windows = tuple(windows)
         layers = []
         for width, window in zip(channels, windows, strict=True):
-            features, bias = (input_channels, width), norm != "batch"
-            layers += [
-                Convolution(features, window, rank=rank, bias=bias, patches=patches, rngs=rngs, dtype=dtype),
-                make_norm(norm, width, momentum=momentum, group_size=group_size, activation=jax.nn.relu, dtype=dtype),
-            ]
+            layers += [make.convolution((input_channels, width), window), make.norm(width, jax.nn.relu)]
             input_channels = width
         self.layers = nnx.List(layers)
-        self.head = make_head(head, input_channels, num_classes, rank=rank, patches=patches, rngs=rngs, dtype=dtype)
+        self.head = make_head(head, input_channels, num_classes, make=make)
 
     def __call__(self, maps: Maps, *, training: bool) -> tuple[Prediction, ...]:
         for layer in self.layers:

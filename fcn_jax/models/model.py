@@ -13,7 +13,9 @@ from fcn_jax.config import Config
 from fcn_jax.geometry import Window, format_size, sizes_through, smallest_side
 from fcn_jax.models.fcn import Fcn
 from fcn_jax.models.heads import Prediction
-from fcn_jax.models.layers import Map, Record, masked, recording
+from fcn_jax.models.layers import Record, recording
+from fcn_jax.models.maker import LayerMaker
+from fcn_jax.models.maps import Map, masked
 from fcn_jax.types import Block, filler_block
 
 
@@ -46,23 +48,24 @@ class Model(nnx.Module):
 def make_model(config: Config, *, rank: int, dtype=jnp.float32) -> Model:
     """The model of a config, its parameters drawn from the config's seed."""
     c = config.model
-    rngs = nnx.Rngs(config.seed)
-    patches = c.convolution == "patches" or (c.convolution == "auto" and jax.default_backend() == "cpu")
+    make = LayerMaker(
+        rank=rank,
+        rngs=nnx.Rngs(config.seed),
+        norm_kind=c.norm,
+        norm_momentum=c.norm_momentum,
+        group_size=c.group_size,
+        patches=c.convolution == "patches" or (c.convolution == "auto" and jax.default_backend() == "cpu"),
+        dtype=dtype,
+    )
     match c.name:
         case "fcn":
             net = Fcn(
                 config.data.channels,
                 c.channels,
                 make_windows(config),
-                rank=rank,
                 num_classes=c.num_classes,
-                norm=c.norm,
-                momentum=c.norm_momentum,
-                group_size=c.group_size,
                 head=c.head,
-                patches=patches,
-                rngs=rngs,
-                dtype=dtype,
+                make=make,
             )
         case _:
             raise AssertionError(c.name)

@@ -10,22 +10,10 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
-from fcn_jax.models.layers import (
-    EPSILON,
-    Activate,
-    Activation,
-    Layer,
-    Map,
-    Maps,
-    mask_of,
-    masked,
-    num_positions,
-    spatial_axes,
-)
+from fcn_jax.models.layers import Activation, Layer
+from fcn_jax.models.maps import Map, Maps, mask_of, masked, num_positions, spatial_axes
 
-
-def identity(x: Array) -> Array:
-    return x
+EPSILON = 1e-5
 
 
 class BatchNorm(Layer):
@@ -108,20 +96,3 @@ class LayerNorm(Layer):
         var = jnp.square(m.x - mean).mean(-1, keepdims=True)
         y = (m.x - mean) * lax.rsqrt(var + EPSILON) * self.scale[...] + self.bias[...]
         return masked(Map(self.activation(y), m.size))
-
-
-def make_norm(
-    name: str, channels: int, *, momentum: float, group_size: int, activation: Activation = identity, dtype=jnp.float32
-) -> Layer:
-    """The normalisation of that name, and the activation after it."""
-    match name:
-        case "batch":
-            return BatchNorm(channels, momentum=momentum, activation=activation, dtype=dtype)
-        case "group":
-            return GroupNorm(channels, group_size=group_size, activation=activation, dtype=dtype)
-        case "layer":
-            return LayerNorm(channels, activation=activation, dtype=dtype)
-        case "none":
-            return Activate(activation)
-        case _:
-            raise AssertionError(name)

@@ -11,20 +11,13 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from fcn_jax.geometry import Window
-from fcn_jax.models.heads import GlobalAverage, make_head
-from fcn_jax.models.layers import (
-    EPSILON,
-    Activate,
-    Convolution,
-    Map,
-    convolve_direct,
-    convolve_patches,
-    mask_of,
-    masked,
-    masked_mean,
-    size_after,
-)
-from fcn_jax.models.norms import BatchNorm, GroupNorm, LayerNorm, pooled_statistics
+from fcn_jax.models.convolution import Convolution, convolve_direct, convolve_patches
+from fcn_jax.models.heads import make_head
+from fcn_jax.models.layers import Activate
+from fcn_jax.models.maker import LayerMaker
+from fcn_jax.models.maps import Map, mask_of, masked, masked_mean, size_after
+from fcn_jax.models.norms import EPSILON, BatchNorm, GroupNorm, LayerNorm, pooled_statistics
+from fcn_jax.models.pooling import GlobalAverage
 
 QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 CHANNELS = 6
@@ -240,7 +233,7 @@ def test_every_layer_leaves_zeros_outside(float64, name, training):
 @pytest.mark.parametrize("name", ["average_last", "average_first"])
 def test_every_head_leaves_zeros_outside(float64, name):
     rng = np.random.default_rng(0)
-    head = make_head(name, CHANNELS, 3, rank=2, patches=True, rngs=nnx.Rngs(0), dtype=jnp.float64)
+    head = make_head(name, CHANNELS, 3, make=LayerMaker(2, nnx.Rngs(0), patches=True, dtype=jnp.float64))
     shake(head, rng)
     (prediction,) = head((make_map(rng, [(2, 3), (0, 0), (4, 4)], (6, 5)),), training=True)
     x, size = prediction.logits_2d

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from configs.mnist import get_config
 from fcn_jax.geometry import Window, sizes_through, smallest_side
 from fcn_jax.models.fcn import Fcn
+from fcn_jax.models.maker import LayerMaker
 from fcn_jax.models.model import Model, make_model
 from fcn_jax.types import Block
 
@@ -36,11 +37,13 @@ class Net:
     input_channels: int = 2
 
     def build(self) -> Model:
-        rngs = nnx.Rngs(0)
+        make = LayerMaker(
+            self.rank, nnx.Rngs(0), norm_kind=self.norm, norm_momentum=0.7, group_size=2, patches=self.patches,
+            dtype=jnp.float64,
+        )  # fmt: skip
+        channels = (4, 2, 4)[: len(self.windows)]
         net = Fcn(
-            self.input_channels, (4, 2, 4)[: len(self.windows)], self.windows, rank=self.rank,
-            num_classes=NUM_CLASSES, norm=self.norm, momentum=0.7, group_size=2, head=self.head,
-            patches=self.patches, rngs=rngs, dtype=jnp.float64,
+            self.input_channels, channels, self.windows, num_classes=NUM_CLASSES, head=self.head, make=make
         )  # fmt: skip
         model = Model(net, mean=(0.3,), std=(0.5,), dtype=jnp.float64)
         shake(model)

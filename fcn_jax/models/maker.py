@@ -1,0 +1,63 @@
+"""Makes the layers of a net, so that what they all share is said once and not passed on by every family."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+
+from fcn_jax.geometry import Window
+from fcn_jax.models.convolution import Convolution
+from fcn_jax.models.layers import Activate, Activation, Layer, identity
+from fcn_jax.models.norms import BatchNorm, GroupNorm, LayerNorm
+
+
+@dataclass(frozen=True)
+class LayerMaker:
+    """What all layers of a net have in common.
+
+    Parameters are drawn in the order in which layers are made.
+    """
+
+    rank: int
+    """2 for images, 1 for signals."""
+    rngs: nnx.Rngs
+    norm_kind: str = "batch"
+    """batch, group, layer or none."""
+    norm_momentum: float = 0.9
+    """Of BatchNorm's running statistics."""
+    group_size: int = 8
+    """Channels of a group of GroupNorm."""
+    patches: bool = False
+    """See `Convolution`."""
+    dtype: Any = jnp.float32
+
+    def convolution(
+        self, features: tuple[int, int], window: Window, *, bias: bool | None = None, init_scale: float = 2.0
+    ) -> Convolution:
+        """A convolution; without `bias` said, it has one unless a BatchNorm, whose mean takes it away, follows."""
+        return Convolution(
+            features,
+            window,
+            rank=self.rank,
+            bias=self.norm_kind != "batch" if bias is None else bias,
+            patches=self.patches,
+            rngs=self.rngs,
+            init_scale=init_scale,
+            dtype=self.dtype,
+        )
+
+    def norm(self, channels: int, activation: Activation = identity) -> Layer:
+        """The net's normalisation, and the activation after it."""
+        match self.norm_kind:
+            case "batch":
+                momentum = self.norm_momentum
+                return BatchNorm(channels, momentum=momentum, activation=activation, dtype=self.dtype)
+            case "group":
+                return GroupNorm(channels, group_size=self.group_size, activation=activation, dtype=self.dtype)
+            case "layer":
+                return LayerNorm(channels, activation=activation, dtype=self.dtype)
+            case "none":
+                return Activate(activation)
+            case _:
+                raise AssertionError(self.norm_kind)
