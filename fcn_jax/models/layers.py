@@ -52,16 +52,20 @@ def count_parameters(module: nnx.Module) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
 
 
+def recorded(layer: nnx.Module, maps: Maps) -> Maps:
+    """What a layer made, noted where somebody is recording."""
+    records = _records.get()
+    if records is not None:
+        x = maps[0].x
+        records.append(Record(str(layer), x.shape[1:-1], x.shape[-1], count_parameters(layer)))
+    return maps
+
+
 class Layer(nnx.Module):
     """A masked layer: subclasses write `apply`."""
 
     def __call__(self, maps: Maps, *, training: bool) -> Maps:
-        maps = self.apply(maps, training=training)
-        records = _records.get()
-        if records is not None:
-            x = maps[0].x
-            records.append(Record(str(self), x.shape[1:-1], x.shape[-1], count_parameters(self)))
-        return maps
+        return recorded(self, self.apply(maps, training=training))
 
     def apply(self, maps: Maps, *, training: bool) -> Maps:
         raise AssertionError(f"{type(self).__name__} has no apply")
@@ -78,3 +82,20 @@ class Activate(Layer):
 
     def apply(self, maps: Maps, *, training: bool) -> Maps:
         return tuple(Map(self.activation(x), size) for x, size in maps)
+
+
+class Add(nnx.Module):
+    """The sum of two branches (He et al., arXiv:1512.03385), and an activation that maps 0 to 0."""
+
+    def __init__(self, activation: Activation = identity):
+        self.activation = activation
+
+    def __call__(self, branch: Maps, shortcut: Maps) -> Maps:
+        sums = []
+        for a, b in zip(branch, shortcut, strict=True):
+            assert a.x.shape == b.x.shape, (a.x.shape, b.x.shape)
+            sums.append(Map(self.activation(a.x + b.x), a.size))
+        return recorded(self, tuple(sums))
+
+    def __str__(self) -> str:
+        return "Add"

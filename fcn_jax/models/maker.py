@@ -10,6 +10,7 @@ from fcn_jax.geometry import Window
 from fcn_jax.models.convolution import Convolution
 from fcn_jax.models.layers import Activate, Activation, Layer, identity
 from fcn_jax.models.norms import BatchNorm, GroupNorm, LayerNorm
+from fcn_jax.models.pooling import AveragePool, MaxPool
 
 
 @dataclass(frozen=True)
@@ -33,19 +34,32 @@ class LayerMaker:
     dtype: Any = jnp.float32
 
     def convolution(
-        self, features: tuple[int, int], window: Window, *, bias: bool | None = None, init_scale: float = 2.0
+        self,
+        features: tuple[int, int],
+        window: Window,
+        *,
+        groups: int = 1,
+        bias: bool | None = None,
+        init_scale: float = 2.0,
     ) -> Convolution:
         """A convolution; without `bias` said, it has one unless a BatchNorm, whose mean takes it away, follows."""
         return Convolution(
             features,
             window,
             rank=self.rank,
+            groups=groups,
             bias=self.norm_kind != "batch" if bias is None else bias,
             patches=self.patches,
             rngs=self.rngs,
             init_scale=init_scale,
             dtype=self.dtype,
         )
+
+    def max_pool(self, window: Window) -> MaxPool:
+        return MaxPool(window, rank=self.rank)
+
+    def average_pool(self, window: Window) -> AveragePool:
+        return AveragePool(window, rank=self.rank)
 
     def norm(self, channels: int, activation: Activation = identity) -> Layer:
         """The net's normalisation, and the activation after it."""
