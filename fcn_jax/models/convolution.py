@@ -45,6 +45,10 @@ class Convolution(Layer):
         self.kernel = nnx.Param(init(rngs.params(), shape, dtype))
         self.bias = nnx.Param(jnp.zeros(features[1], dtype)) if bias else None
 
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        return (self.window,)
+
     def apply(self, maps: Maps, *, training: bool) -> Maps:
         kernel = self.kernel[...]
         outputs = []

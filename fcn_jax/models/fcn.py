@@ -7,15 +7,23 @@ By default three convolutions of kernel 4, stride 2 and padding 1, each of which
 from collections.abc import Sequence
 
 import jax
-from flax import nnx
 
 from fcn_jax.geometry import Window
-from fcn_jax.models.heads import Prediction, make_head
+from fcn_jax.models.heads import make_head
+from fcn_jax.models.layers import Layer
 from fcn_jax.models.maker import LayerMaker
-from fcn_jax.models.maps import Maps
+from fcn_jax.models.net import Net
 
 
-class Fcn(nnx.Module):
+def make_fcn(
+    input_channels: int,
+    channels: Sequence[int],
+    windows: Sequence[Window],
+    *,
+    num_classes: int,
+    head: str,
+    make: LayerMaker,
+) -> Net:
     """A fully convolutional classifier.
 
     Args:
@@ -24,26 +32,9 @@ class Fcn(nnx.Module):
         windows: of every convolution.
         head: see `make_head`.
     """
-
-    def __init__(
-        self,
-        input_channels: int,
-        channels: Sequence[int],
-        windows: Sequence[Window],
-        *,
-        num_classes: int,
-        head: str,
-        make: LayerMaker,
-    ):
-        self.windows = tuple(windows)
-        layers = []
-        for width, window in zip(channels, windows, strict=True):
-            layers += [make.convolution((input_channels, width), window), make.norm(width, jax.nn.relu)]
-            input_channels = width
-        self.layers = nnx.List(layers)
-        self.head = make_head(head, input_channels, num_classes, make=make)
-
-    def __call__(self, maps: Maps, *, training: bool) -> tuple[Prediction, ...]:
-        for layer in self.layers:
-            maps = layer(maps, training=training)
-        return self.head(maps, training=training)
+    layers: list[Layer] = []
+    features = input_channels
+    for width, window in zip(channels, windows, strict=True):
+        layers += [make.convolution((features, width), window), make.norm(width, jax.nn.relu)]
+        features = width
+    return Net(layers, make_head(head, features, num_classes, make=make))

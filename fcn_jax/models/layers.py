@@ -15,6 +15,7 @@ import jax
 from flax import nnx
 from jaxtyping import Array
 
+from fcn_jax.geometry import Window
 from fcn_jax.models.maps import Map, Maps
 
 Activation = Callable[[Array], Array]
@@ -63,6 +64,11 @@ def recorded(layer: nnx.Module, maps: Maps) -> Maps:
 
 class Layer(nnx.Module):
     """A masked layer: subclasses write `apply`."""
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """What slides over the maps, one after the other, and decides their size."""
+        return ()
 
     def __call__(self, maps: Maps, *, training: bool) -> Maps:
         return recorded(self, self.apply(maps, training=training))

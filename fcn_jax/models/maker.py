@@ -61,16 +61,16 @@ class LayerMaker:
     def average_pool(self, window: Window) -> AveragePool:
         return AveragePool(window, rank=self.rank)
 
-    def norm(self, channels: int, activation: Activation = identity) -> Layer:
-        """The net's normalisation, and the activation after it."""
+    def norm(self, channels: int, activation: Activation = identity, *, scale: float = 1.0) -> Layer:
+        """The net's normalisation, whose scale begins as `scale`, and the activation after it."""
+        options: Any = {"activation": activation, "scale": scale, "dtype": self.dtype}
         match self.norm_kind:
             case "batch":
-                momentum = self.norm_momentum
-                return BatchNorm(channels, momentum=momentum, activation=activation, dtype=self.dtype)
+                return BatchNorm(channels, momentum=self.norm_momentum, **options)
             case "group":
-                return GroupNorm(channels, group_size=self.group_size, activation=activation, dtype=self.dtype)
+                return GroupNorm(channels, group_size=self.group_size, **options)
             case "layer":
-                return LayerNorm(channels, activation=activation, dtype=self.dtype)
+                return LayerNorm(channels, **options)
             case "none":
                 return Activate(activation)
             case _:

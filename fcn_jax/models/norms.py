@@ -2,7 +2,7 @@
 
 BatchNorm pools its statistics over all blocks of a step, as if they were one batch without padding. The variance is
 taken around the mean in a second pass: one pass loses digits in float32. A norm applies the activation that follows
-it, before the one mask that both need.
+it, before the one mask that both need. `scale` is what its scale begins as.
 """
 
 import jax.numpy as jnp
@@ -23,9 +23,11 @@ class BatchNorm(Layer):
         momentum: of the running mean and (biased) variance that evaluation uses.
     """
 
-    def __init__(self, channels: int, *, momentum: float, activation: Activation, dtype=jnp.float32):
+    def __init__(
+        self, channels: int, *, momentum: float, activation: Activation, scale: float = 1.0, dtype=jnp.float32
+    ):
         self.momentum, self.activation = momentum, activation
-        self.scale = nnx.Param(jnp.ones(channels, dtype))
+        self.scale = nnx.Param(jnp.full(channels, scale, dtype))
         self.bias = nnx.Param(jnp.zeros(channels, dtype))
         self.mean = nnx.BatchStat(jnp.zeros(channels, dtype))
         self.var = nnx.BatchStat(jnp.ones(channels, dtype))
@@ -58,10 +60,12 @@ class GroupNorm(Layer):
         group_size: channels of a group; it divides the channels.
     """
 
-    def __init__(self, channels: int, *, group_size: int, activation: Activation, dtype=jnp.float32):
+    def __init__(
+        self, channels: int, *, group_size: int, activation: Activation, scale: float = 1.0, dtype=jnp.float32
+    ):
         assert channels % group_size == 0
         self.group_size, self.activation = group_size, activation
-        self.scale = nnx.Param(jnp.ones(channels, dtype))
+        self.scale = nnx.Param(jnp.full(channels, scale, dtype))
         self.bias = nnx.Param(jnp.zeros(channels, dtype))
 
     def apply(self, maps: Maps, *, training: bool) -> Maps:
@@ -83,9 +87,9 @@ class GroupNorm(Layer):
 class LayerNorm(Layer):
     """Over the channels of every position by itself, as ConvNeXt has it (Liu et al., arXiv:2201.03545)."""
 
-    def __init__(self, channels: int, *, activation: Activation, dtype=jnp.float32):
+    def __init__(self, channels: int, *, activation: Activation, scale: float = 1.0, dtype=jnp.float32):
         self.activation = activation
-        self.scale = nnx.Param(jnp.ones(channels, dtype))
+        self.scale = nnx.Param(jnp.full(channels, scale, dtype))
         self.bias = nnx.Param(jnp.zeros(channels, dtype))
 
     def apply(self, maps: Maps, *, training: bool) -> Maps:

@@ -23,6 +23,10 @@ class MaxPool(Layer):
     def __init__(self, window: Window, *, rank: int):
         self.window, self.rank = window, rank
 
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        return (self.window,)
+
     def apply(self, maps: Maps, *, training: bool) -> Maps:
         return tuple(self._pool(m) for m in maps)
 
@@ -43,6 +47,10 @@ class AveragePool(Layer):
 
     def __init__(self, window: Window, *, rank: int):
         self.window, self.rank = window, rank
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        return (self.window,)
 
     def apply(self, maps: Maps, *, training: bool) -> Maps:
         return tuple(self._pool(m) for m in maps)
