@@ -84,12 +84,23 @@ class ModelConfig:
     name: str = "fcn"
     num_classes: int = 10
     channels: tuple[int, ...] = (32, 64, 128)
-    """Of every convolution."""
+    """fcn: of every convolution. resnet: of every stage."""
     kernel: tuple[int, ...] = (4,)
-    """Of every convolution; one value serves all, and the same for stride, dilation and padding."""
+    """fcn: of every convolution; one value serves all, and the same for stride, dilation and padding."""
     stride: tuple[int, ...] = (2,)
     dilation: tuple[int, ...] = (1,)
     padding: tuple[int, ...] = (1,)
+    blocks: tuple[int, ...] = (2,)
+    """resnet: of every stage; one value serves all."""
+    bottleneck: bool = False
+    """resnet: blocks of 1×1, 3×3, 1×1 convolutions, four times as wide outside, in place of 3×3, 3×3."""
+    zero_init: bool = True
+    """resnet: the last scale of every block begins as 0, and so every block as its shortcut."""
+    stem_kernel: int = 3
+    """resnet: of the first convolution; odd, with half of it as padding."""
+    stem_stride: int = 1
+    stem_pool: bool = False
+    """resnet: a max pool that halves the size follows the first convolution."""
     norm: str = "batch"
     group_size: int = 8
     """Channels of a group of GroupNorm."""

@@ -14,7 +14,7 @@ OPTIMIZERS = ("adamw", "sgd")
 LOSS_MEANS = ("step", "epoch")
 RATE_SCALINGS = ("none", "sqrt", "linear")
 CONVOLUTIONS = ("auto", "direct", "patches")
-MODELS = ("fcn",)
+MODELS = ("fcn", "resnet")
 
 
 def validate(config: Config) -> None:
@@ -94,6 +94,9 @@ _BOUNDS = {
     "model.stride": (1, 1024),
     "model.dilation": (1, 1024),
     "model.padding": (0, 1024),
+    "model.blocks": (1, 1024),
+    "model.stem_kernel": (1, 1023),
+    "model.stem_stride": (1, 1024),
     "model.group_size": (1, math.inf),
     "model.norm_momentum": (0, 1),
     "train.epochs": (1, math.inf),
@@ -114,15 +117,17 @@ _BOUNDS = {
 }
 
 
+_OF_EVERY_LAYER = {"fcn": ("kernel", "stride", "dilation", "padding"), "resnet": ("blocks",)}
+
+
 def _validate_lengths(config: Config) -> None:
     layers = len(config.model.channels)
     if not layers:
         raise ValueError("config.model.channels is (), but the net needs at least one convolution")
+    if config.model.name == "resnet" and config.model.stem_kernel % 2 == 0:
+        raise ValueError(f"config.model.stem_kernel is {config.model.stem_kernel}, but it must be odd")
     for path, length in (
-        ("model.kernel", layers),
-        ("model.stride", layers),
-        ("model.dilation", layers),
-        ("model.padding", layers),
+        *((f"model.{name}", layers) for name in _OF_EVERY_LAYER[config.model.name]),
         ("data.mean", config.data.channels),
         ("data.std", config.data.channels),
         ("train.stage_shares", len(config.train.stage_scales)),

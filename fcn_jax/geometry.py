@@ -25,6 +25,14 @@ class Window:
             if value < smallest:
                 raise ValueError(f"{field} is {value}, but it must be at least {smallest}")
 
+    def describe(self, rank: int) -> str:
+        """`3×3, stride 2, padding 1`"""
+        parts = ["×".join([str(self.kernel)] * rank)]
+        for field, usual in (("stride", 1), ("dilation", 1), ("padding", 0)):
+            if getattr(self, field) != usual:
+                parts.append(f"{field} {getattr(self, field)}")
+        return ", ".join(parts)
+
     @property
     def extent(self) -> int:
         """How many input positions the window spans."""

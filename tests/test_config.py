@@ -53,6 +53,9 @@ def refusal(config: Config) -> str:
         ("model.kernel", (0,), "between 1 and"),
         ("model.dilation", (0,), "between 1 and"),
         ("model.padding", (-1,), "between 0 and"),
+        ("model.blocks", (2, 0), "between 1 and"),
+        ("model.stem_kernel", 0, "between 1 and"),
+        ("model.stem_stride", 0, "between 1 and"),
         ("model.norm", "bacth", "one of: batch, group, layer, none"),
         ("model.head", "mean", "one of: average_last, average_first"),
         ("model.name", "vgg", "one of: fcn"),
@@ -133,6 +136,20 @@ def test_a_window_has_one_value_or_one_for_every_convolution(path):
     refusal(config_with(path, ()))
     validate(config_with(path, (1,)))
     validate(config_with(path, (1, 1, 1)))
+
+
+def test_a_resnet_has_an_odd_stem_and_blocks_for_every_stage():
+    config = config_with("model.name", "resnet")
+    config.model.kernel = (1, 1)
+    validate(config)
+    config.model.blocks = (1, 2)
+    assert refusal(config) == "config.model.blocks has 2 values, but it must have 1 or 3"
+    config.model.blocks = (1, 2, 3)
+    config.model.stem_kernel = 4
+    assert refusal(config) == "config.model.stem_kernel is 4, but it must be odd"
+    config.model.name = "fcn"
+    config.model.kernel = (1,)
+    validate(config)
 
 
 @pytest.mark.parametrize("path", ["data.mean", "data.std"])

@@ -139,3 +139,9 @@ def test_what_is_no_size_is_refused(text):
     with pytest.raises(ValueError, match="neither HEIGHTxWIDTH, such as 28x16, nor a LENGTH") as error:
         parse_size(text)
     assert repr(text) in str(error.value)
+
+
+def test_a_window_is_described_by_what_is_not_usual():
+    assert Window(3).describe(2) == "3×3"
+    assert Window(4, 2, padding=1).describe(1) == "4, stride 2, padding 1"
+    assert Window(3, 1, 2).describe(2) == "3×3, dilation 2"

@@ -7,56 +7,34 @@ By default three convolutions of kernel 4, stride 2 and padding 1, each of which
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
-from flax import nnx
 
 from fcn_jax.geometry import Window
-from fcn_jax.models.heads import Prediction, make_head
-from fcn_jax.models.layers import Convolution, Maps
-from fcn_jax.models.norms import make_norm
+from fcn_jax.models.heads import make_head
+from fcn_jax.models.layers import Layer
+from fcn_jax.models.maker import LayerMaker
+from fcn_jax.models.net import Net
 
 
-class Fcn(nnx.Module):
+def make_fcn(
+    input_channels: int,
+    channels: Sequence[int],
+    windows: Sequence[Window],
+    *,
+    num_classes: int,
+    head: str,
+    make: LayerMaker,
+) -> Net:
     """A fully convolutional classifier.
 
     Args:
         input_channels: of the image or signal.
         channels: of every convolution.
         windows: of every convolution.
-        norm, momentum, group_size: see `make_norm`.
         head: see `make_head`.
-        patches: see `Convolution`.
     """
-
-    def __init__(
-        self,
-        input_channels: int,
-        channels: Sequence[int],
-        windows: Sequence[Window],
-        *,
-        rank: int,
-        num_classes: int,
-        norm: str,
-        momentum: float,
-        group_size: int,
-        head: str,
-        patches: bool,
-        rngs: nnx.Rngs,
-        dtype=jnp.float32,
-    ):
-        self.windows = tuple(windows)
-        layers = []
-        for width, window in zip(channels, windows, strict=True):
-            features, bias = (input_channels, width), norm != "batch"
-            layers += [
-                Convolution(features, window, rank=rank, bias=bias, patches=patches, rngs=rngs, dtype=dtype),
-                make_norm(norm, width, momentum=momentum, group_size=group_size, activation=jax.nn.relu, dtype=dtype),
-            ]
-            input_channels = width
-        self.layers = nnx.List(layers)
-        self.head = make_head(head, input_channels, num_classes, rank=rank, patches=patches, rngs=rngs, dtype=dtype)
-
-    def __call__(self, maps: Maps, *, training: bool) -> tuple[Prediction, ...]:
-        for layer in self.layers:
-            maps = layer(maps, training=training)
-        return self.head(maps, training=training)
+    layers: list[Layer] = []
+    features = input_channels
+    for width, window in zip(channels, windows, strict=True):
+        layers += [make.convolution((features, width), window), make.norm(width, jax.nn.relu)]
+        features = width
+    return Net(layers, make_head(head, features, num_classes, make=make))

@@ -2,7 +2,7 @@
 
 Every layer takes a tuple of maps, one a block, and returns one. It may count on zeros outside every true size, and
 it leaves zeros there. A layer works on each map by itself; only normalisation looks across: its statistics pool over
-all blocks. All work for signals (rank 1) and images (rank 2).
+all blocks.
 """
 
 import math
@@ -10,68 +10,19 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
-from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array
 
 from fcn_jax.geometry import Window
+from fcn_jax.models.maps import Map, Maps
 
-EPSILON = 1e-5
-
-
-class Map(NamedTuple):
-    """One block between layers: features on its canvas, and how much of the canvas is true."""
-
-    x: Float[Array, "b *spatial c"]
-    size: Int[Array, "b r"]
-
-
-Maps = tuple[Map, ...]
 Activation = Callable[[Array], Array]
 
 
-def spatial_axes(x: Array) -> tuple[int, ...]:
-    return tuple(range(1, x.ndim - 1))
-
-
-def mask_of(size: Int[Array, "b r"], canvas: tuple[int, ...]) -> Bool[Array, "b *spatial 1"]:
-    """True inside the true size, ready to multiply features on a canvas."""
-    rank = len(canvas)
-    mask = jnp.ones((1,) * (rank + 2), bool)
-    for axis, side in enumerate(canvas):
-        inside = jnp.arange(side) < size[:, axis, None]
-        mask = mask & inside.reshape(-1, *(side if other == axis else 1 for other in range(rank)), 1)
-    return mask
-
-
-def masked(m: Map) -> Map:
-    """Zero outside the true size."""
-    return Map(jnp.where(mask_of(m.size, m.x.shape[1:-1]), m.x, 0), m.size)
-
-
-def num_positions(size: Int[Array, "b r"]) -> Int[Array, " b"]:
-    """True positions of every example."""
-    return size.prod(axis=1)
-
-
-def masked_mean(m: Map) -> Float[Array, "b c"]:
-    """Mean over true positions; zero for filler."""
-    total = m.x.sum(axis=spatial_axes(m.x))
-    return total / jnp.maximum(num_positions(m.size), 1)[:, None].astype(total.dtype)
-
-
-def size_after(window: Window, size: Int[Array, "b r"]) -> Int[Array, "b r"]:
-    """True sizes after a window; filler stays 0 whatever the padding.
-
-    `Window.output_side` with one truncating division of a number that is not negative: XLA computes the sizes anew
-    for every element of every mask.
-    """
-    reach = jnp.maximum(size + (2 * window.padding - window.extent + window.stride), 0)
-    return jnp.where(size > 0, lax.div(reach, jnp.asarray(window.stride, size.dtype)), 0)
+def identity(x: Array) -> Array:
+    return x
 
 
 @dataclass(frozen=True)
@@ -102,162 +53,31 @@ def count_parameters(module: nnx.Module) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
 
 
+def recorded(layer: nnx.Module, maps: Maps) -> Maps:
+    """What a layer made, noted where somebody is recording."""
+    records = _records.get()
+    if records is not None:
+        x = maps[0].x
+        records.append(Record(str(layer), x.shape[1:-1], x.shape[-1], count_parameters(layer)))
+    return maps
+
+
 class Layer(nnx.Module):
     """A masked layer: subclasses write `apply`."""
 
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """What slides over the maps, one after the other, and decides their size."""
+        return ()
+
     def __call__(self, maps: Maps, *, training: bool) -> Maps:
-        maps = self.apply(maps, training=training)
-        records = _records.get()
-        if records is not None:
-            x = maps[0].x
-            records.append(Record(str(self), x.shape[1:-1], x.shape[-1], count_parameters(self)))
-        return maps
+        return recorded(self, self.apply(maps, training=training))
 
     def apply(self, maps: Maps, *, training: bool) -> Maps:
         raise AssertionError(f"{type(self).__name__} has no apply")
 
     def __str__(self) -> str:
         return type(self).__name__
-
-
-class Convolution(Layer):
-    """A masked convolution with explicit symmetric zero padding.
-
-    Args:
-        features: (input channels, output channels).
-        window: kernel, stride, dilation, padding, the same on every axis.
-        rank: 2 for images, 1 for signals.
-        bias: leave it out before BatchNorm, whose mean takes it away.
-        patches: one matrix product over gathered patches in place of XLA's convolution: on two CPU cores 2.7 times
-            faster for the default net, slower on GPU and TPU.
-        init_scale: of the variance over fan-in; 2 before a ReLU (He et al., arXiv:1502.01852), else 1.
-    """
-
-    def __init__(
-        self,
-        features: tuple[int, int],
-        window: Window,
-        *,
-        rank: int,
-        bias: bool,
-        patches: bool,
-        rngs: nnx.Rngs,
-        init_scale: float = 2.0,
-        dtype=jnp.float32,
-    ):
-        self.window, self.rank, self.patches = window, rank, patches
-        init = nnx.initializers.variance_scaling(init_scale, "fan_in", "uniform")
-        self.kernel = nnx.Param(init(rngs.params(), (window.kernel,) * rank + features, dtype))
-        self.bias = nnx.Param(jnp.zeros(features[1], dtype)) if bias else None
-
-    def apply(self, maps: Maps, *, training: bool) -> Maps:
-        kernel = self.kernel[...]
-        convolve = convolve_patches if self.patches else convolve_direct
-        outputs = []
-        for x, size in maps:
-            y = convolve(x, kernel, self.window)
-            if self.bias is not None:
-                y = y + self.bias[...]
-            outputs.append(masked(Map(y, size_after(self.window, size))))
-        return tuple(outputs)
-
-    def __str__(self) -> str:
-        w = self.window
-        parts = ["×".join([str(w.kernel)] * self.rank)]
-        if w.stride != 1:
-            parts.append(f"stride {w.stride}")
-        if w.dilation != 1:
-            parts.append(f"dilation {w.dilation}")
-        if w.padding != 0:
-            parts.append(f"padding {w.padding}")
-        return f"Convolution {', '.join(parts)}"
-
-
-def convolve_direct(x: Float[Array, "b *spatial c"], kernel: Float[Array, "*k c d"], window: Window):
-    """XLA's own convolution."""
-    rank = x.ndim - 2
-    letters = "HW"[:rank]
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=(window.stride,) * rank,
-        padding=[(window.padding, window.padding)] * rank,
-        rhs_dilation=(window.dilation,) * rank,
-        dimension_numbers=(f"N{letters}C", f"{letters}IO", f"N{letters}C"),
-    )
-
-
-def convolve_patches(x: Float[Array, "b *spatial c"], kernel: Float[Array, "*k c d"], window: Window):
-    """The same, as one matrix product over gathered patches.
-
-    Where the stride divides the kernel, positions are first folded into channels (space to depth), stride by stride,
-    and the convolution is one of stride 1 with a smaller kernel: a quarter of the slices for kernel 4 and stride 2,
-    and half the seconds to compile.
-    """
-    rank = x.ndim - 2
-    outputs = [window.output_side(side) for side in x.shape[1:-1]]
-    stride, steps = window.stride, window.kernel
-    if stride > 1 and window.dilation == 1 and window.kernel % stride == 0:
-        steps = window.kernel // stride
-        x = _space_to_depth(x, stride, window.padding, [output - 1 + steps for output in outputs])
-        kernel = _kernel_space_to_depth(kernel, stride)
-        stride = 1
-    else:
-        x = jnp.pad(x, [(0, 0), *[(window.padding, window.padding)] * rank, (0, 0)])
-    patches = []
-    for offset in _offsets(steps, rank):
-        start = [window.dilation * o for o in offset]
-        stop = [s + (output - 1) * stride + 1 for s, output in zip(start, outputs, strict=True)]
-        patches.append(lax.slice(x, (0, *start, 0), (x.shape[0], *stop, x.shape[-1]), (1, *[stride] * rank, 1)))
-    patch = jnp.concatenate(patches, axis=-1) if len(patches) > 1 else patches[0]
-    return _matmul(patch, kernel.reshape(-1, kernel.shape[-1]))
-
-
-@jax.custom_vjp
-def _matmul(x: Float[Array, "*n c"], kernel: Float[Array, "c d"]):
-    """x @ kernel, with a gradient of the kernel that is written out.
-
-    Derived, it would be the transpose of (dy^T x), for which XLA on CPU writes dy transposed and computes all that dy
-    is made of once more on the way: the train step of the default net took 57 ms in place of 34.
-    """
-    return x @ kernel
-
-
-def _matmul_forward(x, kernel):
-    return x @ kernel, (x, kernel)
-
-
-def _matmul_backward(saved, dy):
-    x, kernel = saved
-    flat_x, flat_dy = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
-    return (flat_dy @ kernel.T).reshape(x.shape), flat_x.T @ flat_dy
-
-
-_matmul.defvjp(_matmul_forward, _matmul_backward)
-
-
-def _offsets(steps: int, rank: int):
-    return [(i,) for i in range(steps)] if rank == 1 else [(i, j) for i in range(steps) for j in range(steps)]
-
-
-def _space_to_depth(x, stride: int, padding: int, sides: list[int]):
-    """[b, H, W, c] -> [b, *sides, stride² c]: padded on the left, then cut or padded to `sides` cells of `stride`."""
-    rank = len(sides)
-    around = [(padding, side * stride - padding - n, 0) for side, n in zip(sides, x.shape[1:-1], strict=True)]
-    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *around, (0, 0, 0)])
-    x = x.reshape(x.shape[0], *[n for side in sides for n in (side, stride)], x.shape[-1])
-    cells, inner = range(1, 2 * rank, 2), range(2, 2 * rank + 1, 2)
-    return x.transpose(0, *cells, *inner, 2 * rank + 1).reshape(x.shape[0], *sides, -1)
-
-
-def _kernel_space_to_depth(kernel, stride: int):
-    """[k, k, c, d] -> [k / stride, k / stride, stride² c, d]."""
-    rank = kernel.ndim - 2
-    steps = kernel.shape[0] // stride
-    kernel = kernel.reshape(*[steps, stride] * rank, *kernel.shape[-2:])
-    cells, inner = range(0, 2 * rank, 2), range(1, 2 * rank, 2)
-    kernel = kernel.transpose(*cells, *inner, 2 * rank, 2 * rank + 1)
-    return kernel.reshape(*[steps] * rank, -1, kernel.shape[-1])
 
 
 class Activate(Layer):
@@ -268,3 +88,20 @@ class Activate(Layer):
 
     def apply(self, maps: Maps, *, training: bool) -> Maps:
         return tuple(Map(self.activation(x), size) for x, size in maps)
+
+
+class Add(nnx.Module):
+    """The sum of two branches (He et al., arXiv:1512.03385), and an activation that maps 0 to 0."""
+
+    def __init__(self, activation: Activation = identity):
+        self.activation = activation
+
+    def __call__(self, branch: Maps, shortcut: Maps) -> Maps:
+        sums = []
+        for a, b in zip(branch, shortcut, strict=True):
+            assert a.x.shape == b.x.shape, (a.x.shape, b.x.shape)
+            sums.append(Map(self.activation(a.x + b.x), a.size))
+        return recorded(self, tuple(sums))
+
+    def __str__(self) -> str:
+        return "Add"

@@ -4,6 +4,8 @@
 a model can feed it what the loader makes, and nobody normalises twice.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,9 +13,13 @@ from flax import nnx
 
 from fcn_jax.config import Config
 from fcn_jax.geometry import Window, format_size, sizes_through, smallest_side
-from fcn_jax.models.fcn import Fcn
+from fcn_jax.models.fcn import make_fcn
 from fcn_jax.models.heads import Prediction
-from fcn_jax.models.layers import Map, Record, masked, recording
+from fcn_jax.models.layers import Record, recording
+from fcn_jax.models.maker import LayerMaker
+from fcn_jax.models.maps import Map, masked
+from fcn_jax.models.net import Net
+from fcn_jax.models.resnet import make_resnet
 from fcn_jax.types import Block, filler_block
 
 
@@ -21,11 +27,11 @@ class Model(nnx.Module):
     """Input scaling, then a net.
 
     Args:
-        net: maps -> predictions; it has `windows`, the chain that decides the smallest input.
+        net: maps -> predictions.
         mean, std: of values scaled to 0-1, for every channel or one for all.
     """
 
-    def __init__(self, net: Fcn, *, mean: tuple[float, ...], std: tuple[float, ...], dtype=jnp.float32):
+    def __init__(self, net: Net, *, mean: tuple[float, ...], std: tuple[float, ...], dtype=jnp.float32):
         self.net, self.mean, self.std, self.dtype = net, mean, std, dtype
 
     @property
@@ -46,46 +52,49 @@ class Model(nnx.Module):
 def make_model(config: Config, *, rank: int, dtype=jnp.float32) -> Model:
     """The model of a config, its parameters drawn from the config's seed."""
     c = config.model
-    rngs = nnx.Rngs(config.seed)
-    patches = c.convolution == "patches" or (c.convolution == "auto" and jax.default_backend() == "cpu")
+    make = LayerMaker(
+        rank=rank,
+        rngs=nnx.Rngs(config.seed),
+        norm_kind=c.norm,
+        norm_momentum=c.norm_momentum,
+        group_size=c.group_size,
+        patches=c.convolution == "patches" or (c.convolution == "auto" and jax.default_backend() == "cpu"),
+        dtype=dtype,
+    )
+    shared: Any = {"num_classes": c.num_classes, "head": c.head, "make": make}
     match c.name:
         case "fcn":
-            net = Fcn(
+            columns = zip(*(each(len(c.channels), v) for v in (c.kernel, c.stride, c.dilation, c.padding)), strict=True)
+            net = make_fcn(config.data.channels, c.channels, [Window(*column) for column in columns], **shared)
+        case "resnet":
+            net = make_resnet(
                 config.data.channels,
                 c.channels,
-                make_windows(config),
-                rank=rank,
-                num_classes=c.num_classes,
-                norm=c.norm,
-                momentum=c.norm_momentum,
-                group_size=c.group_size,
-                head=c.head,
-                patches=patches,
-                rngs=rngs,
-                dtype=dtype,
+                each(len(c.channels), c.blocks),
+                stem=Window(c.stem_kernel, c.stem_stride, padding=c.stem_kernel // 2),
+                stem_pool=c.stem_pool,
+                bottleneck=c.bottleneck,
+                zero_init=c.zero_init,
+                **shared,
             )
         case _:
             raise AssertionError(c.name)
     return Model(net, mean=config.data.mean, std=config.data.std, dtype=dtype)
 
 
-def make_windows(config: Config) -> tuple[Window, ...]:
-    """The windows that an input has to survive."""
-    c = config.model
-    number = len(c.channels)
+def each(number: int, values: tuple[int, ...]) -> tuple[int, ...]:
+    """A value for each of `number` layers; one value serves all."""
+    return values * number if len(values) == 1 else values
 
-    def each(values):
-        return values * number if len(values) == 1 else values
 
-    return tuple(
-        Window(*fields)
-        for fields in zip(each(c.kernel), each(c.stride), each(c.dilation), each(c.padding), strict=True)
-    )
+def abstract_model(config: Config, *, rank: int) -> Model:
+    """The model of a config without its arrays."""
+    return nnx.eval_shape(lambda: make_model(config, rank=rank))
 
 
 def smallest_input(config: Config) -> int:
     """The smallest side that survives the model of a config."""
-    return smallest_side(make_windows(config))
+    return smallest_side(abstract_model(config, rank=1).windows)
 
 
 def trace_shapes(config: Config, size: tuple[int, ...]) -> list[Record]:
@@ -94,10 +103,10 @@ def trace_shapes(config: Config, size: tuple[int, ...]) -> list[Record]:
     Raises:
         ValueError: the size does not survive the net.
     """
-    sizes_through(make_windows(config), size)
+    model = abstract_model(config, rank=len(size))
+    sizes_through(model.windows, size)
     block = filler_block(1, size, config.data.channels)
     with recording() as records:
-        model = nnx.eval_shape(lambda: make_model(config, rank=len(size)))
         nnx.eval_shape(lambda m, b: m((b,), training=False), model, block)
     return records
 

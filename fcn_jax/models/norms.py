@@ -2,7 +2,7 @@
 
 BatchNorm pools its statistics over all blocks of a step, as if they were one batch without padding. The variance is
 taken around the mean in a second pass: one pass loses digits in float32. A norm applies the activation that follows
-it, before the one mask that both need.
+it, before the one mask that both need. `scale` is what its scale begins as.
 """
 
 import jax.numpy as jnp
@@ -10,22 +10,10 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
-from fcn_jax.models.layers import (
-    EPSILON,
-    Activate,
-    Activation,
-    Layer,
-    Map,
-    Maps,
-    mask_of,
-    masked,
-    num_positions,
-    spatial_axes,
-)
+from fcn_jax.models.layers import Activation, Layer
+from fcn_jax.models.maps import Map, Maps, mask_of, masked, num_positions, spatial_axes
 
-
-def identity(x: Array) -> Array:
-    return x
+EPSILON = 1e-5
 
 
 class BatchNorm(Layer):
@@ -35,9 +23,11 @@ class BatchNorm(Layer):
         momentum: of the running mean and (biased) variance that evaluation uses.
     """
 
-    def __init__(self, channels: int, *, momentum: float, activation: Activation, dtype=jnp.float32):
+    def __init__(
+        self, channels: int, *, momentum: float, activation: Activation, scale: float = 1.0, dtype=jnp.float32
+    ):
         self.momentum, self.activation = momentum, activation
-        self.scale = nnx.Param(jnp.ones(channels, dtype))
+        self.scale = nnx.Param(jnp.full(channels, scale, dtype))
         self.bias = nnx.Param(jnp.zeros(channels, dtype))
         self.mean = nnx.BatchStat(jnp.zeros(channels, dtype))
         self.var = nnx.BatchStat(jnp.ones(channels, dtype))
@@ -70,10 +60,12 @@ class GroupNorm(Layer):
         group_size: channels of a group; it divides the channels.
     """
 
-    def __init__(self, channels: int, *, group_size: int, activation: Activation, dtype=jnp.float32):
+    def __init__(
+        self, channels: int, *, group_size: int, activation: Activation, scale: float = 1.0, dtype=jnp.float32
+    ):
         assert channels % group_size == 0
         self.group_size, self.activation = group_size, activation
-        self.scale = nnx.Param(jnp.ones(channels, dtype))
+        self.scale = nnx.Param(jnp.full(channels, scale, dtype))
         self.bias = nnx.Param(jnp.zeros(channels, dtype))
 
     def apply(self, maps: Maps, *, training: bool) -> Maps:
@@ -95,9 +87,9 @@ class GroupNorm(Layer):
 class LayerNorm(Layer):
     """Over the channels of every position by itself, as ConvNeXt has it (Liu et al., arXiv:2201.03545)."""
 
-    def __init__(self, channels: int, *, activation: Activation, dtype=jnp.float32):
+    def __init__(self, channels: int, *, activation: Activation, scale: float = 1.0, dtype=jnp.float32):
         self.activation = activation
-        self.scale = nnx.Param(jnp.ones(channels, dtype))
+        self.scale = nnx.Param(jnp.full(channels, scale, dtype))
         self.bias = nnx.Param(jnp.zeros(channels, dtype))
 
     def apply(self, maps: Maps, *, training: bool) -> Maps:
@@ -108,20 +100,3 @@ class LayerNorm(Layer):
         var = jnp.square(m.x - mean).mean(-1, keepdims=True)
         y = (m.x - mean) * lax.rsqrt(var + EPSILON) * self.scale[...] + self.bias[...]
         return masked(Map(self.activation(y), m.size))
-
-
-def make_norm(
-    name: str, channels: int, *, momentum: float, group_size: int, activation: Activation = identity, dtype=jnp.float32
-) -> Layer:
-    """The normalisation of that name, and the activation after it."""
-    match name:
-        case "batch":
-            return BatchNorm(channels, momentum=momentum, activation=activation, dtype=dtype)
-        case "group":
-            return GroupNorm(channels, group_size=group_size, activation=activation, dtype=dtype)
-        case "layer":
-            return LayerNorm(channels, activation=activation, dtype=dtype)
-        case "none":
-            return Activate(activation)
-        case _:
-            raise AssertionError(name)

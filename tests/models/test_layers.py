@@ -11,20 +11,13 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from fcn_jax.geometry import Window
-from fcn_jax.models.heads import GlobalAverage, make_head
-from fcn_jax.models.layers import (
-    EPSILON,
-    Activate,
-    Convolution,
-    Map,
-    convolve_direct,
-    convolve_patches,
-    mask_of,
-    masked,
-    masked_mean,
-    size_after,
-)
-from fcn_jax.models.norms import BatchNorm, GroupNorm, LayerNorm, pooled_statistics
+from fcn_jax.models.convolution import Convolution, convolve_direct, convolve_patches
+from fcn_jax.models.heads import make_head
+from fcn_jax.models.layers import Activate, Add
+from fcn_jax.models.maker import LayerMaker
+from fcn_jax.models.maps import Map, mask_of, masked, masked_mean, size_after
+from fcn_jax.models.norms import EPSILON, BatchNorm, GroupNorm, LayerNorm, pooled_statistics
+from fcn_jax.models.pooling import AveragePool, GlobalAverage, MaxPool
 
 QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 CHANNELS = 6
@@ -95,6 +88,81 @@ def test_convolution_is_the_sum_over_its_window(float64, patches):
     for i, j, u, v in itertools.product(range(4), range(3), range(3), range(3)):
         expected[i, j] += x[2 * i + 2 * u, 2 * j + 2 * v] @ np.asarray(layer.kernel[...])[u, v]
     assert_close(y[0], expected)
+
+
+@pytest.mark.parametrize("groups", [2, 6], ids=["grouped", "depthwise"])
+def test_groups_do_not_see_each_other(float64, groups):
+    window = Window(3, 2, 2, 1)
+    features = (CHANNELS, 2 * CHANNELS)
+    options = {"rank": 2, "bias": False, "patches": False, "rngs": nnx.Rngs(0), "dtype": jnp.float64}
+    layer = Convolution(features, window, groups=groups, **options)
+    (m,) = maps = (make_map(np.random.default_rng(0), [(9, 7), (6, 8)], (9, 8)),)
+    expected = []
+    for group in range(groups):
+        part = Convolution((features[0] // groups, features[1] // groups), window, **options)
+        part.kernel[...] = np.split(layer.kernel[...], groups, axis=-1)[group]
+        (y,) = part((Map(jnp.split(m.x, groups, axis=-1)[group], m.size),), training=True)
+        expected.append(y.x)
+    (y,) = layer(maps, training=True)
+    assert_close(y.x, np.concatenate(expected, axis=-1))
+    assert y.size.tolist() == [[4, 3], [2, 3]]
+
+
+POOL_WINDOWS = [
+    Window(3, 2, padding=1),
+    Window(2, 2),
+    Window(3, 1, 2, 2),
+    Window(1, 2, padding=1),
+    Window(2, 1, 4, 3),
+]
+
+
+def places_of(window: Window, size):
+    """(place, true input positions that it sees) of every place of a window, by counting."""
+    offsets = range(0, window.extent, window.dilation)
+    for place in itertools.product(*(range(window.output_side(side)) for side in size)):
+        seen = [
+            [q for u in offsets if 0 <= (q := p * window.stride - window.padding + u) < side]
+            for p, side in zip(place, size, strict=True)
+        ]
+        yield place, list(itertools.product(*seen))
+
+
+@pytest.mark.parametrize("window", POOL_WINDOWS, ids=lambda window: window.describe(1))
+@pytest.mark.parametrize("layer", [MaxPool, AveragePool])
+@pytest.mark.parametrize("canvas", [(7,), (5, 8)])
+def test_pools_see_true_positions_only(float64, layer, window, canvas):
+    sizes = [canvas, (4, 3)[: len(canvas)], (0, 0)[: len(canvas)]]
+    m = make_map(np.random.default_rng(0), sizes, canvas, channels=2)
+    m = Map(-m.x, m.size)
+    ((y, size),) = layer(window, rank=len(canvas))((m,), training=True)
+    statistic = np.max if layer is MaxPool else np.mean
+    for row in range(2):
+        assert size[row].tolist() == [window.output_side(side) for side in sizes[row]]
+        for place, seen in places_of(window, sizes[row]):
+            values = [m.x[(row, *position)] for position in seen]
+            assert_close(y[(row, *place)], statistic(values, axis=0) if values else np.zeros(2))
+    assert not size[2].any()
+
+
+def test_the_gradient_of_a_pool_is_that_of_xla(float64):
+    m = make_map(np.random.default_rng(0), [(9, 8)], (9, 8))
+    window = Window(3, 2, padding=1)
+
+    def ours(x):
+        return (MaxPool(window, rank=2).apply((Map(x, m.size),), training=True)[0].x ** 2).sum()
+
+    def theirs(x):
+        return (nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1))) ** 2).sum()
+
+    assert_close(jax.grad(ours)(m.x), jax.grad(theirs)(m.x))
+
+
+def test_branches_of_different_size_do_not_add():
+    rng = np.random.default_rng(0)
+    branch, shortcut = (make_map(rng, [(2, 2)], canvas) for canvas in ((3, 3), (3, 1)))
+    with pytest.raises(AssertionError):
+        Add()((branch,), (shortcut,))
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=4), st.integers(1, 2))
@@ -201,6 +269,12 @@ def test_filler_alone_gives_finite_statistics_and_gradients(float64):
     assert (jax.grad(total)(m.x) == 0).all()
 
 
+LAYERS = [
+    *("convolution, patches", "convolution, direct", "convolution, depthwise", "max pool", "average pool"),
+    *("batch", "group", "layer", "activate", "average"),
+]
+
+
 def make_layer(name: str):
     options = {"activation": lambda x: x, "dtype": jnp.float64}
     match name:
@@ -209,6 +283,15 @@ def make_layer(name: str):
                 (CHANNELS, 4), Window(3, 2, padding=2), rank=2, bias=True, patches="patches" in name,
                 rngs=nnx.Rngs(0), dtype=jnp.float64,
             )  # fmt: skip
+        case "convolution, depthwise":
+            return Convolution(
+                (CHANNELS, CHANNELS), Window(3, 2, 2, 3), rank=2, groups=CHANNELS, bias=True, patches=False,
+                rngs=nnx.Rngs(0), dtype=jnp.float64,
+            )  # fmt: skip
+        case "max pool":
+            return MaxPool(Window(3, 2, padding=1), rank=2)
+        case "average pool":
+            return AveragePool(Window(3, 2, padding=1), rank=2)
         case "batch":
             return BatchNorm(CHANNELS, momentum=0.7, **options)
         case "group":
@@ -222,9 +305,7 @@ def make_layer(name: str):
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
-@pytest.mark.parametrize(
-    "name", ["convolution, patches", "convolution, direct", "batch", "group", "layer", "activate", "average"]
-)
+@pytest.mark.parametrize("name", LAYERS)
 def test_every_layer_leaves_zeros_outside(float64, name, training):
     rng = np.random.default_rng(0)
     layer = make_layer(name)
@@ -240,7 +321,7 @@ def test_every_layer_leaves_zeros_outside(float64, name, training):
 @pytest.mark.parametrize("name", ["average_last", "average_first"])
 def test_every_head_leaves_zeros_outside(float64, name):
     rng = np.random.default_rng(0)
-    head = make_head(name, CHANNELS, 3, rank=2, patches=True, rngs=nnx.Rngs(0), dtype=jnp.float64)
+    head = make_head(name, CHANNELS, 3, make=LayerMaker(2, nnx.Rngs(0), patches=True, dtype=jnp.float64))
     shake(head, rng)
     (prediction,) = head((make_map(rng, [(2, 3), (0, 0), (4, 4)], (6, 5)),), training=True)
     x, size = prediction.logits_2d

@@ -10,7 +10,7 @@ import pytest
 
 from configs.mnist import get_config
 from fcn_jax.models.heads import Prediction
-from fcn_jax.models.layers import Map
+from fcn_jax.models.maps import Map
 from fcn_jax.models.model import make_model
 from fcn_jax.train.metrics import ZERO, sums_of
 from fcn_jax.train.optimizer import learning_rate_schedule, make_optimizer

@@ -1,0 +1,42 @@
+"""ResNet-18 (v1.5) on ImageNet, or on any images: SOURCE is a value of `data.source`.
+
+python -m fcn_jax train --config=configs/resnet18.py:SOURCE --workdir=runs/resnet18
+python -m fcn_jax train --config=configs/resnet18.py:folder:DIR --config.model.num_classes=N --workdir=runs/mine
+python -m fcn_jax shapes --config=configs/resnet18.py --size=224x224     (needs no data)
+"""
+
+from configs import mnist
+from fcn_jax.config import Config
+
+
+def get_config(argument: str = "") -> Config:
+    source, _, size = argument.partition(",")
+    if size not in ("", "tiny"):
+        raise ValueError(f"configs/resnet18.py takes SOURCE or SOURCE,tiny as its argument, not {argument!r}")
+    config = Config()
+    config.data.source = source or "tfds:imagenet2012"
+    config.data.channels = 3
+    config.data.mean = (0.485, 0.456, 0.406)
+    config.data.std = (0.229, 0.224, 0.225)
+    config.data.resize = "area:224"
+    config.data.background = 124
+    config.data.augment.flip = True
+    config.schedule.max_buckets = 8
+    config.schedule.multiple_of = 16
+    config.schedule.examples_per_step = 1024
+    config.schedule.turns = 4
+    config.model.name = "resnet"
+    config.model.num_classes = 1000
+    config.model.channels = (64, 128, 256, 512)
+    config.model.blocks = (2, 2, 2, 2)
+    config.model.stem_kernel, config.model.stem_stride, config.model.stem_pool = 7, 2, True
+    config.train.epochs = 90
+    config.train.optimizer = "sgd"
+    config.train.learning_rate = 0.4
+    config.train.warmup_epochs = 5.0
+    # Decoupled: ten times the 1e-4 of He et al., which a momentum of 0.9 adds up.
+    config.train.weight_decay = 1e-3
+    config.train.label_smoothing = 0.1
+    if size == "tiny":
+        mnist.shrink(config)
+    return config

@@ -1,0 +1,27 @@
+"""A net, whatever its family: layers in a row, then a head."""
+
+from collections.abc import Sequence
+
+from flax import nnx
+
+from fcn_jax.geometry import Window
+from fcn_jax.models.heads import AverageHead, Prediction
+from fcn_jax.models.layers import Layer
+from fcn_jax.models.maps import Maps
+
+
+class Net(nnx.Module):
+    """Maps -> layers -> head -> predictions."""
+
+    def __init__(self, layers: Sequence[Layer], head: AverageHead):
+        self.layers, self.head = nnx.List(layers), head
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """The windows that an input has to survive."""
+        return tuple(window for layer in self.layers for window in layer.windows)
+
+    def __call__(self, maps: Maps, *, training: bool) -> tuple[Prediction, ...]:
+        for layer in self.layers:
+            maps = layer(maps, training=training)
+        return self.head(maps, training=training)

@@ -1,0 +1,95 @@
+"""Masked pooling: over windows, and over all true positions of a map.
+
+What a window sees beyond the true size counts for nothing, be it the window's own padding or the canvas; a window
+that sees nothing else gives 0.
+"""
+
+import operator
+from collections.abc import Callable
+from functools import reduce
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Num
+
+from fcn_jax.geometry import Window
+from fcn_jax.models.layers import Layer
+from fcn_jax.models.maps import Map, Maps, mask_of, masked, masked_mean, size_after, spatial_axes
+
+
+class MaxPool(Layer):
+    """The largest true value in every window, as PyTorch and flax have it."""
+
+    def __init__(self, window: Window, *, rank: int):
+        self.window, self.rank = window, rank
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        return (self.window,)
+
+    def apply(self, maps: Maps, *, training: bool) -> Maps:
+        return tuple(self._pool(m) for m in maps)
+
+    def _pool(self, m: Map) -> Map:
+        x = jnp.where(mask_of(m.size, m.x.shape[1:-1]), m.x, -jnp.inf)
+        y = slide(x, self.window, jnp.maximum, outside=-jnp.inf)
+        return masked(Map(jnp.where(y == -jnp.inf, 0, y), size_after(self.window, m.size)))
+
+    def __str__(self) -> str:
+        return f"MaxPool {self.window.describe(self.rank)}"
+
+
+class AveragePool(Layer):
+    """The mean of the true values in every window.
+
+    Zeros of the padding are not counted: `count_include_pad=False` of PyTorch and flax.
+    """
+
+    def __init__(self, window: Window, *, rank: int):
+        self.window, self.rank = window, rank
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        return (self.window,)
+
+    def apply(self, maps: Maps, *, training: bool) -> Maps:
+        return tuple(self._pool(m) for m in maps)
+
+    def _pool(self, m: Map) -> Map:
+        total = slide(m.x, self.window, operator.add, outside=0.0)
+        count = slide(mask_of(m.size, m.x.shape[1:-1]).astype(m.x.dtype), self.window, operator.add, outside=0.0)
+        return masked(Map(total / jnp.maximum(count, 1), size_after(self.window, m.size)))
+
+    def __str__(self) -> str:
+        return f"AveragePool {self.window.describe(self.rank)}"
+
+
+class GlobalAverage(Layer):
+    """The mean over all true positions (Lin et al., arXiv:1312.4400), as a map of side 1."""
+
+    def apply(self, maps: Maps, *, training: bool) -> Maps:
+        outputs = []
+        for m in maps:
+            x = masked_mean(m)
+            x = x.reshape(x.shape[0], *[1] * m.size.shape[1], x.shape[1])
+            outputs.append(Map(x, jnp.minimum(m.size, 1)))
+        return tuple(outputs)
+
+
+def slide(
+    x: Num[Array, "b *spatial c"], window: Window, combine: Callable[[Array, Array], Array], *, outside: float
+) -> Num[Array, "b *places c"]:
+    """Combine the values in every place of a window, axis by axis.
+
+    By slices: XLA's reduce_window has no gradient for dilated windows, and takes 4 times as long on CPU (175 ms against
+    45 for 32×56×56×64, kernel 3, stride 2, forward and gradient).
+    """
+    for axis in spatial_axes(x):
+        last = (window.output_side(x.shape[axis]) - 1) * window.stride
+        around = [(0, 0)] * x.ndim
+        around[axis] = (window.padding, window.padding)
+        padded = jnp.pad(x, around, constant_values=outside)
+        starts = range(0, window.extent, window.dilation)
+        slices = [lax.slice_in_dim(padded, start, start + last + 1, window.stride, axis) for start in starts]
+        x = reduce(combine, slices)
+    return x

@@ -1,0 +1,149 @@
+"""What holds for every family, each narrow and shallow: the law, its size and its trace."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from configs import resnet18, resnet50
+from fcn_jax.config import Config
+from fcn_jax.config_rules import validate
+from fcn_jax.geometry import Window
+from fcn_jax.models.heads import make_head
+from fcn_jax.models.layers import count_parameters
+from fcn_jax.models.maker import LayerMaker
+from fcn_jax.models.maps import masked
+from fcn_jax.models.model import Model, abstract_model, make_model, smallest_input, trace_shapes
+from fcn_jax.models.net import Net
+from fcn_jax.models.resnet import Residual
+from tests.models.law import NUM_CLASSES, QUICK, Layout, check, make_block, make_images, shake
+from tests.models.test_layers import assert_close, make_map
+
+CHANNELS = 2
+FAMILIES = {
+    "resnet": {"name": "resnet", "channels": (2, 4), "blocks": (1,)},
+    "resnet with a bottleneck": {"name": "resnet", "channels": (2, 1), "blocks": (1,), "bottleneck": True},
+    "resnet with the stem of ImageNet": {
+        "name": "resnet", "channels": (2, 4), "blocks": (1,), "stem_kernel": 7, "stem_stride": 2, "stem_pool": True
+    },
+}  # fmt: skip
+SIZES = {2: [(5, 8), (1, 1), (10, 6)], 1: [(11,), (1,), (6,)]}
+LAYOUTS = [Layout((-1, 1, 0), (3, 1)), Layout((2, -1), (2, 5))]
+
+
+def config_of(family: str) -> Config:
+    config = Config()
+    config.data.channels, config.data.mean, config.data.std = CHANNELS, (0.3,), (0.5,)
+    config.model.num_classes = NUM_CLASSES
+    for name, value in FAMILIES[family].items():
+        assert hasattr(config.model, name)
+        setattr(config.model, name, value)
+    validate(config)
+    return config
+
+
+@pytest.mark.parametrize("rank", [2, 1], ids=["images", "signals"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_padding_changes_nothing(float64, family, rank):
+    config = config_of(family)
+    model = make_model(config, rank=rank, dtype=jnp.float64)
+    shake(model)
+    smallest = smallest_input(config) - 1
+    sizes = [tuple(side + smallest for side in size) for size in SIZES[rank]]
+    layouts = [Layout(layout.rows, layout.margin[:rank]) for layout in LAYOUTS]
+    check(model, sizes, layouts, channels=CHANNELS)
+
+
+def net_of(name: str, make: LayerMaker) -> Net:
+    """The layer behind a convolution, which leaves it something to see, and before one that sees what it leaves."""
+    channels = 4
+    match name:
+        case "max pool":
+            layer = make.max_pool(Window(3, 2, padding=1))
+        case "max pool that sees nothing in places":
+            layer = make.max_pool(Window(2, 1, 3, 2))
+        case "average pool":
+            layer = make.average_pool(Window(3, 2, padding=1))
+        case "depthwise convolution":
+            layer = make.convolution((4, 4), Window(3, 2, padding=1), groups=4)
+        case "depthwise convolution, dilated":
+            channels = 8
+            layer = make.convolution((4, 8), Window(3, 1, 2, 2), groups=4)
+        case _:
+            raise AssertionError(name)
+    first = make.convolution((CHANNELS, 4), Window(1), bias=True)
+    last = make.convolution((channels, 4), Window(3, padding=1))
+    head = make_head("average_last", 4, NUM_CLASSES, make=make)
+    return Net([first, layer, last, make.norm(4, jax.nn.relu)], head)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("max pool", "max pool that sees nothing in places", "average pool"),
+        *("depthwise convolution", "depthwise convolution, dilated"),
+    ],
+)
+def test_padding_changes_nothing_for_a_layer(float64, name):
+    make = LayerMaker(2, nnx.Rngs(0), norm_momentum=0.7, dtype=jnp.float64)
+    model = Model(net_of(name, make), mean=(0.3,), std=(0.5,), dtype=jnp.float64)
+    shake(model)
+    check(model, SIZES[2], LAYOUTS, channels=CHANNELS)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_parameters_and_trace_do_not_depend_on_the_size(family):
+    config = config_of(family)
+    traces = [trace_shapes(config, size) for size in ((40, 31), (33, 64))]
+    assert len({tuple(record.layer for record in trace) for trace in traces}) == 1
+    counts = {sum(record.parameters for record in trace) for trace in traces}
+    assert counts == {count_parameters(abstract_model(config, rank=2))}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_class_map_is_as_large_as_the_trace_says(family):
+    config = config_of(family)
+    block = make_block(make_images([(12, 9)], CHANNELS, rng := np.random.default_rng(0)), [0], (12, 9), rng)
+    model = make_model(config, rank=2)
+    (prediction,) = jax.jit(lambda block: model((block,), training=False), compiler_options=QUICK)(block)
+    *_, class_map, logits = trace_shapes(config, (12, 9))
+    assert prediction.logits_2d.x.shape == (1, *class_map.canvas, class_map.channels)
+    assert prediction.logits_2d.size.tolist() == [list(class_map.canvas)]
+    assert prediction.logits.shape == (1, logits.channels) == (1, NUM_CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("get_config", "blocks", "parameters"),
+    [
+        (resnet18.get_config, (2, 2, 2, 2), 11_689_512),
+        (resnet18.get_config, (3, 4, 6, 3), 21_797_672),
+        (resnet50.get_config, (3, 4, 6, 3), 25_557_032),
+    ],
+)
+def test_resnets_have_as_many_parameters_as_torchvisions(get_config, blocks, parameters):
+    config = get_config()
+    config.model.blocks = blocks
+    validate(config)
+    trace = trace_shapes(config, (224, 224))
+    assert sum(record.parameters for record in trace) == parameters
+    assert [record.canvas for record in trace if record.layer == "Add"] == [
+        (side, side) for side, number in zip((56, 28, 14, 7), blocks, strict=True) for _ in range(number)
+    ]
+    assert smallest_input(config) == 1
+
+
+@pytest.mark.parametrize("bottleneck", [False, True], ids=["basic", "bottleneck"])
+def test_a_block_begins_as_its_shortcut(float64, bottleneck):
+    make = LayerMaker(2, nnx.Rngs(0), dtype=jnp.float64)
+    (m,) = maps = (make_map(np.random.default_rng(0), [(4, 5), (2, 3)], (5, 5), channels=4),)
+
+    def residual(*, zero_init: bool):
+        width = 1 if bottleneck else 4
+        return Residual(4, width, 1, bottleneck=bottleneck, zero_init=zero_init, make=make)
+
+    (y,) = residual(zero_init=True)(maps, training=True)
+    assert_close(y.x, jax.nn.relu(m.x))
+    (y,) = residual(zero_init=False)(maps, training=True)
+    assert np.abs(y.x - jax.nn.relu(m.x)).max() > 0.1
+    assert_close(y.x, masked(y).x)
