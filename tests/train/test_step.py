@@ -134,7 +134,7 @@ def test_the_learning_rate_warms_up_and_ends_at_zero():
 
 
 def test_an_example_weighs_the_same_in_every_step_where_the_mean_is_of_the_epoch(tiny):
-    config, graphdef, params, stats = tiny
+    _, graphdef, params, stats = tiny
     few, many = (blocks_of([(12, 9)] * n, (14, 14), rng=np.random.default_rng(n)) for n in (2, 6))
     for block, number in ((few, 2), (many, 6)):
         mean, epoch = (
