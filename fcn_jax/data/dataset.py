@@ -10,7 +10,7 @@ from fcn_jax.config import Config
 from fcn_jax.data.bad_examples import BadExampleError, BadExamples
 from fcn_jax.data.schedule import FILLER
 from fcn_jax.data.sources import Source, open_source
-from fcn_jax.data.transforms import Augment, Resize, widen, widened_sizes
+from fcn_jax.data.transforms import Augment, Resize, check_signal_transforms, widen, widened_sizes
 from fcn_jax.geometry import format_size
 from fcn_jax.types import Block, filler_block
 
@@ -106,6 +106,8 @@ def open_dataset(config: Config, split: str, *, smallest_input: int, training: b
     data = config.data
     resize = Resize.parse(data.resize)
     source = open_source(config, split)
+    if source.sizes.shape[1] == 1:
+        check_signal_transforms(data)
     bad = BadExamples(split, len(source) + len(source.bad), max_fraction=data.max_bad_fraction)
     for name, reason in source.bad.items():
         bad.add(name, reason)

@@ -13,6 +13,7 @@ from fcn_jax.geometry import format_size
 
 matplotlib.use("agg")
 
+MOST_BARS = 120
 INK, PAPER = "#22303c", "#ffffff"
 
 
@@ -60,9 +61,17 @@ def _draw_sizes(axes, plan: BucketPlan, sizes, bucket, colours) -> None:
 
 
 def _draw_lengths(axes, plan: BucketPlan, sizes, bucket, colours) -> None:
-    for number, ((length,), colour) in enumerate(zip(plan.shapes, colours, strict=True)):
-        lengths, count = np.unique(sizes[bucket == number, 0], return_counts=True)
-        axes.bar(lengths, count, width=0.9, color=colour, label=f"{length}: {count.sum():,}")
-        axes.axvline(length + 0.5, color=colour, linewidth=2)
-    axes.set(xlabel="length", ylabel="examples")
-    axes.legend(title="bucket: examples")
+    """Examples of every length, or of every bin of lengths where there are many, stacked by bucket."""
+    longest = plan.shapes[-1][0]
+    step = max(1, -(-longest // MOST_BARS))
+    edges = np.arange(0, longest + step, step) + 0.5
+    lengths = [sizes[bucket == number, 0] for number in range(len(plan.shapes))]
+    labels = [f"{length:,}: {len(inside):,}" for (length,), inside in zip(plan.shapes, lengths, strict=True)]
+    axes.hist(lengths, bins=edges, rwidth=0.9, stacked=True, color=list(colours), label=labels, zorder=2)
+    for (length,), colour in zip(plan.shapes, colours, strict=True):
+        axes.axvline(length + 0.5, color=colour, linewidth=2, zorder=1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    unit = "examples" if step == 1 else f"examples in {step:,} lengths"
+    axes.set(xlim=(0.5, longest * 1.02 + 0.5), xlabel="length", ylabel=unit)
+    axes.legend(title="bucket: examples", loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)

@@ -7,10 +7,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Num, UInt8
 from PIL import Image
 
-from fcn_jax.config import AugmentConfig
+from fcn_jax.config import AugmentConfig, DataConfig
 from fcn_jax.data.draws import uniform
 
 
@@ -55,13 +55,29 @@ class Resize:
         scaled = np.rint(sizes * np.minimum(scale, 1)[:, None])
         return np.maximum(scaled, 1).astype(sizes.dtype)
 
-    def apply(self, image: UInt8[np.ndarray, "*spatial c"]) -> UInt8[np.ndarray, "*resized c"]:
-        """One image, bilinear, antialiased when it shrinks."""
+    def apply(self, image: Num[np.ndarray, "*spatial c"]) -> Num[np.ndarray, "*resized c"]:
+        """One image, bilinear, antialiased when it shrinks. A signal stays as it is."""
+        if self.kind == "none":
+            return image
         height, width = (int(side) for side in self.sizes(np.array([image.shape[:2]]))[0])
         if (height, width) == image.shape[:2]:
             return image
         picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
         return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR)).reshape(height, width, -1)
+
+
+def check_signal_transforms(data: DataConfig) -> None:
+    """
+    Raises:
+        ValueError: the first transform of a config that signals don't know.
+    """
+    fields = {"resize": (data.resize, "none")}
+    fields |= {f"augment.{name}": (value, type(value)(0)) for name, value in vars(data.augment).items()}
+    for name, (value, off) in fields.items():
+        if value != off:
+            raise ValueError(
+                f"config.data.{name} is {value!r}, but signals are never resized or moved: set it to {off}"
+            )
 
 
 def widened_sizes(sizes: Int[np.ndarray, "n r"], min_side: int) -> Int[np.ndarray, "n r"]:

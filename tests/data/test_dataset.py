@@ -13,10 +13,11 @@ from fcn_jax.config import AugmentConfig, Config
 from fcn_jax.data.bad_examples import BadExamples
 from fcn_jax.data.buckets import BucketPlan, plan_buckets
 from fcn_jax.data.dataset import Dataset, open_dataset
+from fcn_jax.data.embedded_source import EmbeddedSource
 from fcn_jax.data.layout import bucketed_layout, stratified_layout
 from fcn_jax.data.loader import Loader
 from fcn_jax.data.schedule import FILLER, Schedule
-from fcn_jax.data.sources import Source, TfdsSource, open_source
+from fcn_jax.data.sources import Source, open_source
 from fcn_jax.data.transforms import Augment, Resize
 from fcn_jax.train.setup import prepare
 
@@ -339,7 +340,7 @@ def test_a_part_beyond_its_split_is_refused(split):
 
 def test_names_find_an_example_again():
     assert mnist("test").name(7) == "mnist_native test #7"
-    assert isinstance(mnist("test"), TfdsSource)
+    assert isinstance(mnist("test"), EmbeddedSource)
     assert mnist("test").label_names == tuple("0123456789")
 
 

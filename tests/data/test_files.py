@@ -2,6 +2,7 @@
 
 import csv
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,7 +116,7 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path):
 
 
 def test_only_a_changed_file_is_measured_again(tmp_path):
-    paths = [picture(tmp_path / f"{number}.png", (9 + number, 10)) for number in range(4)]
+    paths = [str(picture(tmp_path / f"{number}.png", (9 + number, 10))) for number in range(4)]
     read = []
 
     def measured():
@@ -123,7 +124,7 @@ def test_only_a_changed_file_is_measured_again(tmp_path):
         return measure_files(
             paths,
             lambda path: read.append(path) or read_image_size(path, max_pixels=10**6),
-            rank=2, cache=tmp_path / "cache", num_threads=2,
+            columns=2, cache=tmp_path / "cache", num_threads=2,
         )  # fmt: skip
 
     sizes, bad = measured()
@@ -132,7 +133,7 @@ def test_only_a_changed_file_is_measured_again(tmp_path):
     assert len(read) == 4
     measured()
     assert not read
-    picture(paths[2], (20, 20))
+    picture(Path(paths[2]), (20, 20))
     os.utime(paths[2], ns=(1, 1))
     assert measured()[0][2].tolist() == [20, 20]
     assert read == [paths[2]]
@@ -141,9 +142,10 @@ def test_only_a_changed_file_is_measured_again(tmp_path):
 def test_bad_files_are_told_with_their_reason(tmp_path):
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("hello")
-    paths = [tmp_path / "empty.png", tmp_path / "text.png", tmp_path / "gone.png", picture(tmp_path / "good.png")]
+    picture(tmp_path / "good.png")
+    paths = [str(tmp_path / f"{name}.png") for name in ("empty", "text", "gone", "good")]
     sizes, bad = measure_files(
-        paths, lambda path: read_image_size(path, max_pixels=10**6), rank=2, cache=None, num_threads=1
+        paths, lambda path: read_image_size(path, max_pixels=10**6), columns=2, cache=None, num_threads=1
     )
     assert bad.keys() == {0, 1, 2}
     assert "empty" in bad[0]
@@ -170,7 +172,7 @@ def test_groups_are_never_apart(tmp_path):
                 picture(tmp_path / name / f"{track:02}_{frame}.png")
     listing = list_folder(tmp_path, seed=1, group_pattern=r"(\w+/\d+)_\d")
     of_group: dict[str, set[str]] = {}
-    for path, split in zip(listing.paths, listing.splits, strict=True):
+    for path, split in zip(map(Path, listing.paths), listing.splits, strict=True):
         of_group.setdefault(f"{path.parent.name}/{path.name[:2]}", set()).add(split)
     assert all(len(splits) == 1 for splits in of_group.values())
     assert set(listing.splits) == {"train", "validation", "test"}
