@@ -59,7 +59,10 @@ def _folder_rows(directory: Path) -> list[tuple[str, str, str]]:
     tops = [(split, directory / split) for split in given] or [("train", directory)]
     rows = []
     for split, top in tops:
-        for folder in sorted(path for path in top.iterdir() if path.is_dir()):
+        folders = sorted(path for path in top.iterdir() if path.is_dir())
+        if given and not folders:
+            raise ValueError(f"{split} is empty: no class lies in {top}; fill it, or remove it to have it carved out")
+        for folder in folders:
             paths = _files_below(folder)
             if not paths:
                 raise ValueError(f"class {folder.name} of {split} is empty: no image and no .wav lies in {folder}")

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Int, Num
 
 from fcn_jax.config import Config
+from fcn_jax.console import say
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.data.embedded_source import EMBEDDED, EmbeddedSource
 from fcn_jax.data.files import Listing, list_folder, list_table, positions_of
@@ -67,6 +68,12 @@ class FileSource:
         self.sizes = sizes[good].astype(np.int32)
         self.labels = np.array(listing.labels, np.int32)[good]
         self.label_names = listing.label_names
+        without = sorted(set(range(len(self.label_names))) - set(self.labels.tolist()))
+        if without and "[" not in split:
+            names = ", ".join(self.label_names[label] for label in without[:5])
+            say(
+                f"{split} has no example of {len(without):,} of the {len(self.label_names):,} classes of train: {names}"
+            )
 
     def __len__(self) -> int:
         return len(self._paths)

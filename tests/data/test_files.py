@@ -14,29 +14,13 @@ from fcn_jax.data.dataset import open_dataset
 from fcn_jax.data.files import list_folder, list_table, positions_of
 from fcn_jax.data.images import decode_image, read_image_size
 from fcn_jax.data.sizes import measure_files
+from tests.data.conftest import picture
 
 PLAIN = {"seed": 0, "group_pattern": ""}
 
 
-def picture(path, size=(12, 10), *, mode="RGB", **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(len(str(path)))
-    pixels = Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8))
-    pixels.convert(mode).save(path, **options)
-    return path
-
-
 def decoded(path, *, channels=3, background=0, max_pixels=10**6):
     return decode_image(path.read_bytes(), channels=channels, background=background, max_pixels=max_pixels)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    for split, count in (("train", 6), ("validation", 2), ("test", 2)):
-        for name in ("cat", "dog"):
-            for number in range(count):
-                picture(tmp_path / "pets" / split / name / f"{number}.png", (9 + number, 12))
-    return tmp_path / "pets"
 
 
 def config_for(source, **fields) -> Config:
