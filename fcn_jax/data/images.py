@@ -91,10 +91,13 @@ def _size(image: Image.Image, *, max_pixels: int) -> tuple[int, int]:
     if width < 1 or height < 1:
         raise BadExampleError(f"it is {height}×{width}: nothing is there")
     if width * height > max_pixels:
-        raise BadExampleError(
-            f"it is {height}×{width}, more than config.data.max_megapixels={max_pixels / 1e6:g} allows"
-        )
+        raise BadExampleError(too_large(height, width, max_pixels=max_pixels))
     return (width, height) if image.getexif().get(ORIENTATION, 1) in TURNED else (height, width)
+
+
+def too_large(height: int, width: int, *, max_pixels: int) -> str:
+    """Why an image of that size is refused."""
+    return f"it is {height}×{width}, more than config.data.max_megapixels={max_pixels / 1e6:g} allows"
 
 
 def _in_mode(image: Image.Image, mode: str, background: int) -> Image.Image:

@@ -16,7 +16,7 @@ from fcn_jax.console import say
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.data.embedded_source import EMBEDDED, EmbeddedSource
 from fcn_jax.data.files import Listing, list_folder, list_table, positions_of
-from fcn_jax.data.images import check_image_channels, decode_image, read_image_size
+from fcn_jax.data.images import check_image_channels, decode_image, read_image_size, too_large
 from fcn_jax.data.signals import decode_wav, read_wav_size, unpack_frames
 from fcn_jax.data.sizes import measure_files
 from fcn_jax.data.tfds_source import TfdsSource
@@ -94,7 +94,11 @@ def _measured(listing: Listing, config: Config) -> tuple[Int[np.ndarray, "n r"],
     cache = Path(config.machine.cache_dir).expanduser() if config.machine.cache_dir else None
     how = {"cache": cache, "num_threads": config.machine.num_threads}
     if listing.rank == 2:
-        return measure_files(listing.paths, partial(read_image_size, max_pixels=max_pixels(config)), columns=2, **how)
+        limit = max_pixels(config)
+        sizes, bad = measure_files(listing.paths, partial(read_image_size, max_pixels=limit), columns=2, **how)
+        for position in np.flatnonzero(sizes.prod(1) > limit).tolist():  # remembered from a higher limit
+            bad[position] = too_large(*sizes[position].tolist(), max_pixels=limit)
+        return sizes, bad
     measured, bad = measure_files(listing.paths, read_wav_size, columns=3, **how)
     _check_signals(listing, measured, config.data.channels)
     return measured[:, :1], bad

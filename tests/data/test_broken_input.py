@@ -43,6 +43,16 @@ def test_found_when_indexed_it_is_left_out_and_named(folder, content, said):
     assert said in data.source.bad[str(broken)]
 
 
+def test_a_lower_limit_counts_for_remembered_sizes_too(folder, tmp_path):
+    config = config_for(f"folder:{folder}", max_bad_fraction=1.0)
+    config.machine.cache_dir = str(tmp_path / "cache")
+    assert len(opened(config)) == 12
+    config.data.max_megapixels = 12 * 12 / 1e6
+    data = opened(config)
+    assert len(data) == 8
+    assert "13×12, more than" in data.source.bad[str(folder / "train/cat/4.png")]
+
+
 def deny(monkeypatch, denied: Path) -> None:
     """As the system does to anyone but root, whom the tests may run as."""
     image_open, read_bytes = Image.open, Path.read_bytes

@@ -9,11 +9,13 @@ import pytest
 from PIL import Image
 from scipy.io import wavfile
 
+from fcn_jax.cli import main
 from fcn_jax.config import Config
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.data.dataset import open_dataset
 from fcn_jax.data.files import list_folder
 from fcn_jax.data.signals import decode_wav, read_wav_size
+from tests.train.test_run import ROOT
 
 VALUES = np.array([0.0, 0.5, -0.5, 0.25, -1.0], np.float32)
 
@@ -164,3 +166,11 @@ def test_scipy_agrees_on_24_bits(tmp_path):
         warnings.simplefilter("ignore")  # of the chunk it does not know
         _, values = wavfile.read(path)
     np.testing.assert_array_equal(values / 2.0**31, decode_wav(path.read_bytes(), channels=1)[:, 0])
+
+
+def test_a_tiny_run_on_a_folder_of_signals(folder, tmp_path, capsys):
+    config = f"--config={ROOT / 'configs/signals.py'}:{folder},tiny"
+    splits = [f"--config.data.{split}_split={split}" for split in ("train", "validation", "test")]
+    fields = ["--config.train.epochs=1", "--config.machine.cache_dir=", *splits]
+    assert main(["fcn_jax", "train", config, f"--workdir={tmp_path / 'run'}", *fields]) == 0
+    assert "over 4 examples" in capsys.readouterr().out
