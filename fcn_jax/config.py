@@ -41,7 +41,7 @@ class AugmentConfig:
 @dataclass
 class DataConfig:
     source: str = "mnist_native"
-    """mnist_native, folder:DIR or table:FILE.csv."""
+    """mnist_native, japanese_vowels, folder:DIR, table:FILE.csv or tfds:NAME[:VERSION]."""
     train_split: str = "train"
     validation_split: str = "validation"
     test_split: str = "test"
@@ -54,7 +54,7 @@ class DataConfig:
     group_pattern: str = ""
     """Regular expression on a file's path; files with the same match stay in the same split."""
     max_megapixels: float = 100.0
-    """A larger image is a bad example, refused before it is decoded."""
+    """A larger image is a bad example, refused before it is decoded; a signal may have any length."""
     background: int = 0
     """Value (0-255) that surrounds an image where it is widened or moved."""
     min_side: int | None = None

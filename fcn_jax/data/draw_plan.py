@@ -14,6 +14,7 @@ from fcn_jax.geometry import format_size
 
 matplotlib.use("agg")
 
+MOST_BARS = 120
 INK, PAPER = "#22303c", "#ffffff"
 
 
@@ -88,12 +89,21 @@ def _draw_sizes(axes, plan: BucketPlan, sizes, counts, colours) -> None:
         handle.set_sizes([40])
 
 
-def _draw_lengths(axes, plan: BucketPlan, lengths, counts, colours) -> None:
-    bucket = plan.assign(lengths)
-    for number, ((length,), colour) in enumerate(zip(plan.shapes, colours, strict=True)):
-        inside = bucket == number
-        label = f"{length}: {counts[inside].sum():,}"
-        axes.bar(lengths[inside, 0], counts[inside], width=0.9, color=colour, label=label)
-        axes.axvline(length + 0.5, color=colour, linewidth=2)
-    axes.set(xlabel="length", ylabel="examples")
-    axes.legend(title="bucket: examples")
+def _draw_lengths(axes, plan: BucketPlan, sizes, counts, colours) -> None:
+    """Examples of every length, or of every bin of lengths where there are many, stacked by bucket."""
+    longest = plan.shapes[-1][0]
+    step = max(1, -(-longest // MOST_BARS))
+    edges = np.arange(0, longest + step, step) + 0.5
+    inside = [plan.assign(sizes) == number for number in range(len(plan.shapes))]
+    lengths, weights = [sizes[i, 0] for i in inside], [counts[i] for i in inside]
+    labels = [f"{length:,}: {weight.sum():,}" for (length,), weight in zip(plan.shapes, weights, strict=True)]
+    axes.hist(
+        lengths, edges, weights=weights, rwidth=0.9, stacked=True, color=list(colours), label=labels, zorder=2
+    )  # fmt: skip
+    for (length,), colour in zip(plan.shapes, colours, strict=True):
+        axes.axvline(length + 0.5, color=colour, linewidth=2, zorder=1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    unit = "examples" if step == 1 else f"examples in {step:,} lengths"
+    axes.set(xlim=(0.5, longest * 1.02 + 0.5), xlabel="length", ylabel=unit)
+    axes.legend(title="bucket: examples", loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)

@@ -1,4 +1,4 @@
-"""Examples in files of one's own: a folder of classes, or a table of paths and labels.
+"""Examples in files of one's own, images or signals: a folder of classes, or a table of paths and labels.
 
 `folder:DIR` reads `DIR/{train,validation,test}/<class>/*`, or `DIR/<class>/*`, which is split by seed. `table:FILE.csv`
 (or .parquet) has the columns path,label and, if it likes, split. A split that is missing is carved out of train by
@@ -7,15 +7,17 @@ groups: paths of which `data.group_pattern` finds the same text are never apart.
 
 import csv
 import hashlib
+import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from fcn_jax.data.images import SUFFIXES
+from fcn_jax.data import images, signals
 
 SPLITS = ("train", "validation", "test")
+SUFFIXES = images.SUFFIXES | signals.SUFFIXES
 CARVED_SHARE = 0.1
 """Of the groups of train that become validation, or test, where that split is missing."""
 
@@ -24,18 +26,31 @@ CARVED_SHARE = 0.1
 class Listing:
     """Files of all splits, in the order of their paths."""
 
-    paths: tuple[Path, ...]
+    paths: tuple[str, ...]
     labels: tuple[int, ...]
     splits: tuple[str, ...]
     label_names: tuple[str, ...]
+    rank: int
+    """2 for images, 1 for signals."""
 
 
 def list_folder(directory: Path, *, seed: int, group_pattern: str) -> Listing:
-    """The images below a folder.
+    """The images, or the signals, below a folder.
 
     Raises:
-        ValueError: no such folder, no classes, an empty class, classes that differ between splits.
+        ValueError: no such folder, one that cannot be listed, no classes, an empty class, classes that differ between
+            splits, images among signals.
     """
+    try:
+        rows = _folder_rows(directory)
+    except OSError as error:
+        reason = f"{error.filename} cannot be listed: {error.strerror}"
+        raise ValueError(f"config.data.source is folder:{directory}, but {reason}") from error
+    return _listing(rows, seed=seed, group_pattern=group_pattern, root=directory)
+
+
+def _folder_rows(directory: Path) -> list[tuple[str, str, str]]:
+    """(path, class, split) of every file."""
     if not directory.is_dir():
         raise ValueError(f"config.data.source is folder:{directory}, but there is no such folder")
     given = [split for split in SPLITS if (directory / split).is_dir()]
@@ -44,18 +59,37 @@ def list_folder(directory: Path, *, seed: int, group_pattern: str) -> Listing:
     tops = [(split, directory / split) for split in given] or [("train", directory)]
     rows = []
     for split, top in tops:
-        for folder in sorted(path for path in top.iterdir() if path.is_dir()):
-            images = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-            if not images:
-                raise ValueError(f"class {folder.name} of {split} is empty: no image lies in {folder}")
-            rows += [(path, folder.name, split) for path in images]
+        folders = sorted(path for path in top.iterdir() if path.is_dir())
+        if given and not folders:
+            raise ValueError(f"{split} is empty: no class lies in {top}; fill it, or remove it to have it carved out")
+        for folder in folders:
+            paths = _files_below(folder)
+            if not paths:
+                raise ValueError(f"class {folder.name} of {split} is empty: no image and no .wav lies in {folder}")
+            rows += [(path, folder.name, split) for path in paths]
     if not rows:
         raise ValueError(f"{directory} has no classes: put images into {directory}/<class>/ or .../train/<class>/")
-    return _listing(rows, seed=seed, group_pattern=group_pattern, root=directory)
+    return rows
+
+
+def _files_below(folder: Path) -> list[str]:
+    """Images and signals at any depth; what cannot be listed raises OSError, which Path.rglob would pass over."""
+
+    def stop(error: OSError):
+        raise error
+
+    found = []
+    for top, _, names in os.walk(folder, onerror=stop):
+        found += [os.path.join(top, name) for name in names if _suffix(name) in SUFFIXES]
+    return sorted(found, key=lambda path: path.split(os.sep))
+
+
+def _suffix(path: str) -> str:
+    return os.path.splitext(path)[1].lower()
 
 
 def list_table(table: Path, *, seed: int, group_pattern: str) -> Listing:
-    """The images of a table; relative paths start at its folder and stay inside it.
+    """The images, or the signals, of a table; relative paths start at its folder and stay inside it.
 
     Raises:
         ValueError: the table cannot be read, lacks a column, or a row breaks a rule.
@@ -69,10 +103,12 @@ def list_table(table: Path, *, seed: int, group_pattern: str) -> Listing:
             raise ValueError(f"{table}, row {number}: split is {split!r}, but it must be one of {', '.join(SPLITS)}")
         if Path(path).is_absolute() or ".." in Path(path).parts:
             raise ValueError(f"{table}, row {number}: {path!r} leaves the folder of the table; use paths below {root}")
-        rows.append((root / path, label, split))
+        rows.append((str(root / path), label, split))
     if not rows:
         raise ValueError(f"{table} has no rows below its header")
-    return _listing(sorted(rows), seed=seed, group_pattern=group_pattern, root=root)
+    return _listing(
+        sorted(rows, key=lambda row: row[0].split(os.sep)), seed=seed, group_pattern=group_pattern, root=root
+    )
 
 
 def _table_rows(table: Path) -> list[tuple[int, dict[str, str]]]:
@@ -92,7 +128,7 @@ def _table_rows(table: Path) -> list[tuple[int, dict[str, str]]]:
     return list(enumerate(rows, start=2))
 
 
-def _listing(rows: list[tuple[Path, str, str]], *, seed: int, group_pattern: str, root: Path) -> Listing:
+def _listing(rows: list[tuple[str, str, str]], *, seed: int, group_pattern: str, root: Path) -> Listing:
     present = {split for _, _, split in rows}
     if "train" not in present:
         raise ValueError(f"{root} has no examples in train")
@@ -106,9 +142,18 @@ def _listing(rows: list[tuple[Path, str, str]], *, seed: int, group_pattern: str
         labels=tuple(number[label] for _, label, _ in rows),
         splits=tuple(split for _, _, split in rows),
         label_names=tuple(names),
+        rank=_rank([path for path, _, _ in rows], root),
     )
     missing = [split for split in SPLITS if split not in present]
     return _carve(listing, missing, seed=seed, group_pattern=group_pattern, root=root) if missing else listing
+
+
+def _rank(paths: list[str], root: Path) -> int:
+    are_signals = [_suffix(path) in signals.SUFFIXES for path in paths]
+    if any(are_signals) and not all(are_signals):
+        signal, other = paths[are_signals.index(True)], paths[are_signals.index(False)]
+        raise ValueError(f"{root} mixes signals ({signal}) with images ({other}): make two data sets of them")
+    return 1 if any(are_signals) else 2
 
 
 def _carve(listing: Listing, missing: list[str], *, seed: int, group_pattern: str, root: Path) -> Listing:
@@ -120,10 +165,11 @@ def _carve(listing: Listing, missing: list[str], *, seed: int, group_pattern: st
             f"config.data.group_pattern is {group_pattern!r}, which is no regular expression: {error}"
         ) from error
     splits = list(listing.splits)
+    start = len(os.path.join(root, ""))
     for position, path in enumerate(listing.paths):
         if splits[position] != "train":
             continue
-        name = path.relative_to(root).as_posix()
+        name = path[start:].replace(os.sep, "/")
         found = pattern.search(name) if pattern else None
         if pattern and not found:
             raise ValueError(
@@ -154,7 +200,7 @@ def positions_of(listing: Listing, split: str) -> np.ndarray:
     if match[2] is None:
         return positions
     # Files are sorted by class, so a part is taken from all over the split.
-    digests = [hashlib.blake2b(str(listing.paths[position]).encode(), digest_size=8).digest() for position in positions]
+    digests = [hashlib.blake2b(listing.paths[position].encode(), digest_size=8).digest() for position in positions]
     positions = positions[np.argsort(digests, kind="stable")][int(match[2] or 0) : int(match[3]) if match[3] else None]
     if not len(positions):
         raise ValueError(f"split {split!r} is empty")

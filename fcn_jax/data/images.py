@@ -23,14 +23,32 @@ TURNED = frozenset({5, 6, 7, 8})
 Image.MAX_IMAGE_PIXELS = None  # Ours is the limit, checked before anything is decoded.
 
 
-def read_image_size(path: Path, *, max_pixels: int) -> tuple[int, int]:
+def check_image_channels(channels: int) -> None:
+    """
+    Raises:
+        ValueError: images cannot be brought to them.
+    """
+    if channels not in (1, 3):
+        raise ValueError(f"config.data.channels is {channels}, but an image has 1 (grey) or 3 (RGB)")
+
+
+def read_image_size(path: str | Path, *, max_pixels: int) -> tuple[int, int]:
     """(height, width) as it will be decoded, from the header.
 
     Raises:
         BadExampleError: the file is not there, no image, or too large.
     """
+    return _size_of(path, max_pixels=max_pixels)
+
+
+def encoded_image_size(encoded: bytes, *, max_pixels: int) -> tuple[int, int]:
+    """The same for an image in memory."""
+    return _size_of(io.BytesIO(encoded), max_pixels=max_pixels)
+
+
+def _size_of(source: str | Path | io.BytesIO, *, max_pixels: int) -> tuple[int, int]:
     try:
-        with Image.open(path) as image:
+        with Image.open(source) as image:
             return _size(image, max_pixels=max_pixels)
     except BadExampleError:
         raise
@@ -62,15 +80,24 @@ def decode_image(encoded: bytes, *, channels: int, background: int, max_pixels: 
     return pixels.reshape(*pixels.shape[:2], channels)
 
 
+def with_channels(pixels: UInt8[np.ndarray, "h w c"], *, channels: int, background: int) -> UInt8[np.ndarray, "h w d"]:
+    """Decoded pixels by the same rules."""
+    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    return np.asarray(_in_mode(picture, "L" if channels == 1 else "RGB", background)).reshape(*pixels.shape[:2], -1)
+
+
 def _size(image: Image.Image, *, max_pixels: int) -> tuple[int, int]:
     width, height = image.size
     if width < 1 or height < 1:
         raise BadExampleError(f"it is {height}×{width}: nothing is there")
     if width * height > max_pixels:
-        raise BadExampleError(
-            f"it is {height}×{width}, more than config.data.max_megapixels={max_pixels / 1e6:g} allows"
-        )
+        raise BadExampleError(too_large(height, width, max_pixels=max_pixels))
     return (width, height) if image.getexif().get(ORIENTATION, 1) in TURNED else (height, width)
+
+
+def too_large(height: int, width: int, *, max_pixels: int) -> str:
+    """Why an image of that size is refused."""
+    return f"it is {height}×{width}, more than config.data.max_megapixels={max_pixels / 1e6:g} allows"
 
 
 def _in_mode(image: Image.Image, mode: str, background: int) -> Image.Image:

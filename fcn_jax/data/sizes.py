@@ -6,7 +6,7 @@ read again, and alone.
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,45 +20,39 @@ CHUNK = 256
 
 
 def measure_files(
-    paths: Sequence[Path],
-    read_size: Callable[[Path], tuple[int, ...]],
+    paths: Sequence[str],
+    read_size: Callable[[str], tuple[int, ...]],
     *,
-    rank: int,
+    columns: int,
     cache: Path | None,
     num_threads: int,
-) -> tuple[Int[np.ndarray, "n r"], dict[int, str]]:
+) -> tuple[Int[np.ndarray, "n columns"], dict[int, str]]:
     """Sizes of files, and why some have none.
 
     Args:
-        read_size: size of one file, or BadExampleError.
+        read_size: size of one file, or BadExampleError; it may have more columns than the size.
         cache: folder to remember sizes in; None: nothing is remembered.
 
     Returns:
-        [n, rank] sizes, 0 where a file is bad; {position: reason} of the bad ones.
+        [n, columns] sizes, 0 where a file is bad; {position: reason} of the bad ones.
     """
     fingerprints, bad = _fingerprints(paths)
-    sizes = np.zeros((len(paths), rank), np.int64)
-    known = _load(paths, cache, rank)
-    missing = []
-    for position, path in enumerate(paths):
-        if position in bad:
-            continue
-        entry = known.get(str(path))
-        if entry is not None and entry[:2] == tuple(fingerprints[position]):
-            sizes[position] = entry[2:]
-        else:
-            missing.append(position)
-    for position, size in _read(paths, missing, read_size, num_threads=num_threads):
+    known = _load(paths, cache, columns)
+    is_known = (known[:, :2] == fingerprints).all(1) & (known[:, 2] > 0)
+    sizes = np.where(is_known[:, None], known[:, 2:], 0)
+    missing = [position for position in np.flatnonzero(~is_known).tolist() if position not in bad]
+    for position, size in read_in_parallel(missing, lambda place: read_size(paths[place]), num_threads=num_threads):
         if isinstance(size, str):
             bad[position] = size
         else:
             sizes[position] = size
     if cache is not None and missing:
-        _save(paths, np.concatenate([fingerprints, sizes], axis=1), cache)
+        rows = np.concatenate([fingerprints, sizes], axis=1)
+        save_arrays(_cache_file(paths, cache), paths=np.array(paths), rows=rows)
     return sizes, bad
 
 
-def _fingerprints(paths: Sequence[Path]) -> tuple[Int[np.ndarray, "n 2"], dict[int, str]]:
+def _fingerprints(paths: Sequence[str]) -> tuple[Int[np.ndarray, "n 2"], dict[int, str]]:
     """(length, modification time in ns) of every file; why some have none."""
     fingerprints, bad = np.zeros((len(paths), 2), np.int64), {}
     for position, path in enumerate(paths):
@@ -73,50 +67,62 @@ def _fingerprints(paths: Sequence[Path]) -> tuple[Int[np.ndarray, "n 2"], dict[i
     return fingerprints, bad
 
 
-def _read(paths, positions: list[int], read_size, *, num_threads: int):
-    """(position, size or reason) of some files."""
+def read_in_parallel(
+    positions: Sequence[int], read: Callable[[int], tuple[int, ...]], *, num_threads: int
+) -> Iterator[tuple[int, tuple[int, ...] | str]]:
+    """(position, what was read or why it could not be), with a bar of progress.
 
-    def read_some(some: list[int]):
-        return [(position, _size_or_reason(paths[position], read_size)) for position in some]
+    Args:
+        read: what stands at a position, or BadExampleError.
+    """
+
+    def read_some(some: Sequence[int]) -> list[tuple[int, tuple[int, ...] | str]]:
+        return [(position, _read_or_reason(position, read)) for position in some]
 
     chunks = [positions[start : start + CHUNK] for start in range(0, len(positions), CHUNK)]
     with ThreadPoolExecutor(num_threads) as pool, Bar("measure", len(chunks)) as bar:
         for chunk in pool.map(read_some, chunks):
             yield from chunk
             bar.advance()
-            bar.note("blocks of files")
+            bar.note(f"blocks of {CHUNK} examples")
 
 
-def _size_or_reason(path: Path, read_size) -> tuple[int, ...] | str:
+def _read_or_reason(position: int, read: Callable[[int], tuple[int, ...]]) -> tuple[int, ...] | str:
     try:
-        return read_size(path)
+        return read(position)
     except BadExampleError as error:
         return str(error)
 
 
-def _cache_file(paths: Sequence[Path], cache: Path) -> Path:
+def _cache_file(paths: Sequence[str], cache: Path) -> Path:
     """One file for each folder that holds all the paths."""
-    common = os.path.commonpath([str(path.parent) for path in paths])
+    common = os.path.commonpath({os.path.dirname(path) for path in paths})
     return cache / "sizes" / f"{hashlib.sha256(common.encode()).hexdigest()[:24]}.npz"
 
 
-def _load(paths: Sequence[Path], cache: Path | None, rank: int) -> dict[str, tuple[int, ...]]:
-    """{path: (length, time, *size)}; nothing where the cache is absent or damaged."""
+def _load(paths: Sequence[str], cache: Path | None, columns: int) -> Int[np.ndarray, "n numbers"]:
+    """(length, time, *size) of every file; zeros where the cache does not know it, is absent or damaged."""
+    rows = np.zeros((len(paths), 2 + columns), np.int64)
     if cache is None:
-        return {}
+        return rows
     try:
         with np.load(_cache_file(paths, cache), allow_pickle=False) as stored:
-            names, rows = stored["paths"].tolist(), stored["rows"]
+            names, stored_rows = stored["paths"].tolist(), stored["rows"]
     except (OSError, ValueError, KeyError, EOFError):
-        return {}
-    if rows.ndim != 2 or rows.shape != (len(names), 2 + rank):
-        return {}
-    return {name: tuple(row) for name, row in zip(names, rows.tolist(), strict=True) if row[2] > 0}
+        return rows
+    if stored_rows.shape != (len(names), 2 + columns) or stored_rows.dtype != np.int64:
+        return rows
+    if names == list(paths):
+        return stored_rows
+    place_of = {name: place for place, name in enumerate(names)}
+    places = np.array([place_of.get(path, -1) for path in paths])
+    rows[places >= 0] = stored_rows[places[places >= 0]]
+    return rows
 
 
-def _save(paths: Sequence[Path], rows: np.ndarray, cache: Path) -> None:
-    target = _cache_file(paths, cache)
+def save_arrays(target: Path, **arrays: np.ndarray) -> None:
+    """Write all or nothing, whoever else writes."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_suffix(f".{os.getpid()}.new.npz")
-    np.savez(temporary, paths=np.array([str(path) for path in paths]), rows=rows)
+    np.savez(temporary, allow_pickle=False, **arrays)
     temporary.replace(target)

@@ -3,7 +3,6 @@
 A source is one split. `sizes` and `labels` are known for all examples without decoding any; `read` decodes one.
 """
 
-import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,23 +12,17 @@ import numpy as np
 from jaxtyping import Int, Num
 
 from fcn_jax.config import Config
+from fcn_jax.console import say
 from fcn_jax.data.bad_examples import BadExampleError
+from fcn_jax.data.embedded_source import EMBEDDED, EmbeddedSource
 from fcn_jax.data.files import Listing, list_folder, list_table, positions_of
-from fcn_jax.data.images import decode_image, read_image_size
+from fcn_jax.data.images import check_image_channels, decode_image, read_image_size, too_large
+from fcn_jax.data.signals import decode_signal, read_signal_header, unpack_frames
 from fcn_jax.data.sizes import measure_files
+from fcn_jax.data.tfds_source import TfdsSource
 
-SOURCES = ("mnist_native", "folder:DIR", "table:FILE.csv")
-Decoder = Callable[[bytes], np.ndarray]
-EMBEDDED = Path(__file__).parent / "embedded"
-EMBEDDED_SPLITS = {
-    "mnist_native": {
-        "train": ("train", 0, 55_000),
-        "validation": ("train", 55_000, 60_000),
-        "train+validation": ("train", 0, 60_000),
-        "test": ("test", 0, 10_000),
-    }
-}
-"""Our splits of an embedded set: the official split, the first example and the one after the last."""
+JAPANESE_VOWELS_CHANNELS = 12
+SOURCES = (*EMBEDDED, "folder:DIR", "table:FILE.csv", "tfds:NAME[:VERSION]")
 
 
 @runtime_checkable
@@ -54,100 +47,94 @@ class Source(Protocol):
         ...
 
 
-class TfdsSource:
-    """A prepared TFDS data set with features image, height, width and label, held in memory, encoded.
-
-    Args:
-        directory: of one version, as TFDS prepared it.
-        split: in TFDS notation, such as `train[:512]`.
-        label: how the user calls it.
-    """
-
-    def __init__(self, directory: Path, split: str, *, label: str, decode: Decoder):
-        import tensorflow_datasets as tfds
-
-        logging.getLogger("absl").addFilter(_not_about_group_size)
-        builder = tfds.builder_from_directory(str(directory))
-        self._decode, self._label = decode, label
-        self.label_names = tuple(builder.info.features["label"].names)  # pyright: ignore
-        raw = tfds.decode.DeserializeMethod.RAW_BYTES
-        data = builder.as_data_source(split, deserialize_method=raw)  # pyright: ignore
-        self._encoded, sizes, labels = _parse(data.__getitems__(list(range(len(data)))))  # pyright: ignore
-        self.sizes, self.labels = np.array(sizes, np.int32), np.array(labels, np.int32)
-        self.bad: dict[str, str] = {}
-
-    def __len__(self) -> int:
-        return len(self._encoded)
-
-    def read(self, index: int) -> Num[np.ndarray, "*spatial c"]:
-        return self._decode(self._encoded[index])
-
-    def name(self, index: int) -> str:
-        return f"{self._label} #{index}"
-
-
-def _parse(records: list[bytes]) -> tuple[list[bytes], list[tuple[int, int]], list[int]]:
-    """Encoded images, sizes and labels of serialised examples; five times faster than TFDS's own parser."""
-    from tensorflow_datasets.proto import tf_example_pb2
-
-    encoded, sizes, labels = [], [], []
-    for record in records:
-        feature = tf_example_pb2.Example.FromString(record).features.feature  # pyright: ignore
-        encoded.append(feature["image"].bytes_list.value[0])
-        sizes.append((feature["height"].int64_list.value[0], feature["width"].int64_list.value[0]))
-        labels.append(feature["label"].int64_list.value[0])
-    return encoded, sizes, labels
-
-
-def _not_about_group_size(record: logging.LogRecord) -> bool:
-    """array_record advises against the groups that keep the embedded data under 12 MB; they are read at once."""
-    return "was created with group size" not in record.getMessage()
-
-
 class FileSource:
-    """One split of a listing of image files.
+    """One split of a listing of files, all of them images or all signals.
 
     Files whose header cannot be read are left out and stand in `bad`.
     """
 
-    def __init__(self, listing: Listing, split: str, *, config: Config, decode: Decoder):
+    def __init__(self, listing: Listing, split: str, *, config: Config):
+        is_image = listing.rank == 2
+        self._decode = image_decoder(config) if is_image else partial(decode_signal, channels=config.data.channels)
         positions = positions_of(listing, split)
         sizes, bad = _measured(listing, config)
         good = [position for position in positions.tolist() if position not in bad]
         if not good:
             raise ValueError(
-                f"split {split!r} has no readable image: {listing.paths[positions[0]]}: {bad[positions[0]]}"
+                f"split {split!r} has no file that can be read: {listing.paths[positions[0]]}: {bad[positions[0]]}"
             )
-        self.bad = {str(listing.paths[position]): bad[position] for position in positions.tolist() if position in bad}
+        self.bad = {listing.paths[position]: bad[position] for position in positions.tolist() if position in bad}
         self._paths = [listing.paths[position] for position in good]
-        self._decode = decode
         self.sizes = sizes[good].astype(np.int32)
         self.labels = np.array(listing.labels, np.int32)[good]
         self.label_names = listing.label_names
+        without = sorted(set(range(len(self.label_names))) - set(self.labels.tolist()))
+        if without and "[" not in split:
+            names = ", ".join(self.label_names[label] for label in without[:5])
+            say(
+                f"{split} has no example of {len(without):,} of the {len(self.label_names):,} classes of train: {names}"
+            )
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def read(self, index: int) -> Num[np.ndarray, "*spatial c"]:
         try:
-            encoded = self._paths[index].read_bytes()
+            encoded = Path(self._paths[index]).read_bytes()
         except OSError as error:
             raise BadExampleError(error.strerror or str(error)) from error
         return self._decode(encoded)
 
     def name(self, index: int) -> str:
-        return str(self._paths[index])
+        return self._paths[index]
 
 
 def _measured(listing: Listing, config: Config) -> tuple[Int[np.ndarray, "n r"], dict[int, str]]:
     """Sizes of all files of a listing, and why some have none."""
     cache = Path(config.machine.cache_dir).expanduser() if config.machine.cache_dir else None
-    read = partial(read_image_size, max_pixels=max_pixels(config))
-    return measure_files(listing.paths, read, rank=2, cache=cache, num_threads=config.machine.num_threads)
+    how = {"cache": cache, "num_threads": config.machine.num_threads}
+    if listing.rank == 2:
+        limit = max_pixels(config)
+        sizes, bad = measure_files(listing.paths, partial(read_image_size, max_pixels=limit), columns=2, **how)
+        for position in np.flatnonzero(sizes.prod(1) > limit).tolist():  # remembered from a higher limit
+            bad[position] = too_large(*sizes[position].tolist(), max_pixels=limit)
+        return sizes, bad
+    measured, bad = measure_files(listing.paths, read_signal_header, columns=3, **how)
+    _check_signals(listing, measured, config.data.channels)
+    return measured[:, :1], bad
+
+
+def _check_signals(listing: Listing, measured: Int[np.ndarray, "n 3"], channels: int) -> None:
+    """
+    Raises:
+        ValueError: several sampling rates (so many samples are not so much time), or channels that do not fit.
+    """
+    good = np.flatnonzero(measured[:, 0])
+    rates, first = np.unique(measured[good, 1], return_index=True)
+    if len(rates) > 1:
+        found = ", ".join(f"{listing.paths[good[place]]} has {measured[good[place], 1]} Hz" for place in first[:2])
+        raise ValueError(f"{found}, but all signals of a data set need one sampling rate: resample them")
+    unfit = good[measured[good, 2] != channels] if channels > 1 else []
+    if len(unfit):
+        raise ValueError(
+            f"config.data.channels is {channels}, but {listing.paths[unfit[0]]} has {measured[unfit[0], 2]}: set it to "
+            "that if all signals have as many, or to 1, for the mean of a signal's channels"
+        )
 
 
 def max_pixels(config: Config) -> int:
     return round(config.data.max_megapixels * 1e6)
+
+
+def image_decoder(config: Config) -> Callable[[bytes], np.ndarray]:
+    """Encoded images -> pixels with the config's channels.
+
+    Raises:
+        ValueError: images cannot have them.
+    """
+    data = config.data
+    check_image_channels(data.channels)
+    return partial(decode_image, channels=data.channels, background=data.background, max_pixels=max_pixels(config))
 
 
 def open_source(config: Config, split: str) -> Source:
@@ -157,38 +144,22 @@ def open_source(config: Config, split: str) -> Source:
         ValueError: no such data set or split, or one that breaks a rule.
     """
     data = config.data
-    if data.channels not in (1, 3):
-        raise ValueError(f"config.data.channels is {data.channels}, but an image has 1 (grey) or 3 (RGB)")
-    decode = partial(decode_image, channels=data.channels, background=data.background, max_pixels=max_pixels(config))
     kind, _, place = data.source.partition(":")
     match kind:
-        case "mnist_native":
-            directory = EMBEDDED / kind / "1.0.0"
-            return TfdsSource(directory, embedded_split(kind, split), label=f"{kind} {split}", decode=decode)
+        case "mnist_native" if not place:
+            return EmbeddedSource(kind, split, decode=image_decoder(config))
+        case "japanese_vowels" if not place:
+            if data.channels != JAPANESE_VOWELS_CHANNELS:
+                raise ValueError(
+                    f"config.data.channels is {data.channels}, but {kind} has {JAPANESE_VOWELS_CHANNELS}: "
+                    f"set config.data.channels={JAPANESE_VOWELS_CHANNELS}"
+                )
+            return EmbeddedSource(kind, split, decode=partial(unpack_frames, channels=data.channels))
         case "folder" | "table" if place:
             read = list_folder if kind == "folder" else list_table
             listing = read(Path(place).expanduser(), seed=config.seed, group_pattern=data.group_pattern)
-            return FileSource(listing, split, config=config, decode=decode)
+            return FileSource(listing, split, config=config)
+        case "tfds" if place:
+            return TfdsSource(place, split, config=config)
         case _:
             raise ValueError(f"config.data.source is {data.source!r}, but it must be one of: {', '.join(SOURCES)}")
-
-
-def embedded_split(name: str, split: str) -> str:
-    """A split of an embedded set in TFDS notation.
-
-    `validation[:100]` counts from the start of the validation examples, and a part never leaves its split.
-
-    Raises:
-        ValueError: no such split, or no such part of it.
-    """
-    splits = EMBEDDED_SPLITS[name]
-    base, bracket, part = split.partition("[")
-    start, colon, stop = part.removesuffix("]").partition(":")
-    is_part = colon and part.endswith("]") and all(number.isdecimal() for number in (start, stop) if number)
-    if base not in splits or (bracket and not is_part):
-        raise ValueError(f"split {split!r} is none of {', '.join(splits)}, or a part of one such as train[:512]")
-    official, first, last = splits[base]
-    begin, end = first + int(start or 0), first + int(stop) if stop else last
-    if not first <= begin < end <= last:
-        raise ValueError(f"split {split!r} is empty or runs over its end: {base} has {last - first:,} examples")
-    return f"{official}[{begin}:{end}]"

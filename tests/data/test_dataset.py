@@ -5,8 +5,9 @@ import pytest
 
 from fcn_jax.config import Config
 from fcn_jax.data.dataset import open_dataset
+from fcn_jax.data.embedded_source import EmbeddedSource
 from fcn_jax.data.schedule import FILLER
-from fcn_jax.data.sources import Source, TfdsSource, open_source
+from fcn_jax.data.sources import Source, open_source
 from fcn_jax.train.setup import prepare
 from tests.data.made import BACKGROUND, SMALLEST, Signals, assert_same, dataset, mnist, strong_motion, with_data
 
@@ -296,5 +297,5 @@ def test_a_part_beyond_its_split_is_refused(split):
 
 def test_names_find_an_example_again():
     assert mnist("test").name(7) == "mnist_native test #7"
-    assert isinstance(mnist("test"), TfdsSource)
+    assert isinstance(mnist("test"), EmbeddedSource)
     assert mnist("test").label_names == tuple("0123456789")

@@ -2,6 +2,7 @@
 
 import csv
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,29 +14,13 @@ from fcn_jax.data.dataset import open_dataset
 from fcn_jax.data.files import list_folder, list_table, positions_of
 from fcn_jax.data.images import decode_image, read_image_size
 from fcn_jax.data.sizes import measure_files
+from tests.data.conftest import picture
 
 PLAIN = {"seed": 0, "group_pattern": ""}
 
 
-def picture(path, size=(12, 10), *, mode="RGB", **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(len(str(path)))
-    pixels = Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8))
-    pixels.convert(mode).save(path, **options)
-    return path
-
-
 def decoded(path, *, channels=3, background=0, max_pixels=10**6):
     return decode_image(path.read_bytes(), channels=channels, background=background, max_pixels=max_pixels)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    for split, count in (("train", 6), ("validation", 2), ("test", 2)):
-        for name in ("cat", "dog"):
-            for number in range(count):
-                picture(tmp_path / "pets" / split / name / f"{number}.png", (9 + number, 12))
-    return tmp_path / "pets"
 
 
 def config_for(source, **fields) -> Config:
@@ -115,7 +100,7 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path):
 
 
 def test_only_a_changed_file_is_measured_again(tmp_path):
-    paths = [picture(tmp_path / f"{number}.png", (9 + number, 10)) for number in range(4)]
+    paths = [str(picture(tmp_path / f"{number}.png", (9 + number, 10))) for number in range(4)]
     read = []
 
     def measured():
@@ -123,7 +108,7 @@ def test_only_a_changed_file_is_measured_again(tmp_path):
         return measure_files(
             paths,
             lambda path: read.append(path) or read_image_size(path, max_pixels=10**6),
-            rank=2, cache=tmp_path / "cache", num_threads=2,
+            columns=2, cache=tmp_path / "cache", num_threads=2,
         )  # fmt: skip
 
     sizes, bad = measured()
@@ -132,7 +117,7 @@ def test_only_a_changed_file_is_measured_again(tmp_path):
     assert len(read) == 4
     measured()
     assert not read
-    picture(paths[2], (20, 20))
+    picture(Path(paths[2]), (20, 20))
     os.utime(paths[2], ns=(1, 1))
     assert measured()[0][2].tolist() == [20, 20]
     assert read == [paths[2]]
@@ -141,9 +126,10 @@ def test_only_a_changed_file_is_measured_again(tmp_path):
 def test_bad_files_are_told_with_their_reason(tmp_path):
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("hello")
-    paths = [tmp_path / "empty.png", tmp_path / "text.png", tmp_path / "gone.png", picture(tmp_path / "good.png")]
+    picture(tmp_path / "good.png")
+    paths = [str(tmp_path / f"{name}.png") for name in ("empty", "text", "gone", "good")]
     sizes, bad = measure_files(
-        paths, lambda path: read_image_size(path, max_pixels=10**6), rank=2, cache=None, num_threads=1
+        paths, lambda path: read_image_size(path, max_pixels=10**6), columns=2, cache=None, num_threads=1
     )
     assert bad.keys() == {0, 1, 2}
     assert "empty" in bad[0]
@@ -170,7 +156,7 @@ def test_groups_are_never_apart(tmp_path):
                 picture(tmp_path / name / f"{track:02}_{frame}.png")
     listing = list_folder(tmp_path, seed=1, group_pattern=r"(\w+/\d+)_\d")
     of_group: dict[str, set[str]] = {}
-    for path, split in zip(listing.paths, listing.splits, strict=True):
+    for path, split in zip(map(Path, listing.paths), listing.splits, strict=True):
         of_group.setdefault(f"{path.parent.name}/{path.name[:2]}", set()).add(split)
     assert all(len(splits) == 1 for splits in of_group.values())
     assert set(listing.splits) == {"train", "validation", "test"}

@@ -4,19 +4,14 @@ The embedded copy (`fcn_jax/data/embedded`) is this file's output, byte for byte
 
     python -m fcn_jax.data.builders.mnist_native --idx_dir=DIR --out=fcn_jax/data/embedded
 
-DIR holds the four official IDX files, whose MD5 sums are checked; nothing is downloaded. The bytes depend on
-nothing but the versions of array-record (its compressor) and TFDS (its json files).
+DIR holds the four official IDX files, whose MD5 sums are checked; nothing is downloaded.
 """
 
 import argparse
-import contextlib
 import gzip
-import hashlib
 import io
-import shutil
 import struct
 import sys
-import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,9 +19,9 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue] (binary)
 from jaxtyping import UInt8
-from tensorflow_datasets.proto import tf_example_pb2
+
+from fcn_jax.data.builders.embedding import check_md5, embed, run_build
 
 OFFICIAL_MD5 = {
     "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
@@ -116,12 +111,7 @@ class MnistNative(tfds.core.GeneratorBasedBuilder):
 def check_files(idx_dir: Path, *, checksums: Mapping[str, str]) -> None:
     """Raises `ValueError` that names the first file of `checksums` that is missing or differs."""
     for name, expected in checksums.items():
-        path = idx_dir / name
-        if not path.is_file():
-            raise ValueError(f"{path} is missing: --idx_dir needs the official file with MD5 {expected}")
-        found = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-        if found != expected:
-            raise ValueError(f"{path} has MD5 {found}, the official file has {expected}: fetch an undamaged copy")
+        check_md5(idx_dir / name, expected, flag="--idx_dir")
 
 
 def read_idx(path: Path) -> UInt8[np.ndarray, "..."]:
@@ -160,18 +150,6 @@ def encode_png_stored(image: UInt8[np.ndarray, "h w"]) -> bytes:
     )
 
 
-def repack(source: Path, target: Path) -> None:
-    """Copies an ArrayRecord file's examples, in order, with `WRITER_OPTIONS` and sorted feature keys."""
-    reader = array_record_module.ArrayRecordReader(str(source))
-    writer = array_record_module.ArrayRecordWriter(str(target), WRITER_OPTIONS)
-    for record in reader.read_all():
-        # TFDS leaves the order of the protobuf map open; sorting changes neither content nor length.
-        example = tf_example_pb2.Example.FromString(record)  # pyright: ignore[reportAttributeAccessIssue]
-        writer.write(example.SerializeToString(deterministic=True))
-    writer.close()
-    reader.close()
-
-
 def build(idx_dir: Path, out: Path, *, checksums: Mapping[str, str] = OFFICIAL_MD5) -> Path:
     """Prepares the data set under `out` and returns its directory, `out/mnist_native/1.0.0`.
 
@@ -179,23 +157,12 @@ def build(idx_dir: Path, out: Path, *, checksums: Mapping[str, str] = OFFICIAL_M
       ValueError: an IDX file is missing or is not the official one.
     """
     check_files(idx_dir, checksums=checksums)
-    with tempfile.TemporaryDirectory() as scratch:
-        builder = MnistNative(data_dir=f"{scratch}/data", checksums=checksums)
-        with contextlib.redirect_stdout(None):  # TFDS announces a download that does not take place
-            builder.download_and_prepare(
-                file_format="array_record",
-                download_dir=f"{scratch}/downloads",
-                download_config=tfds.download.DownloadConfig(manual_dir=idx_dir, try_download_gcs=False),
-            )
-        prepared = Path(builder.data_dir)
-        directory = out / prepared.relative_to(f"{scratch}/data")
-        directory.mkdir(parents=True, exist_ok=True)
-        for path in sorted(prepared.iterdir()):
-            if ".array_record" in path.name:
-                repack(path, directory / path.name)
-            else:
-                shutil.copyfile(path, directory / path.name)
-    return directory
+    return embed(
+        lambda data_dir: MnistNative(data_dir=data_dir, checksums=checksums),
+        out,
+        manual_dir=idx_dir,
+        options=WRITER_OPTIONS,
+    )
 
 
 def main() -> int:
@@ -203,15 +170,7 @@ def main() -> int:
     parser.add_argument("--idx_dir", type=Path, required=True, help="where the four official .gz files are")
     parser.add_argument("--out", type=Path, required=True, help="the data set goes to OUT/mnist_native/1.0.0")
     arguments = parser.parse_args()
-    tfds.disable_progress_bar()
-    try:
-        directory = build(arguments.idx_dir, arguments.out)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    size = sum(path.stat().st_size for path in directory.iterdir())
-    print(f"{directory}: {size:,} bytes")
-    return 0
+    return run_build(lambda: build(arguments.idx_dir, arguments.out))
 
 
 if __name__ == "__main__":

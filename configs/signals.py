@@ -1,0 +1,37 @@
+"""Anyone's folder of .wav files, at native lengths: DIR/{train,validation,test}/<class>/* or DIR/<class>/*.
+
+python -m fcn_jax train --config=configs/signals.py:DIR --workdir=runs/mine
+python -m fcn_jax train --config=configs/signals.py:DIR,tiny --workdir=runs/tiny     (seconds, to see it work)
+
+Several channels become one, their mean; `--config.data.channels=2` keeps two. A clip of 16,000 samples shrinks to 31.
+"""
+
+from pathlib import Path
+
+from configs import folder, mnist
+from fcn_jax.config import Config
+
+
+def get_config(argument: str = "") -> Config:
+    directory, _, size = argument.partition(",")
+    if not directory or size not in ("", "tiny"):
+        raise ValueError(f"configs/signals.py takes DIR or DIR,tiny as its argument, not {argument!r}")
+    config = Config()
+    config.data.source = f"folder:{directory}"
+    config.data.std = (0.1,)
+    config.schedule.max_buckets = 8
+    config.schedule.multiple_of = 64
+    config.schedule.examples_per_step = 64
+    config.schedule.turns = 2
+    config.evaluate.examples_per_step = 64
+    config.model.num_classes = max(2, folder.count_classes(Path(directory).expanduser()))
+    config.model.channels = (32, 64, 64, 128, 128)
+    config.model.kernel = (16, 8, 8, 8, 4)
+    config.model.stride = (8, 4, 4, 2, 2)
+    config.model.padding = (4, 2, 2, 3, 1)
+    config.train.learning_rate = 1e-3
+    config.train.label_smoothing = 0.1
+    if size == "tiny":
+        mnist.shrink(config)
+        config.schedule.turns = 1
+    return config

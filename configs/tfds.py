@@ -1,0 +1,65 @@
+"""Any TFDS data set that can be read by random access, at native sizes: NAME[/CONFIG][:VERSION].
+
+python -m fcn_jax train --config=configs/tfds.py:imagenette/320px-v2 --workdir=runs/imagenette
+python -m fcn_jax train --config=configs/tfds.py:imagenette/320px-v2,tiny --workdir=runs/tiny     (to see it work)
+
+The first run prepares what is not prepared yet, in TFDS_DATA_DIR or ~/tensorflow_datasets. A split that the data set
+lacks is cut off its train split; `--config.data.validation_split='train[90%:]'` and the like choose another part.
+"""
+
+import contextlib
+import io
+import os
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from configs import folder
+from fcn_jax.config import Config
+
+TINY = {"train": 512, "validation": 128, "test": 128}
+
+
+def get_config(argument: str = "") -> Config:
+    name, _, size = argument.partition(",")
+    if not name or size not in ("", "tiny"):
+        raise ValueError(f"configs/tfds.py takes NAME or NAME,tiny as its argument, not {argument!r}")
+    config = folder.photographs()
+    config.data.source = f"tfds:{name}"
+    num_classes, counts = describe(name)
+    config.model.num_classes = max(2, num_classes)
+    if size == "tiny":
+        folder.shrink(config)
+    splits = tiny_splits(counts) if size == "tiny" else whole_splits(counts)
+    config.data.train_split, config.data.validation_split, config.data.test_split = splits
+    return config
+
+
+def whole_splits(counts: dict[str, int]) -> tuple[str, str, str]:
+    """For train, validation and test; an official validation serves as test where there is no test."""
+    if not counts or {"validation", "test"} <= counts.keys():
+        return "train", "validation", "test"
+    if "test" in counts or "validation" in counts:
+        return "train[:90%]", "train[90%:]", "test" if "test" in counts else "validation"
+    return "train[:80%]", "train[80%:90%]", "train[90%:]"
+
+
+def tiny_splits(counts: dict[str, int]) -> tuple[str, str, str]:
+    """The same, at most 512, 128 and 128 examples of them."""
+    if not counts or {"validation", "test"} <= counts.keys():
+        most = {split: min(number, counts.get(split, number)) for split, number in TINY.items()}
+        return f"train[:{most['train']}]", f"validation[:{most['validation']}]", f"test[:{most['test']}]"
+    count = counts.get("train", 0)
+    first, second = min(512, count * 8 // 10), min(640, count * 9 // 10)
+    test = next((split for split in ("test", "validation") if split in counts), None)
+    last = f"{test}[:{min(128, counts[test])}]" if test else f"train[{second}:{min(768, count)}]"
+    return f"train[:{first}]", f"train[{first}:{second}]", last
+
+
+def describe(name: str) -> tuple[int, dict[str, int]]:
+    """Classes, and examples of every split if it is prepared; nothing where the source will say what is wrong."""
+    with contextlib.suppress(Exception), contextlib.redirect_stdout(io.StringIO()):
+        info: Any = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR")).info
+        labels = [feature for feature in info.features.values() if isinstance(feature, tfds.features.ClassLabel)]
+        return labels[0].num_classes or 0, {split: part.num_examples for split, part in info.splits.items()}
+    return 0, {}
