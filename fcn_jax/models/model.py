@@ -116,7 +116,7 @@ def format_shapes(config: Config, size: tuple[int, ...], records: list[Record]) 
     rows = [("input", (-1, config.data.channels, *size), 0)]
     for record in records:
         shape = (-1, record.channels, *record.canvas)
-        pooled = record.layer == "GlobalAverage" or rows[-1][1][2:] == ()
+        pooled = record.canvas == () or rows[-1][1][2:] == ()
         rows.append((record.layer, shape[:2] if pooled else shape, record.parameters))
     width = max(len(name) for name, _, _ in rows)
     lines = [f"{config.model.name} on {format_size(size)}", ""]
