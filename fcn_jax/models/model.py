@@ -52,13 +52,15 @@ class Model(nnx.Module):
 def make_model(config: Config, *, rank: int, dtype=jnp.float32) -> Model:
     """The model of a config, its parameters drawn from the config's seed."""
     c = config.model
+    by_window = None if jax.default_backend() == "cpu" else False
+    patches = {"direct": False, "patches": True, "auto": by_window}[c.convolution]
     make = LayerMaker(
         rank=rank,
         rngs=nnx.Rngs(config.seed),
         norm_kind=c.norm,
         norm_momentum=c.norm_momentum,
         group_size=c.group_size,
-        patches=c.convolution == "patches" or (c.convolution == "auto" and jax.default_backend() == "cpu"),
+        patches=patches,
         dtype=dtype,
     )
     shared: Any = {"num_classes": c.num_classes, "head": c.head, "make": make}

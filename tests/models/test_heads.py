@@ -81,7 +81,8 @@ def test_filler_gives_zero_and_no_gradient(float64, name):
         (prediction,) = head((m._replace(x=x),), training=True)
         return prediction.logits.sum() + prediction.logits_2d.x.sum(), prediction.logits
 
-    grad, logits = jax.grad(total, has_aux=True)(m.x)
+    with jax.debug_nans(True):
+        grad, logits = jax.grad(total, has_aux=True)(m.x)
     assert not logits.any()
     assert not grad.any()
 
