@@ -39,4 +39,5 @@ def get_config(argument: str = "") -> Config:
     config.train.label_smoothing = 0.1
     if size == "tiny":
         mnist.shrink(config)
+        config.schedule.turns = 1
     return config

@@ -107,8 +107,10 @@ class ModelConfig:
     norm_momentum: float = 0.9
     """Of the running statistics of BatchNorm."""
     head: str = "average_last"
+    """average_last, average_first, max, logsumexp, attention or pyramid."""
     convolution: str = "auto"
-    """direct: XLA's own. patches: one matrix product over gathered patches. auto: patches on CPU, else direct."""
+    """direct: XLA's own. patches: one matrix product over gathered patches. auto: on CPU whichever suits the window,
+    else direct."""
 
 
 @dataclass

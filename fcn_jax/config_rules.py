@@ -8,7 +8,7 @@ import math
 from fcn_jax.config import Config, check_types, get_field
 
 NORMS = ("batch", "group", "layer", "none")
-HEADS = ("average_last", "average_first")
+HEADS = ("average_last", "average_first", "max", "logsumexp", "attention", "pyramid")
 SCHEDULE_KINDS = ("stratified", "bucketed")
 OPTIMIZERS = ("adamw", "sgd")
 LOSS_MEANS = ("step", "epoch")

@@ -1,7 +1,9 @@
 """From feature maps to logits, over true positions only.
 
 `average_last`: 1×1 convolution to the classes, then the average. `average_first`: the average, then a dense layer.
-For the same weights they are the same function; `logits_2d`, what each position says of each class, exists for both.
+For the same weights they are the same function. `max` and `logsumexp` pool the classes of all positions otherwise,
+`attention` weighs the positions, `pyramid` keeps where something is. `logits_2d`, what each position says of each
+class, exists for all.
 """
 
 from typing import NamedTuple
@@ -10,9 +12,19 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from fcn_jax.geometry import Window
+from fcn_jax.models.convolution import Convolution
+from fcn_jax.models.global_pooling import (
+    AttentionPool,
+    GlobalAverage,
+    GlobalLogSumExp,
+    GlobalMax,
+    PyramidPool,
+)
+from fcn_jax.models.layers import Layer
 from fcn_jax.models.maker import LayerMaker
-from fcn_jax.models.maps import Map, Maps
-from fcn_jax.models.pooling import GlobalAverage
+from fcn_jax.models.maps import Map, Maps, masked
+
+PYRAMID_LEVELS = (1, 2, 4)
 
 
 class Prediction(NamedTuple):
@@ -20,35 +32,92 @@ class Prediction(NamedTuple):
 
     logits: Float[Array, "b k"]
     logits_2d: Map
-    """[b, *spatial, k], the class activation map; its mean over true positions is `logits`."""
+    """[b, *spatial, k], the class activation map; for the average heads its mean over true positions is `logits`."""
 
 
-class AverageHead(nnx.Module):
-    """1×1 convolution and global average, in either order.
-
-    Args:
-        average_last: the convolution first; else the average first, and the convolution is a dense layer.
-    """
-
-    def __init__(self, channels: int, num_classes: int, *, average_last: bool, make: LayerMaker):
-        self.average_last = average_last
-        self.classifier = make.convolution((channels, num_classes), Window(1), bias=True, init_scale=1.0)
-        self.average = GlobalAverage()
+class Head(nnx.Module):
+    """Maps -> predictions."""
 
     def __call__(self, maps: Maps, *, training: bool) -> tuple[Prediction, ...]:
-        if self.average_last:
-            logits_2d = self.classifier(maps, training=training)
-            pooled = self.average(logits_2d, training=training)
-        else:
-            pooled = self.classifier(self.average(maps, training=training), training=training)
-            # Compiled away where nobody reads it.
-            logits_2d = self.classifier.apply(maps, training=training)
-        return tuple(Prediction(p.x.reshape(p.x.shape[0], -1), m) for p, m in zip(pooled, logits_2d, strict=True))
+        raise AssertionError(f"{type(self).__name__} has no __call__")
 
 
-def make_head(name: str, channels: int, num_classes: int, *, make: LayerMaker) -> AverageHead:
+class ClassifyFirst(Head):
+    """1×1 convolution to the classes, then a pool."""
+
+    def __init__(self, classifier: Convolution, pool: Layer):
+        self.classifier, self.pool = classifier, pool
+
+    def __call__(self, maps: Maps, *, training: bool) -> tuple[Prediction, ...]:
+        logits_2d = self.classifier(maps, training=training)
+        return predictions(self.pool(logits_2d, training=training), logits_2d)
+
+
+class AverageFirst(Head):
+    """The average, then the same 1×1 convolution, which is a dense layer now."""
+
+    def __init__(self, classifier: Convolution):
+        self.classifier, self.pool = classifier, GlobalAverage()
+
+    def __call__(self, maps: Maps, *, training: bool) -> tuple[Prediction, ...]:
+        logits = self.classifier(self.pool(maps, training=training), training=training)
+        # Compiled away where nobody reads it.
+        return predictions(logits, self.classifier.apply(maps, training=training))
+
+
+class AttentionHead(Head):
+    """The average of what all positions say, weighted by how much each has to say."""
+
+    def __init__(self, classifier: Convolution, score: Convolution):
+        self.classifier, self.score, self.pool = classifier, score, AttentionPool()
+
+    def __call__(self, maps: Maps, *, training: bool) -> tuple[Prediction, ...]:
+        logits_2d = self.classifier(maps, training=training)
+        return predictions(self.pool(logits_2d, self.score(maps, training=training)), logits_2d)
+
+
+class PyramidHead(Head):
+    """Spatial pyramid pooling, then a dense layer.
+
+    `logits_2d` is what the weights of the first level, the whole image as one cell, say of each position.
+    """
+
+    def __init__(self, classifier: Convolution, pool: PyramidPool):
+        self.classifier, self.pool = classifier, pool
+
+    def __call__(self, maps: Maps, *, training: bool) -> tuple[Prediction, ...]:
+        logits = self.classifier(self.pool(maps, training=training), training=training)
+        kernel, bias = self.classifier.kernel[...], self.classifier.bias
+        assert bias is not None
+        kernel = kernel.reshape(kernel.shape[-2:])
+        logits_2d = [masked(Map(x @ kernel[: x.shape[-1]] + bias[...], size)) for x, size in maps]
+        return predictions(logits, tuple(logits_2d))
+
+
+def predictions(logits: Maps, logits_2d: Maps) -> tuple[Prediction, ...]:
+    return tuple(Prediction(m.x.reshape(m.x.shape[0], -1), m_2d) for m, m_2d in zip(logits, logits_2d, strict=True))
+
+
+def make_head(name: str, channels: int, num_classes: int, *, make: LayerMaker) -> Head:
+    """The head of that name."""
+
+    def dense(features: int, outputs: int = num_classes, *, bias: bool = True) -> Convolution:
+        return make.convolution((features, outputs), Window(1), bias=bias, init_scale=1.0)
+
     match name:
-        case "average_last" | "average_first":
-            return AverageHead(channels, num_classes, average_last=name == "average_last", make=make)
+        case "average_last":
+            return ClassifyFirst(dense(channels), GlobalAverage())
+        case "average_first":
+            return AverageFirst(dense(channels))
+        case "max":
+            return ClassifyFirst(dense(channels), GlobalMax())
+        case "logsumexp":
+            return ClassifyFirst(dense(channels), GlobalLogSumExp())
+        case "attention":
+            # The softmax takes a bias of the scores away.
+            return AttentionHead(dense(channels), dense(channels, 1, bias=False))
+        case "pyramid":
+            pool = PyramidPool(PYRAMID_LEVELS, rank=make.rank)
+            return PyramidHead(dense(pool.num_cells * channels), pool)
         case _:
             raise AssertionError(name)

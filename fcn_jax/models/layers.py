@@ -31,6 +31,7 @@ class Record:
 
     layer: str
     canvas: tuple[int, ...]
+    """() where all positions have become one."""
     channels: int
     parameters: int
 
@@ -58,7 +59,8 @@ def recorded(layer: nnx.Module, maps: Maps) -> Maps:
     records = _records.get()
     if records is not None:
         x = maps[0].x
-        records.append(Record(str(layer), x.shape[1:-1], x.shape[-1], count_parameters(layer)))
+        canvas = () if isinstance(layer, GlobalPool) else x.shape[1:-1]
+        records.append(Record(str(layer), canvas, x.shape[-1], count_parameters(layer)))
     return maps
 
 
@@ -78,6 +80,10 @@ class Layer(nnx.Module):
 
     def __str__(self) -> str:
         return type(self).__name__
+
+
+class GlobalPool(nnx.Module):
+    """What makes all positions of a map one."""
 
 
 class Activate(Layer):

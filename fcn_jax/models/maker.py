@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fcn_jax.geometry import Window
-from fcn_jax.models.convolution import Convolution
+from fcn_jax.models.convolution import Convolution, prefers_patches
 from fcn_jax.models.layers import Activate, Activation, Layer, identity
 from fcn_jax.models.norms import BatchNorm, GroupNorm, LayerNorm
 from fcn_jax.models.pooling import AveragePool, MaxPool
@@ -29,8 +29,8 @@ class LayerMaker:
     """Of BatchNorm's running statistics."""
     group_size: int = 8
     """Channels of a group of GroupNorm."""
-    patches: bool = False
-    """See `Convolution`."""
+    patches: bool | None = False
+    """See `Convolution`; None: where `prefers_patches`."""
     dtype: Any = jnp.float32
 
     def convolution(
@@ -43,13 +43,14 @@ class LayerMaker:
         init_scale: float = 2.0,
     ) -> Convolution:
         """A convolution; without `bias` said, it has one unless a BatchNorm, whose mean takes it away, follows."""
+        patches = prefers_patches(features[0], window) if self.patches is None else self.patches
         return Convolution(
             features,
             window,
             rank=self.rank,
             groups=groups,
             bias=self.norm_kind != "batch" if bias is None else bias,
-            patches=self.patches,
+            patches=patches,
             rngs=self.rngs,
             init_scale=init_scale,
             dtype=self.dtype,

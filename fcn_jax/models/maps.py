@@ -60,3 +60,19 @@ def size_after(window: Window, size: Int[Array, "b r"]) -> Int[Array, "b r"]:
     """
     reach = jnp.maximum(size + (2 * window.padding - window.extent + window.stride), 0)
     return jnp.where(size > 0, lax.div(reach, jnp.asarray(window.stride, size.dtype)), 0)
+
+
+def larger(a: Array, b: Array) -> Array:
+    """The maximum, whose gradient goes to one of the two.
+
+    That of `jnp.maximum` goes to what equals the result, and that is neither of them where XLA computes a or b once
+    more for the gradient and rounds otherwise: seen on CPU, behind a BatchNorm.
+    """
+    return jnp.where((a >= b) | jnp.isnan(a), a, b)
+
+
+def largest(x: Array, axis: int) -> Array:
+    """The maximum along an axis, whose gradient goes to one position, for the reason told at `larger`."""
+    first = x.argmax(axis, keepdims=True).astype(jnp.int32)
+    position = lax.broadcasted_iota(jnp.int32, x.shape, axis)
+    return jnp.where(position == first, x, 0).sum(axis)

@@ -52,13 +52,15 @@ class Model(nnx.Module):
 def make_model(config: Config, *, rank: int, dtype=jnp.float32) -> Model:
     """The model of a config, its parameters drawn from the config's seed."""
     c = config.model
+    by_window = None if jax.default_backend() == "cpu" else False
+    patches = {"direct": False, "patches": True, "auto": by_window}[c.convolution]
     make = LayerMaker(
         rank=rank,
         rngs=nnx.Rngs(config.seed),
         norm_kind=c.norm,
         norm_momentum=c.norm_momentum,
         group_size=c.group_size,
-        patches=c.convolution == "patches" or (c.convolution == "auto" and jax.default_backend() == "cpu"),
+        patches=patches,
         dtype=dtype,
     )
     shared: Any = {"num_classes": c.num_classes, "head": c.head, "make": make}
@@ -116,7 +118,7 @@ def format_shapes(config: Config, size: tuple[int, ...], records: list[Record]) 
     rows = [("input", (-1, config.data.channels, *size), 0)]
     for record in records:
         shape = (-1, record.channels, *record.canvas)
-        pooled = record.layer == "GlobalAverage" or rows[-1][1][2:] == ()
+        pooled = record.canvas == () or rows[-1][1][2:] == ()
         rows.append((record.layer, shape[:2] if pooled else shape, record.parameters))
     width = max(len(name) for name, _, _ in rows)
     lines = [f"{config.model.name} on {format_size(size)}", ""]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from flax import nnx
 
 from fcn_jax.geometry import Window
-from fcn_jax.models.heads import AverageHead, Prediction
+from fcn_jax.models.heads import Head, Prediction
 from fcn_jax.models.layers import Layer
 from fcn_jax.models.maps import Maps
 
@@ -13,7 +13,7 @@ from fcn_jax.models.maps import Maps
 class Net(nnx.Module):
     """Maps -> layers -> head -> predictions."""
 
-    def __init__(self, layers: Sequence[Layer], head: AverageHead):
+    def __init__(self, layers: Sequence[Layer], head: Head):
         self.layers, self.head = nnx.List(layers), head
 
     @property

@@ -1,4 +1,4 @@
-"""Masked pooling: over windows, and over all true positions of a map.
+"""Masked pooling over windows.
 
 What a window sees beyond the true size counts for nothing, be it the window's own padding or the canvas; a window
 that sees nothing else gives 0.
@@ -14,7 +14,7 @@ from jaxtyping import Array, Num
 
 from fcn_jax.geometry import Window
 from fcn_jax.models.layers import Layer
-from fcn_jax.models.maps import Map, Maps, mask_of, masked, masked_mean, size_after, spatial_axes
+from fcn_jax.models.maps import Map, Maps, larger, mask_of, masked, size_after, spatial_axes
 
 
 class MaxPool(Layer):
@@ -32,7 +32,7 @@ class MaxPool(Layer):
 
     def _pool(self, m: Map) -> Map:
         x = jnp.where(mask_of(m.size, m.x.shape[1:-1]), m.x, -jnp.inf)
-        y = slide(x, self.window, jnp.maximum, outside=-jnp.inf)
+        y = slide(x, self.window, larger, outside=-jnp.inf)
         return masked(Map(jnp.where(y == -jnp.inf, 0, y), size_after(self.window, m.size)))
 
     def __str__(self) -> str:
@@ -62,18 +62,6 @@ class AveragePool(Layer):
 
     def __str__(self) -> str:
         return f"AveragePool {self.window.describe(self.rank)}"
-
-
-class GlobalAverage(Layer):
-    """The mean over all true positions (Lin et al., arXiv:1312.4400), as a map of side 1."""
-
-    def apply(self, maps: Maps, *, training: bool) -> Maps:
-        outputs = []
-        for m in maps:
-            x = masked_mean(m)
-            x = x.reshape(x.shape[0], *[1] * m.size.shape[1], x.shape[1])
-            outputs.append(Map(x, jnp.minimum(m.size, 1)))
-        return tuple(outputs)
 
 
 def slide(

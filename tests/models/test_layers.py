@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 
 from fcn_jax.geometry import Window
 from fcn_jax.models.convolution import Convolution, convolve_direct, convolve_patches
-from fcn_jax.models.heads import make_head
+from fcn_jax.models.global_pooling import GlobalAverage
 from fcn_jax.models.layers import Activate, Add
-from fcn_jax.models.maker import LayerMaker
-from fcn_jax.models.maps import Map, mask_of, masked, masked_mean, size_after
+from fcn_jax.models.maps import Map, larger, largest, mask_of, masked, masked_mean, size_after
 from fcn_jax.models.norms import EPSILON, BatchNorm, GroupNorm, LayerNorm, pooled_statistics
-from fcn_jax.models.pooling import AveragePool, GlobalAverage, MaxPool
+from fcn_jax.models.pooling import AveragePool, MaxPool
 
 QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 CHANNELS = 6
@@ -318,16 +317,15 @@ def test_every_layer_leaves_zeros_outside(float64, name, training):
         assert (np.abs(x[inside]).max(axis=-1) > 0).all()
 
 
-@pytest.mark.parametrize("name", ["average_last", "average_first"])
-def test_every_head_leaves_zeros_outside(float64, name):
-    rng = np.random.default_rng(0)
-    head = make_head(name, CHANNELS, 3, make=LayerMaker(2, nnx.Rngs(0), patches=True, dtype=jnp.float64))
-    shake(head, rng)
-    (prediction,) = head((make_map(rng, [(2, 3), (0, 0), (4, 4)], (6, 5)),), training=True)
-    x, size = prediction.logits_2d
-    inside = inside_of(size, x.shape[1:-1])
-    assert size.tolist() == [[2, 3], [0, 0], [4, 4]]
-    assert not np.asarray(x)[~inside].any()
-    assert np.asarray(x)[inside].all()
-    assert prediction.logits.shape == (3, 3)
-    assert not prediction.logits[1].any()
+def test_maxima_are_numpys_and_nan_comes_through():
+    x = np.random.default_rng(0).standard_normal((3, 4, 2))
+    assert np.array_equal(largest(jnp.asarray(x), 1), x.astype(np.float32).max(1))
+    a, b = np.array([1, 2, np.nan, 3, -np.inf]), np.array([2, 1, 3, np.nan, -np.inf])
+    np.testing.assert_array_equal(larger(jnp.asarray(a), jnp.asarray(b)), np.maximum(a, b))
+    assert np.isnan(largest(jnp.asarray([1, np.nan, 2]), 0))
+
+
+def test_the_gradient_of_a_maximum_goes_to_one(float64):
+    x = jnp.asarray([[1.0, 3.0], [3.0, 3.0], [3.0, 2.0]])
+    assert jax.grad(lambda x: largest(x, 0).sum())(x).tolist() == [[0, 1], [1, 0], [0, 0]]
+    assert jax.grad(lambda x: larger(x[1], x[2]).sum())(x).tolist() == [[0, 0], [1, 1], [0, 0]]

@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 from configs.mnist import get_config
+from fcn_jax.models.convolution import Convolution
 from fcn_jax.models.layers import count_parameters
 from fcn_jax.models.model import format_shapes, make_model, smallest_input, trace_shapes
 from fcn_jax.types import Block
@@ -151,3 +152,15 @@ def test_a_seed_gives_the_same_weights_again():
     first, again, other = weights(0), weights(0), weights(1)
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert any(not np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_auto_gathers_patches_on_cpu_where_that_is_faster():
+    def ways(**fields):
+        layers = make_model(config_with(**fields), rank=2).net.layers
+        return [layer.patches for layer in layers if isinstance(layer, Convolution)]
+
+    assert jax.default_backend() == "cpu"
+    assert ways() == [True, True, True]
+    assert ways(kernel=(3,), stride=(1, 2, 1)) == [True, True, False]
+    assert ways(kernel=(3,), stride=(1,), convolution="patches") == [True, True, True]
+    assert ways(convolution="direct") == [False, False, False]

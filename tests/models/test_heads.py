@@ -1,0 +1,113 @@
+"""Every head: the law, what it computes by hand from true positions, and its class map."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from fcn_jax.config_rules import HEADS
+from fcn_jax.geometry import Window
+from fcn_jax.models.global_pooling import in_cells
+from fcn_jax.models.heads import make_head
+from fcn_jax.models.layers import count_parameters
+from fcn_jax.models.maker import LayerMaker
+from fcn_jax.models.model import Model
+from fcn_jax.models.net import Net
+from tests.models.law import NUM_CLASSES, Layout, check
+from tests.models.test_layers import CHANNELS, assert_close, inside_of, make_map, shake
+
+SIZES, CANVAS = [(2, 3), (0, 0), (5, 4), (1, 1)], (6, 5)
+
+
+def build(name: str, *, rank: int = 2):
+    head = make_head(name, CHANNELS, NUM_CLASSES, make=LayerMaker(rank, nnx.Rngs(0), dtype=jnp.float64))
+    shake(head, np.random.default_rng(1))
+    return head
+
+
+def of_positions(name: str, head, x: np.ndarray) -> np.ndarray:
+    """Logits of one example without padding, by hand."""
+    kernel, bias = np.asarray(head.classifier.kernel[...])[0, 0], np.asarray(head.classifier.bias[...])
+    values = x.reshape(-1, CHANNELS)
+    match name:
+        case "average_last" | "average_first":
+            return values.mean(0) @ kernel + bias
+        case "max":
+            return (values @ kernel + bias).max(0)
+        case "logsumexp":
+            return np.log(np.exp(values @ kernel + bias).mean(0))
+        case "attention":
+            weight = np.exp(values @ np.asarray(head.score.kernel[...])[0, 0])
+            return (weight * values).sum(0) / weight.sum() @ kernel + bias
+        case "pyramid":
+            cells = []
+            for level in (1, 2, 4):
+                ends = [[(i * n // level, -(-(i + 1) * n // level)) for i in range(level)] for n in x.shape[:2]]
+                cells += [x[top:bottom, left:right].max((0, 1)) for top, bottom in ends[0] for left, right in ends[1]]
+            return np.concatenate(cells) @ kernel + bias
+        case _:
+            raise AssertionError(name)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_head_pools_true_positions_only(float64, name):
+    head = build(name)
+    m = make_map(np.random.default_rng(0), SIZES, CANVAS)
+    (prediction,) = head((m,), training=True)
+    assert prediction.logits.shape == (4, NUM_CLASSES)
+    for row in (0, 2, 3):
+        height, width = SIZES[row]
+        assert_close(prediction.logits[row], of_positions(name, head, np.asarray(m.x)[row, :height, :width]))
+    x, size = prediction.logits_2d
+    inside = inside_of(size, CANVAS)
+    assert size.tolist() == [list(size) for size in SIZES]
+    assert not np.asarray(x)[~inside].any()
+    assert np.asarray(x)[inside].all()
+    if name != "pyramid":
+        # One position says what all say.
+        assert_close(x[3, 0, 0], prediction.logits[3])
+    if name.startswith("average"):
+        for row in (0, 2):
+            assert_close(np.asarray(x)[row][inside[row]].mean(0), prediction.logits[row])
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_filler_gives_zero_and_no_gradient(float64, name):
+    head = build(name)
+    m = make_map(np.random.default_rng(0), [(0, 0)], (3, 2))
+
+    def total(x):
+        (prediction,) = head((m._replace(x=x),), training=True)
+        return prediction.logits.sum() + prediction.logits_2d.x.sum(), prediction.logits
+
+    with jax.debug_nans(True):
+        grad, logits = jax.grad(total, has_aux=True)(m.x)
+    assert not logits.any()
+    assert not grad.any()
+
+
+@pytest.mark.parametrize("rank", [2, 1], ids=["images", "signals"])
+@pytest.mark.parametrize("name", HEADS)
+def test_padding_changes_nothing(float64, name, rank):
+    make = LayerMaker(rank, nnx.Rngs(0), norm_momentum=0.7, patches=True, dtype=jnp.float64)
+    layers = [make.convolution((2, 4), Window(3, padding=1)), make.norm(4, jax.nn.relu)]
+    net = Net(layers, make_head(name, 4, NUM_CLASSES, make=make))
+    model = Model(net, mean=(0.3,), std=(0.5,), dtype=jnp.float64)
+    shake(model, np.random.default_rng(1))
+    sizes = [size[:rank] for size in [(5, 8), (1, 1), (6, 3)]]
+    layouts = [Layout((-1, 1, 0), (3, 1)[:rank]), Layout((2, -1), (2, 5)[:rank])]
+    check(model, sizes, layouts, channels=2)
+
+
+def test_cells_cover_every_true_position_and_are_never_empty():
+    side = np.arange(1, 9)
+    for level in (1, 2, 4):
+        inside = np.asarray(in_cells(jnp.asarray(side), 10, level))
+        assert inside.any(-1).all()
+        assert np.array_equal(inside.any(1), np.arange(10) < side[:, None])
+
+
+def test_a_pyramid_has_weights_for_every_cell(float64):
+    assert count_parameters(build("pyramid")) == (1 + 4 + 16) * CHANNELS * NUM_CLASSES + NUM_CLASSES
+    assert count_parameters(build("pyramid", rank=1)) == (1 + 2 + 4) * CHANNELS * NUM_CLASSES + NUM_CLASSES
