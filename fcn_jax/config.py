@@ -108,6 +108,8 @@ class ModelConfig:
     """Of the running statistics of BatchNorm."""
     head: str = "average_last"
     """average_last, average_first, max, logsumexp, attention or pyramid."""
+    masked: bool = True
+    """False: padding counts as image, as where nobody masks; for comparison."""
     convolution: str = "auto"
     """direct: XLA's own. patches: one matrix product over gathered patches. auto: on CPU whichever suits the window,
     else direct."""

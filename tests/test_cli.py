@@ -26,6 +26,31 @@ def test_plan_of_a_table_writes_its_files(capsys, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"plan.json", "plan.png"}
 
 
+def test_plan_of_a_table_shows_fill_by_number_of_buckets(capsys):
+    assert main(["fcn_jax", "plan", TABLE, "--max_buckets=6"]) == 0
+    head, _, curve = capsys.readouterr().out.partition("\nbuckets")
+    rows = {int(line.split()[0]): float(line.split()[1]) for line in curve.strip().splitlines()[1:]}
+    assert list(rows) == [1, 2, 4, 6, 8, 16, 32]
+    assert list(rows.values()) == sorted(rows.values())
+    assert f"plan fill {rows[6]}" in head
+
+
+def test_plan_resizes_first(capsys):
+    assert main(["fcn_jax", "plan", TABLE, "--resize=longest:10", "--max_buckets=2"]) == 0
+    buckets = capsys.readouterr().out.splitlines()[1:3]
+    assert [line.split()[0] for line in buckets][-1] == "10×10"
+
+
+def test_plan_shows_every_stage(capsys):
+    flags = ["--config.train.stage_scales=(0.5,1.0)", "--config.data.augment.scale=(0.8,1.2)"]
+    assert main(["fcn_jax", "plan", f"{CONFIG}:tiny", *flags]) == 0
+    printed = capsys.readouterr().out
+    assert "stage 1, epochs 1 to 1\n" in printed
+    assert "stage 2, epochs 2 to 2\n" in printed
+    assert printed.count("plan fill 0.") == 2
+    assert "run fill 0." in printed
+
+
 WRONG = {
     "no command": ([], "no command given"),
     "unknown command": (["fly"], "there is no command 'fly'"),
@@ -54,6 +79,11 @@ WRONG = {
     "plan of nothing": (["plan"], "give either --config=FILE or --sizes=FILE.csv"),
     "plan of no file": (["plan", "--sizes=nosuch.csv"], "nosuch.csv cannot be read"),
     "plan of another file": (["plan", f"--sizes={__file__}"], "must begin with height,width,count"),
+    "plan with no rule": (["plan", TABLE, "--resize=tall:3"], "config.data.resize is 'tall:3'"),
+    "too few epochs": (
+        ["plan", CONFIG, "--config.train.epochs=1", "--config.train.stage_scales=(0.5,1.0)"],
+        "too few for 2 stages",
+    ),
     "plan with 0 rows": (["plan", TABLE, "--multiple_of=0"], "multiple_of"),
 }  # fmt: skip
 

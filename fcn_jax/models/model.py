@@ -29,10 +29,19 @@ class Model(nnx.Module):
     Args:
         net: maps -> predictions.
         mean, std: of values scaled to 0-1, for every channel or one for all.
+        is_masked: False counts padding as image, as where nobody masks; for comparison.
     """
 
-    def __init__(self, net: Net, *, mean: tuple[float, ...], std: tuple[float, ...], dtype=jnp.float32):
-        self.net, self.mean, self.std, self.dtype = net, mean, std, dtype
+    def __init__(
+        self,
+        net: Net,
+        *,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        is_masked: bool = True,
+        dtype=jnp.float32,
+    ):
+        self.net, self.mean, self.std, self.is_masked, self.dtype = net, mean, std, is_masked, dtype
 
     @property
     def windows(self) -> tuple[Window, ...]:
@@ -46,7 +55,11 @@ class Model(nnx.Module):
         if block.image.dtype == jnp.uint8:
             x = x / 255
         x = (x - np.asarray(self.mean, self.dtype)) / np.asarray(self.std, self.dtype)
-        return masked(Map(x, jnp.asarray(block.size)))
+        m = masked(Map(x, jnp.asarray(block.size)))
+        if self.is_masked:
+            return m
+        canvas = jnp.asarray(x.shape[1:-1], m.size.dtype)
+        return Map(m.x, jnp.where(m.size > 0, canvas, 0))
 
 
 def make_model(config: Config, *, rank: int, dtype=jnp.float32) -> Model:
@@ -81,7 +94,7 @@ def make_model(config: Config, *, rank: int, dtype=jnp.float32) -> Model:
             )
         case _:
             raise AssertionError(c.name)
-    return Model(net, mean=config.data.mean, std=config.data.std, dtype=dtype)
+    return Model(net, mean=config.data.mean, std=config.data.std, is_masked=c.masked, dtype=dtype)
 
 
 def each(number: int, values: tuple[int, ...]) -> tuple[int, ...]:

@@ -18,7 +18,18 @@ from fcn_jax.geometry import Window, smallest_side
 from fcn_jax.models.fcn import make_fcn
 from fcn_jax.models.maker import LayerMaker
 from fcn_jax.models.model import Model, make_model
-from tests.models.law import NUM_CLASSES, Layout, alone, assert_same, check, make_images, outcome, shake, spread
+from tests.models.law import (
+    NUM_CLASSES,
+    Layout,
+    alone,
+    assert_same,
+    check,
+    make_block,
+    make_images,
+    outcome,
+    shake,
+    spread,
+)
 
 LARGEST_SMALLEST_SIDE = 13
 
@@ -119,3 +130,18 @@ def test_the_default_net_pads_for_free_in_float32():
     layouts = [Layout((2, -1, 0), (0, 0)), Layout((1, -1), (3, 2))]
     expected = outcome(model, alone(images, rng), quick=False)
     assert_same(expected, outcome(model, spread(images, layouts, rng), quick=False), tolerance=2e-6)
+
+
+def test_without_masks_padding_counts_as_image():
+    """What the comparison runs do; an image that fills its canvas is seen as ever."""
+    config = get_config("tiny")
+    masked = make_model(config, rank=2)
+    config.model.masked = False
+    unmasked = make_model(config, rank=2)
+    rng = np.random.default_rng(0)
+    images = make_images([(16, 16), (12, 9)], config.data.channels, rng)
+    block = make_block(images, [0, 1, -1], (16, 16), rng)
+    logits, others = (model((block,), training=False)[0].logits for model in (masked, unmasked))
+    np.testing.assert_allclose(logits[0], others[0], atol=1e-6)
+    assert np.abs(logits[1] - others[1]).max() > 1e-3
+    np.testing.assert_allclose(logits[2], others[2], atol=1e-6)
