@@ -32,9 +32,9 @@ def photographs() -> Config:
     config.data.std = (0.229, 0.224, 0.225)
     config.data.resize = "area:128"
     config.data.background = 124
-    config.data.augment.rotate = 10.0
-    config.data.augment.shear = 5.0
-    config.data.augment.stretch = 0.1
+    config.data.augment.scale, config.data.augment.aspect, config.data.augment.crop = (0.6, 1.2), 0.1, 0.1
+    config.data.augment.rotate, config.data.augment.shear, config.data.augment.stretch = 10.0, 5.0, 0.1
+    config.data.augment.brightness = config.data.augment.contrast = config.data.augment.saturation = 0.3
     config.schedule.max_buckets = 8
     config.schedule.multiple_of = 8
     config.schedule.examples_per_step = 64

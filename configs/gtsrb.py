@@ -2,7 +2,9 @@
 
 python -m fcn_jax train --config=configs/gtsrb.py:DIR --workdir=runs/gtsrb
 
-The frames of a track are near copies, so validation is carved out by tracks.
+The frames of a track are near copies, so validation is carved out by tracks. A class has few tracks, each at a few
+sizes, and a net at native sizes learns them by heart: random scales and colours are what counts
+(benchmarks/gtsrb.md).
 """
 
 from configs import folder
@@ -13,6 +15,19 @@ def get_config(argument: str = "") -> Config:
     config = folder.get_config(argument)
     config.data.group_pattern = r"(\w+/\w+)_\w+\.\w+$"
     config.data.resize = "none"
-    config.schedule.multiple_of = 4
-    config.schedule.max_buckets = 16
+    augment = config.data.augment
+    augment.scale, augment.aspect, augment.crop = (0.4, 1.3), 0.15, 0.2
+    augment.rotate, augment.shear, augment.stretch = 15.0, 10.0, 0.15
+    augment.brightness = augment.contrast = augment.saturation = 0.5
+    config.train.weight_decay = 0.1
+    config.model.head = "pyramid"
+    if not argument.endswith(",tiny"):
+        config.schedule.multiple_of = 4
+        config.schedule.max_buckets = 12
+        config.schedule.rows_multiple_of = 4
+        config.schedule.turns = 4
+        config.model.channels = (32, 64, 96, 128, 128)
+        config.model.kernel = (4, 4, 3, 4, 3)
+        config.model.stride = (2, 2, 1, 2, 1)
+        config.train.epochs = 24
     return config
