@@ -82,11 +82,14 @@ class ScheduleConfig:
 @dataclass
 class ModelConfig:
     name: str = "fcn"
+    """fcn, all_cnn, nin or resnet."""
     num_classes: int = 10
     channels: tuple[int, ...] = (32, 64, 128)
-    """fcn: of every convolution. resnet: of every stage."""
+    """fcn: of every convolution. resnet, all_cnn: of every stage. nin: of every convolution, three a block; two in the
+    last, whose third is the head's."""
     kernel: tuple[int, ...] = (4,)
-    """fcn: of every convolution; one value serves all, and the same for stride, dilation and padding."""
+    """fcn: of every convolution; one value serves all, and the same for stride, dilation and padding. nin: of the first
+    convolution of every block."""
     stride: tuple[int, ...] = (2,)
     dilation: tuple[int, ...] = (1,)
     padding: tuple[int, ...] = (1,)

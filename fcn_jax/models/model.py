@@ -13,12 +13,14 @@ from flax import nnx
 
 from fcn_jax.config import Config
 from fcn_jax.geometry import Window, format_size, sizes_through, smallest_side
+from fcn_jax.models.all_cnn import make_all_cnn
 from fcn_jax.models.fcn import make_fcn
 from fcn_jax.models.heads import Prediction
 from fcn_jax.models.layers import Record, recording
 from fcn_jax.models.maker import LayerMaker
 from fcn_jax.models.maps import Map, masked
 from fcn_jax.models.net import Net
+from fcn_jax.models.nin import make_nin
 from fcn_jax.models.resnet import make_resnet
 from fcn_jax.types import Block, filler_block
 
@@ -76,14 +78,20 @@ def make_model(config: Config, *, rank: int, dtype=jnp.float32) -> Model:
         patches=patches,
         dtype=dtype,
     )
+    return Model(make_net(config, make), mean=config.data.mean, std=config.data.std, is_masked=c.masked, dtype=dtype)
+
+
+def make_net(config: Config, make: LayerMaker) -> Net:
+    """The constructor of every family, and what it takes from the config."""
+    c, inputs = config.model, config.data.channels
     shared: Any = {"num_classes": c.num_classes, "head": c.head, "make": make}
     match c.name:
         case "fcn":
             columns = zip(*(each(len(c.channels), v) for v in (c.kernel, c.stride, c.dilation, c.padding)), strict=True)
-            net = make_fcn(config.data.channels, c.channels, [Window(*column) for column in columns], **shared)
+            return make_fcn(inputs, c.channels, [Window(*column) for column in columns], **shared)
         case "resnet":
-            net = make_resnet(
-                config.data.channels,
+            return make_resnet(
+                inputs,
                 c.channels,
                 each(len(c.channels), c.blocks),
                 stem=Window(c.stem_kernel, c.stem_stride, padding=c.stem_kernel // 2),
@@ -92,9 +100,12 @@ def make_model(config: Config, *, rank: int, dtype=jnp.float32) -> Model:
                 zero_init=c.zero_init,
                 **shared,
             )
+        case "all_cnn":
+            return make_all_cnn(inputs, c.channels, **shared)
+        case "nin":
+            return make_nin(inputs, c.channels, each((len(c.channels) + 1) // 3, c.kernel), **shared)
         case _:
             raise AssertionError(c.name)
-    return Model(net, mean=config.data.mean, std=config.data.std, is_masked=c.masked, dtype=dtype)
 
 
 def each(number: int, values: tuple[int, ...]) -> tuple[int, ...]:

@@ -24,6 +24,8 @@ CHANNELS = 2
 FAMILIES = {
     "resnet": {"name": "resnet", "channels": (2, 4), "blocks": (1,)},
     "resnet with a bottleneck": {"name": "resnet", "channels": (2, 1), "blocks": (1,), "bottleneck": True},
+    "all_cnn": {"name": "all_cnn", "channels": (2, 3)},
+    "nin": {"name": "nin", "channels": (2, 3, 2, 3, 2, 2, 3, 2), "kernel": (5, 3, 4)},
     "resnet with the stem of ImageNet": {
         "name": "resnet", "channels": (2, 4), "blocks": (1,), "stem_kernel": 7, "stem_stride": 2, "stem_pool": True
     },

@@ -1,0 +1,32 @@
+"""Families that somebody published have as many parameters as theirs."""
+
+from fcn_jax.config import Config
+from fcn_jax.config_rules import validate
+from fcn_jax.models.layers import count_parameters
+from fcn_jax.models.model import abstract_model
+
+
+def count(*, rank: int = 2, input_channels: int = 3, **fields) -> int:
+    config = Config()
+    config.data.channels = input_channels
+    for name, value in fields.items():
+        assert hasattr(config.model, name)
+        setattr(config.model, name, value)
+    validate(config)
+    return count_parameters(abstract_model(config, rank=rank))
+
+
+def test_all_cnn_c():
+    """1.37 M in the paper; by hand."""
+    convolutions = [(27, 96), *[(864, 96)] * 2, (864, 192), *[(1728, 192)] * 3, (192, 192), (192, 10)]
+    by_hand = sum(inputs * outputs + outputs for inputs, outputs in convolutions)
+    assert count(name="all_cnn", channels=(96, 192), norm="none") == by_hand == 1_369_738
+
+
+def test_nin():
+    """About 0.97 M are said of it; by hand."""
+    convolutions = [(75, 192), (192, 160), (160, 96), (2400, 192), *[(192, 192)] * 2]
+    convolutions += [(1728, 192), (192, 192), (192, 10)]
+    by_hand = sum(inputs * outputs + outputs for inputs, outputs in convolutions)
+    channels = (192, 160, 96, *[192] * 5)
+    assert count(name="nin", channels=channels, kernel=(5, 5, 3), norm="none") == by_hand == 966_986
