@@ -82,19 +82,19 @@ class ScheduleConfig:
 @dataclass
 class ModelConfig:
     name: str = "fcn"
-    """fcn, all_cnn, nin or resnet."""
+    """fcn, all_cnn, nin, resnet or convnext."""
     num_classes: int = 10
     channels: tuple[int, ...] = (32, 64, 128)
-    """fcn: of every convolution. resnet, all_cnn: of every stage. nin: of every convolution, three a block; two in the
-    last, whose third is the head's."""
+    """fcn: of every convolution. resnet, convnext, all_cnn: of every stage. nin: of every convolution, three a block;
+    two in the last, whose third is the head's."""
     kernel: tuple[int, ...] = (4,)
     """fcn: of every convolution; one value serves all, and the same for stride, dilation and padding. nin: of the first
-    convolution of every block."""
+    convolution of every block. convnext: of the depthwise convolutions of every stage, odd."""
     stride: tuple[int, ...] = (2,)
     dilation: tuple[int, ...] = (1,)
     padding: tuple[int, ...] = (1,)
     blocks: tuple[int, ...] = (2,)
-    """resnet: of every stage; one value serves all."""
+    """resnet, convnext: of every stage; one value serves all."""
     bottleneck: bool = False
     """resnet: blocks of 1×1, 3×3, 1×1 convolutions, four times as wide outside, in place of 3×3, 3×3."""
     zero_init: bool = True
@@ -102,9 +102,11 @@ class ModelConfig:
     stem_kernel: int = 3
     """resnet: of the first convolution; odd, with half of it as padding."""
     stem_stride: int = 1
+    """resnet: of the first convolution. convnext: side of the patches it makes into positions."""
     stem_pool: bool = False
     """resnet: a max pool that halves the size follows the first convolution."""
     norm: str = "batch"
+    """batch, group, layer or none; convnext has layer, whatever stands here."""
     group_size: int = 8
     """Channels of a group of GroupNorm."""
     norm_momentum: float = 0.9

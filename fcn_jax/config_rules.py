@@ -14,7 +14,7 @@ OPTIMIZERS = ("adamw", "sgd")
 LOSS_MEANS = ("step", "epoch")
 RATE_SCALINGS = ("none", "sqrt", "linear")
 CONVOLUTIONS = ("auto", "direct", "patches")
-MODELS = ("fcn", "resnet", "all_cnn", "nin")
+MODELS = ("fcn", "resnet", "all_cnn", "nin", "convnext")
 
 
 def validate(config: Config) -> None:
@@ -125,6 +125,8 @@ def _of_every_layer(model: ModelConfig) -> tuple[tuple[str, ...], int]:
             return ("kernel", "stride", "dilation", "padding"), len(model.channels)
         case "resnet":
             return ("blocks",), len(model.channels)
+        case "convnext":
+            return ("blocks", "kernel"), len(model.channels)
         case "nin":
             return ("kernel",), (len(model.channels) + 1) // 3
         case _:
@@ -138,6 +140,8 @@ def _validate_model(model: ModelConfig) -> None:
     match model.name:
         case "resnet" if model.stem_kernel % 2 == 0:
             raise ValueError(f"config.model.stem_kernel is {model.stem_kernel}, but it must be odd")
+        case "convnext" if any(kernel % 2 == 0 for kernel in model.kernel):
+            raise ValueError(f"config.model.kernel is {model.kernel}, but convnext needs odd kernels, such as (7,)")
         case "nin" if len(model.channels) % 3 != 2:
             raise ValueError(
                 f"config.model.channels has {len(model.channels)} values, but nin has three convolutions a block and "

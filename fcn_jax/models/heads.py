@@ -23,6 +23,7 @@ from fcn_jax.models.global_pooling import (
 from fcn_jax.models.layers import Layer
 from fcn_jax.models.maker import LayerMaker
 from fcn_jax.models.maps import Map, Maps, masked
+from fcn_jax.models.norms import LayerNorm
 
 PYRAMID_LEVELS = (1, 2, 4)
 
@@ -63,6 +64,38 @@ class AverageFirst(Head):
         logits = self.classifier(self.pool(maps, training=training), training=training)
         # Compiled away where nobody reads it.
         return predictions(logits, self.classifier.apply(maps, training=training))
+
+
+class NormedAverage(Head):
+    """The average, LayerNorm, a dense layer: what ConvNeXt ends with (Liu et al., arXiv:2201.03545).
+
+    `logits_2d` is what the dense layer says of each position centred by itself and divided by the deviation of the
+    average, not its own: so its mean over true positions is `logits`.
+    """
+
+    def __init__(self, classifier: Convolution, norm: LayerNorm):
+        self.classifier, self.norm, self.pool = classifier, norm, GlobalAverage()
+
+    def __call__(self, maps: Maps, *, training: bool) -> tuple[Prediction, ...]:
+        averages = self.pool(maps, training=training)
+        logits = self.classifier(self.norm(averages, training=training), training=training)
+        logits_2d = [self._of_positions(m, average) for m, average in zip(maps, averages, strict=True)]
+        return predictions(logits, self.classifier.apply(tuple(logits_2d), training=training))
+
+    def _of_positions(self, m: Map, average: Map) -> Map:
+        centred = m.x - m.x.mean(-1, keepdims=True)
+        y = centred / self.norm.deviation(average.x) * self.norm.scale[...] + self.norm.bias[...]
+        return masked(Map(y, m.size))
+
+
+class NormFirst(Head):
+    """LayerNorm of every position, then another head."""
+
+    def __init__(self, norm: LayerNorm, head: Head):
+        self.norm, self.head = norm, head
+
+    def __call__(self, maps: Maps, *, training: bool) -> tuple[Prediction, ...]:
+        return self.head(self.norm(maps, training=training), training=training)
 
 
 class AttentionHead(Head):
@@ -121,3 +154,11 @@ def make_head(name: str, channels: int, num_classes: int, *, make: LayerMaker) -
             return PyramidHead(dense(pool.num_cells * channels), pool)
         case _:
             raise AssertionError(name)
+
+
+def make_head_with_norm(name: str, channels: int, num_classes: int, *, make: LayerMaker) -> Head:
+    """The head of that name for features that nothing has normalised: a LayerNorm behind an average, or before."""
+    norm = make.layer_norm(channels)
+    if name in ("average_last", "average_first"):
+        return NormedAverage(make.convolution((channels, num_classes), Window(1), bias=True, init_scale=1.0), norm)
+    return NormFirst(norm, make_head(name, channels, num_classes, make=make))

@@ -14,6 +14,7 @@ from flax import nnx
 from fcn_jax.config import Config
 from fcn_jax.geometry import Window, format_size, sizes_through, smallest_side
 from fcn_jax.models.all_cnn import make_all_cnn
+from fcn_jax.models.convnext import make_convnext
 from fcn_jax.models.fcn import make_fcn
 from fcn_jax.models.heads import Prediction
 from fcn_jax.models.layers import Record, recording
@@ -104,6 +105,10 @@ def make_net(config: Config, make: LayerMaker) -> Net:
             return make_all_cnn(inputs, c.channels, **shared)
         case "nin":
             return make_nin(inputs, c.channels, each((len(c.channels) + 1) // 3, c.kernel), **shared)
+        case "convnext":
+            stages = len(c.channels)
+            blocks, kernels = each(stages, c.blocks), each(stages, c.kernel)
+            return make_convnext(inputs, c.channels, blocks, kernels, patch=c.stem_stride, **shared)
         case _:
             raise AssertionError(c.name)
 

@@ -26,6 +26,10 @@ FAMILIES = {
     "resnet with a bottleneck": {"name": "resnet", "channels": (2, 1), "blocks": (1,), "bottleneck": True},
     "all_cnn": {"name": "all_cnn", "channels": (2, 3)},
     "nin": {"name": "nin", "channels": (2, 3, 2, 3, 2, 2, 3, 2), "kernel": (5, 3, 4)},
+    "convnext": {"name": "convnext", "channels": (2, 4), "blocks": (1,), "kernel": (3,), "stem_stride": 2},
+    "convnext with another head": {
+        "name": "convnext", "channels": (3,), "blocks": (1,), "kernel": (7,), "stem_stride": 3, "head": "max"
+    },
     "resnet with the stem of ImageNet": {
         "name": "resnet", "channels": (2, 4), "blocks": (1,), "stem_kernel": 7, "stem_stride": 2, "stem_pool": True
     },
@@ -109,10 +113,11 @@ def test_the_class_map_is_as_large_as_the_trace_says(family):
     block = make_block(make_images([(12, 9)], CHANNELS, rng := np.random.default_rng(0)), [0], (12, 9), rng)
     model = make_model(config, rank=2)
     (prediction,) = jax.jit(lambda block: model((block,), training=False), compiler_options=QUICK)(block)
-    *_, class_map, logits = trace_shapes(config, (12, 9))
-    assert prediction.logits_2d.x.shape == (1, *class_map.canvas, class_map.channels)
-    assert prediction.logits_2d.size.tolist() == [list(class_map.canvas)]
-    assert prediction.logits.shape == (1, logits.channels) == (1, NUM_CLASSES)
+    trace = trace_shapes(config, (12, 9))
+    before_pool = trace[[record.canvas for record in trace].index(()) - 1]
+    assert prediction.logits_2d.x.shape == (1, *before_pool.canvas, NUM_CLASSES)
+    assert prediction.logits_2d.size.tolist() == [list(before_pool.canvas)]
+    assert prediction.logits.shape == (1, trace[-1].channels) == (1, NUM_CLASSES)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Families that somebody published have as many parameters as theirs."""
 
+import pytest
+
 from fcn_jax.config import Config
 from fcn_jax.config_rules import validate
 from fcn_jax.models.layers import count_parameters
@@ -30,3 +32,23 @@ def test_nin():
     by_hand = sum(inputs * outputs + outputs for inputs, outputs in convolutions)
     channels = (192, 160, 96, *[192] * 5)
     assert count(name="nin", channels=channels, kernel=(5, 5, 3), norm="none") == by_hand == 966_986
+
+
+@pytest.mark.parametrize(
+    ("width", "blocks", "parameters"),
+    [
+        (40, (2, 2, 6, 2), 3_695_520),
+        (48, (2, 2, 6, 2), 5_217_784),
+        (64, (2, 2, 6, 2), 9_045_672),
+        (80, (2, 2, 8, 2), 15_593_560),
+        (96, (3, 3, 9, 3), 28_589_128),
+        (96, (3, 3, 27, 3), 50_223_688),
+        (128, (3, 3, 27, 3), 88_591_464),
+    ],
+    ids=["atto", "femto", "pico", "nano", "tiny", "small", "base"],
+)
+def test_convnext(width, blocks, parameters):
+    """timm's, at 1,000 classes; of those below tiny its cards give one decimal of a million, 3.7, 5.2, 9.0, 15.6."""
+    channels = tuple(width * 2**stage for stage in range(4))
+    fields = {"channels": channels, "blocks": blocks, "kernel": (7,), "stem_stride": 4, "num_classes": 1000}
+    assert count(name="convnext", **fields) == parameters
