@@ -82,16 +82,19 @@ class ScheduleConfig:
 @dataclass
 class ModelConfig:
     name: str = "fcn"
-    """fcn, all_cnn, nin, resnet or convnext."""
+    """fcn, all_cnn, nin, resnet, convnext, fcn1d, wavenet, or, for signals alone, lstm or tacotron2_encoder."""
     num_classes: int = 10
     channels: tuple[int, ...] = (32, 64, 128)
-    """fcn: of every convolution. resnet, convnext, all_cnn: of every stage. nin: of every convolution, three a block;
-    two in the last, whose third is the head's."""
+    """fcn, fcn1d, tacotron2_encoder: of every convolution. resnet, convnext, all_cnn: of every stage. nin: of every
+    convolution, three a block; two in the last, whose third is the head's. wavenet: of the blocks, and of what goes
+    past them. lstm: units of every layer, in each direction."""
     kernel: tuple[int, ...] = (4,)
     """fcn: of every convolution; one value serves all, and the same for stride, dilation and padding. nin: of the first
-    convolution of every block. convnext: of the depthwise convolutions of every stage, odd."""
+    convolution of every block. convnext: of the depthwise convolutions of every stage, odd. fcn1d, tacotron2_encoder:
+    of every convolution, padded by half of it. wavenet: of all."""
     stride: tuple[int, ...] = (2,)
     dilation: tuple[int, ...] = (1,)
+    """wavenet: of every gated block, however many these make."""
     padding: tuple[int, ...] = (1,)
     blocks: tuple[int, ...] = (2,)
     """resnet, convnext: of every stage; one value serves all."""
@@ -105,14 +108,17 @@ class ModelConfig:
     """resnet: of the first convolution. convnext: side of the patches it makes into positions."""
     stem_pool: bool = False
     """resnet: a max pool that halves the size follows the first convolution."""
+    bidirectional: bool = False
+    """lstm: read signals backwards too."""
     norm: str = "batch"
-    """batch, group, layer or none; convnext has layer, whatever stands here."""
+    """batch, group, layer or none; convnext has layer, wavenet and lstm have none, whatever stands here."""
     group_size: int = 8
     """Channels of a group of GroupNorm."""
     norm_momentum: float = 0.9
     """Of the running statistics of BatchNorm."""
     head: str = "average_last"
-    """average_last, average_first, max, logsumexp, attention or pyramid."""
+    """average_last, average_first, max, logsumexp, attention, pyramid or last (the last position; of what goes
+    backwards, the first)."""
     masked: bool = True
     """False: padding counts as image, as where nobody masks; for comparison."""
     convolution: str = "auto"

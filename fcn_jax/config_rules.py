@@ -8,13 +8,14 @@ import math
 from fcn_jax.config import Config, ModelConfig, check_types, get_field
 
 NORMS = ("batch", "group", "layer", "none")
-HEADS = ("average_last", "average_first", "max", "logsumexp", "attention", "pyramid")
+HEADS = ("average_last", "average_first", "max", "logsumexp", "attention", "pyramid", "last")
 SCHEDULE_KINDS = ("stratified", "bucketed")
 OPTIMIZERS = ("adamw", "sgd")
 LOSS_MEANS = ("step", "epoch")
 RATE_SCALINGS = ("none", "sqrt", "linear")
 CONVOLUTIONS = ("auto", "direct", "patches")
-MODELS = ("fcn", "resnet", "all_cnn", "nin", "convnext")
+SIGNAL_MODELS = ("lstm", "tacotron2_encoder")
+MODELS = ("fcn", "resnet", "all_cnn", "nin", "convnext", "fcn1d", "wavenet", *SIGNAL_MODELS)
 
 
 def validate(config: Config) -> None:
@@ -127,6 +128,10 @@ def _of_every_layer(model: ModelConfig) -> tuple[tuple[str, ...], int]:
             return ("blocks",), len(model.channels)
         case "convnext":
             return ("blocks", "kernel"), len(model.channels)
+        case "fcn1d" | "tacotron2_encoder":
+            return ("kernel",), len(model.channels)
+        case "wavenet":
+            return ("kernel",), 1
         case "nin":
             return ("kernel",), (len(model.channels) + 1) // 3
         case _:
@@ -146,6 +151,17 @@ def _validate_model(model: ModelConfig) -> None:
             raise ValueError(
                 f"config.model.channels has {len(model.channels)} values, but nin has three convolutions a block and "
                 "two in the last: 2, 5, 8, ..."
+            )
+        case "wavenet" if len(model.channels) != 2:
+            raise ValueError(
+                f"config.model.channels has {len(model.channels)} values, but wavenet has 2: of the blocks, and of "
+                "what goes past them"
+            )
+        case "wavenet" if not model.dilation:
+            raise ValueError("config.model.dilation is (), but wavenet needs one for every gated block: (1, 2, 4)")
+        case "tacotron2_encoder" if model.channels[-1] % 2:
+            raise ValueError(
+                f"config.model.channels is {model.channels}, but its last must be even: the LSTM has half each way"
             )
     if model.norm == "group":
         for channels in model.channels:

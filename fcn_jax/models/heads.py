@@ -2,7 +2,8 @@
 
 `average_last`: 1×1 convolution to the classes, then the average. `average_first`: the average, then a dense layer.
 For the same weights they are the same function. `max` and `logsumexp` pool the classes of all positions otherwise,
-`attention` weighs the positions, `pyramid` keeps where something is. `logits_2d`, what each position says of each
+`attention` weighs the positions, `pyramid` keeps where something is, `last` reads the last position, for nets that
+go through a signal. `logits_2d`, what each position says of each
 class, exists for all.
 """
 
@@ -18,6 +19,7 @@ from fcn_jax.models.global_pooling import (
     GlobalAverage,
     GlobalLogSumExp,
     GlobalMax,
+    LastPosition,
     PyramidPool,
 )
 from fcn_jax.models.layers import Layer
@@ -54,11 +56,11 @@ class ClassifyFirst(Head):
         return predictions(self.pool(logits_2d, training=training), logits_2d)
 
 
-class AverageFirst(Head):
-    """The average, then the same 1×1 convolution, which is a dense layer now."""
+class PoolFirst(Head):
+    """A pool, the average or the last position, then the same 1×1 convolution, which is a dense layer now."""
 
-    def __init__(self, classifier: Convolution):
-        self.classifier, self.pool = classifier, GlobalAverage()
+    def __init__(self, classifier: Convolution, pool: Layer):
+        self.classifier, self.pool = classifier, pool
 
     def __call__(self, maps: Maps, *, training: bool) -> tuple[Prediction, ...]:
         logits = self.classifier(self.pool(maps, training=training), training=training)
@@ -131,8 +133,12 @@ def predictions(logits: Maps, logits_2d: Maps) -> tuple[Prediction, ...]:
     return tuple(Prediction(m.x.reshape(m.x.shape[0], -1), m_2d) for m, m_2d in zip(logits, logits_2d, strict=True))
 
 
-def make_head(name: str, channels: int, num_classes: int, *, make: LayerMaker) -> Head:
-    """The head of that name."""
+def make_head(name: str, channels: int, num_classes: int, *, num_backward: int = 0, make: LayerMaker) -> Head:
+    """The head of that name.
+
+    Args:
+        num_backward: channels, the last ones, of a net that comes from the end: see `LastPosition`.
+    """
 
     def dense(features: int, outputs: int = num_classes, *, bias: bool = True) -> Convolution:
         return make.convolution((features, outputs), Window(1), bias=bias, init_scale=1.0)
@@ -141,7 +147,9 @@ def make_head(name: str, channels: int, num_classes: int, *, make: LayerMaker) -
         case "average_last":
             return ClassifyFirst(dense(channels), GlobalAverage())
         case "average_first":
-            return AverageFirst(dense(channels))
+            return PoolFirst(dense(channels), GlobalAverage())
+        case "last":
+            return PoolFirst(dense(channels), LastPosition(num_backward))
         case "max":
             return ClassifyFirst(dense(channels), GlobalMax())
         case "logsumexp":

@@ -12,17 +12,22 @@ import numpy as np
 from flax import nnx
 
 from fcn_jax.config import Config
+from fcn_jax.config_rules import SIGNAL_MODELS
 from fcn_jax.geometry import Window, format_size, sizes_through, smallest_side
 from fcn_jax.models.all_cnn import make_all_cnn
 from fcn_jax.models.convnext import make_convnext
 from fcn_jax.models.fcn import make_fcn
+from fcn_jax.models.fcn1d import make_fcn1d
 from fcn_jax.models.heads import Prediction
 from fcn_jax.models.layers import Record, recording
+from fcn_jax.models.lstm import make_lstm
 from fcn_jax.models.maker import LayerMaker
 from fcn_jax.models.maps import Map, masked
 from fcn_jax.models.net import Net
 from fcn_jax.models.nin import make_nin
 from fcn_jax.models.resnet import make_resnet
+from fcn_jax.models.tacotron2_encoder import make_tacotron2_encoder
+from fcn_jax.models.wavenet import make_wavenet
 from fcn_jax.types import Block, filler_block
 
 
@@ -83,8 +88,17 @@ def make_model(config: Config, *, rank: int, dtype=jnp.float32) -> Model:
 
 
 def make_net(config: Config, make: LayerMaker) -> Net:
-    """The constructor of every family, and what it takes from the config."""
+    """The constructor of every family, and what it takes from the config.
+
+    Raises:
+        ValueError: images for a family that reads signals.
+    """
     c, inputs = config.model, config.data.channels
+    if make.rank != 1 and c.name in SIGNAL_MODELS:
+        raise ValueError(
+            f"config.model.name is {c.name!r}, which goes through signals from one end to the other, but the examples "
+            f"have {make.rank} spatial axes: choose a family that takes any, such as fcn"
+        )
     shared: Any = {"num_classes": c.num_classes, "head": c.head, "make": make}
     match c.name:
         case "fcn":
@@ -109,6 +123,14 @@ def make_net(config: Config, make: LayerMaker) -> Net:
             stages = len(c.channels)
             blocks, kernels = each(stages, c.blocks), each(stages, c.kernel)
             return make_convnext(inputs, c.channels, blocks, kernels, patch=c.stem_stride, **shared)
+        case "fcn1d":
+            return make_fcn1d(inputs, c.channels, each(len(c.channels), c.kernel), **shared)
+        case "wavenet":
+            return make_wavenet(inputs, c.channels, c.kernel[0], c.dilation, **shared)
+        case "lstm":
+            return make_lstm(inputs, c.channels, bidirectional=c.bidirectional, **shared)
+        case "tacotron2_encoder":
+            return make_tacotron2_encoder(inputs, c.channels, each(len(c.channels), c.kernel), **shared)
         case _:
             raise AssertionError(c.name)
 
@@ -132,7 +154,7 @@ def trace_shapes(config: Config, size: tuple[int, ...]) -> list[Record]:
     """What every layer makes of an input of that size, without computing anything.
 
     Raises:
-        ValueError: the size does not survive the net.
+        ValueError: the size does not survive the net, or its rank is not for it.
     """
     model = abstract_model(config, rank=len(size))
     sizes_through(model.windows, size)

@@ -34,6 +34,8 @@ def of_positions(name: str, head, x: np.ndarray) -> np.ndarray:
     match name:
         case "average_last" | "average_first":
             return values.mean(0) @ kernel + bias
+        case "last":
+            return x[-1, -1] @ kernel + bias
         case "max":
             return (values @ kernel + bias).max(0)
         case "logsumexp":

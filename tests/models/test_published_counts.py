@@ -52,3 +52,34 @@ def test_convnext(width, blocks, parameters):
     channels = tuple(width * 2**stage for stage in range(4))
     fields = {"channels": channels, "blocks": blocks, "kernel": (7,), "stem_stride": 4, "num_classes": 1000}
     assert count(name="convnext", **fields) == parameters
+
+
+def test_fcn1d():
+    """By hand: convolutions without a bias, two numbers a channel of BatchNorm."""
+    by_hand = 8 * 12 * 128 + 5 * 128 * 256 + 3 * 256 * 128 + 2 * (128 + 256 + 128) + 128 * 9 + 9
+    fields = {"channels": (128, 256, 128), "kernel": (8, 5, 3), "num_classes": 9}
+    assert count(name="fcn1d", rank=1, input_channels=12, **fields) == by_hand == 276_617
+
+
+def test_tacotron2_encoder():
+    """By hand; the first convolution sees the 512 channels that the embedding of characters has in the paper."""
+    lstm = 2 * 4 * 256 * (512 + 256 + 1)
+    by_hand = 3 * (5 * 512 * 512 + 2 * 512) + lstm + 512 * 10 + 10
+    fields = {"channels": (512, 512, 512), "kernel": (5,)}
+    assert count(name="tacotron2_encoder", rank=1, input_channels=512, **fields) == by_hand == 5_515_274
+
+
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["one way", "both ways"])
+def test_lstm(bidirectional):
+    """Four gates, each with its kernel, recurrent kernel and one bias (PyTorch has two)."""
+    ways = 2 if bidirectional else 1
+    by_hand = ways * 4 * 64 * (12 + 64 + 1) + ways * 4 * 64 * (ways * 64 + 64 + 1) + ways * 64 * 10 + 10
+    assert count(name="lstm", rank=1, input_channels=12, channels=(64, 64), bidirectional=bidirectional) == by_hand
+
+
+def test_wavenet():
+    """By hand: the first convolution, gates, skips, residuals of all blocks but the last, and the end."""
+    gates, skips, residuals = 3 * (2 * 16 * 32 + 32), 3 * (16 * 24 + 24), 2 * (16 * 16 + 16)
+    by_hand = 2 * 12 * 16 + 16 + gates + skips + residuals + 24 * 24 + 24 + 24 * 10 + 10
+    fields = {"channels": (16, 24), "kernel": (2,), "dilation": (1, 2, 4)}
+    assert count(name="wavenet", rank=1, input_channels=12, **fields) == by_hand
