@@ -82,16 +82,17 @@ class ScheduleConfig:
 @dataclass
 class ModelConfig:
     name: str = "fcn"
-    """fcn, all_cnn, nin, resnet, convnext, fcn1d, wavenet, or, for signals alone, lstm or tacotron2_encoder."""
+    """fcn, all_cnn, nin, resnet, convnext, fcn1d, wavenet; for signals alone lstm, tacotron2_encoder; for inputs of one
+    size flatten (fcn, but flattened before the classes) and mlp; for inputs up to one size dense."""
     num_classes: int = 10
     channels: tuple[int, ...] = (32, 64, 128)
-    """fcn, fcn1d, tacotron2_encoder: of every convolution. resnet, convnext, all_cnn: of every stage. nin: of every
-    convolution, three a block; two in the last, whose third is the head's. wavenet: of the blocks, and of what goes
-    past them. lstm: units of every layer, in each direction."""
+    """fcn, flatten, fcn1d, tacotron2_encoder: of every convolution. nin: the same, three a block, two in the last, its
+    third being the head's. resnet, convnext, all_cnn: of every stage. wavenet: of the blocks, and of what passes them.
+    lstm: units of every layer, in each direction. mlp, dense: of every hidden layer."""
     kernel: tuple[int, ...] = (4,)
-    """fcn: of every convolution; one value serves all, and the same for stride, dilation and padding. nin: of the first
-    convolution of every block. convnext: of the depthwise convolutions of every stage, odd. fcn1d, tacotron2_encoder:
-    of every convolution, padded by half of it. wavenet: of all."""
+    """fcn, flatten: of every convolution; one value serves all, and the same for stride, dilation and padding. fcn1d,
+    tacotron2_encoder: of every convolution, padded by half of it. nin: of the first convolution of every block.
+    convnext: of the depthwise convolutions of every stage, odd. wavenet: of all."""
     stride: tuple[int, ...] = (2,)
     dilation: tuple[int, ...] = (1,)
     """wavenet: of every gated block, however many these make."""
@@ -108,6 +109,8 @@ class ModelConfig:
     """resnet: of the first convolution. convnext: side of the patches it makes into positions."""
     stem_pool: bool = False
     """resnet: a max pool that halves the size follows the first convolution."""
+    input_side: int = 28
+    """flatten, mlp: of every input, both sides of an image or the length of a signal. dense: of the largest."""
     bidirectional: bool = False
     """lstm: read signals backwards too."""
     norm: str = "batch"

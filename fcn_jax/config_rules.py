@@ -15,7 +15,7 @@ LOSS_MEANS = ("step", "epoch")
 RATE_SCALINGS = ("none", "sqrt", "linear")
 CONVOLUTIONS = ("auto", "direct", "patches")
 SIGNAL_MODELS = ("lstm", "tacotron2_encoder")
-MODELS = ("fcn", "resnet", "all_cnn", "nin", "convnext", "fcn1d", "wavenet", *SIGNAL_MODELS)
+MODELS = ("fcn", "resnet", "all_cnn", "nin", "convnext", "fcn1d", "wavenet", *SIGNAL_MODELS, "flatten", "mlp", "dense")
 
 
 def validate(config: Config) -> None:
@@ -99,6 +99,7 @@ _BOUNDS = {
     "model.blocks": (1, 1024),
     "model.stem_kernel": (1, 1023),
     "model.stem_stride": (1, 1024),
+    "model.input_side": (1, 65536),
     "model.group_size": (1, math.inf),
     "model.norm_momentum": (0, 1),
     "train.epochs": (1, math.inf),
@@ -122,7 +123,7 @@ _BOUNDS = {
 def _of_every_layer(model: ModelConfig) -> tuple[tuple[str, ...], int]:
     """The fields of the model that have a value for every layer, and how many layers that is."""
     match model.name:
-        case "fcn":
+        case "fcn" | "flatten":
             return ("kernel", "stride", "dilation", "padding"), len(model.channels)
         case "resnet":
             return ("blocks",), len(model.channels)

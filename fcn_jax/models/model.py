@@ -11,18 +11,20 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from fcn_jax.config import Config
+from fcn_jax.config import Config, ModelConfig
 from fcn_jax.config_rules import SIGNAL_MODELS
-from fcn_jax.geometry import Window, format_size, sizes_through, smallest_side
+from fcn_jax.geometry import Window, format_size, smallest_side
 from fcn_jax.models.all_cnn import make_all_cnn
 from fcn_jax.models.convnext import make_convnext
 from fcn_jax.models.fcn import make_fcn
 from fcn_jax.models.fcn1d import make_fcn1d
+from fcn_jax.models.flatten import make_flatten
 from fcn_jax.models.heads import Prediction
 from fcn_jax.models.layers import Record, recording
 from fcn_jax.models.lstm import make_lstm
 from fcn_jax.models.maker import LayerMaker
 from fcn_jax.models.maps import Map, masked
+from fcn_jax.models.mlp import make_mlp
 from fcn_jax.models.net import Net
 from fcn_jax.models.nin import make_nin
 from fcn_jax.models.resnet import make_resnet
@@ -102,8 +104,7 @@ def make_net(config: Config, make: LayerMaker) -> Net:
     shared: Any = {"num_classes": c.num_classes, "head": c.head, "make": make}
     match c.name:
         case "fcn":
-            columns = zip(*(each(len(c.channels), v) for v in (c.kernel, c.stride, c.dilation, c.padding)), strict=True)
-            return make_fcn(inputs, c.channels, [Window(*column) for column in columns], **shared)
+            return make_fcn(inputs, c.channels, windows_of(c), **shared)
         case "resnet":
             return make_resnet(
                 inputs,
@@ -131,8 +132,18 @@ def make_net(config: Config, make: LayerMaker) -> Net:
             return make_lstm(inputs, c.channels, bidirectional=c.bidirectional, **shared)
         case "tacotron2_encoder":
             return make_tacotron2_encoder(inputs, c.channels, each(len(c.channels), c.kernel), **shared)
+        case "flatten":
+            return make_flatten(inputs, c.channels, windows_of(c), input_side=c.input_side, **shared)
+        case "mlp" | "dense":
+            return make_mlp(inputs, c.channels, input_side=c.input_side, pads=c.name == "dense", **shared)
         case _:
             raise AssertionError(c.name)
+
+
+def windows_of(c: ModelConfig) -> list[Window]:
+    """One for every convolution."""
+    columns = (each(len(c.channels), values) for values in (c.kernel, c.stride, c.dilation, c.padding))
+    return [Window(*column) for column in zip(*columns, strict=True)]
 
 
 def each(number: int, values: tuple[int, ...]) -> tuple[int, ...]:
@@ -154,10 +165,10 @@ def trace_shapes(config: Config, size: tuple[int, ...]) -> list[Record]:
     """What every layer makes of an input of that size, without computing anything.
 
     Raises:
-        ValueError: the size does not survive the net, or its rank is not for it.
+        ValueError: the net does not take the size.
     """
     model = abstract_model(config, rank=len(size))
-    sizes_through(model.windows, size)
+    model.net.check_size(size)
     block = filler_block(1, size, config.data.channels)
     with recording() as records:
         nnx.eval_shape(lambda m, b: m((b,), training=False), model, block)
