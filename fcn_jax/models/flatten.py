@@ -45,9 +45,16 @@ class Flatten(GlobalPool, Layer):
             raise ValueError(
                 f"{self} is given a map of {format_size(sides)}, but the dense layer behind it has a weight for each "
                 f"of {format_size([self.side] * self.rank)} positions, which fixes the size of the input; a global "
-                "pool in its place takes any size (config.model.name=fcn), or bring all inputs to one size "
-                "(config.data.resize=square:N, config.model.input_side=N)"
+                f"pool in its place takes any size (config.model.name=fcn), or {self._remedy}"
             )
+
+    @property
+    def _remedy(self) -> str:
+        if self.pads:
+            return "let config.model.input_side be as long as the longest"
+        if self.rank == 1:
+            return "pad all to one length (config.model.name=dense)"
+        return "bring all inputs to one size (config.data.resize=square:N, config.model.input_side=N)"
 
     def apply(self, maps: Maps, *, training: bool) -> Maps:
         outputs = []

@@ -49,19 +49,19 @@ def test_a_dense_layer_sees_zeros_where_a_signal_ends(float64):
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "seen", "layer"),
+    ("name", "size", "seen", "layer", "remedy"),
     [
-        ("mlp", (10, 9), "10×9", "9×9"),
-        ("mlp", (8, 8), "8×8", "9×9"),
-        ("mlp", (8,), "8", "9"),
-        ("flatten", (12, 9), "3×2", "2×2"),
-        ("flatten", (9, 7), "2×1", "2×2"),
-        ("dense", (10,), "10", "9"),
+        ("mlp", (10, 9), "10×9", "9×9", "resize=square:N"),
+        ("mlp", (8, 8), "8×8", "9×9", "resize=square:N"),
+        ("mlp", (8,), "8", "9", "name=dense"),
+        ("flatten", (12, 9), "3×2", "2×2", "resize=square:N"),
+        ("flatten", (9, 7), "2×1", "2×2", "resize=square:N"),
+        ("dense", (10,), "10", "9", "input_side be as long as the longest"),
     ],
 )
-def test_another_size_is_refused_with_the_layer_and_the_remedy(name, size, seen, layer):
+def test_another_size_is_refused_with_the_layer_and_the_remedy(name, size, seen, layer, remedy):
     config = config_of(name)
-    said = rf"Flatten {layer} is given a map of {seen}, but the dense layer .* fixes .* global pool .*resize=square"
+    said = rf"Flatten {layer} is given a map of {seen}, but the dense layer .* fixes .* global pool .*{remedy}"
     with pytest.raises(ValueError, match=said):
         trace_shapes(config, size)
     image = np.zeros((*size, CHANNELS), np.uint8)
