@@ -82,16 +82,23 @@ class ScheduleConfig:
 @dataclass
 class ModelConfig:
     name: str = "fcn"
+    """fcn, all_cnn, nin, resnet, convnext, fcn1d, wavenet; for signals alone lstm, tacotron2_encoder; for inputs of one
+    size flatten (fcn, but flattened before the classes) and mlp; for inputs up to one size dense."""
     num_classes: int = 10
     channels: tuple[int, ...] = (32, 64, 128)
-    """fcn: of every convolution. resnet: of every stage."""
+    """fcn, flatten, fcn1d, tacotron2_encoder: of every convolution. nin: the same, three a block, two in the last, its
+    third being the head's. resnet, convnext, all_cnn: of every stage. wavenet: of the blocks, and of what passes them.
+    lstm: units of every layer, in each direction. mlp, dense: of every hidden layer."""
     kernel: tuple[int, ...] = (4,)
-    """fcn: of every convolution; one value serves all, and the same for stride, dilation and padding."""
+    """fcn, flatten: of every convolution; one value serves all, and the same for stride, dilation and padding. fcn1d,
+    tacotron2_encoder: of every convolution, padded by half of it. nin: of the first convolution of every block.
+    convnext: of the depthwise convolutions of every stage, odd. wavenet: of all."""
     stride: tuple[int, ...] = (2,)
     dilation: tuple[int, ...] = (1,)
+    """wavenet: of every gated block, however many these make."""
     padding: tuple[int, ...] = (1,)
     blocks: tuple[int, ...] = (2,)
-    """resnet: of every stage; one value serves all."""
+    """resnet, convnext: of every stage; one value serves all."""
     bottleneck: bool = False
     """resnet: blocks of 1×1, 3×3, 1×1 convolutions, four times as wide outside, in place of 3×3, 3×3."""
     zero_init: bool = True
@@ -99,15 +106,22 @@ class ModelConfig:
     stem_kernel: int = 3
     """resnet: of the first convolution; odd, with half of it as padding."""
     stem_stride: int = 1
+    """resnet: of the first convolution. convnext: side of the patches it makes into positions."""
     stem_pool: bool = False
     """resnet: a max pool that halves the size follows the first convolution."""
+    input_side: int = 28
+    """flatten, mlp: of every input, both sides of an image or the length of a signal. dense: of the largest."""
+    bidirectional: bool = False
+    """lstm: read signals backwards too."""
     norm: str = "batch"
+    """batch, group, layer or none; convnext has layer, wavenet and lstm have none, whatever stands here."""
     group_size: int = 8
     """Channels of a group of GroupNorm."""
     norm_momentum: float = 0.9
     """Of the running statistics of BatchNorm."""
     head: str = "average_last"
-    """average_last, average_first, max, logsumexp, attention or pyramid."""
+    """average_last, average_first, max, logsumexp, attention, pyramid or last (the last position; of what goes
+    backwards, the first)."""
     masked: bool = True
     """False: padding counts as image, as where nobody masks; for comparison."""
     convolution: str = "auto"

@@ -5,16 +5,17 @@ What needs the data (classes, sizes, splits) is checked where the data is opened
 
 import math
 
-from fcn_jax.config import Config, check_types, get_field
+from fcn_jax.config import Config, ModelConfig, check_types, get_field
 
 NORMS = ("batch", "group", "layer", "none")
-HEADS = ("average_last", "average_first", "max", "logsumexp", "attention", "pyramid")
+HEADS = ("average_last", "average_first", "max", "logsumexp", "attention", "pyramid", "last")
 SCHEDULE_KINDS = ("stratified", "bucketed")
 OPTIMIZERS = ("adamw", "sgd")
 LOSS_MEANS = ("step", "epoch")
 RATE_SCALINGS = ("none", "sqrt", "linear")
 CONVOLUTIONS = ("auto", "direct", "patches")
-MODELS = ("fcn", "resnet")
+SIGNAL_MODELS = ("lstm", "tacotron2_encoder")
+MODELS = ("fcn", "resnet", "all_cnn", "nin", "convnext", "fcn1d", "wavenet", *SIGNAL_MODELS, "flatten", "mlp", "dense")
 
 
 def validate(config: Config) -> None:
@@ -43,6 +44,7 @@ def validate(config: Config) -> None:
             if number is not None and not low <= number <= high:
                 rule = f"at least {low}" if high == math.inf else f"between {low} and {high}"
                 raise ValueError(f"config.{path} is {value}, but it must be {rule}")
+    _validate_model(config.model)
     _validate_lengths(config)
     schedule = config.schedule
     if schedule.positions_per_step and schedule.kind != "bucketed":
@@ -97,6 +99,7 @@ _BOUNDS = {
     "model.blocks": (1, 1024),
     "model.stem_kernel": (1, 1023),
     "model.stem_stride": (1, 1024),
+    "model.input_side": (1, 65536),
     "model.group_size": (1, math.inf),
     "model.norm_momentum": (0, 1),
     "train.epochs": (1, math.inf),
@@ -117,17 +120,63 @@ _BOUNDS = {
 }
 
 
-_OF_EVERY_LAYER = {"fcn": ("kernel", "stride", "dilation", "padding"), "resnet": ("blocks",)}
+def _of_every_layer(model: ModelConfig) -> tuple[tuple[str, ...], int]:
+    """The fields of the model that have a value for every layer, and how many layers that is."""
+    match model.name:
+        case "fcn" | "flatten":
+            return ("kernel", "stride", "dilation", "padding"), len(model.channels)
+        case "resnet":
+            return ("blocks",), len(model.channels)
+        case "convnext":
+            return ("blocks", "kernel"), len(model.channels)
+        case "fcn1d" | "tacotron2_encoder":
+            return ("kernel",), len(model.channels)
+        case "wavenet":
+            return ("kernel",), 1
+        case "nin":
+            return ("kernel",), (len(model.channels) + 1) // 3
+        case _:
+            return (), 0
+
+
+def _validate_model(model: ModelConfig) -> None:
+    """What a family asks of the fields it reads."""
+    if not model.channels:
+        raise ValueError("config.model.channels is (), but the net needs at least one convolution")
+    match model.name:
+        case "resnet" if model.stem_kernel % 2 == 0:
+            raise ValueError(f"config.model.stem_kernel is {model.stem_kernel}, but it must be odd")
+        case "convnext" if any(kernel % 2 == 0 for kernel in model.kernel):
+            raise ValueError(f"config.model.kernel is {model.kernel}, but convnext needs odd kernels, such as (7,)")
+        case "nin" if len(model.channels) % 3 != 2:
+            raise ValueError(
+                f"config.model.channels has {len(model.channels)} values, but nin has three convolutions a block and "
+                "two in the last: 2, 5, 8, ..."
+            )
+        case "wavenet" if len(model.channels) != 2:
+            raise ValueError(
+                f"config.model.channels has {len(model.channels)} values, but wavenet has 2: of the blocks, and of "
+                "what goes past them"
+            )
+        case "wavenet" if not model.dilation:
+            raise ValueError("config.model.dilation is (), but wavenet needs one for every gated block: (1, 2, 4)")
+        case "tacotron2_encoder" if model.channels[-1] % 2:
+            raise ValueError(
+                f"config.model.channels is {model.channels}, but its last must be even: the LSTM has half each way"
+            )
+    if model.norm == "group":
+        for channels in model.channels:
+            if channels % model.group_size:
+                raise ValueError(
+                    f"config.model.group_size is {model.group_size}, but it must divide every number in "
+                    f"config.model.channels, and it does not divide {channels}"
+                )
 
 
 def _validate_lengths(config: Config) -> None:
-    layers = len(config.model.channels)
-    if not layers:
-        raise ValueError("config.model.channels is (), but the net needs at least one convolution")
-    if config.model.name == "resnet" and config.model.stem_kernel % 2 == 0:
-        raise ValueError(f"config.model.stem_kernel is {config.model.stem_kernel}, but it must be odd")
+    names, layers = _of_every_layer(config.model)
     for path, length in (
-        *((f"model.{name}", layers) for name in _OF_EVERY_LAYER[config.model.name]),
+        *((f"model.{name}", layers) for name in names),
         ("data.mean", config.data.channels),
         ("data.std", config.data.channels),
         ("train.stage_shares", len(config.train.stage_scales)),
@@ -140,10 +189,3 @@ def _validate_lengths(config: Config) -> None:
     scale = config.data.augment.scale
     if len(scale) != 2 or scale[0] > scale[1]:
         raise ValueError(f"config.data.augment.scale is {scale}, but it must be (smallest, largest)")
-    if config.model.norm == "group":
-        for channels in config.model.channels:
-            if channels % config.model.group_size:
-                raise ValueError(
-                    f"config.model.group_size is {config.model.group_size}, but it must divide every number in "
-                    f"config.model.channels, and it does not divide {channels}"
-                )

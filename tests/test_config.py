@@ -156,6 +156,30 @@ def test_a_resnet_has_an_odd_stem_and_blocks_for_every_stage():
     validate(config)
 
 
+@pytest.mark.parametrize(
+    ("name", "field", "value", "rule"),
+    [
+        ("nin", "channels", (8, 8, 8), "config.model.channels has 3 values, but nin has three convolutions a block"),
+        ("nin", "kernel", (5, 3), "config.model.kernel has 2 values, but it must have 1 or 1"),
+        ("convnext", "kernel", (4,), "config.model.kernel is (4,), but convnext needs odd kernels"),
+        ("convnext", "blocks", (1, 2, 3), "config.model.blocks has 3 values, but it must have 1 or 2"),
+        ("fcn1d", "kernel", (8, 5, 3), "config.model.kernel has 3 values, but it must have 1 or 2"),
+        ("wavenet", "channels", (8, 8, 8), "config.model.channels has 3 values, but wavenet has 2"),
+        ("wavenet", "kernel", (2, 2), "config.model.kernel has 2 values, but it must have 1 or 1"),
+        ("wavenet", "dilation", (), "config.model.dilation is (), but wavenet needs one"),
+        ("tacotron2_encoder", "channels", (8, 7), "config.model.channels is (8, 7), but its last must be even"),
+        ("flatten", "stride", (1, 1, 1), "config.model.stride has 3 values, but it must have 1 or 2"),
+        ("mlp", "input_side", 0, "config.model.input_side is 0, but it must be between 1 and"),
+    ],
+)
+def test_a_family_asks_for_the_lengths_and_kernels_it_reads(name, field, value, rule):
+    config = config_with("model.name", name)
+    config.model.channels, config.model.kernel = (8, 8), (3,)
+    validate(config)
+    setattr(config.model, field, value)
+    assert refusal(config).startswith(rule)
+
+
 @pytest.mark.parametrize("path", ["data.mean", "data.std"])
 def test_a_statistic_has_one_value_or_one_for_every_channel(path):
     config = config_with(path, (0.5, 0.5))

@@ -32,9 +32,17 @@ def make_fcn(
         windows: of every convolution.
         head: see `make_head`.
     """
+    layers = fcn_layers(input_channels, channels, windows, make=make)
+    return Net(layers, make_head(head, channels[-1], num_classes, make=make))
+
+
+def fcn_layers(
+    input_channels: int, channels: Sequence[int], windows: Sequence[Window], *, make: LayerMaker
+) -> list[Layer]:
+    """What stands before the head."""
     layers: list[Layer] = []
     features = input_channels
     for width, window in zip(channels, windows, strict=True):
         layers += [make.convolution((features, width), window), make.norm(width, jax.nn.relu)]
         features = width
-    return Net(layers, make_head(head, features, num_classes, make=make))
+    return layers

@@ -58,6 +58,30 @@ class AttentionPool(GlobalPool):
         return "AttentionPool"
 
 
+class LastPosition(GlobalPool, Layer):
+    """What stands at the last true position, where a causal net has seen everything; of an image, the lower right.
+
+    Args:
+        num_backward: that many channels, the last ones, are read at the first position instead: those of a net that
+            comes from the end.
+    """
+
+    def __init__(self, num_backward: int = 0):
+        self.num_backward = num_backward
+
+    def apply(self, maps: Maps, *, training: bool) -> Maps:
+        outputs = []
+        for m in maps:
+            forward, backward = jnp.split(m.x, [m.x.shape[-1] - self.num_backward], axis=-1)
+            last = mask_of(m.size, m.x.shape[1:-1])
+            for axis in range(m.size.shape[1]):
+                last &= ~mask_of(m.size.at[:, axis].add(-1), m.x.shape[1:-1])
+            first = backward[:, *[0] * m.size.shape[1]]
+            end = jnp.where(last, forward, 0).sum(spatial_axes(m.x))
+            outputs.append(one_position(jnp.concatenate([end, first], axis=-1), m.size))
+        return tuple(outputs)
+
+
 class PyramidPool(GlobalPool, Layer):
     """The largest values in the cells of grids of 1, 2, 4, ... cells a side over the true size, one after the other.
 

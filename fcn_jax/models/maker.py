@@ -71,8 +71,12 @@ class LayerMaker:
             case "group":
                 return GroupNorm(channels, group_size=self.group_size, **options)
             case "layer":
-                return LayerNorm(channels, **options)
+                return self.layer_norm(channels, activation, scale=scale)
             case "none":
                 return Activate(activation)
             case _:
                 raise AssertionError(self.norm_kind)
+
+    def layer_norm(self, channels: int, activation: Activation = identity, *, scale: float = 1.0) -> LayerNorm:
+        """LayerNorm, whatever the norm of the net."""
+        return LayerNorm(channels, activation=activation, scale=scale, dtype=self.dtype)

@@ -11,15 +11,25 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from fcn_jax.config import Config
-from fcn_jax.geometry import Window, format_size, sizes_through, smallest_side
+from fcn_jax.config import Config, ModelConfig
+from fcn_jax.config_rules import SIGNAL_MODELS
+from fcn_jax.geometry import Window, format_size, smallest_side
+from fcn_jax.models.all_cnn import make_all_cnn
+from fcn_jax.models.convnext import make_convnext
 from fcn_jax.models.fcn import make_fcn
+from fcn_jax.models.fcn1d import make_fcn1d
+from fcn_jax.models.flatten import make_flatten
 from fcn_jax.models.heads import Prediction
 from fcn_jax.models.layers import Record, recording
+from fcn_jax.models.lstm import make_lstm
 from fcn_jax.models.maker import LayerMaker
 from fcn_jax.models.maps import Map, masked
+from fcn_jax.models.mlp import make_mlp
 from fcn_jax.models.net import Net
+from fcn_jax.models.nin import make_nin
 from fcn_jax.models.resnet import make_resnet
+from fcn_jax.models.tacotron2_encoder import make_tacotron2_encoder
+from fcn_jax.models.wavenet import make_wavenet
 from fcn_jax.types import Block, filler_block
 
 
@@ -76,14 +86,28 @@ def make_model(config: Config, *, rank: int, dtype=jnp.float32) -> Model:
         patches=patches,
         dtype=dtype,
     )
+    return Model(make_net(config, make), mean=config.data.mean, std=config.data.std, is_masked=c.masked, dtype=dtype)
+
+
+def make_net(config: Config, make: LayerMaker) -> Net:
+    """The constructor of every family, and what it takes from the config.
+
+    Raises:
+        ValueError: images for a family that reads signals.
+    """
+    c, inputs = config.model, config.data.channels
+    if make.rank != 1 and c.name in SIGNAL_MODELS:
+        raise ValueError(
+            f"config.model.name is {c.name!r}, which goes through signals from one end to the other, but the examples "
+            f"have {make.rank} spatial axes: choose a family that takes any, such as fcn"
+        )
     shared: Any = {"num_classes": c.num_classes, "head": c.head, "make": make}
     match c.name:
         case "fcn":
-            columns = zip(*(each(len(c.channels), v) for v in (c.kernel, c.stride, c.dilation, c.padding)), strict=True)
-            net = make_fcn(config.data.channels, c.channels, [Window(*column) for column in columns], **shared)
+            return make_fcn(inputs, c.channels, windows_of(c), **shared)
         case "resnet":
-            net = make_resnet(
-                config.data.channels,
+            return make_resnet(
+                inputs,
                 c.channels,
                 each(len(c.channels), c.blocks),
                 stem=Window(c.stem_kernel, c.stem_stride, padding=c.stem_kernel // 2),
@@ -92,9 +116,34 @@ def make_model(config: Config, *, rank: int, dtype=jnp.float32) -> Model:
                 zero_init=c.zero_init,
                 **shared,
             )
+        case "all_cnn":
+            return make_all_cnn(inputs, c.channels, **shared)
+        case "nin":
+            return make_nin(inputs, c.channels, each((len(c.channels) + 1) // 3, c.kernel), **shared)
+        case "convnext":
+            stages = len(c.channels)
+            blocks, kernels = each(stages, c.blocks), each(stages, c.kernel)
+            return make_convnext(inputs, c.channels, blocks, kernels, patch=c.stem_stride, **shared)
+        case "fcn1d":
+            return make_fcn1d(inputs, c.channels, each(len(c.channels), c.kernel), **shared)
+        case "wavenet":
+            return make_wavenet(inputs, c.channels, c.kernel[0], c.dilation, **shared)
+        case "lstm":
+            return make_lstm(inputs, c.channels, bidirectional=c.bidirectional, **shared)
+        case "tacotron2_encoder":
+            return make_tacotron2_encoder(inputs, c.channels, each(len(c.channels), c.kernel), **shared)
+        case "flatten":
+            return make_flatten(inputs, c.channels, windows_of(c), input_side=c.input_side, **shared)
+        case "mlp" | "dense":
+            return make_mlp(inputs, c.channels, input_side=c.input_side, pads=c.name == "dense", **shared)
         case _:
             raise AssertionError(c.name)
-    return Model(net, mean=config.data.mean, std=config.data.std, is_masked=c.masked, dtype=dtype)
+
+
+def windows_of(c: ModelConfig) -> list[Window]:
+    """One for every convolution."""
+    columns = (each(len(c.channels), values) for values in (c.kernel, c.stride, c.dilation, c.padding))
+    return [Window(*column) for column in zip(*columns, strict=True)]
 
 
 def each(number: int, values: tuple[int, ...]) -> tuple[int, ...]:
@@ -116,10 +165,10 @@ def trace_shapes(config: Config, size: tuple[int, ...]) -> list[Record]:
     """What every layer makes of an input of that size, without computing anything.
 
     Raises:
-        ValueError: the size does not survive the net.
+        ValueError: the net does not take the size.
     """
     model = abstract_model(config, rank=len(size))
-    sizes_through(model.windows, size)
+    model.net.check_size(size)
     block = filler_block(1, size, config.data.channels)
     with recording() as records:
         nnx.eval_shape(lambda m, b: m((b,), training=False), model, block)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from flax import nnx
 
-from fcn_jax.geometry import Window
+from fcn_jax.geometry import Window, sizes_through
 from fcn_jax.models.heads import Head, Prediction
 from fcn_jax.models.layers import Layer
 from fcn_jax.models.maps import Maps
@@ -20,6 +20,13 @@ class Net(nnx.Module):
     def windows(self) -> tuple[Window, ...]:
         """The windows that an input has to survive."""
         return tuple(window for layer in self.layers for window in layer.windows)
+
+    def check_size(self, size: Sequence[int]) -> None:
+        """
+        Raises:
+            ValueError: the net does not take inputs of that size; it says why and which it takes.
+        """
+        sizes_through(self.windows, size)
 
     def __call__(self, maps: Maps, *, training: bool) -> tuple[Prediction, ...]:
         for layer in self.layers:

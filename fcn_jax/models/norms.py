@@ -14,6 +14,8 @@ from fcn_jax.models.layers import Activation, Layer
 from fcn_jax.models.maps import Map, Maps, mask_of, masked, num_positions, spatial_axes
 
 EPSILON = 1e-5
+LAYER_EPSILON = 1e-6
+"""Of LayerNorm; ConvNeXt's."""
 
 
 class BatchNorm(Layer):
@@ -96,7 +98,9 @@ class LayerNorm(Layer):
         return tuple(self._normalise(m) for m in maps)
 
     def _normalise(self, m: Map) -> Map:
-        mean = m.x.mean(-1, keepdims=True)
-        var = jnp.square(m.x - mean).mean(-1, keepdims=True)
-        y = (m.x - mean) * lax.rsqrt(var + EPSILON) * self.scale[...] + self.bias[...]
+        y = (m.x - m.x.mean(-1, keepdims=True)) / self.deviation(m.x) * self.scale[...] + self.bias[...]
         return masked(Map(self.activation(y), m.size))
+
+    def deviation(self, x: Float[Array, "*n c"]) -> Float[Array, "*n 1"]:
+        """What the channels of every position are divided by."""
+        return jnp.sqrt(x.var(-1, keepdims=True) + LAYER_EPSILON)

@@ -8,7 +8,7 @@ from flax import nnx
 
 from configs import resnet18, resnet50
 from fcn_jax.config import Config
-from fcn_jax.config_rules import validate
+from fcn_jax.config_rules import SIGNAL_MODELS, validate
 from fcn_jax.geometry import Window
 from fcn_jax.models.heads import make_head
 from fcn_jax.models.layers import count_parameters
@@ -24,11 +24,28 @@ CHANNELS = 2
 FAMILIES = {
     "resnet": {"name": "resnet", "channels": (2, 4), "blocks": (1,)},
     "resnet with a bottleneck": {"name": "resnet", "channels": (2, 1), "blocks": (1,), "bottleneck": True},
+    "all_cnn": {"name": "all_cnn", "channels": (2, 3)},
+    "nin": {"name": "nin", "channels": (2, 3, 2, 3, 2, 2, 3, 2), "kernel": (5, 3, 4)},
+    "convnext": {"name": "convnext", "channels": (2, 4), "blocks": (1,), "kernel": (3,), "stem_stride": 2},
+    "convnext with another head": {
+        "name": "convnext", "channels": (3,), "blocks": (1,), "kernel": (7,), "stem_stride": 3, "head": "max"
+    },
+    "fcn1d": {"name": "fcn1d", "channels": (2, 4), "kernel": (4, 3)},
+    "wavenet": {"name": "wavenet", "channels": (2, 3), "kernel": (2,), "dilation": (1, 2), "head": "last"},
+    "lstm": {"name": "lstm", "channels": (3,)},
+    "lstm, both ways, last": {"name": "lstm", "channels": (3, 2), "bidirectional": True, "head": "last"},
+    "tacotron2_encoder": {"name": "tacotron2_encoder", "channels": (2, 4), "kernel": (5,)},
     "resnet with the stem of ImageNet": {
         "name": "resnet", "channels": (2, 4), "blocks": (1,), "stem_kernel": 7, "stem_stride": 2, "stem_pool": True
     },
 }  # fmt: skip
 SIZES = {2: [(5, 8), (1, 1), (10, 6)], 1: [(11,), (1,), (6,)]}
+CASES = [
+    pytest.param(family, rank, id=f"{family} of rank {rank}")
+    for family, fields in FAMILIES.items()
+    for rank in (2, 1)
+    if rank == 1 or fields["name"] not in SIGNAL_MODELS
+]
 LAYOUTS = [Layout((-1, 1, 0), (3, 1)), Layout((2, -1), (2, 5))]
 
 
@@ -43,8 +60,7 @@ def config_of(family: str) -> Config:
     return config
 
 
-@pytest.mark.parametrize("rank", [2, 1], ids=["images", "signals"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "rank"), CASES)
 def test_padding_changes_nothing(float64, family, rank):
     config = config_of(family)
     model = make_model(config, rank=rank, dtype=jnp.float64)
@@ -92,25 +108,27 @@ def test_padding_changes_nothing_for_a_layer(float64, name):
     check(model, SIZES[2], LAYOUTS, channels=CHANNELS)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_parameters_and_trace_do_not_depend_on_the_size(family):
+@pytest.mark.parametrize(("family", "rank"), CASES)
+def test_parameters_and_trace_do_not_depend_on_the_size(family, rank):
     config = config_of(family)
-    traces = [trace_shapes(config, size) for size in ((40, 31), (33, 64))]
+    traces = [trace_shapes(config, size[:rank]) for size in ((40, 31), (33, 64))]
     assert len({tuple(record.layer for record in trace) for trace in traces}) == 1
     counts = {sum(record.parameters for record in trace) for trace in traces}
-    assert counts == {count_parameters(abstract_model(config, rank=2))}
+    assert counts == {count_parameters(abstract_model(config, rank=rank))}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_class_map_is_as_large_as_the_trace_says(family):
+@pytest.mark.parametrize(("family", "rank"), CASES)
+def test_the_class_map_is_as_large_as_the_trace_says(family, rank):
     config = config_of(family)
-    block = make_block(make_images([(12, 9)], CHANNELS, rng := np.random.default_rng(0)), [0], (12, 9), rng)
-    model = make_model(config, rank=2)
+    size = (12, 9)[:rank]
+    block = make_block(make_images([size], CHANNELS, rng := np.random.default_rng(0)), [0], size, rng)
+    model = make_model(config, rank=rank)
     (prediction,) = jax.jit(lambda block: model((block,), training=False), compiler_options=QUICK)(block)
-    *_, class_map, logits = trace_shapes(config, (12, 9))
-    assert prediction.logits_2d.x.shape == (1, *class_map.canvas, class_map.channels)
-    assert prediction.logits_2d.size.tolist() == [list(class_map.canvas)]
-    assert prediction.logits.shape == (1, logits.channels) == (1, NUM_CLASSES)
+    trace = trace_shapes(config, size)
+    before_pool = trace[[record.canvas for record in trace].index(()) - 1]
+    assert prediction.logits_2d.x.shape == (1, *before_pool.canvas, NUM_CLASSES)
+    assert prediction.logits_2d.size.tolist() == [list(before_pool.canvas)]
+    assert prediction.logits.shape == (1, trace[-1].channels) == (1, NUM_CLASSES)
 
 
 @pytest.mark.parametrize(
@@ -147,3 +165,9 @@ def test_a_block_begins_as_its_shortcut(float64, bottleneck):
     (y,) = residual(zero_init=False)(maps, training=True)
     assert np.abs(y.x - jax.nn.relu(m.x)).max() > 0.1
     assert_close(y.x, masked(y).x)
+
+
+@pytest.mark.parametrize("family", ["lstm", "tacotron2_encoder"])
+def test_what_goes_through_signals_refuses_images(family):
+    with pytest.raises(ValueError, match=rf"config.model.name is '{family}'.* 2 spatial axes: choose .* fcn"):
+        trace_shapes(config_of(family), (12, 9))

@@ -9,11 +9,12 @@ from flax import nnx
 from fcn_jax.config_rules import HEADS
 from fcn_jax.geometry import Window
 from fcn_jax.models.global_pooling import in_cells
-from fcn_jax.models.heads import make_head
+from fcn_jax.models.heads import make_head, make_head_with_norm
 from fcn_jax.models.layers import count_parameters
 from fcn_jax.models.maker import LayerMaker
 from fcn_jax.models.model import Model
 from fcn_jax.models.net import Net
+from fcn_jax.models.norms import LAYER_EPSILON
 from tests.models.law import NUM_CLASSES, Layout, check
 from tests.models.test_layers import CHANNELS, assert_close, inside_of, make_map, shake
 
@@ -33,6 +34,8 @@ def of_positions(name: str, head, x: np.ndarray) -> np.ndarray:
     match name:
         case "average_last" | "average_first":
             return values.mean(0) @ kernel + bias
+        case "last":
+            return x[-1, -1] @ kernel + bias
         case "max":
             return (values @ kernel + bias).max(0)
         case "logsumexp":
@@ -70,6 +73,25 @@ def test_a_head_pools_true_positions_only(float64, name):
     if name.startswith("average"):
         for row in (0, 2):
             assert_close(np.asarray(x)[row][inside[row]].mean(0), prediction.logits[row])
+
+
+def test_a_norm_behind_the_average_leaves_the_class_map_its_mean(float64):
+    head = make_head_with_norm(
+        "average_last", CHANNELS, NUM_CLASSES, make=LayerMaker(2, nnx.Rngs(0), dtype=jnp.float64)
+    )
+    shake(head, np.random.default_rng(1))
+    m = make_map(np.random.default_rng(0), SIZES, CANVAS)
+    (prediction,) = head((m,), training=True)
+    inside = inside_of(m.size, CANVAS)
+    assert not np.asarray(prediction.logits_2d.x)[~inside].any()
+    assert not prediction.logits[1].any()
+    for row in (0, 2, 3):
+        mean = np.asarray(m.x)[row][inside[row]].mean(0)
+        normed = (mean - mean.mean()) / np.sqrt(mean.var() + LAYER_EPSILON)
+        normed = normed * np.asarray(head.norm.scale[...]) + np.asarray(head.norm.bias[...])
+        by_hand = normed @ np.asarray(head.classifier.kernel[...])[0, 0] + np.asarray(head.classifier.bias[...])
+        assert_close(prediction.logits[row], by_hand)
+        assert_close(np.asarray(prediction.logits_2d.x)[row][inside[row]].mean(0), by_hand)
 
 
 @pytest.mark.parametrize("name", HEADS)

@@ -15,7 +15,7 @@ from fcn_jax.models.convolution import Convolution, convolve_direct, convolve_pa
 from fcn_jax.models.global_pooling import GlobalAverage
 from fcn_jax.models.layers import Activate, Add
 from fcn_jax.models.maps import Map, larger, largest, mask_of, masked, masked_mean, size_after
-from fcn_jax.models.norms import EPSILON, BatchNorm, GroupNorm, LayerNorm, pooled_statistics
+from fcn_jax.models.norms import EPSILON, LAYER_EPSILON, BatchNorm, GroupNorm, LayerNorm, pooled_statistics
 from fcn_jax.models.pooling import AveragePool, MaxPool
 
 QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
@@ -228,7 +228,7 @@ def test_layer_norm_without_padding_is_that_of_flax(float64):
     m = make_map(np.random.default_rng(0), [(4, 5)] * 3, (4, 5))
     ours = LayerNorm(CHANNELS, activation=jax.nn.relu, dtype=jnp.float64)
     theirs = nnx.LayerNorm(
-        CHANNELS, epsilon=EPSILON, use_fast_variance=False, param_dtype=jnp.float64, rngs=nnx.Rngs(0)
+        CHANNELS, epsilon=LAYER_EPSILON, use_fast_variance=False, param_dtype=jnp.float64, rngs=nnx.Rngs(0)
     )
     shake(ours, np.random.default_rng(1))
     theirs.scale[...], theirs.bias[...] = ours.scale[...], ours.bias[...]

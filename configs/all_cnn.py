@@ -1,0 +1,17 @@
+"""All-CNN (Springenberg et al., arXiv:1412.6806), narrower and with BatchNorm, on MNIST at native sizes.
+
+python -m fcn_jax train --config=configs/all_cnn.py --workdir=runs/all_cnn
+python -m fcn_jax train --config=configs/all_cnn.py:tiny --workdir=runs/tiny     (seconds, to see it work)
+
+The paper's All-CNN-C: --config.model.channels='(96, 192)' --config.model.norm=none.
+"""
+
+from configs import mnist
+from fcn_jax.config import Config
+
+
+def get_config(argument: str = "") -> Config:
+    config = mnist.get_config(argument)
+    config.model.name = "all_cnn"
+    config.model.channels = (4, 8) if argument == "tiny" else (32, 64)
+    return config

@@ -1,0 +1,18 @@
+"""The fully convolutional net of time series (Wang et al., arXiv:1611.06455) on Japanese Vowels.
+
+python -m fcn_jax train --config=configs/fcn1d.py --workdir=runs/fcn1d
+python -m fcn_jax train --config=configs/fcn1d.py:tiny --workdir=runs/tiny     (seconds, to see it work)
+"""
+
+from configs import japanese_vowels
+from fcn_jax.config import Config
+
+
+def get_config(argument: str = "") -> Config:
+    config = japanese_vowels.get_config(argument)
+    config.model.name = "fcn1d"
+    config.model.channels = (128, 256, 128)
+    config.model.kernel = (8, 5, 3)
+    if argument == "tiny":
+        config.model.channels = (8, 16, 8)
+    return config

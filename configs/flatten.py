@@ -1,0 +1,15 @@
+"""The baseline that flattens: the default net's convolutions, then a dense layer, on MNIST widened to 20×20.
+
+python -m fcn_jax train --config=configs/flatten.py --workdir=runs/flatten
+python -m fcn_jax train --config=configs/flatten.py:tiny --workdir=runs/tiny     (seconds, to see it work)
+"""
+
+from configs import mnist
+from fcn_jax.config import Config
+
+
+def get_config(argument: str = "") -> Config:
+    config = mnist.get_config(argument)
+    config.model.name = "flatten"
+    config.model.input_side = 20
+    return config

@@ -1,0 +1,18 @@
+"""A bidirectional LSTM on Japanese Vowels, classified by its mean state.
+
+python -m fcn_jax train --config=configs/lstm.py --workdir=runs/lstm
+python -m fcn_jax train --config=configs/lstm.py:tiny --workdir=runs/tiny     (seconds, to see it work)
+"""
+
+from configs import japanese_vowels
+from fcn_jax.config import Config
+
+
+def get_config(argument: str = "") -> Config:
+    config = japanese_vowels.get_config(argument)
+    config.model.name = "lstm"
+    config.model.channels = (64,)
+    config.model.bidirectional = True
+    if argument == "tiny":
+        config.model.channels = (8,)
+    return config

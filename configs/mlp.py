@@ -1,0 +1,16 @@
+"""The baseline without convolutions: a multilayer perceptron on MNIST, every digit widened to 20×20.
+
+python -m fcn_jax train --config=configs/mlp.py --workdir=runs/mlp
+python -m fcn_jax train --config=configs/mlp.py:tiny --workdir=runs/tiny     (seconds, to see it work)
+"""
+
+from configs import mnist
+from fcn_jax.config import Config
+
+
+def get_config(argument: str = "") -> Config:
+    config = mnist.get_config(argument)
+    config.model.name = "mlp"
+    config.model.input_side = 20
+    config.model.channels = (8,) if argument == "tiny" else (256, 256)
+    return config

@@ -1,0 +1,18 @@
+"""The encoder of Tacotron 2 (Shen et al., arXiv:1712.05884), narrower, as a classifier of Japanese Vowels.
+
+python -m fcn_jax train --config=configs/tacotron2_encoder.py --workdir=runs/tacotron2_encoder
+python -m fcn_jax train --config=configs/tacotron2_encoder.py:tiny --workdir=runs/tiny     (seconds, to see it work)
+"""
+
+from configs import japanese_vowels
+from fcn_jax.config import Config
+
+
+def get_config(argument: str = "") -> Config:
+    config = japanese_vowels.get_config(argument)
+    config.model.name = "tacotron2_encoder"
+    config.model.channels = (128, 128, 128)
+    config.model.kernel = (5,)
+    if argument == "tiny":
+        config.model.channels = (8, 8, 8)
+    return config
