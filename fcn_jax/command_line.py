@@ -7,7 +7,8 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from fcn_jax.config import Config, flatten
+from fcn_jax.config import Config
+from fcn_jax.config_fields import flatten
 
 
 class CommandLine:

@@ -5,7 +5,8 @@ What needs the data (classes, sizes, splits) is checked where the data is opened
 
 import math
 
-from fcn_jax.config import Config, ModelConfig, check_types, get_field
+from fcn_jax.config import Config, ModelConfig
+from fcn_jax.config_fields import check_types, get_field
 
 NORMS = ("batch", "group", "layer", "none")
 HEADS = ("average_last", "average_first", "max", "logsumexp", "attention", "pyramid", "last")

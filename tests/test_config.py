@@ -9,7 +9,8 @@ import jaxtyping
 import pytest
 
 from configs import mnist
-from fcn_jax.config import Config, differences, flatten, from_dict, get_field
+from fcn_jax.config import Config
+from fcn_jax.config_fields import differences, flatten, from_dict, get_field
 from fcn_jax.config_rules import validate
 
 

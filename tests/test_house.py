@@ -6,18 +6,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOT_FILES = {"types", "config", "config_rules", "geometry", "console"}
+ROOT_FILES = {"types", "config", "config_fields", "config_rules", "geometry", "console"}
 MAY_IMPORT = {
     "types": set(),
     "config": set(),
-    "config_rules": {"config"},
+    "config_fields": {"config"},
+    "config_rules": {"config", "config_fields"},
     "geometry": set(),
     "console": set(),
     "data": ROOT_FILES,
     "models": ROOT_FILES,
     "train": ROOT_FILES | {"data", "models"},
     "use": ROOT_FILES | {"data", "models", "train"},
-    "command_line": {"config"},
+    "command_line": {"config", "config_fields"},
     "cli": ROOT_FILES | {"command_line", "models", "train", "use"},
     "__main__": {"cli"},
 }

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fcn_jax.config import Config, differences, from_dict
+from fcn_jax.config import Config
+from fcn_jax.config_fields import differences, from_dict
 from fcn_jax.train.writer import write_json
 
 
