@@ -25,7 +25,7 @@ def largest_difference(one, four) -> float:
 
 def compare(dtype, *, steps: int, from_one_state: bool) -> dict:
     config = get_config("tiny")
-    config.train.learning_rate = 1e-2
+    config.train.learning_rate, config.train.epochs = 1e-2, 8
     setups = [prepare(config, devices=jax.devices()[:n]) for n in (1, 4)]
     runs = []
     for setup in setups:
