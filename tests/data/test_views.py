@@ -111,3 +111,13 @@ def test_signals_have_a_scale_and_a_crop():
     signal = np.linspace(0, 1, 100, dtype=np.float32)[:, None]
     view = views.draw(0, np.arange(1000))
     assert view.apply(signal, 5).shape == (view.cropped[5, 0], 1)
+
+
+def test_a_crop_shows_the_part_that_was_drawn():
+    views = make_views(np.full((20, 2), 40), AugmentConfig(crop=0.5))
+    view, image = views.draw(0, np.arange(20)), np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    for number in range(20):
+        top, left = view.start[number]
+        height, width = view.cropped[number]
+        assert (view.apply(image, number) == image[top : top + height, left : left + width]).all()
+    assert view.start.any()
