@@ -151,3 +151,10 @@ def test_the_learning_rate_scales_with_the_examples_of_the_step(tiny, scaling, f
     scaled, _ = updated(tiny, block, warmup_epochs=0.0, rate_scaling=scaling)
     expected = jax.tree.map(lambda old, new: old + factor * (new - old), tiny[2], plain.params)
     assert_close(scaled.params, expected)
+
+
+def test_the_mean_of_the_epoch_reaches_the_update(tiny):
+    block = (blocks_of([(12, 9)] * 2, (14, 14), rng=np.random.default_rng(4)),)
+    plain_sgd = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "warmup_epochs": 0.0}
+    step, epoch = (updated(tiny, block, loss_mean=mean, **plain_sgd)[0].params for mean in ("step", "epoch"))
+    assert_close(epoch, jax.tree.map(lambda old, new: old + (new - old) * 2 / 4, tiny[2], step))
