@@ -104,6 +104,10 @@ class ModelConfig:
     """resnet: of the first convolution. convnext: side of the patches it makes into positions."""
     stem_pool: bool = False
     """resnet: a max pool that halves the size follows the first convolution."""
+    adaptive_pool: int = 0
+    """fcn: cells a side of an average pool between convolutions, whatever the size; 0: none."""
+    adaptive_pool_after: int = 1
+    """The convolutions before it."""
     input_side: int = 28
     """flatten, mlp: of every input, both sides of an image or the length of a signal. dense: of the largest."""
     bidirectional: bool = False

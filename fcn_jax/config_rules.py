@@ -100,6 +100,8 @@ _BOUNDS = {
     "model.blocks": (1, 1024),
     "model.stem_kernel": (1, 1023),
     "model.stem_stride": (1, 1024),
+    "model.adaptive_pool": (0, 1024),
+    "model.adaptive_pool_after": (0, math.inf),
     "model.input_side": (1, 65536),
     "model.group_size": (1, math.inf),
     "model.norm_momentum": (0, 1),
@@ -145,6 +147,11 @@ def _validate_model(model: ModelConfig) -> None:
     if not model.channels:
         raise ValueError("config.model.channels is (), but the net needs at least one convolution")
     match model.name:
+        case "fcn" if model.adaptive_pool and model.adaptive_pool_after > len(model.channels):
+            raise ValueError(
+                f"config.model.adaptive_pool_after is {model.adaptive_pool_after}, but the net has "
+                f"{len(model.channels)} convolutions"
+            )
         case "resnet" if model.stem_kernel % 2 == 0:
             raise ValueError(f"config.model.stem_kernel is {model.stem_kernel}, but it must be odd")
         case "convnext" if any(kernel % 2 == 0 for kernel in model.kernel):

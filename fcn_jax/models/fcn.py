@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import jax
 
-from fcn_jax.geometry import Window
+from fcn_jax.geometry import Window, smallest_side
 from fcn_jax.models.heads import make_head
 from fcn_jax.models.layers import Layer
 from fcn_jax.models.maker import LayerMaker
@@ -20,6 +20,8 @@ def make_fcn(
     channels: Sequence[int],
     windows: Sequence[Window],
     *,
+    adaptive_pool: int = 0,
+    adaptive_pool_after: int = 0,
     num_classes: int,
     head: str,
     make: LayerMaker,
@@ -30,9 +32,21 @@ def make_fcn(
         input_channels: of the image or signal.
         channels: of every convolution.
         windows: of every convolution.
+        adaptive_pool: cells a side of an adaptive average pool behind `adaptive_pool_after` convolutions; 0: none.
         head: see `make_head`.
+
+    Raises:
+        ValueError: nothing is left of the pool's grid behind the convolutions that follow.
     """
     layers = fcn_layers(input_channels, channels, windows, make=make)
+    if adaptive_pool:
+        smallest = smallest_side(windows[adaptive_pool_after:])
+        if adaptive_pool < smallest:
+            raise ValueError(
+                f"config.model.adaptive_pool is {adaptive_pool}, but the convolutions behind it need at least "
+                f"{smallest}"
+            )
+        layers.insert(2 * adaptive_pool_after, make.adaptive_pool(adaptive_pool))
     return Net(layers, make_head(head, channels[-1], num_classes, make=make))
 
 

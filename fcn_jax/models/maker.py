@@ -10,7 +10,7 @@ from fcn_jax.geometry import Window
 from fcn_jax.models.convolution import Convolution, prefers_patches
 from fcn_jax.models.layers import Activate, Activation, Layer, identity
 from fcn_jax.models.norms import BatchNorm, GroupNorm, LayerNorm
-from fcn_jax.models.pooling import AveragePool, MaxPool
+from fcn_jax.models.pooling import AdaptiveAveragePool, AveragePool, MaxPool
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,9 @@ class LayerMaker:
 
     def average_pool(self, window: Window) -> AveragePool:
         return AveragePool(window, rank=self.rank)
+
+    def adaptive_pool(self, cells: int) -> AdaptiveAveragePool:
+        return AdaptiveAveragePool(cells, rank=self.rank)
 
     def norm(self, channels: int, activation: Activation = identity, *, scale: float = 1.0) -> Layer:
         """The net's normalisation, whose scale begins as `scale`, and the activation after it."""

@@ -104,7 +104,8 @@ def make_net(config: Config, make: LayerMaker) -> Net:
     shared: Any = {"num_classes": c.num_classes, "head": c.head, "make": make}
     match c.name:
         case "fcn":
-            return make_fcn(inputs, c.channels, windows_of(c), **shared)
+            pool = {"adaptive_pool": c.adaptive_pool, "adaptive_pool_after": c.adaptive_pool_after}
+            return make_fcn(inputs, c.channels, windows_of(c), **pool, **shared)
         case "resnet":
             return make_resnet(
                 inputs,

@@ -1,6 +1,7 @@
 """A net, whatever its family: layers in a row, then a head."""
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 from flax import nnx
 
@@ -8,6 +9,7 @@ from fcn_jax.geometry import Window, sizes_through
 from fcn_jax.models.heads import Head, Prediction
 from fcn_jax.models.layers import Layer
 from fcn_jax.models.maps import Maps
+from fcn_jax.models.pooling import AdaptiveAveragePool
 
 
 class Net(nnx.Module):
@@ -18,8 +20,9 @@ class Net(nnx.Module):
 
     @property
     def windows(self) -> tuple[Window, ...]:
-        """The windows that an input has to survive."""
-        return tuple(window for layer in self.layers for window in layer.windows)
+        """The windows that an input has to survive: not those behind an adaptive pool, which makes any size one."""
+        before = takewhile(lambda layer: not isinstance(layer, AdaptiveAveragePool), self.layers)
+        return tuple(window for layer in before for window in layer.windows)
 
     def check_size(self, size: Sequence[int]) -> None:
         """

@@ -10,9 +10,10 @@ from functools import reduce
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Num
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int, Num
 
-from fcn_jax.geometry import Window
+from fcn_jax.geometry import Window, format_size
 from fcn_jax.models.layers import Layer
 from fcn_jax.models.maps import Map, Maps, larger, mask_of, masked, size_after, spatial_axes
 
@@ -62,6 +63,47 @@ class AveragePool(Layer):
 
     def __str__(self) -> str:
         return f"AveragePool {self.window.describe(self.rank)}"
+
+
+class AdaptiveAveragePool(Layer):
+    """The means of the cells of a grid laid over the true size: the same number of cells for every size.
+
+    A position on the border of two cells counts for each with the part of it that lies inside, so that the cells of a
+    map smaller than the grid repeat it. What stands behind sees every image at one scale, by features, not by pixels,
+    as in spatial pyramid pooling (He et al., arXiv:1406.4729).
+
+    Args:
+        cells: of the grid, on every axis.
+    """
+
+    def __init__(self, cells: int, *, rank: int):
+        self.cells, self.rank = cells, rank
+
+    def apply(self, maps: Maps, *, training: bool) -> Maps:
+        return tuple(self._pool(m) for m in maps)
+
+    def _pool(self, m: Map) -> Map:
+        x = m.x
+        for axis in range(self.rank):
+            shares = cell_shares(m.size[:, axis], x.shape[1 + axis], self.cells, x.dtype)
+            x = jnp.moveaxis(jnp.einsum("bip,bp...->bi...", shares, jnp.moveaxis(x, 1 + axis, 1)), 1, 1 + axis)
+        return Map(x, jnp.where(m.size > 0, self.cells, 0))
+
+    def __str__(self) -> str:
+        return f"AdaptiveAveragePool {format_size([self.cells] * self.rank)}"
+
+
+def cell_shares(side: Int[Array, " b"], canvas: int, cells: int, dtype: DTypeLike) -> Float[Array, "b cells canvas"]:
+    """The weight of every position of an axis in the mean of every cell: its part inside / the side of the cell.
+
+    In whole numbers, cells of a position: exact for every size. 0 for filler.
+    """
+    side = side[:, None, None]
+    cell, position = jnp.arange(cells)[:, None], jnp.arange(canvas)
+    start = jnp.maximum(cell * side, position * cells)
+    stop = jnp.minimum((cell + 1) * side, (position + 1) * cells)
+    inside = jnp.where(position < side, jnp.maximum(stop - start, 0), 0)
+    return inside.astype(dtype) / jnp.maximum(side, 1).astype(dtype)
 
 
 def slide(

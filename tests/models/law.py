@@ -13,6 +13,7 @@ from flax import nnx
 
 from fcn_jax.geometry import sizes_through
 from fcn_jax.models.model import Model
+from fcn_jax.models.pooling import AdaptiveAveragePool
 from fcn_jax.types import Block
 
 NUM_CLASSES = 3
@@ -126,11 +127,20 @@ def assert_same(expected, actual, *, tolerance: float) -> None:
             assert (np.abs(a - b) <= tolerance * np.maximum(1, np.abs(a))).all(), (what, np.abs(a - b).max())
 
 
+def map_size(model: Model, size: tuple[int, ...]) -> tuple[int, ...]:
+    """Of what stands before the head."""
+    for layer in model.net.layers:
+        if isinstance(layer, AdaptiveAveragePool):
+            size = (layer.cells,) * len(size)
+        size = sizes_through(layer.windows, size)[-1]
+    return size
+
+
 def check(model: Model, sizes, layouts, *, channels: int, dtype=np.uint8, garbage=None) -> None:
     """The law for one model, whose type is float64, and examples of some sizes."""
     rng = np.random.default_rng(0)
     images = make_images(sizes, channels, rng, dtype)
     expected = outcome(model, alone(images, rng))
     for maps, size in zip(expected["class maps"], sizes, strict=True):
-        assert maps.shape[:-1] == sizes_through(model.windows, size)[-1]
+        assert maps.shape[:-1] == map_size(model, size)
     assert_same(expected, outcome(model, spread(images, layouts, rng, garbage=garbage)), tolerance=1e-10)
