@@ -56,7 +56,7 @@ def _why_newly_drawn(classifier: Variables, tensors: Tensors) -> str:
         return f"; the head stays newly drawn: the file has no {next(iter(classifier))}"
     for name in found:
         if not _fits(tensors[name], classifier[name]):
-            here = _shape_of_theirs(classifier[name])
+            here = _shape_of_theirs(classifier[name])[: tensors[name].ndim]
             return f"; the head stays newly drawn: {name} is {tensors[name].shape} in the file and {here} here"
     return ""
 
