@@ -4,7 +4,6 @@ All or nothing: every tensor of the file has its place and every place its tenso
 has not. The one exception is the classifier, which stays newly drawn where its shape is another. Nothing is unpickled.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -16,14 +15,13 @@ from safetensors import SafetensorError, safe_open
 from fcn_jax.config import ModelConfig
 from fcn_jax.models.layers import count_parameters
 from fcn_jax.models.model import Model, each
-from fcn_jax.models.published_names import CLASSIFIERS, classifier_of, published_layers, published_tensors
+from fcn_jax.models.published_names import Places, published_places
 
 FLOATS = ("F16", "F32", "F64")
 """What numpy has of the types of a safetensors file, of those that weights come in."""
 REMEDY = "let config.model be the net of the file (name, channels, blocks, bottleneck, stem), or choose another file"
 
 Tensors = dict[str, np.ndarray]
-Variables = Mapping[str, nnx.Variable]
 
 
 def load_pretrained(model: Model, c: ModelConfig) -> str:
@@ -33,10 +31,8 @@ def load_pretrained(model: Model, c: ModelConfig) -> str:
         ValueError: the file cannot be read, or is of another net: the first tensor that is missing, extra or misshapen.
     """
     path = Path(c.init_from).expanduser()
-    tensors, places = read_tensors(path), {}
-    for name, layer in published_layers(model.net, c.name, each(len(c.channels), c.blocks)):
-        places |= published_tensors(name, layer)
-    classifier = published_tensors(CLASSIFIERS[c.name], classifier_of(model.net.head))
+    tensors = read_tensors(path)
+    places, classifier = published_places(model.net, c.name, each(len(c.channels), c.blocks))
     note = _why_newly_drawn(classifier, tensors)
     if note:
         tensors = {name: tensor for name, tensor in tensors.items() if name not in classifier}
@@ -49,7 +45,7 @@ def load_pretrained(model: Model, c: ModelConfig) -> str:
     return f"initial weights: {filled:,} of {count_parameters(model):,} parameters from {path}{note}"
 
 
-def _why_newly_drawn(classifier: Variables, tensors: Tensors) -> str:
+def _why_newly_drawn(classifier: Places, tensors: Tensors) -> str:
     """What is to be said of a classifier that the file has not, or in another shape; '' of one to be filled."""
     found = [name for name in classifier if name in tensors]
     if not found:
@@ -89,7 +85,7 @@ def read_tensors(path: Path) -> Tensors:
         ) from error
 
 
-def check_tensors(tensors: Tensors, places: Variables, path: Path) -> None:
+def check_tensors(tensors: Tensors, places: Places, path: Path) -> None:
     """Every tensor has its place, every place its tensor, and they have the same shape.
 
     Raises:

@@ -1,7 +1,7 @@
 """What others call the tensors of our layers: timm's names, and of resnets torchvision's too, which are the same.
 
-A net is a row of (their name of a layer, our layer); a layer is {their name of a tensor: our variable}. Names are
-written out, in the order in which our layers stand: nothing is guessed from shapes.
+A net is a row of (their name of a layer, our layer), a layer {their name of a tensor: our variable, its place}. Names
+are written out, in the order in which our layers stand: nothing is guessed from shapes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,15 +25,14 @@ from fcn_jax.models.norms import BatchNorm, LayerNorm
 from fcn_jax.models.resnet import Residual
 
 NamedLayers = Iterator[tuple[str, nnx.Module]]
+Places = dict[str, nnx.Variable]
 
 CONVNEXT_BRANCH = ("conv_dw", "norm", "mlp.fc1", "mlp.act", "mlp.fc2", "gamma")
 """Of the layers of a `ConvNextBlock`."""
-CLASSIFIERS = {"resnet": "fc", "convnext": "head.fc"}
-"""Of the layer that makes classes, in every family that is published."""
 
 
-def published_layers(net: Net, family: str, blocks: Sequence[int]) -> NamedLayers:
-    """All layers before the classifier, by their names.
+def published_places(net: Net, family: str, blocks: Sequence[int]) -> tuple[Places, Places]:
+    """{their name of a tensor: our variable}, of all layers before the classifier, and of the classifier.
 
     Args:
         family: `resnet` or `convnext`.
@@ -41,11 +40,15 @@ def published_layers(net: Net, family: str, blocks: Sequence[int]) -> NamedLayer
     """
     match family:
         case "resnet":
-            return _resnet_layers(net, blocks)
+            layers, classifier = _resnet_layers(net, blocks), "fc"
         case "convnext":
-            return _convnext_layers(net, blocks)
+            layers, classifier = _convnext_layers(net, blocks), "head.fc"
         case _:
             raise AssertionError(family)
+    places = {}
+    for name, layer in layers:
+        places |= _places_of(name, layer)
+    return places, _places_of(classifier, classifier_of(net.head))
 
 
 def _resnet_layers(net: Net, blocks: Sequence[int]) -> NamedLayers:
@@ -86,7 +89,7 @@ def classifier_of(head: Head) -> Convolution:
             raise AssertionError(head)
 
 
-def published_tensors(name: str, layer: nnx.Module) -> dict[str, nnx.Variable]:
+def _places_of(name: str, layer: nnx.Module) -> Places:
     """{their name: our variable} of one layer."""
     match layer:
         case Convolution(bias=None):

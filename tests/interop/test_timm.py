@@ -1,5 +1,7 @@
 """Real nets of timm and torchvision, shaken, and ours with their weights: the same logits to 1e-4."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import timm
@@ -8,9 +10,11 @@ import torchvision
 from safetensors.numpy import load_file
 from safetensors.torch import load_file as load_torch_file
 
+from configs.convnext import PRESETS, get_config
 from fcn_jax.config import Config
-from fcn_jax.models.model import make_model
-from fcn_jax.models.pretrained import load_pretrained
+from fcn_jax.models.model import abstract_model, make_model
+from fcn_jax.models.pretrained import check_tensors, load_pretrained
+from fcn_jax.models.published_names import published_places
 from tests.interop.theirs import golden_net, logits_of, save, shake
 from tests.models import golden_nets as ours
 from tests.models.golden_nets import GOLDEN, NETS
@@ -54,6 +58,17 @@ def test_logits_are_those_of_the_published_net(name, tmp_path):
     print(f"{name}: {worst:.1e} at most, of logits that spread by {spread:.2f}")
     assert worst < 1e-4
     assert np.ptp(expected, axis=0).max() > 0.1
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_has_the_names_and_shapes_of_timms(preset):
+    config = get_config(preset)
+    with torch.device("meta"):
+        theirs = timm.create_model(f"convnext_{preset}").state_dict()
+    net = abstract_model(config, rank=2).net
+    places, classifier = published_places(net, "convnext", config.model.blocks)
+    tensors = {name: np.broadcast_to(np.float32(0), tensor.shape) for name, tensor in theirs.items()}
+    check_tensors(tensors, places | classifier, Path(preset))
 
 
 @pytest.mark.parametrize("name", NETS)
