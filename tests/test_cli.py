@@ -51,6 +51,7 @@ def test_plan_shows_every_stage(capsys):
     assert "run fill 0." in printed
 
 
+PUBLISHED = ["train", CONFIG, "--config.model.name=resnet", "--config.model.channels=(4,)"]
 WRONG = {
     "no command": ([], "no command given"),
     "unknown command": (["fly"], "there is no command 'fly'"),
@@ -75,11 +76,11 @@ WRONG = {
     "no buckets": (["train", CONFIG, "--config.schedule.max_buckets=-1", "--workdir=W"], "config.schedule.max_buckets"),
     "uneven rows": (["train", CONFIG, "--config.schedule.examples_per_step=500", "--workdir=W"], "multiple of"),
     "no such weights": (
-        ["train", CONFIG, "--config.model.name=resnet", "--config.model.init_from=nosuch", "--workdir=W"],
+        [*PUBLISHED, "--config.model.init_from=nosuch", "--workdir=W"],
         "config.model.init_from is 'nosuch', but there is no such file",
     ),
     "weights that are none": (
-        ["train", CONFIG, "--config.model.name=resnet", f"--config.model.init_from={__file__}", "--workdir=W"],
+        [*PUBLISHED, f"--config.model.init_from={__file__}", "--workdir=W"],
         "which is no safetensors file",
     ),
     "weights of nobody's": (
