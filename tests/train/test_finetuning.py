@@ -14,9 +14,9 @@ from fcn_jax.config import Config, TrainConfig
 from fcn_jax.train.checkpoint import restore_latest
 from fcn_jax.train.evaluate import evaluate_workdir
 from fcn_jax.train.loop import train
-from fcn_jax.train.meter import Meter
 from fcn_jax.train.optimizer import describe_frozen, make_base_optimizer, make_optimizer
 from fcn_jax.train.setup import prepare
+from tests.train.stopped import train_until
 from tests.train.test_run import final_state
 
 LAYER = {"kernel": jnp.full((3, 2), 2.0), "bias": jnp.ones(2)}
@@ -134,20 +134,9 @@ def test_a_run_begins_with_the_file_and_keeps_what_is_frozen(directory, undistur
     assert not np.array_equal(last.params["net"]["layers"][1]["scale"], tensors["bn1.weight"])
 
 
-def test_a_resumed_run_needs_no_file_and_ends_with_the_same_bits(directory, undisturbed, monkeypatch, capsys):
+def test_a_resumed_run_needs_no_file_and_ends_with_the_same_bits(directory, undisturbed, capsys):
     workdir, _ = undisturbed
-    add, seen = Meter.add, []
-
-    def add_until(self, step, sums):
-        seen.append(step)
-        if len(seen) > 7:
-            raise KeyboardInterrupt
-        add(self, step, sums)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Meter, "add", add_until)
-        with pytest.raises(KeyboardInterrupt):
-            train(fine_tuning(directory), directory / "stopped")
+    train_until(fine_tuning(directory), directory / "stopped", steps=7)
     began = capsys.readouterr().err
     assert "initial weights: " in began
     assert "frozen: 58 of 398 parameters (layers/0/|bias)" in began
