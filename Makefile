@@ -3,7 +3,7 @@ PYTHON ?= python3
 LOCK ?= requirements.lock
 BIN := .venv/bin
 
-.PHONY: setup train test lint types lock clean
+.PHONY: setup train test test-interop lint types lock clean
 
 setup: .venv/installed
 
@@ -19,6 +19,15 @@ train: setup
 test: setup
 	$(BIN)/python -m pytest
 
+# Against timm and torchvision, which have an environment of their own.
+test-interop: .venv-interop/installed
+	.venv-interop/bin/python -m pytest tests/interop
+
+.venv-interop/installed: tests/interop/requirements.txt requirements.txt $(LOCK)
+	$(PYTHON) -m venv .venv-interop
+	.venv-interop/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r $< $(if $(LOCK),-c $(LOCK))
+	touch $@
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -30,4 +39,4 @@ lock: setup
 	$(BIN)/python -m pip freeze --disable-pip-version-check > requirements.lock
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv .venv-interop runs

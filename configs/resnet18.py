@@ -2,11 +2,16 @@
 
 python -m fcn_jax train --config=configs/resnet18.py:SOURCE --workdir=runs/resnet18
 python -m fcn_jax train --config=configs/resnet18.py:folder:DIR --config.model.num_classes=N --workdir=runs/mine
+python -m fcn_jax train --config=configs/resnet18.py:folder:DIR --config.model.num_classes=N --workdir=runs/tuned \
+    --config.model.init_from=FILE.safetensors --config.train.learning_rate=0.01 --config.train.backbone_rate=0.1
 python -m fcn_jax shapes --config=configs/resnet18.py --size=224x224     (needs no data)
 """
 
 from configs import mnist
 from fcn_jax.config import Config
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of red, green and blue; what weights of timm and torchvision were trained with, unless their page says otherwise."""
 
 
 def get_config(argument: str = "") -> Config:
@@ -16,8 +21,7 @@ def get_config(argument: str = "") -> Config:
     config = Config()
     config.data.source = source or "tfds:imagenet2012"
     config.data.channels = 3
-    config.data.mean = (0.485, 0.456, 0.406)
-    config.data.std = (0.229, 0.224, 0.225)
+    config.data.mean, config.data.std = IMAGENET_MEAN, IMAGENET_STD
     config.data.resize = "area:224"
     config.data.background = 124
     config.data.augment.flip = True

@@ -80,6 +80,9 @@ class ModelConfig:
     """fcn, all_cnn, nin, resnet, convnext, fcn1d, wavenet; for signals alone lstm, tacotron2_encoder; for inputs of one
     size flatten (fcn, but flattened before the classes) and mlp; for inputs up to one size dense."""
     num_classes: int = 10
+    init_from: str = ""
+    """resnet, convnext: a .safetensors file of initial weights, with timm's names or, of a resnet, torchvision's. With
+    another number of classes the head stays newly drawn."""
     channels: tuple[int, ...] = (32, 64, 128)
     """fcn, flatten, fcn1d, tacotron2_encoder: of every convolution. nin: the same, three a block, two in the last, its
     third being the head's. resnet, convnext, all_cnn: of every stage. wavenet: of the blocks, and of what passes them.
@@ -140,6 +143,11 @@ class TrainConfig:
     momentum: float = 0.9
     """Of sgd."""
     label_smoothing: float = 0.0
+    freeze: str = ""
+    """Regular expression, searched for in the path of every parameter, such as net/layers/0/kernel; what has a match
+    never changes, nor decays. BatchNorm's running statistics are no parameters and follow the data all the same."""
+    backbone_rate: float = 1.0
+    """Factor of the learning rate of all parameters but those of the head (net/head/)."""
     ema_decay: float = 0.0
     """Of the exponential moving average of the weights, which evaluation then uses; 0: none."""
     loss_mean: str = "step"

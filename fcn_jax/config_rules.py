@@ -4,6 +4,7 @@ What needs the data (classes, sizes, splits) is checked where the data is opened
 """
 
 import math
+import re
 
 from fcn_jax.config import Config, ModelConfig
 from fcn_jax.config_fields import check_types, get_field
@@ -16,6 +17,7 @@ LOSS_MEANS = ("step", "epoch")
 RATE_SCALINGS = ("none", "sqrt", "linear")
 CONVOLUTIONS = ("auto", "direct", "patches")
 SIGNAL_MODELS = ("lstm", "tacotron2_encoder")
+PUBLISHED_MODELS = ("resnet", "convnext")
 MODELS = ("fcn", "resnet", "all_cnn", "nin", "convnext", "fcn1d", "wavenet", *SIGNAL_MODELS, "flatten", "mlp", "dense")
 
 
@@ -46,6 +48,8 @@ def validate(config: Config) -> None:
                 rule = f"at least {low}" if high == math.inf else f"between {low} and {high}"
                 raise ValueError(f"config.{path} is {value}, but it must be {rule}")
     _validate_model(config.model)
+    _validate_init_from(config.model)
+    _validate_freeze(config.train.freeze)
     _validate_lengths(config)
     schedule = config.schedule
     if schedule.positions_per_step and schedule.kind != "bucketed":
@@ -111,6 +115,7 @@ _BOUNDS = {
     "train.weight_decay": (0, math.inf),
     "train.momentum": (0, 1),
     "train.label_smoothing": (0, 0.99),
+    "train.backbone_rate": (0, math.inf),
     "train.ema_decay": (0, 0.999999),
     "train.stage_scales": (0.01, 100),
     "train.stage_shares": (1e-6, math.inf),
@@ -179,6 +184,29 @@ def _validate_model(model: ModelConfig) -> None:
                     f"config.model.group_size is {model.group_size}, but it must divide every number in "
                     f"config.model.channels, and it does not divide {channels}"
                 )
+
+
+def _validate_init_from(model: ModelConfig) -> None:
+    """Of which nets others have published weights."""
+    if not model.init_from:
+        return
+    if model.name not in PUBLISHED_MODELS:
+        raise ValueError(
+            f"config.model.init_from is {model.init_from!r}, but config.model.name is {model.name!r}: only "
+            f"{' and '.join(PUBLISHED_MODELS)} can begin with weights of others"
+        )
+    if model.name == "resnet" and model.norm != "batch":
+        raise ValueError(
+            f"config.model.init_from is {model.init_from!r}, but config.model.norm is {model.norm!r}: published "
+            "weights of a resnet have BatchNorm; set config.model.norm=batch"
+        )
+
+
+def _validate_freeze(pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"config.train.freeze is {pattern!r}, which is no regular expression: {error}") from error
 
 
 def _validate_lengths(config: Config) -> None:

@@ -51,6 +51,7 @@ def test_plan_shows_every_stage(capsys):
     assert "run fill 0." in printed
 
 
+PUBLISHED = ["train", CONFIG, "--config.model.name=resnet", "--config.model.channels=(4,)"]
 WRONG = {
     "no command": ([], "no command given"),
     "unknown command": (["fly"], "there is no command 'fly'"),
@@ -74,6 +75,19 @@ WRONG = {
     "unknown split": (["train", CONFIG, "--config.data.train_split=trane", "--workdir=W"], "'trane'"),
     "no buckets": (["train", CONFIG, "--config.schedule.max_buckets=-1", "--workdir=W"], "config.schedule.max_buckets"),
     "uneven rows": (["train", CONFIG, "--config.schedule.examples_per_step=500", "--workdir=W"], "multiple of"),
+    "no such weights": (
+        [*PUBLISHED, "--config.model.init_from=nosuch", "--workdir=W"],
+        "config.model.init_from is 'nosuch', but there is no such file",
+    ),
+    "weights that are none": (
+        [*PUBLISHED, f"--config.model.init_from={__file__}", "--workdir=W"],
+        "which is no safetensors file",
+    ),
+    "weights of nobody's": (
+        ["train", CONFIG, "--config.model.init_from=nosuch", "--workdir=W"],
+        "config.model.name is 'fcn': only resnet and convnext",
+    ),
+    "frozen nothing": (["train", CONFIG, "--config.train.freeze=stem", "--workdir=W"], "they are net/head/"),
     "no workdir": (["train", CONFIG], "--workdir is missing"),
     "no run": (["evaluate", "--workdir=W"], "holds no run"),
     "plan of nothing": (["plan"], "give either --config=FILE or --sizes=FILE.csv"),

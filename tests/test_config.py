@@ -181,6 +181,25 @@ def test_a_family_asks_for_the_lengths_and_kernels_it_reads(name, field, value, 
     assert refusal(config).startswith(rule)
 
 
+def test_only_published_nets_begin_with_weights_of_others():
+    config = config_with("model.init_from", "FILE")
+    assert refusal(config).startswith("config.model.init_from is 'FILE', but config.model.name is 'fcn': only resnet")
+    config.model.name = "convnext"
+    config.model.kernel = (7,)
+    validate(config)
+    config.model.name = "resnet"
+    validate(config)
+    config.model.norm = "group"
+    message = refusal(config)
+    assert message.startswith("config.model.init_from is 'FILE', but config.model.norm is 'group'")
+    assert message.endswith("set config.model.norm=batch")
+
+
+def test_what_is_frozen_is_a_regular_expression():
+    validate(config_with("train.freeze", "^net/layers/"))
+    assert refusal(config_with("train.freeze", "(")).startswith("config.train.freeze is '(', which is no regular")
+
+
 @pytest.mark.parametrize("path", ["data.mean", "data.std"])
 def test_a_statistic_has_one_value_or_one_for_every_channel(path):
     config = config_with(path, (0.5, 0.5))

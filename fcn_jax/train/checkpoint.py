@@ -71,6 +71,15 @@ class Checkpoints:
         return restored["state"], restored["position"]
 
 
+def has_checkpoint(workdir: Path) -> bool:
+    """Whether a run in that workdir would go on where it stopped."""
+    directory = workdir / "checkpoints"
+    if not directory.is_dir():
+        return False
+    with Checkpoints(directory, keep=1) as checkpoints:
+        return checkpoints.latest is not None
+
+
 def restore_latest(workdir: Path, setup: Setup) -> TrainState:
     """The newest checkpoint of a run.
 

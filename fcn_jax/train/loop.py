@@ -8,10 +8,11 @@ from typing import Any
 from fcn_jax.config import Config
 from fcn_jax.console import Bar, say
 from fcn_jax.data.draw_plan import draw_plan
-from fcn_jax.train.checkpoint import Checkpoints
+from fcn_jax.train.checkpoint import Checkpoints, has_checkpoint
 from fcn_jax.train.compile import Programs, compile_programs, monitoring_compilation, use_compilation_cache
 from fcn_jax.train.evaluate import evaluate
 from fcn_jax.train.meter import Clock, Meter, describe
+from fcn_jax.train.optimizer import describe_frozen
 from fcn_jax.train.setup import Setup, Split, prepare
 from fcn_jax.train.state import TrainState
 from fcn_jax.train.summary import describe_versions
@@ -43,7 +44,9 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
     """
     began = time.perf_counter()
     use_compilation_cache(config)
-    setup = prepare(config)
+    setup = prepare(config, restores=has_checkpoint(workdir))
+    if config.train.freeze:
+        say(describe_frozen(setup.state.params, config.train.freeze))
     with locked_workdir(workdir, config), monitoring_compilation() as monitor:
         write_plan(setup.train, workdir)
         programs = compile_programs(setup, splits=(setup.validation, setup.test))

@@ -1,9 +1,19 @@
-"""The optimiser of a config: AdamW or SGD with momentum, a linear warm-up, then a cosine to zero."""
+"""The optimiser of a config: AdamW or SGD with momentum, a linear warm-up, then a cosine to zero.
+
+For fine-tuning, parameters may be frozen by their paths, and those before the head learn at a rate of their own.
+"""
+
+import math
+import re
+from typing import Any
 
 import jax
 import optax
 
 from fcn_jax.config import TrainConfig
+
+HEAD = "net/head/"
+"""What the paths of the parameters of a head begin with."""
 
 
 def learning_rate_schedule(config: TrainConfig, *, warmup_steps: int, total_steps: int) -> optax.Schedule:
@@ -13,6 +23,23 @@ def learning_rate_schedule(config: TrainConfig, *, warmup_steps: int, total_step
 
 
 def make_optimizer(config: TrainConfig, *, warmup_steps: int, total_steps: int) -> optax.GradientTransformation:
+    """The optimiser, its rate for everything but the head scaled, and nothing at all for what is frozen.
+
+    Its `init` raises a ValueError where `train.freeze` fits no parameter, or all.
+    """
+    optimizer = make_base_optimizer(config, warmup_steps=warmup_steps, total_steps=total_steps)
+    if config.backbone_rate != 1:
+        optimizer = optax.chain(optimizer, optax.masked(optax.scale(config.backbone_rate), is_backbone))
+    if not config.freeze:
+        return optimizer
+
+    def labels(params):
+        return jax.tree.map(lambda frozen: "frozen" if frozen else "trained", is_frozen(params, config.freeze))
+
+    return optax.partition({"trained": optimizer, "frozen": optax.set_to_zero()}, labels)
+
+
+def make_base_optimizer(config: TrainConfig, *, warmup_steps: int, total_steps: int) -> optax.GradientTransformation:
     """Weight decay acts on kernels (rank above 1), decoupled from the gradient (arXiv:1711.05101) for both."""
     rate = learning_rate_schedule(config, warmup_steps=warmup_steps, total_steps=total_steps)
 
@@ -30,3 +57,42 @@ def make_optimizer(config: TrainConfig, *, warmup_steps: int, total_steps: int) 
             )
         case _:
             raise AssertionError(config.optimizer)
+
+
+def is_backbone(params: Any) -> Any:
+    """For every parameter, whether it stands before the head."""
+    return jax.tree.map_with_path(lambda path, _: not _join(path).startswith(HEAD), params)
+
+
+def is_frozen(params: Any, pattern: str) -> Any:
+    """For every parameter, whether its path has a match of the pattern.
+
+    Raises:
+        ValueError: none has, or every one has.
+    """
+    frozen = jax.tree.map_with_path(lambda path, _: re.search(pattern, _join(path)) is not None, params)
+    number, total = sum(jax.tree.leaves(frozen)), len(jax.tree.leaves(frozen))
+    if number == 0:
+        paths = [_join(path) for path, _ in jax.tree.leaves_with_path(params)]
+        raise ValueError(
+            f"config.train.freeze is {pattern!r}, which fits none of the {total} paths of parameters: they are "
+            f"{paths[0]}, {paths[total // 2]}, ..., {paths[-1]}"
+        )
+    if number == total:
+        raise ValueError(
+            f"config.train.freeze is {pattern!r}, which fits all {total} paths of parameters, but something has to be "
+            "trained: '^net/layers/' leaves the head"
+        )
+    return frozen
+
+
+def describe_frozen(params: Any, pattern: str) -> str:
+    """How many numbers a pattern freezes, for people."""
+    sizes = jax.tree.map(lambda leaf: math.prod(leaf.shape), params)
+    frozen = jax.tree.map(lambda size, frozen: size * frozen, sizes, is_frozen(params, pattern))
+    return f"frozen: {sum(jax.tree.leaves(frozen)):,} of {sum(jax.tree.leaves(sizes)):,} parameters ({pattern})"
+
+
+def _join(path: jax.tree_util.KeyPath) -> str:
+    """net/layers/0/kernel"""
+    return jax.tree_util.keystr(path, simple=True, separator="/")

@@ -16,11 +16,13 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from fcn_jax.config import Config
 from fcn_jax.config_rules import validate
+from fcn_jax.console import say
 from fcn_jax.data.buckets import BucketPlan
 from fcn_jax.data.course import Course, evaluation_course, make_plan, scale_of_epochs, train_course
 from fcn_jax.data.dataset import Dataset, open_dataset
 from fcn_jax.data.loader import Loader
 from fcn_jax.models.model import make_model, smallest_input
+from fcn_jax.models.pretrained import load_pretrained
 from fcn_jax.train.optimizer import make_optimizer
 from fcn_jax.train.state import TrainState, initial_state, split_model
 
@@ -92,11 +94,12 @@ class Setup:
         )
 
 
-def prepare(config: Config, *, devices: Sequence[Any] | None = None) -> Setup:
+def prepare(config: Config, *, devices: Sequence[Any] | None = None, restores: bool = False) -> Setup:
     """Check the config, open its training data, plan its course and make its model.
 
     Args:
         devices: that share the work; all by default.
+        restores: the state is only a target for a checkpoint, so the file of initial weights need not be there.
 
     Raises:
         ValueError: what is wrong, which rule it breaks, what to do.
@@ -104,7 +107,10 @@ def prepare(config: Config, *, devices: Sequence[Any] | None = None) -> Setup:
     validate(config)
     mesh = make_mesh(config, devices or jax.devices())
     train = train_split(config)
-    graphdef, params, stats = split_model(make_model(config, rank=train.dataset.rank))
+    model = make_model(config, rank=train.dataset.rank)
+    if config.model.init_from and not restores:
+        say(load_pretrained(model, config.model))
+    graphdef, params, stats = split_model(model)
     course = train.course
     optimizer = make_optimizer(
         config.train, warmup_steps=course.steps_of(config.train.warmup_epochs), total_steps=course.total_steps

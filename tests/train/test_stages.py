@@ -8,9 +8,9 @@ import pytest
 from configs.mnist import get_config
 from fcn_jax.config import Config
 from fcn_jax.train.loop import train
-from fcn_jax.train.meter import Meter
 from fcn_jax.train.setup import prepare
 from fcn_jax.train.writer import read_metrics
+from tests.train.stopped import train_until
 from tests.train.test_run import final_state
 
 
@@ -61,21 +61,10 @@ def test_evaluation_sees_its_own_scale(cache):
 
 
 @pytest.mark.parametrize("stop", [7, 10])
-def test_a_run_stopped_in_a_stage_ends_with_the_same_bits(cache, undisturbed, tmp_path, monkeypatch, stop):
+def test_a_run_stopped_in_a_stage_ends_with_the_same_bits(cache, undisturbed, tmp_path, stop):
     """Steps 1 to 8 are the first stage; 7 resumes from 6 and goes over its end, 10 from 9."""
-    add, seen = Meter.add, []
-
-    def add_until(self, step, sums):
-        seen.append(step.stage)
-        if len(seen) > stop:
-            raise KeyboardInterrupt
-        add(self, step, sums)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Meter, "add", add_until)
-        with pytest.raises(KeyboardInterrupt):
-            train(staged(cache), tmp_path / "stopped")
-    assert seen[-1] == (stop >= 8)
+    seen = train_until(staged(cache), tmp_path / "stopped", steps=stop)
+    assert seen[-1].stage == (stop >= 8)
     train(staged(cache), tmp_path / "stopped")
     for one, other in zip(final_state(undisturbed), final_state(tmp_path / "stopped"), strict=True):
         np.testing.assert_array_equal(one, other)

@@ -1,0 +1,62 @@
+"""Nets of timm and torchvision with nothing left at 0 or 1, their files, and what they say of an image."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from timm.models.convnext import ConvNeXt
+from timm.models.resnet import BasicBlock, Bottleneck, ResNet, downsample_conv
+from torch import nn
+
+from tests.models.golden_nets import MEAN, STD, golden_config
+
+
+def shake(net: nn.Module, seed: int = 0) -> nn.Module:
+    """Random weights, biases, scales and running statistics, of a size that keeps the logits near 1; evaluating."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, tensor in net.state_dict().items():
+        if not tensor.is_floating_point():
+            continue
+        if name.endswith("running_var"):
+            tensor.uniform_(0.5, 2.0, generator=generator)
+        elif name.endswith("gamma"):
+            tensor.uniform_(0.2, 0.6, generator=generator)
+        elif tensor.ndim > 1:
+            tensor.normal_(0, (1.5 / tensor[0].numel()) ** 0.5, generator=generator)
+        elif name.endswith("weight"):
+            tensor.uniform_(0.5, 1.2, generator=generator)
+        else:
+            tensor.normal_(0, 0.2, generator=generator)
+    return net.eval()
+
+
+def save(net: nn.Module, path: Path) -> None:
+    save_file({name: tensor.contiguous() for name, tensor in net.state_dict().items()}, path)
+
+
+def logits_of(net: nn.Module, image: np.ndarray) -> np.ndarray:
+    x = (image.astype(np.float32) / 255 - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
+    with torch.inference_mode():
+        return net(torch.from_numpy(x.transpose(2, 0, 1)[None]))[0].numpy()
+
+
+def golden_net(name: str) -> nn.Module:
+    """timm's net of a golden config; its classes fix a resnet's stem at 64 channels, so a narrow one is put in."""
+    c = golden_config(name).model
+    match name:
+        case "convnext_linear" | "convnext_convolution":
+            conv_mlp = name == "convnext_convolution"
+            return ConvNeXt(depths=c.blocks, dims=c.channels, num_classes=c.num_classes, conv_mlp=conv_mlp)
+        case "resnet_basic":
+            net = ResNet(BasicBlock, c.blocks, channels=c.channels, num_classes=c.num_classes)
+            net.layer1[0] = BasicBlock(c.channels[0], c.channels[0])
+        case "resnet_bottleneck":
+            net = ResNet(Bottleneck, c.blocks, channels=c.channels, num_classes=c.num_classes)
+            shortcut = downsample_conv(c.channels[0], 4 * c.channels[0], kernel_size=1)
+            net.layer1[0] = Bottleneck(c.channels[0], c.channels[0], downsample=shortcut)
+        case _:
+            raise AssertionError(name)
+    net.conv1 = nn.Conv2d(3, c.channels[0], 7, stride=2, padding=3, bias=False)
+    net.bn1 = nn.BatchNorm2d(c.channels[0])
+    return net
