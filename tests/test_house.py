@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOT_FILES = {"types", "config", "config_fields", "config_rules", "geometry", "console"}
+ROOT_FILES = {"types", "config", "config_fields", "config_rules", "geometry", "console", "memory"}
 MAY_IMPORT = {
     "types": set(),
     "config": set(),
@@ -14,6 +14,7 @@ MAY_IMPORT = {
     "config_rules": {"config", "config_fields"},
     "geometry": set(),
     "console": set(),
+    "memory": set(),
     "data": ROOT_FILES,
     "models": ROOT_FILES,
     "train": ROOT_FILES | {"data", "models"},
