@@ -178,6 +178,17 @@ def test_evaluation_takes_one_more_bucket_where_it_needs_it():
     assert [example for example in examples if example != FILLER] == [1, 0]
 
 
+def test_padded_canvases_keep_every_example_in_its_bucket():
+    plan = BucketPlan(((8, 8), (16, 4), (9, 16), (16, 16)))
+    sizes = np.array([[16, 3], [7, 8], [16, 5], [9, 9]])
+    plain, wide = (
+        evaluation_course(sizes, plan, ScheduleConfig(), examples_per_step=8, padding=padding) for padding in (0, 100)
+    )
+    rows = [[rows for step in range(4) for _, rows in blocks_of(course, step)] for course in (plain, wide)]
+    np.testing.assert_array_equal(*rows)
+    assert wide.stages[0].plan.shapes == tuple((height + 100, width + 100) for height, width in plan.shapes)
+
+
 def test_mnist_is_nearly_full():
     sizes = widened_sizes(open_source(Config(), "train").sizes, 8)
     course = train_course(Views(sizes, smallest=8), [range(16)], ScheduleConfig(), seed=0)
