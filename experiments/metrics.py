@@ -31,7 +31,7 @@ def training_seconds_to(accuracy: float) -> Metric:
         reached = [point["train_seconds"] for point in row["validation"] if point["accuracy"] >= accuracy]
         return min(reached, default=None)
 
-    return Metric(f"training to {accuracy:.0%}, s", value, unit="seconds")
+    return Metric(f"training to {100 * accuracy:g} %, s", value, unit="seconds")
 
 
 def total_seconds_to(accuracy: float) -> Metric:
@@ -42,7 +42,7 @@ def total_seconds_to(accuracy: float) -> Metric:
         seconds = training.value(row)
         return None if seconds is None else seconds + row["summary"]["compile_seconds"]
 
-    return Metric(f"total to {accuracy:.0%}, s", value, unit="seconds", from_first_seed=True)
+    return Metric(f"total to {100 * accuracy:g} %, s", value, unit="seconds", from_first_seed=True)
 
 
 def _evaluated(row: Row, evaluation: str, name: str) -> float | None:

@@ -89,10 +89,10 @@ def how_to_read(results: Results) -> str:
 
 def what_was_run(results: Results) -> str:
     form, ablation = results.form, results.ablation
-    seconds = sum(row["wall_seconds"] for row in results.rows)
+    minutes = sum(row["wall_seconds"] for row in results.rows) / 60
     return (
-        f"{len(results.rows)} runs, {len(ablation.arms)} arms by {form.num_seeds} seeds, in the {form.name} form: "
-        f"{form.text}. They took {seconds / 60:.1f} minutes, one after the other."
+        f"{len(results.rows)} runs (of {len(ablation.arms)} arms with {form.num_seeds} seeds) in the {form.name} form: "
+        f"{form.text}. Their times add up to {minutes:.1f} minutes."
     )
 
 

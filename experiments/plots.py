@@ -86,7 +86,7 @@ def _dots(results: Results, metric: Metric) -> tuple[Figure, str, str] | None:
     axes.set_xlabel(metric.name)
     axes.grid(axis="x", alpha=0.3)
     text = "; ".join(f"{arm}: {arm_text(results, arm, metric)}" for arm in arms)
-    return figure, f"{metric.name} of every run (dots), mean and its 95 % interval (black)", f"{text}."
+    return figure, f"Every run (dots), mean and its 95 % interval (black): {metric.name}", f"{text}."
 
 
 def _lines(results: Results, plot: Lines) -> tuple[Figure, str, str] | None:

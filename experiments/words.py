@@ -46,9 +46,9 @@ def mean_and_deviation(metric: Metric, found: Spread) -> str:
 def difference_text(metric: Metric, difference: Difference | None) -> str:
     """`+0.31 [+0.10, +0.52]`."""
     if difference is None:
-        return "no pair of runs"
+        return "no pair of runs yet"
     if math.isnan(difference.low):
-        return f"{signed(metric, difference.mean)}, one pair of runs"
+        return f"{signed(metric, difference.mean)}, without an interval"
     return f"{signed(metric, difference.mean)} [{signed(metric, difference.low)}, {signed(metric, difference.high)}]"
 
 
@@ -60,19 +60,18 @@ def probability(difference: Difference | None) -> str:
 
 
 def claim_text(results: Results, claim: Claim) -> str:
-    """A claim and what became of it, in a sentence."""
+    """A claim and what became of it, in a few words more than the answer has."""
     found, difference = results.judge(claim)
-    metric, arm = claim.metric, claim.arm
-    against = f" than {claim.against}" if claim.against is not None else ""
+    against = "0" if claim.against is None else f"“{claim.against}”"
     expected = {
-        "higher": f"higher{against}",
-        "lower": f"lower{against}",
-        "equal": f"within ±{number(metric, claim.margin)} of {claim.against or 0}",
+        "higher": f"higher than {against}",
+        "lower": f"lower than {against}",
+        "equal": f"within ±{number(claim.metric, claim.margin)} of {against}",
     }[claim.expected]
-    pairs = difference.n if difference else 0
+    pairs = 0 if difference is None else difference.n
     return (
-        f"{VERDICTS[found]}: {claim.sentence}. Expected {arm} {expected} in {metric.name}; the difference is "
-        f"{difference_text(metric, difference)} ({pairs} paired seed{'' if pairs == 1 else 's'})."
+        f"{VERDICTS[found]}: {claim.sentence}. “{claim.arm}” was expected to be {expected} in {claim.metric.name}; "
+        f"difference: {difference_text(claim.metric, difference)}, from {pairs} paired seed{'' if pairs == 1 else 's'}."
     )
 
 

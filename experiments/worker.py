@@ -9,6 +9,7 @@ import os
 import platform
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from experiments.ablation import Row
+from experiments.plan import ROOT, code_version
 from experiments.runs import Runs
 from fcn_jax.config import Config
 from fcn_jax.config_fields import from_dict
@@ -85,6 +87,8 @@ def work(job: Job) -> int:
             return TAKEN
         if any(row["key"] == job.key for row in runs.read()):
             return 0
+        if code_version() != job.code:
+            raise ValueError("the code changed after this run was planned: start it again")
         runs.append(make_row(job))
     return 0
 
@@ -106,7 +110,7 @@ def make_row(job: Job) -> Row:
     finally:
         if not job.keep:
             shutil.rmtree(place, ignore_errors=True)
-    commit = summary.pop("git_commit") or ""
+    summary.pop("git_commit")
     return {
         "ablation": job.ablation,
         "arm": job.arm,
@@ -114,8 +118,8 @@ def make_row(job: Job) -> Row:
         "form": job.form,
         "key": job.key,
         "code": job.code,
-        "git_commit": commit.removesuffix("-dirty"),
-        "git_dirty": commit.endswith("-dirty"),
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!experiments/results")),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "wall_seconds": round(time.perf_counter() - began, 2),
         "num_jobs": job.num_jobs,
@@ -128,6 +132,15 @@ def make_row(job: Job) -> Row:
         "validation": validation,
         "evaluations": evaluations,
     }
+
+
+def _git(*arguments: str) -> str:
+    """What git says of the checkout; nothing without one. Results are not code: writing them makes nothing dirty."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
 
 
 def config_of(values: dict[str, Any], cache: Path) -> Config:

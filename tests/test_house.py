@@ -29,7 +29,7 @@ EXPERIMENTS_MAY_IMPORT = {
     "ablations": {"ablation", "metrics"},
     "plan": {"ablation"},
     "runs": {"ablation"},
-    "worker": {"ablation", "runs"},
+    "worker": {"ablation", "plan", "runs"},
     "runner": {"ablation", "plan", "worker"},
     "statistics": set(),
     "results": {"ablation", "plan", "statistics"},

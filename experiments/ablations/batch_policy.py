@@ -12,7 +12,7 @@ SHARED = {
     "model.norm": "group",
     "data.augment.scale": (0.5, 2.0),
 }
-PIXELS = {**SHARED, "schedule.positions_per_step": 52_000}
+PIXELS = {**SHARED, "schedule.positions_per_step": 77_000}
 
 BATCH_POLICY = Ablation(
     name="batch_policy",
@@ -44,6 +44,6 @@ BATCH_POLICY = Ablation(
     full=full_mnist(160),
     remarks=(
         "Training at random scales of 0.5 to 2, tested at native size, so that areas differ sixteenfold; one bucket a "
-        "step, GroupNorm. 52,000 pixels a step are 128 examples of mean area.",
+        "step, GroupNorm. 77,000 pixels a step are 128 examples of mean area.",
     ),
 )

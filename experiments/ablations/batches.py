@@ -6,7 +6,7 @@ from experiments.ablations.forms import full_mnist, short_mnist
 from experiments.metrics import ACCURACY, FILL, TRAIN_SECONDS
 
 EVERY_SHAPE = 64
-"""More buckets than the 29 shapes of MNIST cropped to its ink and widened to 8: each has its own."""
+"""More buckets than the 29 shapes of MNIST cropped to its ink and widened to 8 (24 of them in the short form)."""
 ROWS = {"schedule.examples_per_step": 128}
 BATCHES_OF = {
     "shuffled": {"schedule.kind": "bucketed", "schedule.max_buckets": 1},
@@ -14,6 +14,7 @@ BATCHES_OF = {
     "bucketed": {"schedule.kind": "bucketed", "schedule.max_buckets": 6},
     "one shape": {"schedule.kind": "bucketed", "schedule.max_buckets": EVERY_SHAPE},
 }
+# Re-estimated BatchNorm is one entry more here.
 NORMS = {
     "BatchNorm": {"model.norm": "batch"},
     "GroupNorm": {"model.norm": "group"},
@@ -65,8 +66,9 @@ BATCHES = Ablation(
     full=full_mnist(110),
     remarks=(
         "Shuffled: every example on one 20×20 canvas, masked. Stratified: one block of each of six buckets in every "
-        "step. Bucketed: one of six buckets a step. One shape: a bucket for each of the 29 shapes; what is left of a "
-        "shape after its last whole batch joins the next larger shape, where that pads less than filler would.",
+        "step. Bucketed: one of six buckets a step. One shape: a bucket for every shape; what is left of a shape after "
+        "its last whole batch joins the next larger shape, where that pads less than filler would: 87 % of the steps "
+        "of the short form are of one shape.",
         "Steps of 128 examples in all arms.",
     ),
 )

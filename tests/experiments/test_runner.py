@@ -1,15 +1,17 @@
 """A real tiny run through the real workers: two at once make one row, and a killed one leaves nothing behind."""
 
+import dataclasses
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from experiments.plan import ROOT, all_runs, code_version
 from experiments.runner import check_jobs, expected_seconds, job_of, make_runs, missing_runs
 from experiments.runs import Runs
-from experiments.worker import TAKEN
+from experiments.worker import TAKEN, work
 from tests.experiments.made import made_ablation, made_row
 
 ABLATION = made_ablation()
@@ -59,6 +61,12 @@ def test_a_killed_worker_leaves_its_run_to_the_next(job, tmp_path):
     worker.wait()
     assert runs.in_progress() == 0
     assert runs.read() == []
+
+
+def test_code_that_changed_since_the_run_was_planned_makes_no_row(job):
+    with pytest.raises(ValueError, match="the code changed"):
+        work(dataclasses.replace(job, code="of a minute ago"))
+    assert Runs(Path(job.results)).read() == []
 
 
 def test_a_run_that_fails_is_named_and_the_others_go_on(tmp_path, capfd):
