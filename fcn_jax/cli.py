@@ -3,9 +3,7 @@
 Results stand on standard output, everything else on standard error. JAX is imported by the commands that need it.
 """
 
-import ctypes
 import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from fcn_jax.command_line import CommandLine
 from fcn_jax.config import Config
 from fcn_jax.config_rules import validate
 from fcn_jax.console import say
+from fcn_jax.memory import keep_freed_memory
 
 
 def main(argv: Sequence[str]) -> int:
@@ -23,7 +22,7 @@ def main(argv: Sequence[str]) -> int:
         for name, command in COMMANDS.items():
             say(f"  {name:<10}{command.__doc__}")
         return 2
-    _keep_freed_memory()
+    keep_freed_memory()
     try:
         COMMANDS[argv[1]](list(argv[1:]))
     except ValueError as error:
@@ -105,13 +104,3 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "train": train,
     "evaluate": evaluate,
 }
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc keep large freed buffers: fresh pages for every step cost up to a third of a step on CPU."""
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "mallopt"):
-            mmap_threshold, trim_threshold, largest = -3, -1, 2**31 - 1
-            libc.mallopt(mmap_threshold, largest)
-            libc.mallopt(trim_threshold, largest)

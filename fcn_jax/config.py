@@ -45,7 +45,8 @@ class DataConfig:
     """Of every channel, of values scaled to 0-1; one value serves all channels."""
     std: tuple[float, ...] = (1.0,)
     resize: str = "none"
-    """none, longest:N, shortest:N, area:N (N² pixels), which never enlarge, or square:N."""
+    """none, longest:N, shortest:N, area:N (N² pixels), which never enlarge, square:N, or canvas:HxW: uncut and not
+    resampled in the middle of a canvas of background, or the middle of what is larger."""
     group_pattern: str = ""
     """Regular expression on a file's path; files with the same match stay in the same split."""
     max_megapixels: float = 100.0
@@ -168,6 +169,9 @@ class EvaluateConfig:
     examples_per_step: int = 512
     scale: float = 1.0
     """Of all examples at test time, which may suit a net better than that of training (FixRes, arXiv:1906.06423)."""
+    padding: int = 0
+    """Added to every side of every canvas; changes nothing but the time, unless the model is not masked: for
+    comparison."""
 
 
 @dataclass

@@ -1,9 +1,11 @@
 """What can be done with any config: look fields up, list them, compare, check their types, read them from JSON."""
 
+import copy
 import dataclasses
 import sys
 import types
 import typing
+from collections.abc import Mapping
 from typing import Any
 
 from fcn_jax.config import Config
@@ -28,13 +30,34 @@ def flatten(config) -> dict[str, object]:
     return flat
 
 
+def overridden(config: Config, overrides: Mapping[str, Any]) -> Config:
+    """A copy with other values at some dotted paths.
+
+    Raises:
+        ValueError: no such field, or a value that it does not take.
+    """
+    config, known = copy.deepcopy(config), flatten(config)
+    for path, value in overrides.items():
+        if path not in known:
+            raise ValueError(f"config.{path} is not a field of the config")
+        parent, _, name = path.rpartition(".")
+        setattr(get_field(config, parent) if parent else config, name, value)
+    check_types(config)
+    return config
+
+
+def changes_result(path: str) -> bool:
+    """Whether the field at a path changes what a run comes to, not only where it is kept and how fast it is."""
+    return not path.startswith(("machine.", "checkpoint."))
+
+
 def differences(old: Config, new: Config) -> list[str]:
     """One line for each field that changes a run's result and differs: `train.epochs: 16 -> 3`."""
     before, after = flatten(old), flatten(new)
     return [
         f"{name}: {before[name]} -> {after[name]}"
         for name in before
-        if before[name] != after[name] and not name.startswith(("machine.", "checkpoint."))
+        if before[name] != after[name] and changes_result(name)
     ]
 
 

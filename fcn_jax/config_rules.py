@@ -123,6 +123,7 @@ _BOUNDS = {
     "train.evaluate_every_epochs": (0, math.inf),
     "evaluate.examples_per_step": (1, math.inf),
     "evaluate.scale": (0.01, 100),
+    "evaluate.padding": (0, 65536),
     "checkpoint.every_steps": (1, math.inf),
     "checkpoint.keep": (1, math.inf),
 }

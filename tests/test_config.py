@@ -10,7 +10,7 @@ import pytest
 
 from configs import mnist
 from fcn_jax.config import Config
-from fcn_jax.config_fields import differences, flatten, from_dict, get_field
+from fcn_jax.config_fields import differences, flatten, from_dict, get_field, overridden
 from fcn_jax.config_rules import validate
 
 
@@ -88,6 +88,7 @@ def refusal(config: Config) -> str:
         ("data.augment.scale", (2.0, 1.0), "(smallest, largest)"),
         ("train.stage_scales", (), "at least one stage"),
         ("evaluate.scale", 0.0, "between 0.01 and 100"),
+        ("evaluate.padding", -1, "between 0 and 65536"),
         ("train.loss_mean", "epochs", "one of: step, epoch"),
         ("schedule.positions_per_step", 1000, "config.schedule.kind=bucketed"),
         ("data.background", 256, "between 0 and 255"),
@@ -360,3 +361,16 @@ def test_differences_has_a_line_for_each_change():
     new.machine.num_threads = 7
     new.model.norm = "none"
     assert sorted(differences(Config(), new)) == ["model.norm: batch -> none", "train.epochs: 16 -> 3"]
+
+
+def test_overrides_make_another_config_and_leave_the_first():
+    config = mnist.get_config()
+    made = overridden(config, {"train.epochs": 3, "model.norm": "none", "seed": 7})
+    assert sorted(differences(config, made)) == ["model.norm: batch -> none", "seed: 0 -> 7", "train.epochs: 16 -> 3"]
+    assert config == mnist.get_config()
+
+
+@pytest.mark.parametrize(("path", "value", "said"), [("train.epoch", 3, "not a field"), ("train.epochs", "3", "int")])
+def test_an_override_that_does_not_fit_is_refused(path, value, said):
+    with pytest.raises(ValueError, match=rf"^config.{path} .*{said}"):
+        overridden(Config(), {path: value})

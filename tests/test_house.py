@@ -1,4 +1,4 @@
-"""The house: four wings on root files; no arrow runs back up."""
+"""The house: four wings on root files, the experiments beside them; no arrow runs back up."""
 
 import ast
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOT_FILES = {"types", "config", "config_fields", "config_rules", "geometry", "console"}
+ROOT_FILES = {"types", "config", "config_fields", "config_rules", "geometry", "console", "memory"}
 MAY_IMPORT = {
     "types": set(),
     "config": set(),
@@ -14,6 +14,7 @@ MAY_IMPORT = {
     "config_rules": {"config", "config_fields"},
     "geometry": set(),
     "console": set(),
+    "memory": set(),
     "data": ROOT_FILES,
     "models": ROOT_FILES,
     "train": ROOT_FILES | {"data", "models"},
@@ -22,6 +23,25 @@ MAY_IMPORT = {
     "cli": ROOT_FILES | {"command_line", "models", "train", "use"},
     "__main__": {"cli"},
 }
+EXPERIMENTS_MAY_IMPORT = {
+    "ablation": set(),
+    "metrics": {"ablation"},
+    "ablations": {"ablation", "metrics"},
+    "plan": {"ablation"},
+    "runs": {"ablation"},
+    "worker": {"ablation", "plan", "runs"},
+    "runner": {"ablation", "plan", "worker"},
+    "statistics": set(),
+    "results": {"ablation", "plan", "statistics"},
+    "words": {"ablation", "results", "statistics"},
+    "tables": {"results", "words"},
+    "plots": {"ablation", "results", "statistics", "words"},
+    "page": {"ablation", "plan", "plots", "results", "tables", "words"},
+    "report": {"ablation", "page", "plan", "plots", "results", "runs", "tables", "words"},
+    "check": {"ablation", "plan", "report", "results", "runner", "runs", "statistics", "words"},
+    "__main__": {"ablation", "ablations", "check", "report", "runner", "runs", "words"},
+}
+"""`experiments` builds on `train`; what is data (ablation, ablations) on the config alone."""
 WITHOUT_JAX = [
     *("geometry.py", "config.py", "config_rules.py"),
     *(
@@ -58,6 +78,24 @@ def test_arrows_run_down(path):
     room = room_of(path)
     reached = {name.split(".")[1] for name in imported(path) if name.startswith("fcn_jax.")}
     assert reached - {room} <= MAY_IMPORT[room]
+
+
+EXPERIMENTS = sorted(path for path in (ROOT / "experiments").rglob("*.py") if path.name != "__init__.py")
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_experiments_build_on_train(path):
+    room = path.relative_to(ROOT / "experiments").parts[0].removesuffix(".py")
+    names = imported(path)
+    own = {name.split(".")[1] for name in names if name.startswith("experiments.")}
+    assert own - {room} <= EXPERIMENTS_MAY_IMPORT[room]
+    reached = {name.split(".")[1] for name in names if name.startswith("fcn_jax.")}
+    assert reached <= ({"config"} if room in ("ablation", "metrics", "ablations") else ROOT_FILES | {"train"})
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_builds_on_experiments(path):
+    assert not any(name.split(".")[0] in ("experiments", "configs") for name in imported(path))
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda path: path.name)

@@ -5,6 +5,7 @@ sizes that will be drawn are known from the headers, so plan, rows and steps of 
 is compiled: every epoch of a stage fits its layout, the total is known, and a step's position takes no search.
 """
 
+import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -198,11 +199,20 @@ def _train_layout(config: ScheduleConfig, plan: BucketPlan, demand: Int[np.ndarr
 
 
 def evaluation_course(
-    sizes: Int[np.ndarray, "n r"], plan: BucketPlan, config: ScheduleConfig, *, examples_per_step: int
+    sizes: Int[np.ndarray, "n r"],
+    plan: BucketPlan,
+    config: ScheduleConfig,
+    *,
+    examples_per_step: int,
+    padding: int = 0,
 ) -> Course:
-    """One epoch in the order of the split, one shape a step, in the plan's buckets or one more that it needs."""
-    plan = covering(plan, sizes, multiple_of=config.multiple_of)
-    bucket = plan.assign(sizes)
+    """One epoch in the order of the split, one shape a step, in the plan's buckets or one more that it needs.
+
+    Args:
+        padding: added to every side of every canvas.
+    """
+    plan = padded(covering(plan, sizes, multiple_of=config.multiple_of), padding)
+    bucket = plan.assign(sizes + padding)
     demand = np.bincount(bucket, minlength=len(plan.shapes))
     layout = bucketed_layout(
         plan, demand, examples_per_step=examples_per_step, rows_multiple_of=config.rows_multiple_of
@@ -218,4 +228,14 @@ def covering(plan: BucketPlan, sizes: Int[np.ndarray, "n r"], *, multiple_of: in
     largest = tuple(int(side) for side in -(-largest // multiple_of) * multiple_of)
     if largest in plan.shapes:
         return plan
-    return BucketPlan(tuple(sorted({*plan.shapes, largest}, key=lambda shape: (int(np.prod(shape)), shape))))
+    return plan_of({*plan.shapes, largest})
+
+
+def padded(plan: BucketPlan, padding: int) -> BucketPlan:
+    """`plan` with so much added to every side of every canvas."""
+    return plan_of({tuple(side + padding for side in shape) for shape in plan.shapes})
+
+
+def plan_of(shapes: set[tuple[int, ...]]) -> BucketPlan:
+    """A plan of these canvases, in its order."""
+    return BucketPlan(tuple(sorted(shapes, key=lambda shape: (math.prod(shape), shape))))

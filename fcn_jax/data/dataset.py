@@ -11,7 +11,7 @@ from jaxtyping import Int, Num
 from fcn_jax.config import AugmentConfig, Config
 from fcn_jax.data.augment import Colour, Motion
 from fcn_jax.data.bad_examples import BadExampleError, BadExamples
-from fcn_jax.data.resize import Resize, resample, widen, widened_sizes
+from fcn_jax.data.resize import Resize, widen, widened_sizes
 from fcn_jax.data.schedule import FILLER
 from fcn_jax.data.sources import Source, open_source
 from fcn_jax.data.views import Views
@@ -74,8 +74,7 @@ class Dataset:
             if example.shape[:-1] != tuple(self.source.sizes[index]):
                 found, expected = format_size(example.shape[:-1]), format_size(self.source.sizes[index].tolist())
                 raise BadExampleError(f"it is {found}, but was {expected} when it was measured")
-            size = self._resize.sizes(np.array([example.shape[:-1]]))[0]
-            example = resample(example, tuple(size.tolist()))
+            example = self._resize.apply(example, background=self._background)
             if example.nbytes <= self._room:
                 self._room -= example.nbytes
                 self._decoded[index] = example

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from fcn_jax.config import Config
 from fcn_jax.console import Bar, say
 from fcn_jax.data.draw_plan import draw_plan
@@ -69,6 +71,7 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
             "filler_share": setup.train.course.filler_share,
             "fill": setup.train.course.fill,
             "train_seconds": run.clock.train_seconds,
+            "parameters": sum(leaf.size for leaf in jax.tree.leaves(setup.state.params)),
             "bad_examples": sum(len(split.dataset.bad) for split in splits),
             "compile_seconds": programs.seconds,
             "compile_count": monitor.count,
@@ -130,5 +133,5 @@ def _validates(run: Run) -> bool:
 
 def _validate(run: Run, writer: MetricsWriter) -> None:
     means = evaluate(run.setup, run.programs, run.state, run.setup.validation, title="validation")
-    writer.write(run.step, "validation", means)
+    writer.write(run.step, "validation", {**means, "train_seconds": run.clock.train_seconds})
     say(f"epoch {round(run.epoch):>3}  validation accuracy {means['accuracy']:.4f}  loss {means['loss']:.4f}")

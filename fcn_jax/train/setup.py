@@ -80,6 +80,7 @@ class Setup:
             self._evaluation_plan,
             config.schedule,
             examples_per_step=config.evaluate.examples_per_step,
+            padding=config.evaluate.padding,
         )
         return Split(dataset, course)
 

@@ -178,6 +178,16 @@ def test_evaluation_takes_one_more_bucket_where_it_needs_it():
     assert [example for example in examples if example != FILLER] == [1, 0]
 
 
+def test_padded_canvases_keep_every_example_in_its_bucket():
+    plan = BucketPlan(((8, 8), (16, 4), (9, 16), (16, 16)))
+    sizes = np.array([[16, 3], [7, 8], [16, 5], [9, 9]])
+    config = ScheduleConfig(rows_multiple_of=1)
+    plain, wide = (evaluation_course(sizes, plan, config, examples_per_step=1, padding=padding) for padding in (0, 100))
+    stood = [{rows.item(): canvas for step in range(4) for canvas, rows in blocks_of(c, step)} for c in (plain, wide)]
+    assert stood[0] == {0: (16, 4), 1: (8, 8), 2: (16, 16), 3: (9, 16)}
+    assert stood[1] == {example: (height + 100, width + 100) for example, (height, width) in stood[0].items()}
+
+
 def test_mnist_is_nearly_full():
     sizes = widened_sizes(open_source(Config(), "train").sizes, 8)
     course = train_course(Views(sizes, smallest=8), [range(16)], ScheduleConfig(), seed=0)

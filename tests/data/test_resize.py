@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcn_jax.data.resize import Resize, resample, widen, widened_sizes
+from fcn_jax.data.resize import Resize, centred, resample, widen, widened_sizes
 
 SIZES = st.lists(st.tuples(st.integers(1, 400), st.integers(1, 400)), min_size=1, max_size=8).map(np.array)
 
@@ -55,6 +55,31 @@ def test_a_rule_bounds_its_measure_and_never_enlarges(sizes, kind, n):
 @given(SIZES, st.integers(1, 500))
 def test_a_square_is_a_square(sizes, n):
     assert (Resize("square", n).sizes(sizes) == n).all()
+
+
+@given(st.integers(1, 20), st.integers(1, 20))
+def test_a_canvas_holds_the_middle_in_its_middle(side, wanted):
+    resize = Resize.parse(f"canvas:{wanted}")
+    example = np.arange(1, side + 1, dtype=np.float32)[:, None]
+    assert resize.sizes(np.array([[side]])).tolist() == [[wanted]]
+    values = resize.apply(example, background=0)[:, 0]
+    kept = values[values > 0]
+    assert len(values) == wanted
+    assert len(kept) == min(side, wanted)
+    before, after = kept[0] - 1, side - kept[-1]
+    assert 0 <= after - before <= 1
+    left, right = np.flatnonzero(values)[0], wanted - 1 - np.flatnonzero(values)[-1]
+    assert 0 <= right - left <= 1
+
+
+def test_a_canvas_cuts_and_adds_on_both_sides():
+    image = np.arange(1, 5, dtype=np.uint8).reshape(1, 4, 1)
+    assert centred(image, (3, 2), 9)[..., 0].tolist() == [[9, 9], [2, 3], [9, 9]]
+
+
+def test_a_canvas_of_another_rank_is_refused():
+    with pytest.raises(ValueError, match="canvas:28, but the examples have 2 spatial axes"):
+        Resize.parse("canvas:28").sizes(np.array([[3, 4]]))
 
 
 def test_an_unknown_rule_is_refused():

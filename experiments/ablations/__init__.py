@@ -1,0 +1,26 @@
+"""All ablations by name, in the order in which they are run; one file each."""
+
+from experiments.ablations.batch_policy import BATCH_POLICY
+from experiments.ablations.batches import BATCHES
+from experiments.ablations.buckets import BUCKETS
+from experiments.ablations.geometry import GEOMETRY
+from experiments.ablations.head_order import HEAD_ORDER
+from experiments.ablations.heads import HEADS
+from experiments.ablations.masking import MASKING
+from experiments.ablations.sequence_models import SEQUENCE_MODELS
+from experiments.ablations.variable_sizes import VARIABLE_SIZES
+
+ABLATIONS = {
+    ablation.name: ablation
+    for ablation in (
+        BATCHES,
+        VARIABLE_SIZES,
+        HEAD_ORDER,
+        HEADS,
+        BUCKETS,
+        MASKING,
+        GEOMETRY,
+        SEQUENCE_MODELS,
+        BATCH_POLICY,
+    )
+}

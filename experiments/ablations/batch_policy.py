@@ -1,0 +1,49 @@
+"""As many examples a step, or as many pixels? Steps of large images then hold fewer: should they weigh less?"""
+
+from configs import mnist
+from experiments.ablation import Ablation, Arm, Claim, Dots
+from experiments.ablations.forms import full_mnist, short_mnist
+from experiments.metrics import ACCURACY, FILL, IMAGES_PER_SECOND
+
+SHARED = {
+    "schedule.kind": "bucketed",
+    "schedule.max_buckets": 8,
+    "schedule.examples_per_step": 128,
+    "model.norm": "group",
+    "data.augment.scale": (0.5, 2.0),
+}
+PIXELS = {**SHARED, "schedule.positions_per_step": 77_000}
+
+BATCH_POLICY = Ablation(
+    name="batch_policy",
+    question="A constant number of examples a step, or of pixels, and should the learning rate follow the examples?",
+    base=mnist.get_config,
+    arms=(
+        Arm("examples", SHARED),
+        Arm("pixels", PIXELS),
+        Arm("pixels, rate ∝ √examples", {**PIXELS, "train.rate_scaling": "sqrt"}),
+        Arm("pixels, rate ∝ examples", {**PIXELS, "train.rate_scaling": "linear"}),
+        Arm("pixels, loss by the epoch", {**PIXELS, "train.loss_mean": "epoch"}),
+    ),
+    metrics=(ACCURACY, FILL, IMAGES_PER_SECOND),
+    claims=(
+        Claim(
+            "Constant pixels are as good as constant examples", ACCURACY, "pixels", "examples", "equal", margin=0.003
+        ),
+        Claim(
+            "A rate that follows the root of the examples is better than a constant one",
+            ACCURACY,
+            "pixels, rate ∝ √examples",
+            "pixels",
+            "higher",
+        ),
+        Claim("So is one that follows the examples", ACCURACY, "pixels, rate ∝ examples", "pixels", "higher"),
+    ),
+    plots=(Dots(ACCURACY),),
+    short=short_mnist(22),
+    full=full_mnist(160),
+    remarks=(
+        "Training at random scales of 0.5 to 2, tested at native size, so that areas differ sixteenfold; one bucket a "
+        "step, GroupNorm. 77,000 pixels a step are 128 examples of mean area.",
+    ),
+)

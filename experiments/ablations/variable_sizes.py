@@ -1,0 +1,68 @@
+"""Is it ever a good idea to train and test on different data, even if only the shapes differ?"""
+
+from configs import mnist
+from experiments.ablation import Ablation, Arm, Claim, Dots, Evaluation, HeatMap, Metric
+from experiments.ablations.forms import full_mnist, short_mnist
+from experiments.metrics import accuracy_of
+
+NATIVE = {"data.resize": "none"}
+CANVAS = {"data.resize": "canvas:28x28"}
+EVALUATIONS = (
+    Evaluation("28×28", CANVAS),
+    Evaluation("28×16 crops", {"data.resize": "canvas:28x16"}),
+    Evaluation("native", NATIVE),
+    *(Evaluation(f"scale {scale:g}", {**NATIVE, "evaluate.scale": scale}) for scale in (0.5, 0.75, 1.5, 2.0)),
+)
+TESTS = tuple(accuracy_of(evaluation.name) for evaluation in EVALUATIONS)
+MEAN = Metric(
+    "mean of all tests, %",
+    lambda row: sum(found["accuracy"] for found in row["evaluations"].values()) / len(row["evaluations"]),
+)
+
+VARIABLE_SIZES = Ablation(
+    name="variable_sizes",
+    question=(
+        "“It is never a good idea to have different data for training and testing, even if the shapes are different”: "
+        "is it so?"
+    ),
+    base=mnist.get_config,
+    arms=(
+        Arm("28×28 canvas", CANVAS),
+        Arm("native", NATIVE),
+        Arm("native, random scale", {**NATIVE, "data.augment.scale": (0.6, 1.6)}),
+    ),
+    evaluations=EVALUATIONS,
+    metrics=(MEAN, *TESTS),
+    claims=(
+        Claim(
+            "Tested on the canvas, training on the canvas is better than training at native size",
+            accuracy_of("28×28"),
+            "28×28 canvas",
+            "native",
+            "higher",
+        ),
+        Claim(
+            "Tested at native size, training at native size is better than training on the canvas",
+            accuracy_of("native"),
+            "native",
+            "28×28 canvas",
+            "higher",
+        ),
+        Claim(
+            "Tested at twice the size, training at random scales is better than at native size alone",
+            accuracy_of("scale 2"),
+            "native, random scale",
+            "native",
+            "higher",
+        ),
+    ),
+    plots=(HeatMap("Test accuracy, %: trained on (rows), tested on (columns)", TESTS), Dots(MEAN)),
+    short=short_mnist(38),
+    full=full_mnist(200),
+    remarks=(
+        "Native: cropped to the ink, with sides of at least 8. On the canvas the ink stands in the middle by its box, "
+        "not by its centre of mass as in the MNIST that everybody knows. A 28×16 crop is the middle of that canvas.",
+        "Scaled to a half, no side goes below 8, the smallest the net survives: narrow digits become wider than they "
+        "were.",
+    ),
+)

@@ -1,0 +1,56 @@
+"""One seed of each arm once more, against what is committed: does the result fall where one more run should?
+
+The interval is that of the next run (Student's t, 95 %), so about one arm in twenty falls outside by chance. The runs
+are made in a folder of their own, and nothing committed changes.
+"""
+
+import tempfile
+from pathlib import Path
+
+from experiments.ablation import Ablation
+from experiments.plan import all_runs, code_version
+from experiments.report import RESULTS, results_of
+from experiments.results import Results, select
+from experiments.runner import make_runs
+from experiments.runs import Runs
+from experiments.statistics import interval_of_next
+from experiments.words import number
+from fcn_jax.console import say
+
+
+def check(ablation: Ablation, *, full: bool, seed: int, jobs: int, root: Path = RESULTS) -> int:
+    """Make the runs and compare; returns the exit code: 0, or 1 where one fell outside or failed.
+
+    Raises:
+        ValueError: an arm has fewer than two committed runs, which have no spread.
+    """
+    committed, metric = results_of(ablation, full=full, root=root), ablation.metrics[0]
+    for arm in ablation.arms:
+        if len(committed.values(arm.name, metric)) < 2:
+            raise ValueError(
+                f"{ablation.name} has {len(committed.values(arm.name, metric))} committed runs of {arm.name}, but a "
+                f"spread takes two at least: make them with python -m experiments run {ablation.name}"
+            )
+    if committed.are_stale:
+        say("the committed results were made by other code or with other configs: this compares the two")
+    form = ablation.form(full=full)
+    with tempfile.TemporaryDirectory() as directory:
+        runs = all_runs(ablation, form, [seed])
+        code = make_runs(runs, Path(directory), jobs=jobs, keep=False)
+        made = select(ablation, form, Runs(Path(directory)).read(), code_version())
+    lines = [compare(committed, made, arm.name) for arm in ablation.arms]
+    for _, line in lines:
+        print(line)
+    return code or int(not all(inside for inside, _ in lines))
+
+
+def compare(committed: Results, made: Results, arm: str) -> tuple[bool, str]:
+    """Whether the new run of an arm falls inside the committed spread, and a line that says so."""
+    metric = committed.ablation.metrics[0]
+    low, high = interval_of_next([*committed.values(arm, metric).values()])
+    values = [*made.values(arm, metric).values()]
+    expected = f"{number(metric, low)} to {number(metric, high)} is expected of one more run"
+    if not values:
+        return False, f"{arm}: no result; {expected}"
+    inside = low <= values[0] <= high
+    return inside, f"{arm}: {metric.name} {number(metric, values[0])}, {'inside' if inside else 'OUTSIDE'}; {expected}"

@@ -1,0 +1,50 @@
+"""The numbers that ablations read from a row, each said once."""
+
+from experiments.ablation import Metric, Row
+
+ACCURACY = Metric("test accuracy, %", lambda row: row["summary"]["accuracy"])
+PARAMETERS = Metric("parameters", lambda row: row["summary"]["parameters"], unit="count")
+IMAGES_PER_SECOND = Metric("examples/s", lambda row: row["summary"]["images_per_second"], unit="count")
+TRAIN_SECONDS = Metric("training, s", lambda row: row["summary"]["train_seconds"], unit="seconds")
+FILL = Metric("fill, %", lambda row: row["summary"]["fill"])
+PROGRAMS = Metric("programs", lambda row: row["summary"]["compile_count"], unit="count")
+COMPILE_SECONDS = Metric(
+    "compilation, s", lambda row: row["summary"]["compile_seconds"], unit="seconds", from_first_seed=True
+)
+
+
+def accuracy_of(evaluation: str) -> Metric:
+    """Of an evaluation after training."""
+    return Metric(f"{evaluation}, %", lambda row: _evaluated(row, evaluation, "accuracy"))
+
+
+def drift_of(evaluation: str) -> Metric:
+    """How far the logits of an evaluation are from those it is compared with: the largest of an example, in the mean
+    over examples."""
+    return Metric(f"drift, {evaluation}", lambda row: _evaluated(row, evaluation, "drift"), unit="number")
+
+
+def training_seconds_to(accuracy: float) -> Metric:
+    """Seconds of training until validation first reaches an accuracy; None where it never does."""
+
+    def value(row: Row) -> float | None:
+        reached = [point["train_seconds"] for point in row["validation"] if point["accuracy"] >= accuracy]
+        return min(reached, default=None)
+
+    return Metric(f"training to {100 * accuracy:g} %, s", value, unit="seconds")
+
+
+def total_seconds_to(accuracy: float) -> Metric:
+    """The same with compilation, once an arm."""
+    training = training_seconds_to(accuracy)
+
+    def value(row: Row) -> float | None:
+        seconds = training.value(row)
+        return None if seconds is None else seconds + row["summary"]["compile_seconds"]
+
+    return Metric(f"total to {100 * accuracy:g} %, s", value, unit="seconds", from_first_seed=True)
+
+
+def _evaluated(row: Row, evaluation: str, name: str) -> float | None:
+    """None where the arm skips the evaluation."""
+    return row["evaluations"].get(evaluation, {}).get(name)

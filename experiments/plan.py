@@ -1,0 +1,96 @@
+"""The runs an ablation consists of, an arm and a seed each, and the key that says whether a result is of this run.
+
+The key hashes what decides a result: config and seed, evaluations, and the source of the code behind them. Where a run
+keeps its files, and how fast the machine is, does not enter it; neither does a comment in the README.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from experiments.ablation import Ablation, Arm, Form
+from fcn_jax.config import Config
+from fcn_jax.config_fields import changes_result, flatten, overridden
+
+ROOT = Path(__file__).parents[1]
+DECIDES_RESULTS = (
+    "fcn_jax/types.py",
+    "fcn_jax/config.py",
+    "fcn_jax/config_fields.py",
+    "fcn_jax/config_rules.py",
+    "fcn_jax/geometry.py",
+    "fcn_jax/memory.py",
+    "fcn_jax/data/*.py",
+    "fcn_jax/models/*.py",
+    "fcn_jax/train/*.py",
+    "experiments/worker.py",
+)
+NOT_OF_THE_RUN = {"checkpoint.every_steps": 10**9, "checkpoint.keep": 1}
+KEY_LENGTH = 16
+
+
+@dataclass(frozen=True)
+class Run:
+    """One arm with one seed."""
+
+    ablation: Ablation
+    form: Form
+    arm: Arm
+    seed: int
+
+    @property
+    def config(self) -> Config:
+        """The base, then what the form shortens, then what the arm is about."""
+        base = (self.arm.base or self.ablation.base)()
+        return overridden(base, {**NOT_OF_THE_RUN, **self.form.overrides, **self.arm.overrides, "seed": self.seed})
+
+    @property
+    def is_first_seed(self) -> bool:
+        return self.seed == 0
+
+    @property
+    def evaluations(self) -> dict[str, Config]:
+        """Its evaluations, each with the whole config."""
+        return {
+            evaluation.name: overridden(self.config, evaluation.overrides)
+            for evaluation in self.ablation.evaluations
+            if evaluation.name not in self.arm.skips
+        }
+
+    def key(self, code: str) -> str:
+        """Of its result under a version of the code."""
+        how = {item.name: [item.by_length, item.drift_from] for item in self.ablation.evaluations}
+        evaluations = {name: [_decisive(config), how[name]] for name, config in self.evaluations.items()}
+        text = json.dumps([_decisive(self.config), evaluations, code], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
+
+    def __str__(self) -> str:
+        return f"{self.arm.name}, seed {self.seed}"
+
+
+def _decisive(config: Config) -> dict[str, object]:
+    return {path: value for path, value in flatten(config).items() if changes_result(path)}
+
+
+def all_runs(ablation: Ablation, form: Form, seeds: Sequence[int] | None = None) -> list[Run]:
+    """Seed by seed, so that a run stopped in the middle has as much of every arm.
+
+    Args:
+        seeds: in place of the form's own, 0, 1, 2, ...
+    """
+    chosen = range(form.num_seeds) if seeds is None else seeds
+    return [Run(ablation, form, arm, seed) for seed in chosen for arm in ablation.arms]
+
+
+@cache
+def code_version(root: Path = ROOT) -> str:
+    """A hash over the source that can change a result."""
+    digest = hashlib.sha256()
+    for pattern in DECIDES_RESULTS:
+        for path in sorted(root.glob(pattern)):
+            digest.update(f"{path.relative_to(root)}\n".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:KEY_LENGTH]

@@ -1,0 +1,184 @@
+"""The plots of an ablation, drawn for a phone's width, each with a text that says the same numbers."""
+
+import io
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import assert_never
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.ablation import ByLength, Dots, HeatMap, Lines, Metric, Plot
+from experiments.results import Results
+from experiments.statistics import interval_of_mean, spread
+from experiments.words import arm_text, factor_of, number
+
+WIDTH = 6.4
+"""Inches."""
+DOTS_PER_INCH = 110
+MARKERS = "osD^vPX*<>"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A plot as a PNG file."""
+
+    name: str
+    """Of the file, without its ending."""
+    caption: str
+    text: str
+    """What the picture shows, in words, for whoever does not see it."""
+    png: bytes
+
+
+def draw(results: Results) -> list[Picture]:
+    """All plots of an ablation that have something to show."""
+    pictures = []
+    for index, plot in enumerate(results.ablation.plots, start=1):
+        drawn = _draw(results, plot)
+        if drawn is None:
+            continue
+        figure, caption, text = drawn
+        with io.BytesIO() as file, mpl.rc_context({"font.size": 11}):
+            figure.savefig(file, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+            name = f"{results.ablation.name}_{index}"
+            pictures.append(Picture(name, caption, f"{caption}. {text}", file.getvalue()))
+    return pictures
+
+
+def _draw(results: Results, plot: Plot) -> tuple[Figure, str, str] | None:
+    """(figure, caption, text); None where no run has what it shows."""
+    match plot:
+        case Dots(metric):
+            return _dots(results, metric)
+        case Lines():
+            return _lines(results, plot)
+        case HeatMap():
+            return _heat_map(results, plot)
+        case ByLength():
+            return _by_length(results, plot)
+        case _:
+            assert_never(plot)
+
+
+def _axes(height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _dots(results: Results, metric: Metric) -> tuple[Figure, str, str] | None:
+    arms = [arm for arm in results.arms if results.values(arm, metric)]
+    if not arms:
+        return None
+    figure, axes = _axes(1.1 + 0.42 * len(arms))
+    for row, arm in enumerate(arms):
+        values = factor_of(metric) * np.array([*results.values(arm, metric).values()])
+        axes.plot(values, np.full(len(values), row), "o", color="tab:blue", alpha=0.45, markersize=6)
+        low, high = interval_of_mean(values.tolist())
+        axes.plot([low, high], [row, row], color="black", linewidth=1.5)
+        axes.plot([values.mean()], [row], "|", color="black", markersize=15, markeredgewidth=2)
+    axes.set_yticks(range(len(arms)), arms)
+    axes.invert_yaxis()
+    axes.set_xlabel(metric.name)
+    axes.grid(axis="x", alpha=0.3)
+    text = "; ".join(f"{arm}: {arm_text(results, arm, metric)}" for arm in arms)
+    return figure, f"Every run (dots), mean and its 95 % interval (black): {metric.name}", f"{text}."
+
+
+def _lines(results: Results, plot: Lines) -> tuple[Figure, str, str] | None:
+    figure, axes = _axes(4.0)
+    texts = []
+    for arm, marker in zip(results.arms, MARKERS * len(results.arms), strict=False):
+        points = [(x, metric, [*results.values(arm, metric).values()]) for x, metric in plot.points]
+        points = [(x, metric, values) for x, metric, values in points if values]
+        if not points:
+            continue
+        found = [spread(values) for _, _, values in points]
+        factor = factor_of(points[0][1])
+        axes.errorbar(
+            [x for x, _, _ in points],
+            [factor * each.mean for each in found],
+            [factor * np.nan_to_num(each.deviation) for each in found],
+            marker=marker,
+            capsize=3,
+            label=arm,
+        )
+        said = ", ".join(f"{number(m, each.mean)} at {x:g}" for (x, m, _), each in zip(points, found, strict=True))
+        texts.append(f"{arm}: {said}")
+    if not texts:
+        return None
+    if plot.log_x:
+        axes.set_xscale("symlog", linthresh=1)
+    if plot.log_y:
+        axes.set_yscale("log")
+    axes.set_xticks([x for x, _ in plot.points], [f"{x:g}" for x, _ in plot.points])
+    axes.set_xlabel(plot.x_label)
+    axes.set_ylabel(plot.y_label)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    return figure, f"{plot.title} (mean ± standard deviation over seeds)", f"{'; '.join(texts)}."
+
+
+def _heat_map(results: Results, plot: HeatMap) -> tuple[Figure, str, str] | None:
+    arms, metrics = results.arms, plot.metrics
+    table = np.full((len(arms), len(metrics)), np.nan)
+    for row, arm in enumerate(arms):
+        for column, metric in enumerate(metrics):
+            values = [*results.values(arm, metric).values()]
+            if values:
+                table[row, column] = factor_of(metric) * np.mean(values)
+    if np.isnan(table).all():
+        return None
+    figure, axes = _axes(1.8 + 0.6 * len(arms))
+    image = axes.imshow(table, cmap="viridis", aspect="auto")
+    middle = (np.nanmin(table) + np.nanmax(table)) / 2
+    for (row, column), value in np.ndenumerate(table):
+        colour = "black" if value > middle else "white"
+        axes.text(column, row, f"{value:.1f}" if np.isfinite(value) else "–", ha="center", va="center", color=colour)
+    axes.set_xticks(range(len(metrics)), [m.name.removesuffix(", %") for m in metrics], rotation=40, ha="right")
+    axes.set_yticks(range(len(arms)), arms)
+    axes.spines[:].set_visible(False)
+    figure.colorbar(image, ax=axes, shrink=0.8)
+    texts = [f"{arm}: {', '.join(f'{m.name} {arm_text(results, arm, m)}' for m in metrics)}" for arm in arms]
+    return figure, plot.title, f"{'; '.join(texts)}."
+
+
+def _by_length(results: Results, plot: ByLength) -> tuple[Figure, str, str] | None:
+    figure, axes = _axes(4.0)
+    texts = []
+    for arm, marker in zip(results.arms, MARKERS * len(results.arms), strict=False):
+        total: dict[int, np.ndarray] = defaultdict(lambda: np.zeros(2))
+        for row in results.rows:
+            if row["arm"] == arm:
+                for length, counts in row["evaluations"].get(plot.evaluation, {}).get("by_length", {}).items():
+                    total[int(length)] += counts
+        if not total:
+            continue
+        thirds = _in_parts(dict(sorted(total.items())))
+        axes.plot([length for length, _ in thirds], [accuracy for _, accuracy in thirds], marker=marker, label=arm)
+        texts.append(f"{arm}: {', '.join(f'{accuracy:.1f} at {length:.0f}' for length, accuracy in thirds)}")
+    if not texts:
+        return None
+    axes.set_xlabel(plot.x_label)
+    axes.set_ylabel("accuracy, %")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    title = f"Accuracy against {plot.x_label}, in fifths of the test examples, all seeds together"
+    return figure, title, f"{'; '.join(texts)}."
+
+
+def _in_parts(total: dict[int, np.ndarray], *, parts: int = 5) -> list[tuple[float, float]]:
+    """(mean length, accuracy in percent) of about equally many examples each, from {length: (hits, examples)}."""
+    lengths, counts = np.array([*total]), np.array([*total.values()])
+    before = np.cumsum(counts[:, 1]) - counts[:, 1] / 2
+    part = np.minimum((before / counts[:, 1].sum() * parts).astype(int), parts - 1)
+    found = []
+    for number_of_part in np.unique(part):
+        hits, examples = counts[part == number_of_part].sum(0)
+        mean_length = np.average(lengths[part == number_of_part], weights=counts[part == number_of_part, 1])
+        found.append((float(mean_length), float(100 * hits / examples)))
+    return found

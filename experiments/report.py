@@ -1,0 +1,101 @@
+"""From runs.jsonl alone to everything a reader sees: table.md, the plots, index.html, and an index of all."""
+
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+
+from experiments.ablation import Ablation
+from experiments.page import commands, document, how_to_read, notices, page, provenance, what_was_run
+from experiments.plan import code_version
+from experiments.plots import draw
+from experiments.results import Results, select
+from experiments.runs import Runs
+from experiments.tables import results_table
+from experiments.words import answer, claim_text
+from fcn_jax.train.writer import write_atomically
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def directory_of(ablation: Ablation, *, full: bool, root: Path = RESULTS) -> Path:
+    """Where the results of an ablation stand; those of the full form in a folder of their own."""
+    return root / ablation.name / "full" if full else root / ablation.name
+
+
+def results_of(ablation: Ablation, *, full: bool, root: Path = RESULTS) -> Results:
+    rows = Runs(directory_of(ablation, full=full, root=root)).read()
+    return select(ablation, ablation.form(full=full), rows, code_version())
+
+
+def write_report(ablation: Ablation, *, full: bool, root: Path = RESULTS) -> Results:
+    """table.md, the plots and index.html of an ablation.
+
+    Raises:
+        ValueError: it has no run yet.
+    """
+    directory, results = directory_of(ablation, full=full, root=root), results_of(ablation, full=full, root=root)
+    if not results.rows:
+        raise ValueError(
+            f"{ablation.name} has no finished run in {directory / 'runs.jsonl'}: make them with "
+            f"{commands(ablation, results.form).splitlines()[0]}"
+        )
+    for old in directory.glob(f"{ablation.name}_*.png"):
+        old.unlink()
+    pictures = draw(results)
+    for picture in pictures:
+        (directory / f"{picture.name}.png").write_bytes(picture.png)
+    write_atomically(directory / "table.md", markdown(results))
+    write_atomically(directory / "index.html", page(results, pictures))
+    return results
+
+
+def markdown(results: Results) -> str:
+    """Question, answer, claims and table."""
+    ablation = results.ablation
+    claims = "".join(f"- {claim_text(results, claim)}\n" for claim in ablation.claims)
+    warnings = "".join(f"> {line}\n\n" for line in notices(results))
+    command = "".join(f"    {line}\n" for line in commands(ablation, results.form).splitlines())
+    return (
+        f"# {ablation.name}\n\n{ablation.question}\n\n{warnings}{answer(results)}\n\n{claims}\n"
+        f"{results_table(results).to_markdown()}\n{how_to_read(results)}\n\n{what_was_run(results)}\n\n{command}\n"
+        f"{provenance(results)}\n"
+    )
+
+
+def write_index(ablations: Iterable[Ablation], *, full: bool, root: Path = RESULTS) -> Path:
+    """A page with question, answer and state of every ablation, and a link to those that have a page."""
+    parts = []
+    for ablation in ablations:
+        results = results_of(ablation, full=full, root=root)
+        name = f"{ablation.name}/full" if full else ablation.name
+        link = f'<a href="{name}/index.html">{escape(ablation.name)}</a>' if results.rows else escape(ablation.name)
+        parts.append(
+            f"<h2>{link}</h2><p>{escape(ablation.question)}</p><p><strong>{escape(answer(results))}</strong></p>"
+            f'<p class="small">{escape(state(results))}</p>'
+        )
+    root.mkdir(parents=True, exist_ok=True)
+    path = root / ("full.html" if full else "index.html")
+    write_atomically(path, document("Ablations of fcn_jax", "<h1>Ablations of fcn_jax</h1>", *parts))
+    return path
+
+
+def state(results: Results) -> str:
+    """How far an ablation is, in a few words."""
+    total = len(results.ablation.arms) * results.form.num_seeds
+    done = total - results.num_missing
+    if not results.rows:
+        return f"nothing of {total} runs"
+    if results.are_stale:
+        return f"stale: {done} of {total} runs, made by other code or with other configs"
+    left_out = f", {results.num_left_out} stale ones left out" if results.num_left_out else ""
+    return f"{'complete: ' if done == total else ''}{done} of {total} runs{left_out}"
+
+
+def status_lines(ablations: Iterable[Ablation], *, full: bool, root: Path = RESULTS) -> list[tuple[str, str, str]]:
+    """(name, how far it is, question) of every ablation."""
+    lines = []
+    for ablation in ablations:
+        live = Runs(directory_of(ablation, full=full, root=root)).in_progress()
+        running = f", {live} running" if live else ""
+        lines.append((ablation.name, state(results_of(ablation, full=full, root=root)) + running, ablation.question))
+    return lines

@@ -1,0 +1,137 @@
+"""Makes the runs that are missing, each in a process of its own, a few at a time; says what it will cost.
+
+Safe to stop in any way: a worker writes its row itself, and what was not finished is missing and made the next time.
+"""
+
+import dataclasses
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean
+
+from experiments.ablation import Ablation, Form, Row
+from experiments.plan import ROOT, Run, all_runs, code_version
+from experiments.worker import TAKEN, EvaluationJob, Job
+from fcn_jax.console import print_table, say
+
+SCRATCH = ROOT / ".cache" / "experiments"
+SECONDS_BETWEEN_LOOKS = 0.2
+
+
+def job_of(run: Run, *, results: Path, scratch: Path, keep: bool, num_jobs: int) -> Job:
+    """What its worker has to know."""
+    code, how = code_version(), {item.name: item for item in run.ablation.evaluations}
+    evaluations = [
+        EvaluationJob(name, dataclasses.asdict(config), how[name].by_length, how[name].drift_from)
+        for name, config in run.evaluations.items()
+    ]
+    return Job(
+        ablation=run.ablation.name,
+        form=run.form.name,
+        arm=run.arm.name,
+        seed=run.seed,
+        key=run.key(code),
+        code=code,
+        config=dataclasses.asdict(run.config),
+        evaluations=evaluations,
+        results=str(results),
+        scratch=str(scratch),
+        with_empty_cache=run.is_first_seed,
+        keep=keep,
+        num_jobs=num_jobs,
+    )
+
+
+def missing_runs(ablation: Ablation, form: Form, rows: Sequence[Row], seeds: Sequence[int] | None) -> list[Run]:
+    """The runs without a row that this code and this config would make."""
+    made = {row["key"] for row in rows}
+    return [run for run in all_runs(ablation, form, seeds) if run.key(code_version()) not in made]
+
+
+def expected_seconds(run: Run, rows: Sequence[Row]) -> float:
+    """Of one run: what its arm has taken so far, or the ablation, or else what its form says."""
+    of_arm = [row["wall_seconds"] for row in rows if row["arm"] == run.arm.name]
+    return mean(of_arm or [row["wall_seconds"] for row in rows] or [run.form.seconds_per_run])
+
+
+def check_jobs(ablation: Ablation, jobs: int) -> None:
+    """
+    Raises:
+        ValueError: a number of jobs that the ablation cannot have.
+    """
+    if jobs < 1:
+        raise ValueError(f"--jobs is {jobs}, but it must be at least 1")
+    if jobs > 1 and ablation.measures_time:
+        raise ValueError(
+            f"--jobs is {jobs}, but {ablation.name} measures time, which runs beside each other would falsify: "
+            "leave --jobs at 1"
+        )
+
+
+def print_plan(runs: Sequence[Run], rows: Sequence[Row], *, jobs: int) -> None:
+    """The runs that would be made, and about how long they take."""
+    seconds = [expected_seconds(run, rows) for run in runs]
+    lines = [
+        (run.arm.name, str(run.seed), f"{cost:.0f}", "empty cache" if run.is_first_seed else "")
+        for run, cost in zip(runs, seconds, strict=True)
+    ]
+    print_table(f"{len(runs)} runs to make", ("arm", "seed", "seconds", ""), lines)
+    print(f"{len(runs)} runs, about {sum(seconds) / jobs / 60:.1f} minutes with --jobs {jobs}")
+
+
+def make_runs(runs: Sequence[Run], results: Path, *, jobs: int, keep: bool, scratch: Path = SCRATCH) -> int:
+    """Make them; returns the exit code: 0, 1 where a run failed, 130 where somebody stopped it."""
+    waiting, live, codes = list(runs), [], []
+    try:
+        while waiting or live:
+            while waiting and len(live) < jobs:
+                run = waiting.pop(0)
+                job = job_of(run, results=results, scratch=scratch, keep=keep, num_jobs=jobs)
+                live.append((run, job, _start(job), time.monotonic()))
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+            for ended in [worker for worker in live if worker[2].poll() is not None]:
+                live.remove(ended)
+                run, job, process, began = ended
+                codes.append(process.returncode)
+                said = _how_it_ended(process.returncode, _log_of(job))
+                say(f"{len(codes)}/{len(runs)}  {run}: {said} {time.monotonic() - began:.0f} s")
+    except KeyboardInterrupt:
+        for _, _, process, _ in live:
+            process.terminate()
+        for _, _, process, _ in live:
+            process.wait()
+        say(f"stopped: {len(waiting) + len(live)} of {len(runs)} runs are left; the same command goes on")
+        return 130
+    if TAKEN in codes:
+        say(f"{codes.count(TAKEN)} runs are being made by another process: wait for it before the report")
+    return 0 if set(codes) <= {0, TAKEN} else 1
+
+
+def _how_it_ended(code: int, log: Path) -> str:
+    match code:
+        case 0:
+            return "done in"
+        case code if code == TAKEN:
+            return "another process is making it; looked for"
+        case _:
+            lines = log.read_text(errors="replace").strip().splitlines()
+            return f"failed: {lines[-1] if lines else f'exit code {code}'} ({log}); after"
+
+
+def _start(job: Job) -> subprocess.Popen:
+    log = _log_of(job)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "experiments.worker"], cwd=ROOT, stdin=subprocess.PIPE, stdout=file, stderr=file
+        )
+    assert process.stdin is not None
+    process.stdin.write(job.to_json().encode())
+    process.stdin.close()
+    return process
+
+
+def _log_of(job: Job) -> Path:
+    return Path(job.scratch) / "logs" / f"{job.key}.txt"

@@ -1,0 +1,141 @@
+"""runs.jsonl: a line a finished run, written whole or not at all, whoever else writes.
+
+Appending and reading hold a lock; a damaged line is named and set aside in runs.damaged beside it. A claim is a lock on
+a file of the run's key: the system lets go of it when the process that holds it ends, however it ends, so no run is
+made twice at once and none is held by the dead.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from experiments.ablation import Row
+from fcn_jax.console import say
+from fcn_jax.train.writer import write_atomically
+
+FIELDS = {
+    "ablation": str,
+    "arm": str,
+    "seed": int,
+    "form": str,
+    "key": str,
+    "code": str,
+    "config": dict,
+    "summary": dict,
+    "validation": list,
+    "evaluations": dict,
+}
+"""What every line holds at least."""
+
+
+class Runs:
+    """The finished runs of an ablation in one form.
+
+    Args:
+        directory: that holds runs.jsonl; made when something is written.
+    """
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+        self.path = directory / "runs.jsonl"
+
+    def read(self) -> list[Row]:
+        """All rows, in the order they were written; of a run that stands twice the first.
+
+        Damaged lines are named, and moved to runs.damaged.
+        """
+        if not self.path.exists():
+            return []
+        with self._locked():
+            rows, kept, damaged = {}, [], []
+            for number, line in enumerate(self.path.read_bytes().decode(errors="replace").splitlines(), start=1):
+                try:
+                    row = parse_row(line)
+                except ValueError as error:
+                    say(f"{self.path}:{number}: {error}: set aside in runs.damaged, and its run counts as missing")
+                    damaged.append(line)
+                    continue
+                kept.append(line)
+                rows.setdefault(row["key"], row)
+            if damaged:
+                with (self.directory / "runs.damaged").open("a") as file:
+                    file.writelines(f"{line}\n" for line in damaged)
+                write_atomically(self.path, "".join(f"{line}\n" for line in kept))
+        return list(rows.values())
+
+    def append(self, row: Row) -> None:
+        """One line more, on the disk when this returns."""
+        line = json.dumps(row)
+        parse_row(line)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with self._locked():
+            whole = not self.path.exists() or self.path.read_bytes().endswith(b"\n") or not self.path.stat().st_size
+            with self.path.open("a") as file:
+                file.write(f"{'' if whole else chr(10)}{line}\n")
+                file.flush()
+                os.fsync(file.fileno())
+
+    @contextmanager
+    def claim(self, key: str) -> Iterator[bool]:
+        """Whether the run of a key is this process's to make; False while another that lives makes it."""
+        claims = self.directory / ".claims"
+        claims.mkdir(parents=True, exist_ok=True)
+        path = claims / key
+        with path.open("w") as file:
+            if not _holds(file, path):
+                yield False
+                return
+            try:
+                yield True
+            finally:
+                path.unlink(missing_ok=True)
+
+    def in_progress(self) -> int:
+        """How many runs live processes are making."""
+        count = 0
+        for path in (self.directory / ".claims").glob("*"):
+            with path.open() as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    count += 1
+        return count
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with (self.directory / ".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _holds(file: IO, path: Path) -> bool:
+    """Whether the lock on the file is now held, and the file is still the one at the path."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def parse_row(line: str) -> Row:
+    """
+    Raises:
+        ValueError: it is no row.
+    """
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"no JSON ({error.msg} at character {error.pos})") from error
+    if not isinstance(row, dict):
+        raise ValueError("no JSON object")
+    for name, kind in FIELDS.items():
+        if not isinstance(row.get(name), kind):
+            raise ValueError(f"{name!r} is {'missing' if name not in row else 'not of type ' + kind.__name__}")
+    return row

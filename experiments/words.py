@@ -1,0 +1,97 @@
+"""Numbers as people read them: percent as points, intervals, verdicts, the answer in a sentence."""
+
+import math
+
+from experiments.ablation import Claim, Metric
+from experiments.results import Results
+from experiments.statistics import Difference, Spread, Verdict, spread
+
+VERDICTS: dict[Verdict, str] = {
+    "supported": "Supported",
+    "contradicted": "Contradicted",
+    "open": "Not decided",
+}
+
+
+def factor_of(metric: Metric) -> float:
+    """From the value to what is shown."""
+    return 100.0 if metric.unit == "percent" else 1.0
+
+
+def number(metric: Metric, value: float) -> str:
+    """One value."""
+    match metric.unit:
+        case "percent":
+            return f"{100 * value:.2f}"
+        case "seconds":
+            return f"{value:.1f}"
+        case "count":
+            return f"{value:,.0f}"
+        case "number":
+            return f"{value:.3g}"
+
+
+def signed(metric: Metric, value: float) -> str:
+    """A difference, with its sign."""
+    return f"{'−' if value < 0 else '+'}{number(metric, abs(value))}"
+
+
+def mean_and_deviation(metric: Metric, found: Spread) -> str:
+    """`97.38 ± 0.12`; without a deviation where there is none."""
+    if math.isnan(found.deviation) or found.deviation == 0:
+        return number(metric, found.mean)
+    return f"{number(metric, found.mean)} ± {number(metric, found.deviation)}"
+
+
+def difference_text(metric: Metric, difference: Difference | None) -> str:
+    """`+0.31 [+0.10, +0.52]`."""
+    if difference is None:
+        return "no pair of runs yet"
+    if math.isnan(difference.low):
+        return f"{signed(metric, difference.mean)}, without an interval"
+    return f"{signed(metric, difference.mean)} [{signed(metric, difference.low)}, {signed(metric, difference.high)}]"
+
+
+def probability(difference: Difference | None) -> str:
+    """p of the paired test."""
+    if difference is None or math.isnan(difference.p):
+        return "–"
+    return "< 0.001" if difference.p < 0.001 else f"{difference.p:.3f}"
+
+
+def claim_text(results: Results, claim: Claim) -> str:
+    """A claim and what became of it, in a few words more than the answer has."""
+    found, difference = results.judge(claim)
+    against = "0" if claim.against is None else f"“{claim.against}”"
+    expected = {
+        "higher": f"higher than {against}",
+        "lower": f"lower than {against}",
+        "equal": f"within ±{number(claim.metric, claim.margin)} of {against}",
+    }[claim.expected]
+    pairs = 0 if difference is None else difference.n
+    return (
+        f"{VERDICTS[found]}: {claim.sentence}. “{claim.arm}” was expected to be {expected} in {claim.metric.name}; "
+        f"difference: {difference_text(claim.metric, difference)}, from {pairs} paired seed{'' if pairs == 1 else 's'}."
+    )
+
+
+def answer(results: Results) -> str:
+    """What the ablation showed, in a sentence."""
+    if not results.rows:
+        return "Nothing yet: no run has been made."
+    parts = []
+    for claim in results.ablation.claims:
+        found, difference = results.judge(claim)
+        say_so = {"supported": "yes", "contradicted": "no, the contrary", "open": "not decided"}[found]
+        parts.append(f"{claim.sentence}: {say_so} ({difference_text(claim.metric, difference)})")
+    return f"{'; '.join(parts)}."
+
+
+def arm_text(results: Results, arm: str, metric: Metric) -> str:
+    """Mean ± deviation of an arm; how many of its runs have the number, if not all."""
+    values = results.values(arm, metric)
+    runs = sum(row["arm"] == arm for row in results.rows)
+    if not values:
+        return "–"
+    text = mean_and_deviation(metric, spread([*values.values()]))
+    return text if metric.from_first_seed or len(values) == runs else f"{text} ({len(values)} of {runs})"

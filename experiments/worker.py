@@ -1,0 +1,193 @@
+"""One run in a process of its own: claim it, train it, evaluate it, append its row. A job comes in as JSON on stdin.
+
+The row is written by the process that made it: whatever becomes of the one that started it, a finished run is kept.
+The run of an arm's first seed compiles with an empty cache, which then serves the other seeds.
+"""
+
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.ablation import Row
+from experiments.plan import ROOT, code_version
+from experiments.runs import Runs
+from fcn_jax.config import Config
+from fcn_jax.config_fields import from_dict
+from fcn_jax.memory import keep_freed_memory
+
+TAKEN = 75
+"""Exit code of a worker whose run another process makes; EX_TEMPFAIL of sysexits.h."""
+
+
+@dataclass(frozen=True)
+class EvaluationJob:
+    """An evaluation with its whole config, as JSON has it."""
+
+    name: str
+    config: dict[str, Any]
+    by_length: bool
+    drift_from: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """All a worker has to know. Paths as text."""
+
+    ablation: str
+    form: str
+    arm: str
+    seed: int
+    key: str
+    code: str
+    config: dict[str, Any]
+    evaluations: list[EvaluationJob]
+    results: str
+    """Folder of runs.jsonl."""
+    scratch: str
+    """Folder for the run's files, removed when it ends, and for compiled programs."""
+    with_empty_cache: bool = False
+    """Compile with a cache that holds nothing."""
+    keep: bool = False
+    """Leave the run's files."""
+    num_jobs: int = 1
+    """Workers at the same time, this one counted: for the row."""
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Job":
+        values = json.loads(text)
+        values["evaluations"] = [EvaluationJob(**item) for item in values["evaluations"]]
+        return cls(**values)
+
+
+def main() -> int:
+    job = Job.from_json(sys.stdin.read())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    return work(job)
+
+
+def work(job: Job) -> int:
+    """Make one run, unless it is made already or being made; returns the exit code."""
+    runs = Runs(Path(job.results))
+    with runs.claim(job.key) as is_ours:
+        if not is_ours:
+            return TAKEN
+        if any(row["key"] == job.key for row in runs.read()):
+            return 0
+        if code_version() != job.code:
+            raise ValueError("the code changed after this run was planned: start it again")
+        runs.append(make_row(job))
+    return 0
+
+
+def make_row(job: Job) -> Row:
+    """Train and evaluate."""
+    began = time.perf_counter()
+    place = Path(job.scratch) / "runs" / job.key
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    shared = Path(job.scratch) / "programs" / f"{job.ablation}_{job.form}" / job.arm.replace("/", "_")
+    cache = place / "cache" if job.with_empty_cache else shared
+    try:
+        summary, validation = train_job(job, place / "workdir", cache)
+        evaluations = evaluate_job(job, place / "workdir", cache)
+        if job.with_empty_cache and cache.exists() and not shared.exists():
+            shared.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(cache, shared, dirs_exist_ok=True)
+    finally:
+        if not job.keep:
+            shutil.rmtree(place, ignore_errors=True)
+    summary.pop("git_commit")
+    return {
+        "ablation": job.ablation,
+        "arm": job.arm,
+        "seed": job.seed,
+        "form": job.form,
+        "key": job.key,
+        "code": job.code,
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!experiments/results")),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "wall_seconds": round(time.perf_counter() - began, 2),
+        "num_jobs": job.num_jobs,
+        "empty_cache": job.with_empty_cache,
+        "device": summary.pop("device"),
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "versions": {"python": platform.python_version(), **summary.pop("versions")},
+        "config": job.config,
+        "summary": summary,
+        "validation": validation,
+        "evaluations": evaluations,
+    }
+
+
+def _git(*arguments: str) -> str:
+    """What git says of the checkout; nothing without one. Results are not code: writing them makes nothing dirty."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def config_of(values: dict[str, Any], cache: Path) -> Config:
+    config = from_dict(Config, values)
+    config.machine.cache_dir = str(cache)
+    return config
+
+
+def train_job(job: Job, workdir: Path, cache: Path) -> tuple[dict[str, Any], list[dict[str, float]]]:
+    """(summary, every validation): what the run's own files say."""
+    from fcn_jax.train.loop import train
+    from fcn_jax.train.writer import read_metrics
+
+    keep_freed_memory()
+    summary = train(config_of(job.config, cache), workdir)
+    rows = read_metrics(workdir / "metrics.jsonl")
+    names = ("step", "train_seconds", "accuracy")
+    return summary, [{name: row[name] for name in names} for row in rows if row["kind"] == "validation"]
+
+
+def evaluate_job(job: Job, workdir: Path, cache: Path) -> dict[str, dict[str, Any]]:
+    """What the trained model says of the test set under every evaluation's config."""
+    from fcn_jax.train.checkpoint import restore_latest
+    from fcn_jax.train.logits import split_logits
+    from fcn_jax.train.setup import prepare
+
+    found, logits = {}, {}
+    for evaluation in job.evaluations:
+        began = time.perf_counter()
+        setup = prepare(config_of(evaluation.config, cache))
+        said = split_logits(setup, restore_latest(workdir, setup), setup.test)
+        dataset = setup.test.dataset
+        hit = said.argmax(1) == dataset.labels
+        result: dict[str, Any] = {"accuracy": float(hit.mean()), "count": len(hit)}
+        if evaluation.by_length:
+            result["by_length"] = hits_by_length(hit, dataset.source.sizes[:, 0])
+        if evaluation.drift_from:
+            result["drift"] = float(np.abs(said - logits[evaluation.drift_from]).max(1).mean())
+        result["seconds"] = round(time.perf_counter() - began, 2)
+        found[evaluation.name], logits[evaluation.name] = result, said
+    return found
+
+
+def hits_by_length(hit: np.ndarray, length: np.ndarray) -> dict[str, list[int]]:
+    """{length: [hits, examples]}"""
+    return {str(value): [int(hit[length == value].sum()), int((length == value).sum())] for value in np.unique(length)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

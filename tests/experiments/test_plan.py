@@ -1,0 +1,68 @@
+"""A key stands for what decides a result, and for nothing else."""
+
+import dataclasses
+import shutil
+
+import pytest
+
+from experiments.ablation import Arm, Evaluation
+from experiments.plan import ROOT, Run, all_runs, code_version
+from tests.experiments.made import made_ablation
+
+
+def key(*, code: str = "code", seed: int = 0, arm: Arm | None = None, **changes) -> str:
+    ablation = made_ablation(**changes)
+    return Run(ablation, ablation.short, arm or ablation.arms[0], seed).key(code)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"seed": 1},
+        {"code": "other"},
+        {"arm": Arm("wide", {"train.learning_rate": 1e-3})},
+        {"evaluations": ()},
+        {"evaluations": (Evaluation("as it is", {"evaluate.scale": 1.5}),)},
+    ],
+    ids=["seed", "code", "config", "no evaluations", "other evaluation"],
+)
+def test_a_key_changes_with_what_decides_the_result(changed):
+    assert key(**changed) != key()
+
+
+def test_a_key_is_the_same_for_another_name_and_another_machine():
+    assert key(arm=Arm("renamed", {"machine.num_threads": 9, "checkpoint.keep": 7})) == key()
+
+
+def test_runs_go_seed_by_seed_and_the_arm_has_the_last_word():
+    ablation = made_ablation()
+    runs = all_runs(ablation, ablation.short)
+    assert [(run.seed, run.arm.name) for run in runs[:3]] == [(0, "wide"), (0, "narrow"), (1, "wide")]
+    assert len(runs) == 6
+    assert runs[1].config.model.channels == (2, 4, 4)
+    assert [run.seed for run in all_runs(ablation, ablation.short, [7])] == [7, 7]
+
+
+def test_an_arm_makes_no_evaluation_that_it_skips():
+    ablation = made_ablation()
+    arm = dataclasses.replace(ablation.arms[0], skips=("scale 2",))
+    assert list(Run(ablation, ablation.short, arm, 0).evaluations) == ["as it is"]
+
+
+def test_the_code_version_follows_the_code_that_decides_results_alone(tmp_path):
+    for part in ("fcn_jax/models", "fcn_jax/train", "fcn_jax/data"):
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("embedded", "__pycache__"))
+    (tmp_path / "fcn_jax/use").mkdir()
+    (tmp_path / "README.md").write_text("x")
+
+    def version() -> str:
+        code_version.cache_clear()
+        return code_version(tmp_path)
+
+    before = version()
+    for harmless in ("README.md", "fcn_jax/use/cam.py", "fcn_jax/cli.py"):
+        (tmp_path / harmless).write_text("y")
+        assert version() == before
+    (tmp_path / "fcn_jax/models/fcn.py").open("a").write("\n")
+    assert version() != before
+    code_version.cache_clear()

@@ -1,0 +1,59 @@
+"""Rows of other code are never mixed with those of this one."""
+
+import dataclasses
+
+from experiments.ablation import Arm
+from experiments.metrics import ACCURACY, COMPILE_SECONDS, accuracy_of, total_seconds_to, training_seconds_to
+from experiments.plan import all_runs
+from experiments.report import state
+from experiments.results import select
+from tests.experiments.made import made_ablation, made_row
+
+ABLATION = made_ablation()
+FORM = ABLATION.short
+RUNS = all_runs(ABLATION, FORM)
+OLD = [made_row(run, accuracy=0.5, code="old") for run in RUNS]
+NEW = [made_row(run, accuracy=0.9, code="new") for run in RUNS]
+
+
+def test_rows_of_this_code_alone_count():
+    results = select(ABLATION, FORM, [*OLD, *NEW[:3]], "new")
+    assert not results.are_stale
+    assert results.rows == tuple(NEW[:3])
+    assert (results.num_left_out, results.num_missing) == (6, 3)
+    assert state(results) == "3 of 6 runs, 6 stale ones left out"
+
+
+def test_where_all_are_stale_the_newest_are_shown_as_stale():
+    results = select(ABLATION, FORM, [*OLD, *NEW[:3]], "newest")
+    assert results.are_stale
+    assert {row["code"] for row in results.rows} == {"new"}
+    assert state(results).startswith("stale: 3 of 6")
+
+
+def test_a_row_of_another_config_is_stale():
+    changed = made_ablation(arms=(Arm("wide", {"model.norm": "none"}), ABLATION.arms[1]))
+    results = select(changed, FORM, NEW, "new")
+    assert results.arms == ("narrow",)
+    assert results.num_left_out == 3
+
+
+def test_a_row_of_an_arm_that_is_gone_is_left_out():
+    results = select(made_ablation(arms=ABLATION.arms[:1]), FORM, NEW, "new")
+    assert results.arms == ("wide",)
+    assert results.num_left_out == 3
+
+
+def test_values_by_arm_and_seed():
+    rows = [dataclasses.replace(run) for run in RUNS]
+    made = [made_row(run, accuracy=0.9 + run.seed / 100, code="new") for run in rows]
+    results = select(ABLATION, FORM, made, "new")
+    assert results.values("wide", ACCURACY) == {0: 0.9, 1: 0.91, 2: 0.92}
+    assert results.values("wide", COMPILE_SECONDS) == {0: 8.0}
+    assert results.values("wide", accuracy_of("never made")) == {}
+    assert results.values("wide", training_seconds_to(0.99)) == {0: 9.0, 1: 9.0, 2: 9.0}
+    assert results.values("wide", training_seconds_to(0.999)) == {}
+    assert results.values("wide", total_seconds_to(0.98)) == {0: 13.0}
+    difference = results.difference("narrow", "wide", ACCURACY)
+    assert difference is not None
+    assert (difference.mean, difference.n) == (0, 3)

@@ -1,0 +1,112 @@
+"""A real tiny run through the real workers: two at once make one row, and a killed one leaves nothing behind."""
+
+import dataclasses
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from experiments.plan import ROOT, all_runs, code_version
+from experiments.runner import check_jobs, expected_seconds, job_of, make_runs, missing_runs
+from experiments.runs import Runs
+from experiments.worker import TAKEN, work
+from tests.experiments.made import made_ablation, made_row
+
+ABLATION = made_ablation()
+FORM = ABLATION.short
+WORKER = [sys.executable, "-m", "experiments.worker"]
+
+
+@pytest.fixture
+def job(tmp_path):
+    run = all_runs(ABLATION, FORM)[0]
+    return job_of(run, results=tmp_path / "results", scratch=tmp_path / "scratch", keep=False, num_jobs=1)
+
+
+def start(job) -> subprocess.Popen:
+    process = subprocess.Popen(WORKER, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    assert process.stdin is not None
+    process.stdin.write(job.to_json().encode())
+    process.stdin.close()
+    return process
+
+
+def test_two_workers_of_one_run_make_one_row(job, tmp_path):
+    workers = [start(job), start(job)]
+    assert sorted(worker.wait(timeout=240) for worker in workers) in ([0, 0], [0, TAKEN])
+    runs = Runs(tmp_path / "results")
+    (row,) = runs.read()
+    assert (row["arm"], row["seed"], row["empty_cache"], row["code"]) == ("wide", 0, True, code_version())
+    assert row["summary"]["parameters"] > 0
+    assert row["summary"]["count"] == row["evaluations"]["scale 2"]["count"] == 50
+    assert row["evaluations"]["as it is"]["accuracy"] == row["summary"]["accuracy"]
+    assert row["evaluations"]["scale 2"]["drift"] > 0
+    assert sum(count for _, count in row["evaluations"]["scale 2"]["by_length"].values()) == 50
+    assert [point["step"] for point in row["validation"]] == [1]
+    assert len(row["git_commit"]) == 40
+    assert not list((tmp_path / "scratch/runs").iterdir())
+    assert any((tmp_path / "scratch/programs").rglob("*cache*"))
+    assert all_runs(ABLATION, FORM)[0] not in missing_runs(ABLATION, FORM, [row], None)
+
+
+def test_a_killed_worker_leaves_its_run_to_the_next(job, tmp_path):
+    worker, runs = start(job), Runs(tmp_path / "results")
+    give_up = time.monotonic() + 60
+    while not runs.in_progress() and time.monotonic() < give_up:
+        time.sleep(0.05)
+    assert runs.in_progress() == 1
+    worker.kill()
+    worker.wait()
+    assert runs.in_progress() == 0
+    assert runs.read() == []
+
+
+def test_code_that_changed_since_the_run_was_planned_makes_no_row(job):
+    with pytest.raises(ValueError, match="the code changed"):
+        work(dataclasses.replace(job, code="of a minute ago"))
+    assert Runs(Path(job.results)).read() == []
+
+
+def test_a_run_that_fails_is_named_and_the_others_go_on(tmp_path, capfd):
+    unreadable = made_ablation(arms=(ABLATION.arms[0],), base=lambda: _with_no_such_split())
+    code = make_runs(
+        all_runs(unreadable, FORM, [0, 1]), tmp_path / "results", jobs=2, keep=False, scratch=tmp_path / "scratch"
+    )
+    said = capfd.readouterr().err
+    assert code == 1
+    assert "wide, seed 0: failed: ValueError: config.data.source is 'nothing'" in said
+    assert "2/2" in said
+    assert Runs(tmp_path / "results").read() == []
+
+
+def _with_no_such_split():
+    config = ABLATION.base()
+    config.data.source = "nothing"
+    return config
+
+
+def test_only_what_is_missing_is_run():
+    code = code_version()
+    runs = all_runs(ABLATION, FORM)
+    rows = [made_row(runs[0], accuracy=0.9, code=code), made_row(runs[1], accuracy=0.9, code="old")]
+    assert missing_runs(ABLATION, FORM, rows, None) == runs[1:]
+    assert [run.seed for run in missing_runs(ABLATION, FORM, rows, [5])] == [5, 5]
+
+
+def test_time_is_estimated_from_what_was_measured():
+    runs = all_runs(ABLATION, FORM)
+    rows = [made_row(runs[0], accuracy=0.9, code="old"), made_row(runs[0], accuracy=0.9, code="old")]
+    rows[1]["wall_seconds"] = 14.0
+    assert expected_seconds(runs[2], rows) == 13
+    assert expected_seconds(runs[1], rows) == 13
+    assert expected_seconds(runs[1], []) == 10
+
+
+def test_what_measures_time_runs_alone():
+    check_jobs(ABLATION, 2)
+    with pytest.raises(ValueError, match="made measures time"):
+        check_jobs(made_ablation(measures_time=True), 2)
+    with pytest.raises(ValueError, match="--jobs is 0"):
+        check_jobs(ABLATION, 0)

@@ -1,0 +1,84 @@
+"""Spreads, intervals and verdicts against SciPy's own and against sums done by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from experiments.statistics import interval_of_mean, interval_of_next, paired_difference, spread, verdict
+
+NUMBERS = st.lists(st.floats(-100, 100), min_size=3, max_size=12)
+
+
+def test_a_spread_by_hand():
+    found = spread([1.0, 2.0, 6.0])
+    assert (found.mean, found.n) == (3.0, 3)
+    assert found.deviation == pytest.approx(math.sqrt(7))
+    assert math.isnan(spread([1.0]).deviation)
+
+
+@given(NUMBERS)
+def test_the_interval_of_a_mean_is_that_of_scipy(values):
+    sem = stats.sem(values)
+    low, high = interval_of_mean(values)
+    if sem > 1e-9:
+        assert (low, high) == pytest.approx(stats.t.interval(0.95, len(values) - 1, np.mean(values), sem), abs=1e-6)
+    next_low, next_high = interval_of_next(values)
+    assert next_low <= low <= high <= next_high
+
+
+def test_one_run_more_falls_inside_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    inside = 0
+    for _ in range(2000):
+        low, high = interval_of_next(rng.normal(size=5).tolist())
+        inside += low <= rng.normal() <= high
+    assert inside / 2000 == pytest.approx(0.95, abs=0.015)
+
+
+def test_differences_are_taken_within_seeds():
+    """Seeds differ by far more than the arms do: only pairs can tell."""
+    baseline = {seed: 10.0 * seed for seed in range(5)}
+    values = {seed: 10.0 * seed + 1 + 0.1 * (seed % 2) for seed in range(5)}
+    difference = paired_difference({**values, 9: 1e6}, baseline)
+    assert difference is not None
+    assert difference.n == 5
+    assert difference.mean == pytest.approx(1.04)
+    assert 0.9 < difference.low < difference.high < 1.2
+    expected = stats.ttest_rel([*values.values()], [*baseline.values()]).pvalue
+    assert difference.p == pytest.approx(expected)
+
+
+def test_differences_of_few_or_equal_pairs():
+    assert paired_difference({0: 1.0}, {1: 1.0}) is None
+    one = paired_difference({0: 1.0}, {0: 3.0})
+    assert one is not None
+    assert one.mean == -2
+    assert math.isnan(one.low)
+    assert math.isnan(one.p)
+    same = paired_difference({0: 1.0, 1: 2.0}, {0: 1.0, 1: 2.0})
+    assert same is not None
+    assert (same.low, same.high, same.p) == (0, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("gaps", "expected", "margin", "said"),
+    [
+        ((1.0, 1.1, 0.9), "higher", 0.0, "supported"),
+        ((1.0, 1.1, 0.9), "lower", 0.0, "contradicted"),
+        ((1.0, -1.1, 0.9), "higher", 0.0, "open"),
+        ((-1.0, -1.1, -0.9), "lower", 0.0, "supported"),
+        ((0.1, -0.1, 0.05), "equal", 0.5, "supported"),
+        ((0.1, -0.1, 0.05), "equal", 0.05, "open"),
+        ((1.0, 1.1, 0.9), "equal", 0.5, "contradicted"),
+        ((-1.0, -1.1, -0.9), "equal", 0.5, "contradicted"),
+        ((1.0,), "higher", 0.0, "open"),
+        ((), "higher", 0.0, "open"),
+    ],
+)
+def test_a_claim_needs_the_whole_interval_on_its_side(gaps, expected, margin, said):
+    difference = paired_difference(dict(enumerate(gaps)), dict.fromkeys(range(len(gaps)), 0.0))
+    assert verdict(difference, expected, margin) == said
