@@ -138,6 +138,9 @@ class TrainConfig:
     label_smoothing: float = 0.0
     ema_decay: float = 0.0
     """Of the exponential moving average of the weights, which evaluation then uses; 0: none."""
+    precise_batch_norm: bool = False
+    """After the last step, replace the running statistics of BatchNorm by those of the final weights over one pass of
+    the training data as evaluation sees it (arXiv:2105.07576)."""
     loss_mean: str = "step"
     """step: over the examples of a step. epoch: their sum over the mean number of examples a step, so that an example
     weighs the same in a small step as in a large one."""

@@ -181,6 +181,17 @@ def test_a_family_asks_for_the_lengths_and_kernels_it_reads(name, field, value, 
     assert refusal(config).startswith(rule)
 
 
+@pytest.mark.parametrize(("name", "norm"), [("fcn", "group"), ("fcn", "none"), ("convnext", "batch")])
+def test_precise_statistics_ask_for_a_batch_norm(name, norm):
+    config = config_with("train.precise_batch_norm", True)
+    validate(config)
+    config.model.name, config.model.norm = name, norm
+    config.model.kernel = (3,)
+    found = name if norm == "batch" else norm
+    assert refusal(config).startswith("config.train.precise_batch_norm is True, but config.model.")
+    assert f"={found} " in refusal(config)
+
+
 @pytest.mark.parametrize("path", ["data.mean", "data.std"])
 def test_a_statistic_has_one_value_or_one_for_every_channel(path):
     config = config_with(path, (0.5, 0.5))

@@ -5,17 +5,34 @@ taken around the mean in a second pass: one pass loses digits in float32. A norm
 it, before the one mask that both need. `scale` is what its scale begins as.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NamedTuple
+
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 from fcn_jax.models.layers import Activation, Layer
 from fcn_jax.models.maps import Map, Maps, mask_of, masked, num_positions, spatial_axes
+from fcn_jax.types import AnyArray
 
 EPSILON = 1e-5
 LAYER_EPSILON = 1e-6
 """Of LayerNorm; ConvNeXt's."""
+
+
+class Moments(NamedTuple):
+    """Of some positions: their number, and the mean and biased variance of every channel."""
+
+    number: Num[AnyArray, ""]
+    mean: Float[AnyArray, " c"]
+    var: Float[AnyArray, " c"]
+
+
+_collected: ContextVar[dict[int, Moments] | None] = ContextVar("collected", default=None)
 
 
 class BatchNorm(Layer):
@@ -36,7 +53,11 @@ class BatchNorm(Layer):
 
     def apply(self, maps: Maps, *, training: bool) -> Maps:
         if training:
-            mean, var = pooled_statistics(maps)
+            moments = pooled_moments(maps)
+            collected = _collected.get()
+            if collected is not None:
+                collected[id(self)] = moments
+            _, mean, var = moments
             self.mean[...] = self.momentum * self.mean[...] + (1 - self.momentum) * lax.stop_gradient(mean)
             self.var[...] = self.momentum * self.var[...] + (1 - self.momentum) * lax.stop_gradient(var)
         else:
@@ -46,13 +67,29 @@ class BatchNorm(Layer):
         return tuple(masked(Map(self.activation((x - mean) * factor + shift), size)) for x, size in maps)
 
 
-def pooled_statistics(maps: Maps) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
-    """Mean and biased variance of every channel over all true positions of all blocks."""
-    count = sum(num_positions(size).sum() for _, size in maps)
-    count = jnp.maximum(count, 1).astype(maps[0].x.dtype)
-    mean = sum(x.sum(axis=(0, *spatial_axes(x))) for x, _ in maps) / count
+def pooled_moments(maps: Maps) -> Moments:
+    """Over all true positions of all blocks."""
+    count = jnp.asarray(sum(num_positions(size).sum() for _, size in maps))
+    divisor = jnp.maximum(count, 1).astype(maps[0].x.dtype)
+    mean = sum(x.sum(axis=(0, *spatial_axes(x))) for x, _ in maps) / divisor
     squares = [masked(Map(jnp.square(x - mean), size)).x for x, size in maps]
-    return mean, sum(square.sum(axis=(0, *spatial_axes(square))) for square in squares) / count
+    return Moments(count, mean, sum(square.sum(axis=(0, *spatial_axes(square))) for square in squares) / divisor)
+
+
+def batch_norms(module: nnx.Module) -> list[BatchNorm]:
+    """All of a net, always in the same order."""
+    return [layer for _, layer in nnx.iter_modules(module) if isinstance(layer, BatchNorm)]
+
+
+@contextmanager
+def collecting_moments() -> Iterator[dict[int, Moments]]:
+    """What each BatchNorm called inside in training normalises by, by its id."""
+    collected: dict[int, Moments] = {}
+    token = _collected.set(collected)
+    try:
+        yield collected
+    finally:
+        _collected.reset(token)
 
 
 class GroupNorm(Layer):
