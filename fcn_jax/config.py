@@ -119,6 +119,9 @@ class ModelConfig:
     backwards, the first)."""
     masked: bool = True
     """False: padding counts as image, as where nobody masks; for comparison."""
+    dtype: str = "float32"
+    """float32 or bfloat16: what the layers compute in. Parameters, statistics of norms, sums of pools, the head and the
+    loss are float32 in any case."""
     convolution: str = "auto"
     """direct: XLA's own. patches: one matrix product over gathered patches. auto: on CPU whichever suits the window,
     else direct."""

@@ -14,6 +14,7 @@ SCHEDULE_KINDS = ("stratified", "bucketed")
 OPTIMIZERS = ("adamw", "sgd")
 LOSS_MEANS = ("step", "epoch")
 RATE_SCALINGS = ("none", "sqrt", "linear")
+DTYPES = ("float32", "bfloat16")
 CONVOLUTIONS = ("auto", "direct", "patches")
 WITHOUT_BATCH_NORM = ("convnext", "wavenet", "lstm")
 """Whatever `model.norm` is."""
@@ -33,6 +34,7 @@ def validate(config: Config) -> None:
         ("model.name", MODELS),
         ("model.norm", NORMS),
         ("model.head", HEADS),
+        ("model.dtype", DTYPES),
         ("model.convolution", CONVOLUTIONS),
         ("train.optimizer", OPTIMIZERS),
         ("train.loss_mean", LOSS_MEANS),

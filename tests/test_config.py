@@ -60,6 +60,7 @@ def refusal(config: Config) -> str:
         ("model.norm", "bacth", "one of: batch, group, layer, none"),
         ("model.head", "mean", "one of: average_last, average_first"),
         ("model.name", "vgg", "one of: fcn"),
+        ("model.dtype", "float16", "one of: float32, bfloat16"),
         ("model.convolution", "fft", "one of: auto, direct, patches"),
         ("model.num_classes", 1, "at least 2"),
         ("model.group_size", 0, "at least 1"),

@@ -1,8 +1,8 @@
 """Masked normalisation: statistics count true positions of true examples, and nothing else.
 
 BatchNorm pools its statistics over all blocks of a step, as if they were one batch without padding. The variance is
-taken around the mean in a second pass: one pass loses digits in float32. A norm applies the activation that follows
-it, before the one mask that both need. `scale` is what its scale begins as.
+taken around the mean in a second pass: one pass loses digits in float32. Maps in bfloat16 are normalised in float32.
+A norm applies the activation that follows it, before the one mask that both need. `scale` is what its scale begins as.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from jax import lax
 from jaxtyping import Array, Float, Num
 
 from fcn_jax.models.layers import Activation, Layer
-from fcn_jax.models.maps import Map, Maps, mask_of, masked, num_positions, spatial_axes
+from fcn_jax.models.maps import Map, Maps, full_precision, mask_of, masked, num_positions, spatial_axes
 from fcn_jax.types import AnyArray
 
 EPSILON = 1e-5
@@ -53,7 +53,7 @@ class BatchNorm(Layer):
 
     def apply(self, maps: Maps, *, training: bool) -> Maps:
         if training:
-            moments = pooled_moments(maps)
+            moments = pooled_moments(tuple(Map(full_precision(x), size) for x, size in maps))
             collected = _collected.get()
             if collected is not None:
                 collected[id(self)] = moments
@@ -64,7 +64,11 @@ class BatchNorm(Layer):
             mean, var = self.mean[...], self.var[...]
         factor = self.scale[...] * lax.rsqrt(var + EPSILON)
         shift = self.bias[...]
-        return tuple(masked(Map(self.activation((x - mean) * factor + shift), size)) for x, size in maps)
+        outputs = []
+        for x, size in maps:
+            y = self.activation((full_precision(x) - mean) * factor + shift)
+            outputs.append(masked(Map(y.astype(x.dtype), size)))
+        return tuple(outputs)
 
 
 def pooled_moments(maps: Maps) -> Moments:
@@ -111,7 +115,7 @@ class GroupNorm(Layer):
         return tuple(self._normalise(m) for m in maps)
 
     def _normalise(self, m: Map) -> Map:
-        x = m.x.reshape(*m.x.shape[:-1], -1, self.group_size)
+        x = full_precision(m.x).reshape(*m.x.shape[:-1], -1, self.group_size)
         axes = (*spatial_axes(m.x), x.ndim - 1)
         count = jnp.maximum(num_positions(m.size) * self.group_size, 1).astype(x.dtype)
         count = count.reshape(-1, *[1] * (x.ndim - 1))
@@ -119,8 +123,8 @@ class GroupNorm(Layer):
         mean = x.sum(axes, keepdims=True) / count
         centred = jnp.where(inside, x - mean, 0)
         var = jnp.square(centred).sum(axes, keepdims=True) / count
-        y = (centred * lax.rsqrt(var + EPSILON)).reshape(m.x.shape)
-        return masked(Map(self.activation(y * self.scale[...] + self.bias[...]), m.size))
+        y = (centred * lax.rsqrt(var + EPSILON)).reshape(m.x.shape) * self.scale[...] + self.bias[...]
+        return masked(Map(self.activation(y).astype(m.x.dtype), m.size))
 
 
 class LayerNorm(Layer):
@@ -135,8 +139,9 @@ class LayerNorm(Layer):
         return tuple(self._normalise(m) for m in maps)
 
     def _normalise(self, m: Map) -> Map:
-        y = (m.x - m.x.mean(-1, keepdims=True)) / self.deviation(m.x) * self.scale[...] + self.bias[...]
-        return masked(Map(self.activation(y), m.size))
+        x = full_precision(m.x)
+        y = (x - x.mean(-1, keepdims=True)) / self.deviation(x) * self.scale[...] + self.bias[...]
+        return masked(Map(self.activation(y).astype(m.x.dtype), m.size))
 
     def deviation(self, x: Float[Array, "*n c"]) -> Float[Array, "*n 1"]:
         """What the channels of every position are divided by."""
