@@ -3,7 +3,7 @@ PYTHON ?= python3
 LOCK ?= requirements.lock
 BIN := .venv/bin
 
-.PHONY: setup train test lint types lock clean
+.PHONY: setup train test test-full lint types lock clean
 
 setup: .venv/installed
 
@@ -18,6 +18,9 @@ train: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+test-full: setup
+	$(BIN)/python -m pytest -m ''
 
 lint: setup
 	$(BIN)/ruff check .
