@@ -17,7 +17,7 @@ from fcn_jax.models.maps import Map, Maps
 from fcn_jax.models.model import Model
 from fcn_jax.models.net import Net
 from fcn_jax.models.norms import LAYER_EPSILON
-from tests.models.law import NUM_CLASSES, Layout, check, drawn
+from tests.models.law import NUM_CLASSES, QUICK, Layout, check, drawn
 from tests.models.test_layers import CHANNELS, assert_close, inside_of, make_map, shake
 
 SIZES, CANVAS = [(2, 3), (0, 0), (5, 4), (1, 1)], (6, 5)
@@ -59,7 +59,7 @@ def of_positions(name: str, head, x: np.ndarray) -> np.ndarray:
 def test_a_head_pools_true_positions_only(float64, name):
     head = build(name)
     m = make_map(np.random.default_rng(0), SIZES, CANVAS)
-    (prediction,) = head((m,), training=True)
+    (prediction,) = jax.jit(lambda maps: head(maps, training=True), compiler_options=QUICK)((m,))
     assert prediction.logits.shape == (4, NUM_CLASSES)
     for row in (0, 2, 3):
         height, width = SIZES[row]
@@ -106,7 +106,7 @@ def test_filler_gives_zero_and_no_gradient(float64, name):
         return prediction.logits.sum() + prediction.logits_2d.x.sum(), prediction.logits
 
     with jax.debug_nans(True):
-        grad, logits = jax.grad(total, has_aux=True)(m.x)
+        grad, logits = jax.jit(jax.grad(total, has_aux=True), compiler_options=QUICK)(m.x)
     assert not logits.any()
     assert not grad.any()
 

@@ -17,8 +17,8 @@ from fcn_jax.models.layers import Activate, Add
 from fcn_jax.models.maps import Map, larger, largest, mask_of, masked, masked_mean, size_after
 from fcn_jax.models.norms import EPSILON, LAYER_EPSILON, BatchNorm, GroupNorm, LayerNorm, pooled_moments
 from fcn_jax.models.pooling import AveragePool, MaxPool
+from tests.models.law import QUICK
 
-QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 CHANNELS = 6
 
 

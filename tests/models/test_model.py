@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from functools import partial
 
 import jax
 import numpy as np
@@ -13,6 +14,7 @@ from fcn_jax.models.convolution import Convolution
 from fcn_jax.models.layers import count_parameters
 from fcn_jax.models.model import abstract_model, format_shapes, make_model, smallest_input, trace_shapes
 from fcn_jax.types import Block
+from tests.models.law import QUICK
 
 
 def config_with(**fields):
@@ -38,9 +40,13 @@ def make_block(sizes, canvas, dtype=np.uint8) -> Block:
 BLOCK = make_block([(28, 16), (8, 8), (0, 0), (13, 20)], (28, 21))
 
 
-@nnx.jit(static_argnames="training")
+@partial(jax.jit, static_argnums=0, static_argnames="training", compiler_options=QUICK)
+def call(graphdef, state, blocks, *, training):
+    return nnx.merge(graphdef, state)(blocks, training=training)
+
+
 def predict(model, blocks, *, training):
-    return model(blocks, training=training)
+    return call(*nnx.split(model), blocks, training=training)
 
 
 def shapes_of(size) -> list[tuple[int, ...]]:
