@@ -3,7 +3,7 @@ PYTHON ?= python3
 LOCK ?= requirements.lock
 BIN := .venv/bin
 
-.PHONY: setup train test test-interop lint types lock clean
+.PHONY: setup train test test-full test-interop lint types lock clean
 
 setup: .venv/installed
 
@@ -18,6 +18,9 @@ train: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+test-full: setup
+	$(BIN)/python -m pytest -m ''
 
 # Against timm and torchvision, which have an environment of their own.
 test-interop: .venv-interop/installed

@@ -127,6 +127,9 @@ class ModelConfig:
     backwards, the first)."""
     masked: bool = True
     """False: padding counts as image, as where nobody masks; for comparison."""
+    dtype: str = "float32"
+    """float32 or bfloat16: what the layers compute in. Parameters, statistics of norms, sums of pools, the head and the
+    loss are float32 in any case."""
     convolution: str = "auto"
     """direct: XLA's own. patches: one matrix product over gathered patches. auto: on CPU whichever suits the window,
     else direct."""
@@ -151,6 +154,9 @@ class TrainConfig:
     """Factor of the learning rate of all parameters but those of the head (net/head/)."""
     ema_decay: float = 0.0
     """Of the exponential moving average of the weights, which evaluation then uses; 0: none."""
+    precise_batch_norm: bool = False
+    """After the last step, replace the running statistics of BatchNorm by those of the final weights over one pass of
+    the training data as evaluation sees it (arXiv:2105.07576)."""
     loss_mean: str = "step"
     """step: over the examples of a step. epoch: their sum over the mean number of examples a step, so that an example
     weighs the same in a small step as in a large one."""

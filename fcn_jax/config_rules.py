@@ -15,7 +15,10 @@ SCHEDULE_KINDS = ("stratified", "bucketed")
 OPTIMIZERS = ("adamw", "sgd")
 LOSS_MEANS = ("step", "epoch")
 RATE_SCALINGS = ("none", "sqrt", "linear")
+DTYPES = ("float32", "bfloat16")
 CONVOLUTIONS = ("auto", "direct", "patches")
+WITHOUT_BATCH_NORM = ("convnext", "wavenet", "lstm")
+"""Whatever `model.norm` is."""
 SIGNAL_MODELS = ("lstm", "tacotron2_encoder")
 PUBLISHED_MODELS = ("resnet", "convnext")
 MODELS = ("fcn", "resnet", "all_cnn", "nin", "convnext", "fcn1d", "wavenet", *SIGNAL_MODELS, "flatten", "mlp", "dense")
@@ -33,6 +36,7 @@ def validate(config: Config) -> None:
         ("model.name", MODELS),
         ("model.norm", NORMS),
         ("model.head", HEADS),
+        ("model.dtype", DTYPES),
         ("model.convolution", CONVOLUTIONS),
         ("train.optimizer", OPTIMIZERS),
         ("train.loss_mean", LOSS_MEANS),
@@ -51,6 +55,7 @@ def validate(config: Config) -> None:
     _validate_init_from(config.model)
     _validate_freeze(config.train.freeze)
     _validate_lengths(config)
+    _validate_precise_batch_norm(config)
     schedule = config.schedule
     if schedule.positions_per_step and schedule.kind != "bucketed":
         raise ValueError(
@@ -226,3 +231,20 @@ def _validate_lengths(config: Config) -> None:
     scale = config.data.augment.scale
     if len(scale) != 2 or scale[0] > scale[1]:
         raise ValueError(f"config.data.augment.scale is {scale}, but it must be (smallest, largest)")
+
+
+def _validate_precise_batch_norm(config: Config) -> None:
+    """Only a net with BatchNorm has statistics to estimate."""
+    if not config.train.precise_batch_norm:
+        return
+    model = config.model
+    if model.name in WITHOUT_BATCH_NORM:
+        raise ValueError(
+            f"config.train.precise_batch_norm is True, but config.model.name={model.name} has no BatchNorm: choose "
+            "another model, or leave it False"
+        )
+    if model.norm != "batch":
+        raise ValueError(
+            f"config.train.precise_batch_norm is True, but config.model.norm={model.norm} keeps no statistics: set "
+            "config.model.norm=batch, or leave it False"
+        )

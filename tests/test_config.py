@@ -60,6 +60,7 @@ def refusal(config: Config) -> str:
         ("model.norm", "bacth", "one of: batch, group, layer, none"),
         ("model.head", "mean", "one of: average_last, average_first"),
         ("model.name", "vgg", "one of: fcn"),
+        ("model.dtype", "float16", "one of: float32, bfloat16"),
         ("model.convolution", "fft", "one of: auto, direct, patches"),
         ("model.num_classes", 1, "at least 2"),
         ("model.group_size", 0, "at least 1"),
@@ -199,6 +200,17 @@ def test_only_published_nets_begin_with_weights_of_others():
 def test_what_is_frozen_is_a_regular_expression():
     validate(config_with("train.freeze", "^net/layers/"))
     assert refusal(config_with("train.freeze", "(")).startswith("config.train.freeze is '(', which is no regular")
+
+
+@pytest.mark.parametrize(("name", "norm"), [("fcn", "group"), ("fcn", "none"), ("convnext", "batch")])
+def test_precise_statistics_ask_for_a_batch_norm(name, norm):
+    config = config_with("train.precise_batch_norm", True)
+    validate(config)
+    config.model.name, config.model.norm = name, norm
+    config.model.kernel = (3,)
+    found = name if norm == "batch" else norm
+    assert refusal(config).startswith("config.train.precise_batch_norm is True, but config.model.")
+    assert f"={found} " in refusal(config)
 
 
 @pytest.mark.parametrize("path", ["data.mean", "data.std"])

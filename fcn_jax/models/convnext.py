@@ -16,7 +16,7 @@ from fcn_jax.geometry import Window
 from fcn_jax.models.heads import make_head_with_norm
 from fcn_jax.models.layers import Activate, Add, Layer
 from fcn_jax.models.maker import LayerMaker
-from fcn_jax.models.maps import Map, Maps
+from fcn_jax.models.maps import Map, Maps, full_precision
 from fcn_jax.models.net import Net
 
 EXPANSION = 4
@@ -34,7 +34,7 @@ class LayerScale(Layer):
         self.scale = nnx.Param(jnp.full(channels, LAYER_SCALE, dtype))
 
     def apply(self, maps: Maps, *, training: bool) -> Maps:
-        return tuple(Map(x * self.scale[...], size) for x, size in maps)
+        return tuple(Map((full_precision(x) * self.scale[...]).astype(x.dtype), size) for x, size in maps)
 
 
 class ConvNextBlock(Layer):

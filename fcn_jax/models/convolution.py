@@ -1,4 +1,7 @@
-"""Masked convolutions with explicit symmetric zero padding, and the ways to compute one."""
+"""Masked convolutions with explicit symmetric zero padding, and the ways to compute one.
+
+They compute in the type of the maps, whatever that of the parameters.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +11,7 @@ from jaxtyping import Array, Float
 
 from fcn_jax.geometry import Window
 from fcn_jax.models.layers import Layer
-from fcn_jax.models.maps import Map, Maps, masked, size_after
+from fcn_jax.models.maps import Map, Maps, full_precision, masked, size_after
 
 
 class Convolution(Layer):
@@ -50,15 +53,15 @@ class Convolution(Layer):
         return (self.window,)
 
     def apply(self, maps: Maps, *, training: bool) -> Maps:
-        kernel = self.kernel[...]
         outputs = []
         for x, size in maps:
+            kernel = self.kernel[...].astype(x.dtype)
             if self.patches and self.groups == 1:
                 y = convolve_patches(x, kernel, self.window)
             else:
                 y = convolve_direct(x, kernel, self.window, groups=self.groups)
             if self.bias is not None:
-                y = y + self.bias[...]
+                y = (full_precision(y) + self.bias[...]).astype(x.dtype)
             outputs.append(masked(Map(y, size_after(self.window, size))))
         return tuple(outputs)
 

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from fcn_jax.models.heads import make_head
 from fcn_jax.models.layers import Layer
 from fcn_jax.models.maker import LayerMaker
-from fcn_jax.models.maps import Map, Maps, mask_of, masked
+from fcn_jax.models.maps import Map, Maps, full_precision, mask_of, masked
 from fcn_jax.models.net import Net
 
 NUM_GATES = 4
@@ -28,7 +28,8 @@ class Direction(nnx.Module):
     """One way through a signal.
 
     The bias of the forget gate begins as 1 (Gers et al., Neural Computation 2000; Jozefowicz et al., ICML 2015), the
-    recurrent weights of every gate as orthogonal (Saxe et al., arXiv:1312.6120).
+    recurrent weights of every gate as orthogonal (Saxe et al., arXiv:1312.6120). Of bfloat16 only the frames are read
+    in it: the state, which sums over all of them, is kept and advanced in float32.
     """
 
     def __init__(self, input_channels: int, units: int, *, backward: bool, rngs: nnx.Rngs, dtype=jnp.float32):
@@ -43,7 +44,7 @@ class Direction(nnx.Module):
     def __call__(self, m: Map) -> Float[Array, "b t u"]:
         """The hidden state at every frame; outside, the state that was carried there."""
         recurrent = self.recurrent[...]
-        inputs = m.x @ self.kernel[...] + self.bias[...]
+        inputs = full_precision(m.x @ self.kernel[...].astype(m.x.dtype)) + self.bias[...]
         inside = mask_of(m.size, m.x.shape[1:-1])
         start = jnp.zeros((m.x.shape[0], recurrent.shape[0]), inputs.dtype)
 
@@ -55,7 +56,7 @@ class Direction(nnx.Module):
 
         frames = (inputs.swapaxes(0, 1), inside.swapaxes(0, 1))
         _, hidden = lax.scan(step, (start, start), frames, reverse=self.backward)
-        return hidden.swapaxes(0, 1)
+        return hidden.swapaxes(0, 1).astype(m.x.dtype)
 
 
 def advance(state: tuple[Float[Array, "b u"], Float[Array, "b u"]], gates: Float[Array, "b four_u"]):

@@ -41,6 +41,11 @@ def masked(m: Map) -> Map:
     return Map(jnp.where(mask_of(m.size, m.x.shape[1:-1]), m.x, 0), m.size)
 
 
+def full_precision(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """In float32 where it is bfloat16: no sum, statistic or logit has less."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 def num_positions(size: Int[Array, "b r"]) -> Int[Array, " b"]:
     """True positions of every example."""
     return size.prod(axis=1)

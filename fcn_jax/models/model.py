@@ -40,6 +40,7 @@ class Model(nnx.Module):
         net: maps -> predictions.
         mean, std: of values scaled to 0-1, for every channel or one for all.
         is_masked: False counts padding as image, as where nobody masks; for comparison.
+        dtype: what the layers compute in; their parameters may have another.
     """
 
     def __init__(
@@ -61,11 +62,12 @@ class Model(nnx.Module):
         return self.net(tuple(self._scaled(block) for block in blocks), training=training)
 
     def _scaled(self, block: Block) -> Map:
-        x = jnp.asarray(block.image, self.dtype)
+        dtype = jnp.promote_types(self.dtype, jnp.float32)
+        x = jnp.asarray(block.image, dtype)
         if block.image.dtype == jnp.uint8:
             x = x / 255
-        x = (x - np.asarray(self.mean, self.dtype)) / np.asarray(self.std, self.dtype)
-        m = masked(Map(x, jnp.asarray(block.size)))
+        x = (x - np.asarray(self.mean, dtype)) / np.asarray(self.std, dtype)
+        m = masked(Map(x.astype(self.dtype), jnp.asarray(block.size)))
         if self.is_masked:
             return m
         canvas = jnp.asarray(x.shape[1:-1], m.size.dtype)
@@ -73,7 +75,11 @@ class Model(nnx.Module):
 
 
 def make_model(config: Config, *, rank: int, dtype=jnp.float32) -> Model:
-    """The model of a config, its parameters drawn from the config's seed."""
+    """The model of a config, its parameters drawn from the config's seed.
+
+    Args:
+        dtype: of its parameters, and of what it computes unless the config says bfloat16.
+    """
     c = config.model
     by_window = None if jax.default_backend() == "cpu" else False
     patches = {"direct": False, "patches": True, "auto": by_window}[c.convolution]
@@ -86,7 +92,13 @@ def make_model(config: Config, *, rank: int, dtype=jnp.float32) -> Model:
         patches=patches,
         dtype=dtype,
     )
-    return Model(make_net(config, make), mean=config.data.mean, std=config.data.std, is_masked=c.masked, dtype=dtype)
+    return Model(
+        make_net(config, make),
+        mean=config.data.mean,
+        std=config.data.std,
+        is_masked=c.masked,
+        dtype=jnp.bfloat16 if c.dtype == "bfloat16" else dtype,
+    )
 
 
 def make_net(config: Config, make: LayerMaker) -> Net:

@@ -8,12 +8,12 @@ from flax import nnx
 from fcn_jax.geometry import Window, sizes_through
 from fcn_jax.models.heads import Head, Prediction
 from fcn_jax.models.layers import Layer
-from fcn_jax.models.maps import Maps
+from fcn_jax.models.maps import Map, Maps, full_precision
 from fcn_jax.models.pooling import AdaptiveAveragePool
 
 
 class Net(nnx.Module):
-    """Maps -> layers -> head -> predictions."""
+    """Maps -> layers -> head -> predictions. The head works in float32, whatever the layers do."""
 
     def __init__(self, layers: Sequence[Layer], head: Head):
         self.layers, self.head = nnx.List(layers), head
@@ -34,4 +34,4 @@ class Net(nnx.Module):
     def __call__(self, maps: Maps, *, training: bool) -> tuple[Prediction, ...]:
         for layer in self.layers:
             maps = layer(maps, training=training)
-        return self.head(maps, training=training)
+        return self.head(tuple(Map(full_precision(x), size) for x, size in maps), training=training)

@@ -1,21 +1,38 @@
 """Masked normalisation: statistics count true positions of true examples, and nothing else.
 
 BatchNorm pools its statistics over all blocks of a step, as if they were one batch without padding. The variance is
-taken around the mean in a second pass: one pass loses digits in float32. A norm applies the activation that follows
-it, before the one mask that both need. `scale` is what its scale begins as.
+taken around the mean in a second pass: one pass loses digits in float32. Maps in bfloat16 are normalised in float32.
+A norm applies the activation that follows it, before the one mask that both need. `scale` is what its scale begins as.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 from fcn_jax.models.layers import Activation, Layer
-from fcn_jax.models.maps import Map, Maps, mask_of, masked, num_positions, spatial_axes
+from fcn_jax.models.maps import Map, Maps, full_precision, mask_of, masked, num_positions, spatial_axes
+from fcn_jax.types import AnyArray
 
 EPSILON = 1e-5
 LAYER_EPSILON = 1e-6
 """Of LayerNorm; ConvNeXt's."""
+
+
+class Moments(NamedTuple):
+    """Of some positions: their number, and the mean and biased variance of every channel."""
+
+    number: Num[AnyArray, ""]
+    mean: Float[AnyArray, " c"]
+    var: Float[AnyArray, " c"]
+
+
+_collected: ContextVar[dict[int, Moments] | None] = ContextVar("collected", default=None)
 
 
 class BatchNorm(Layer):
@@ -36,23 +53,47 @@ class BatchNorm(Layer):
 
     def apply(self, maps: Maps, *, training: bool) -> Maps:
         if training:
-            mean, var = pooled_statistics(maps)
+            moments = pooled_moments(tuple(Map(full_precision(x), size) for x, size in maps))
+            collected = _collected.get()
+            if collected is not None:
+                collected[id(self)] = moments
+            _, mean, var = moments
             self.mean[...] = self.momentum * self.mean[...] + (1 - self.momentum) * lax.stop_gradient(mean)
             self.var[...] = self.momentum * self.var[...] + (1 - self.momentum) * lax.stop_gradient(var)
         else:
             mean, var = self.mean[...], self.var[...]
         factor = self.scale[...] * lax.rsqrt(var + EPSILON)
         shift = self.bias[...]
-        return tuple(masked(Map(self.activation((x - mean) * factor + shift), size)) for x, size in maps)
+        outputs = []
+        for x, size in maps:
+            y = self.activation((full_precision(x) - mean) * factor + shift)
+            outputs.append(masked(Map(y.astype(x.dtype), size)))
+        return tuple(outputs)
 
 
-def pooled_statistics(maps: Maps) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
-    """Mean and biased variance of every channel over all true positions of all blocks."""
-    count = sum(num_positions(size).sum() for _, size in maps)
-    count = jnp.maximum(count, 1).astype(maps[0].x.dtype)
-    mean = sum(x.sum(axis=(0, *spatial_axes(x))) for x, _ in maps) / count
+def pooled_moments(maps: Maps) -> Moments:
+    """Over all true positions of all blocks."""
+    count = jnp.asarray(sum(num_positions(size).sum() for _, size in maps))
+    divisor = jnp.maximum(count, 1).astype(maps[0].x.dtype)
+    mean = sum(x.sum(axis=(0, *spatial_axes(x))) for x, _ in maps) / divisor
     squares = [masked(Map(jnp.square(x - mean), size)).x for x, size in maps]
-    return mean, sum(square.sum(axis=(0, *spatial_axes(square))) for square in squares) / count
+    return Moments(count, mean, sum(square.sum(axis=(0, *spatial_axes(square))) for square in squares) / divisor)
+
+
+def batch_norms(module: nnx.Module) -> list[BatchNorm]:
+    """All of a net, always in the same order."""
+    return [layer for _, layer in nnx.iter_modules(module) if isinstance(layer, BatchNorm)]
+
+
+@contextmanager
+def collecting_moments() -> Iterator[dict[int, Moments]]:
+    """What each BatchNorm called inside in training normalises by, by its id."""
+    collected: dict[int, Moments] = {}
+    token = _collected.set(collected)
+    try:
+        yield collected
+    finally:
+        _collected.reset(token)
 
 
 class GroupNorm(Layer):
@@ -74,7 +115,7 @@ class GroupNorm(Layer):
         return tuple(self._normalise(m) for m in maps)
 
     def _normalise(self, m: Map) -> Map:
-        x = m.x.reshape(*m.x.shape[:-1], -1, self.group_size)
+        x = full_precision(m.x).reshape(*m.x.shape[:-1], -1, self.group_size)
         axes = (*spatial_axes(m.x), x.ndim - 1)
         count = jnp.maximum(num_positions(m.size) * self.group_size, 1).astype(x.dtype)
         count = count.reshape(-1, *[1] * (x.ndim - 1))
@@ -82,8 +123,8 @@ class GroupNorm(Layer):
         mean = x.sum(axes, keepdims=True) / count
         centred = jnp.where(inside, x - mean, 0)
         var = jnp.square(centred).sum(axes, keepdims=True) / count
-        y = (centred * lax.rsqrt(var + EPSILON)).reshape(m.x.shape)
-        return masked(Map(self.activation(y * self.scale[...] + self.bias[...]), m.size))
+        y = (centred * lax.rsqrt(var + EPSILON)).reshape(m.x.shape) * self.scale[...] + self.bias[...]
+        return masked(Map(self.activation(y).astype(m.x.dtype), m.size))
 
 
 class LayerNorm(Layer):
@@ -98,8 +139,9 @@ class LayerNorm(Layer):
         return tuple(self._normalise(m) for m in maps)
 
     def _normalise(self, m: Map) -> Map:
-        y = (m.x - m.x.mean(-1, keepdims=True)) / self.deviation(m.x) * self.scale[...] + self.bias[...]
-        return masked(Map(self.activation(y), m.size))
+        x = full_precision(m.x)
+        y = (x - x.mean(-1, keepdims=True)) / self.deviation(x) * self.scale[...] + self.bias[...]
+        return masked(Map(self.activation(y).astype(m.x.dtype), m.size))
 
     def deviation(self, x: Float[Array, "*n c"]) -> Float[Array, "*n 1"]:
         """What the channels of every position are divided by."""

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, Num
 
 from fcn_jax.geometry import Window, format_size
 from fcn_jax.models.layers import Layer
-from fcn_jax.models.maps import Map, Maps, larger, mask_of, masked, size_after, spatial_axes
+from fcn_jax.models.maps import Map, Maps, full_precision, larger, mask_of, masked, size_after, spatial_axes
 
 
 class MaxPool(Layer):
@@ -57,9 +57,10 @@ class AveragePool(Layer):
         return tuple(self._pool(m) for m in maps)
 
     def _pool(self, m: Map) -> Map:
-        total = slide(m.x, self.window, operator.add, outside=0.0)
-        count = slide(mask_of(m.size, m.x.shape[1:-1]).astype(m.x.dtype), self.window, operator.add, outside=0.0)
-        return masked(Map(total / jnp.maximum(count, 1), size_after(self.window, m.size)))
+        total = slide(full_precision(m.x), self.window, operator.add, outside=0.0)
+        count = slide(mask_of(m.size, m.x.shape[1:-1]).astype(total.dtype), self.window, operator.add, outside=0.0)
+        mean = (total / jnp.maximum(count, 1)).astype(m.x.dtype)
+        return masked(Map(mean, size_after(self.window, m.size)))
 
     def __str__(self) -> str:
         return f"AveragePool {self.window.describe(self.rank)}"
@@ -83,11 +84,11 @@ class AdaptiveAveragePool(Layer):
         return tuple(self._pool(m) for m in maps)
 
     def _pool(self, m: Map) -> Map:
-        x = m.x
+        x = full_precision(m.x)
         for axis in range(self.rank):
             shares = cell_shares(m.size[:, axis], x.shape[1 + axis], self.cells, x.dtype)
             x = jnp.moveaxis(jnp.einsum("bip,bp...->bi...", shares, jnp.moveaxis(x, 1 + axis, 1)), 1, 1 + axis)
-        return Map(x, jnp.where(m.size > 0, self.cells, 0))
+        return Map(x.astype(m.x.dtype), jnp.where(m.size > 0, self.cells, 0))
 
     def __str__(self) -> str:
         return f"AdaptiveAveragePool {format_size([self.cells] * self.rank)}"

@@ -23,11 +23,11 @@ from fcn_jax.data.course import Stage
 from fcn_jax.data.layout import Program
 from fcn_jax.geometry import format_size
 from fcn_jax.train.setup import Setup, Split, prepare
-from fcn_jax.train.step import make_evaluate_step, make_train_step
+from fcn_jax.train.step import make_evaluate_step, make_moments_step, make_train_step
 from fcn_jax.train.writer import write_json
 from fcn_jax.types import Block, filler_block
 
-STEP_FUNCTIONS = ("train_step", "evaluate_step")
+STEP_FUNCTIONS = ("train_step", "evaluate_step", "moments_step")
 
 
 @dataclass(frozen=True)
@@ -54,16 +54,23 @@ class Compiled:
 
 
 class Programs:
-    """All programs of a run: training by stage and number, evaluation by bucket shape and rows."""
+    """All programs of a run: training by stage and number, evaluation by bucket shape and rows.
+
+    `moments`, by number, are those that re-estimate BatchNorm.
+    """
 
     def __init__(
-        self, train: list[list[Compiled]], evaluate: dict[tuple[tuple[int, ...], int], Compiled], seconds: float
+        self,
+        train: list[list[Compiled]],
+        moments: list[Compiled],
+        evaluate: dict[tuple[tuple[int, ...], int], Compiled],
+        seconds: float,
     ):
-        self.train, self.evaluate, self.seconds = train, evaluate, seconds
+        self.train, self.moments, self.evaluate, self.seconds = train, moments, evaluate, seconds
 
     @property
     def all(self) -> list[Compiled]:
-        return [*(program for stage in self.train for program in stage), *self.evaluate.values()]
+        return [*(program for stage in self.train for program in stage), *self.moments, *self.evaluate.values()]
 
     def print(self) -> None:
         rows = [(c.name, f"{c.seconds:.1f}", f"{c.peak_mib:.0f}", f"{c.gflop:.3f}", c.blocks) for c in self.all]
@@ -118,8 +125,11 @@ def compile_programs(setup: Setup, *, train: bool = True, splits: tuple[Split, .
     began = time.perf_counter()
     jobs = list(dict.fromkeys(job for split in splits for job in _evaluation_shapes(split)))
     stages = setup.train.course.stages if train else ()
-    trained, evaluated = [], {}
-    with Bar("compile", len(jobs) + sum(len(stage.schedule.layout.programs) for stage in stages)) as bar:
+    calibrates = train and setup.config.train.precise_batch_norm
+    calibration = setup.calibration.course.stages[0].schedule.layout.programs if calibrates else ()
+    trained, moments, evaluated = [], [], {}
+    in_training = sum(len(stage.schedule.layout.programs) for stage in stages)
+    with Bar("compile", in_training + len(calibration) + len(jobs)) as bar:
         for number, stage in enumerate(stages, start=1):
             trained.append([])
             prefix = f"stage {number}, " if len(stages) > 1 else ""
@@ -128,38 +138,55 @@ def compile_programs(setup: Setup, *, train: bool = True, splits: tuple[Split, .
                 trained[-1].append(_compile_train(setup, stage, program, name=name))
                 bar.advance()
                 bar.note(name)
+        for program in calibration:
+            moments.append(_compile_moments(setup, program))
+            bar.advance()
+            bar.note(moments[-1].name)
         for shape, rows in jobs:
             evaluated[shape, rows] = _compile_evaluate(setup, shape, rows)
             bar.advance()
             bar.note(evaluated[shape, rows].name)
-    return Programs(trained, evaluated, time.perf_counter() - began)
+    return Programs(trained, moments, evaluated, time.perf_counter() - began)
 
 
 def _program_name(setup: Setup, stage: Stage, program: Program) -> str:
     """What tells the programs of a stage apart; nothing where there is one."""
-    programs = stage.schedule.layout.programs
     if setup.config.schedule.kind == "bucketed":
         return format_size(stage.plan.shapes[program.blocks[0].bucket])
+    return _turn(stage, program)
+
+
+def _turn(stage: Stage, program: Program) -> str:
+    """What tells the programs of a stratified stage apart; nothing where there is one."""
+    programs = stage.schedule.layout.programs
     return f"turn {programs.index(program) + 1}" if len(programs) > 1 else ""
 
 
 def _evaluation_shapes(split: Split) -> list[tuple[tuple[int, ...], int]]:
     """(canvas, rows) of every program of a split."""
     (stage,) = split.course.stages
-    return [
-        (stage.plan.shapes[block.bucket], block.rows)
-        for program in stage.schedule.layout.programs
-        for block in program.blocks
-    ]
+    return [shape for program in stage.schedule.layout.programs for shape in _shapes_of(stage, program)]
 
 
 def _compile_train(setup: Setup, stage: Stage, program: Program, *, name: str) -> Compiled:
     mean_examples = stage.schedule.num_examples / stage.schedule.steps_per_epoch
     step = make_train_step(setup.graphdef, setup.optimizer, setup.config.train, mean_examples=mean_examples)
-    shapes = [(stage.plan.shapes[block.bucket], block.rows) for block in program.blocks]
     everywhere = NamedSharding(setup.mesh, PartitionSpec())
     jitted = jax.jit(step, donate_argnums=0, out_shardings=everywhere)
-    return _compile(name, jitted, (_abstract(setup.state),), shapes, setup)
+    return _compile(name, jitted, (_abstract(setup.state),), _shapes_of(stage, program), setup)
+
+
+def _compile_moments(setup: Setup, program: Program) -> Compiled:
+    (stage,) = setup.calibration.course.stages
+    jitted = jax.jit(make_moments_step(setup.graphdef), out_shardings=NamedSharding(setup.mesh, PartitionSpec()))
+    state = (_abstract(setup.state.params), _abstract(setup.state.stats))
+    name = f"precise BatchNorm {_turn(stage, program)}".rstrip()
+    return _compile(name, jitted, state, _shapes_of(stage, program), setup)
+
+
+def _shapes_of(stage: Stage, program: Program) -> list[tuple[tuple[int, ...], int]]:
+    """(canvas, rows) of every block."""
+    return [(stage.plan.shapes[block.bucket], block.rows) for block in program.blocks]
 
 
 def _compile_evaluate(setup: Setup, shape: tuple[int, ...], rows: int) -> Compiled:

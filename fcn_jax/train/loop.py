@@ -15,6 +15,7 @@ from fcn_jax.train.compile import Programs, compile_programs, monitoring_compila
 from fcn_jax.train.evaluate import evaluate
 from fcn_jax.train.meter import Clock, Meter, describe
 from fcn_jax.train.optimizer import describe_frozen
+from fcn_jax.train.precise_norm import with_precise_statistics
 from fcn_jax.train.setup import Setup, Split, prepare
 from fcn_jax.train.state import TrainState
 from fcn_jax.train.summary import describe_versions
@@ -120,6 +121,8 @@ def _train_steps(run: Run, checkpoints: Checkpoints, writer: MetricsWriter) -> N
             writer.write(run.step, "train", {"epoch": run.epoch, **reading})
             bar.note(describe(reading))
             with meter.pause(), bar.pause():
+                if run.step == setup.total_steps and config.train.precise_batch_norm:
+                    run.state = with_precise_statistics(setup, run.programs, run.state)
                 if ends_epoch and _validates(run):
                     _validate(run, writer)
                 if saves:

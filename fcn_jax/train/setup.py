@@ -5,7 +5,7 @@ leaves a trace.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -60,6 +60,14 @@ class Setup:
         return self.split(self.config.data.test_split)
 
     @cached_property
+    def calibration(self) -> Split:
+        """The training examples as evaluation sees them, in stratified steps: what BatchNorm is re-estimated over."""
+        config = self.config
+        dataset = self._undrawn(config.data.train_split)
+        schedule = replace(config.schedule, kind="stratified", examples_per_step=config.evaluate.examples_per_step)
+        return Split(dataset, train_course(dataset.views, [range(1)], schedule, seed=config.seed))
+
+    @cached_property
     def _evaluation_plan(self) -> BucketPlan:
         """Of the training examples as evaluation would see them: one plan for all splits."""
         views, schedule = self.train.dataset.views, self.config.schedule
@@ -71,10 +79,7 @@ class Setup:
 
     def split(self, name: str) -> Split:
         """A split for evaluation."""
-        config = self.config
-        dataset = open_dataset(
-            config, name, smallest_input=smallest_input(config), scale=lambda _: config.evaluate.scale, training=False
-        )
+        config, dataset = self.config, self._undrawn(name)
         course = evaluation_course(
             dataset.views.sizes(0),
             self._evaluation_plan,
@@ -83,6 +88,13 @@ class Setup:
             padding=config.evaluate.padding,
         )
         return Split(dataset, course)
+
+    def _undrawn(self, name: str) -> Dataset:
+        """A split at the evaluation's scale, without random changes."""
+        config = self.config
+        return open_dataset(
+            config, name, smallest_input=smallest_input(config), scale=lambda _: config.evaluate.scale, training=False
+        )
 
     def loader(self, split: Split) -> Loader:
         machine = self.config.machine

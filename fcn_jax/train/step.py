@@ -1,4 +1,4 @@
-"""The two pure functions that are compiled: one update, and one evaluation."""
+"""The pure functions that are compiled: one update, one evaluation, one look at what BatchNorm normalises by."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +10,7 @@ from flax import nnx
 from jaxtyping import Array
 
 from fcn_jax.config import TrainConfig
+from fcn_jax.models.norms import Moments, batch_norms, collecting_moments
 from fcn_jax.train.metrics import Sums, sums_of
 from fcn_jax.train.state import TrainState
 from fcn_jax.types import Block
@@ -74,3 +75,15 @@ def make_evaluate_step(graphdef: Any) -> Callable[[Any, Any, tuple[Block, ...]],
         return sums_of(model(blocks, training=False), blocks, label_smoothing=0.0)
 
     return evaluate_step
+
+
+def make_moments_step(graphdef: Any) -> Callable[[Any, Any, tuple[Block, ...]], list[Moments]]:
+    """(parameters, statistics, blocks) -> what each of `batch_norms` normalises by in training."""
+
+    def moments_step(params: Any, stats: Any, blocks: tuple[Block, ...]) -> list[Moments]:
+        model = nnx.merge(graphdef, params, stats)
+        with collecting_moments() as collected:
+            model(blocks, training=True)
+        return [collected[id(layer)] for layer in batch_norms(model)]
+
+    return moments_step

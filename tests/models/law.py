@@ -4,6 +4,7 @@ The same examples, each alone on a canvas of its own size, and spread over large
 wherever an image is not: logits, class maps, gradients and running statistics agree.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -21,11 +22,25 @@ NUM_CLASSES = 3
 QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 
 
-def shake(model: Model) -> None:
-    """No bias is 0 and no scale is 1: where they are, a forgotten mask need not show."""
-    rng = np.random.default_rng(0)
+def drawn(build: Callable[[], Model]) -> Model:
+    """A model whose parameters and statistics NumPy draws: XLA would compile for each shape how to draw it.
+
+    No bias is 0 and no scale is 1: where they are, a forgotten mask need not show.
+    """
+    model, rng = nnx.eval_shape(build), np.random.default_rng(0)
+
+    def draw(path, leaf):
+        name = path[-1].key
+        if name in ("bias", "mean", "scale", "var"):
+            values = (name in ("scale", "var")) + rng.uniform(-0.4, 0.4, leaf.shape)
+        else:
+            values = rng.uniform(-1, 1, leaf.shape) * np.sqrt(6 / np.prod(leaf.shape[:-1]))
+        return jnp.asarray(values, leaf.dtype)
+
     state = nnx.state(model, (nnx.Param, nnx.BatchStat))
-    nnx.update(model, jax.tree.map(lambda leaf: leaf + rng.uniform(-0.4, 0.4, leaf.shape).astype(leaf.dtype), state))
+    nnx.replace_by_pure_dict(state, jax.tree.map_with_path(draw, nnx.to_pure_dict(state)))
+    nnx.update(model, state)
+    return model
 
 
 @dataclass(frozen=True)

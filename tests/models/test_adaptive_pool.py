@@ -10,7 +10,7 @@ from fcn_jax.config import Config
 from fcn_jax.config_rules import validate
 from fcn_jax.models.model import make_model, smallest_input, trace_shapes
 from fcn_jax.models.pooling import AdaptiveAveragePool, cell_shares
-from tests.models.law import NUM_CLASSES, Layout, check, shake
+from tests.models.law import NUM_CLASSES
 from tests.models.test_layers import assert_close, make_map
 
 
@@ -56,18 +56,6 @@ def net_with_grid(cells: int) -> Config:
     config.model.num_classes, config.model.channels = NUM_CLASSES, (3, 4)
     config.model.adaptive_pool, config.model.adaptive_pool_after = cells, 1
     return config
-
-
-@pytest.mark.parametrize(("rank", "head"), [(2, "average_last"), (1, "pyramid")])
-def test_padding_changes_nothing(float64, rank, head):
-    config = net_with_grid(5)
-    config.model.head = head
-    validate(config)
-    model = make_model(config, rank=rank, dtype=jnp.float64)
-    shake(model)
-    sizes = [size[:rank] for size in ((6, 9), (2, 17), (11, 7))]
-    layouts = [Layout((-1, 1, 0), (3, 1)[:rank]), Layout((2, -1), (2, 5)[:rank])]
-    check(model, sizes, layouts, channels=2)
 
 
 def test_behind_the_grid_every_size_is_one():

@@ -8,8 +8,8 @@ from flax import nnx
 
 from configs import resnet18, resnet50
 from fcn_jax.config import Config
-from fcn_jax.config_rules import SIGNAL_MODELS, validate
-from fcn_jax.geometry import Window
+from fcn_jax.config_rules import HEADS, NORMS, SIGNAL_MODELS, validate
+from fcn_jax.geometry import Window, sizes_through
 from fcn_jax.models.heads import make_head
 from fcn_jax.models.layers import count_parameters
 from fcn_jax.models.maker import LayerMaker
@@ -17,11 +17,14 @@ from fcn_jax.models.maps import masked
 from fcn_jax.models.model import Model, abstract_model, make_model, smallest_input, trace_shapes
 from fcn_jax.models.net import Net
 from fcn_jax.models.resnet import Residual
-from tests.models.law import NUM_CLASSES, QUICK, Layout, check, make_block, make_images, shake
+from fcn_jax.types import filler_block
+from tests.models.law import NUM_CLASSES, Layout, check, drawn
 from tests.models.test_layers import assert_close, make_map
 
 CHANNELS = 2
 FAMILIES = {
+    "fcn behind a grid": {"name": "fcn", "channels": (2, 3), "adaptive_pool": 5, "adaptive_pool_after": 1},
+    "fcn": {"name": "fcn", "channels": (4, 4)},
     "resnet": {"name": "resnet", "channels": (2, 4), "blocks": (1,)},
     "resnet with a bottleneck": {"name": "resnet", "channels": (2, 1), "blocks": (1,), "bottleneck": True},
     "all_cnn": {"name": "all_cnn", "channels": (2, 3)},
@@ -46,6 +49,7 @@ CASES = [
     for rank in (2, 1)
     if rank == 1 or fields["name"] not in SIGNAL_MODELS
 ]
+
 LAYOUTS = [Layout((-1, 1, 0), (3, 1)), Layout((2, -1), (2, 5))]
 
 
@@ -60,11 +64,34 @@ def config_of(family: str) -> Config:
     return config
 
 
-@pytest.mark.parametrize(("family", "rank"), CASES)
+def is_at_home(family: str, rank: int) -> bool:
+    """Whether a family is used for data of that rank."""
+    return (rank == 1) == (FAMILIES[family]["name"] in (*SIGNAL_MODELS, "fcn1d", "wavenet"))
+
+
+@pytest.mark.parametrize(("family", "rank"), [case for case in CASES if is_at_home(*case.values)])
 def test_padding_changes_nothing(float64, family, rank):
+    check_family(config_of(family), rank)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("family", "rank"), [case for case in CASES if not is_at_home(*case.values)])
+def test_padding_changes_nothing_of_the_other_rank(float64, family, rank):
+    check_family(config_of(family), rank)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_padding_changes_nothing_for_any_norm_and_head(float64, family, norm, head):
     config = config_of(family)
-    model = make_model(config, rank=rank, dtype=jnp.float64)
-    shake(model)
+    config.model.norm, config.model.group_size, config.model.head = norm, 1, head
+    check_family(config, 1 if config.model.name in SIGNAL_MODELS else 2)
+
+
+def check_family(config: Config, rank: int) -> None:
+    model = drawn(lambda: make_model(config, rank=rank, dtype=jnp.float64))
     smallest = smallest_input(config) - 1
     sizes = [tuple(side + smallest for side in size) for size in SIZES[rank]]
     layouts = [Layout(layout.rows, layout.margin[:rank]) for layout in LAYOUTS]
@@ -102,10 +129,11 @@ def net_of(name: str, make: LayerMaker) -> Net:
     ],
 )
 def test_padding_changes_nothing_for_a_layer(float64, name):
-    make = LayerMaker(2, nnx.Rngs(0), norm_momentum=0.7, dtype=jnp.float64)
-    model = Model(net_of(name, make), mean=(0.3,), std=(0.5,), dtype=jnp.float64)
-    shake(model)
-    check(model, SIZES[2], LAYOUTS, channels=CHANNELS)
+    def build():
+        make = LayerMaker(2, nnx.Rngs(0), norm_momentum=0.7, dtype=jnp.float64)
+        return Model(net_of(name, make), mean=(0.3,), std=(0.5,), dtype=jnp.float64)
+
+    check(drawn(build), SIZES[2], LAYOUTS, channels=CHANNELS)
 
 
 @pytest.mark.parametrize(("family", "rank"), CASES)
@@ -119,15 +147,15 @@ def test_parameters_and_trace_do_not_depend_on_the_size(family, rank):
 
 @pytest.mark.parametrize(("family", "rank"), CASES)
 def test_the_class_map_is_as_large_as_the_trace_says(family, rank):
+    """Of the canvas; the law says it of true sizes."""
     config = config_of(family)
     size = (12, 9)[:rank]
-    block = make_block(make_images([size], CHANNELS, rng := np.random.default_rng(0)), [0], size, rng)
-    model = make_model(config, rank=rank)
-    (prediction,) = jax.jit(lambda block: model((block,), training=False), compiler_options=QUICK)(block)
+    model, block = abstract_model(config, rank=rank), filler_block(1, size, CHANNELS)
+    (prediction,) = nnx.eval_shape(lambda model, block: model((block,), training=False), model, block)
     trace = trace_shapes(config, size)
     before_pool = trace[[record.canvas for record in trace].index(()) - 1]
     assert prediction.logits_2d.x.shape == (1, *before_pool.canvas, NUM_CLASSES)
-    assert prediction.logits_2d.size.tolist() == [list(before_pool.canvas)]
+    assert sizes_through(model.windows, size)[-1] == before_pool.canvas
     assert prediction.logits.shape == (1, trace[-1].channels) == (1, NUM_CLASSES)
 
 

@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from fcn_jax.config_rules import HEADS
+from fcn_jax.config_rules import HEADS, NORMS
 from fcn_jax.geometry import Window
+from fcn_jax.models.fcn import fcn_layers
 from fcn_jax.models.global_pooling import in_cells
-from fcn_jax.models.heads import make_head, make_head_with_norm
+from fcn_jax.models.heads import Head, Prediction, make_head, make_head_with_norm
 from fcn_jax.models.layers import count_parameters
 from fcn_jax.models.maker import LayerMaker
+from fcn_jax.models.maps import Map, Maps
 from fcn_jax.models.model import Model
 from fcn_jax.models.net import Net
 from fcn_jax.models.norms import LAYER_EPSILON
-from tests.models.law import NUM_CLASSES, Layout, check
+from tests.models.law import NUM_CLASSES, QUICK, Layout, check, drawn
 from tests.models.test_layers import CHANNELS, assert_close, inside_of, make_map, shake
 
 SIZES, CANVAS = [(2, 3), (0, 0), (5, 4), (1, 1)], (6, 5)
@@ -57,7 +59,7 @@ def of_positions(name: str, head, x: np.ndarray) -> np.ndarray:
 def test_a_head_pools_true_positions_only(float64, name):
     head = build(name)
     m = make_map(np.random.default_rng(0), SIZES, CANVAS)
-    (prediction,) = head((m,), training=True)
+    (prediction,) = jax.jit(lambda maps: head(maps, training=True), compiler_options=QUICK)((m,))
     assert prediction.logits.shape == (4, NUM_CLASSES)
     for row in (0, 2, 3):
         height, width = SIZES[row]
@@ -104,22 +106,46 @@ def test_filler_gives_zero_and_no_gradient(float64, name):
         return prediction.logits.sum() + prediction.logits_2d.x.sum(), prediction.logits
 
     with jax.debug_nans(True):
-        grad, logits = jax.grad(total, has_aux=True)(m.x)
+        grad, logits = jax.jit(jax.grad(total, has_aux=True), compiler_options=QUICK)(m.x)
     assert not logits.any()
     assert not grad.any()
 
 
-@pytest.mark.parametrize("rank", [2, 1], ids=["images", "signals"])
-@pytest.mark.parametrize("name", HEADS)
-def test_padding_changes_nothing(float64, name, rank):
-    make = LayerMaker(rank, nnx.Rngs(0), norm_momentum=0.7, patches=True, dtype=jnp.float64)
-    layers = [make.convolution((2, 4), Window(3, padding=1)), make.norm(4, jax.nn.relu)]
-    net = Net(layers, make_head(name, 4, NUM_CLASSES, make=make))
-    model = Model(net, mean=(0.3,), std=(0.5,), dtype=jnp.float64)
-    shake(model, np.random.default_rng(1))
+class AllHeads(Head):
+    """Every head over the same layers; their classes stand one after the other."""
+
+    def __init__(self, make: LayerMaker):
+        self.heads = nnx.List(make_head(name, 4, NUM_CLASSES, make=make) for name in HEADS)
+
+    def __call__(self, maps: Maps, *, training: bool) -> tuple[Prediction, ...]:
+        of_blocks = zip(*(head(maps, training=training) for head in self.heads), strict=True)
+        return tuple(
+            Prediction(
+                jnp.concatenate([p.logits for p in found], axis=-1),
+                Map(jnp.concatenate([p.logits_2d.x for p in found], axis=-1), found[0].logits_2d.size),
+            )
+            for found in of_blocks
+        )
+
+
+@pytest.mark.parametrize(
+    ("norm", "rank"),
+    [
+        *((norm, 2) for norm in NORMS),
+        *(pytest.param(norm, 1, marks=[] if norm == "batch" else [pytest.mark.full]) for norm in NORMS),
+    ],
+)
+def test_padding_changes_nothing_for_any_norm_and_head(float64, norm, rank):
+    def build():
+        make = LayerMaker(
+            rank, nnx.Rngs(0), norm_kind=norm, norm_momentum=0.7, group_size=2, patches=True, dtype=jnp.float64
+        )
+        net = Net(fcn_layers(2, (4,), [Window(3, padding=1)], make=make), AllHeads(make))
+        return Model(net, mean=(0.3,), std=(0.5,), dtype=jnp.float64)
+
     sizes = [size[:rank] for size in [(5, 8), (1, 1), (6, 3)]]
     layouts = [Layout((-1, 1, 0), (3, 1)[:rank]), Layout((2, -1), (2, 5)[:rank])]
-    check(model, sizes, layouts, channels=2)
+    check(drawn(build), sizes, layouts, channels=2)
 
 
 def test_cells_cover_every_true_position_and_are_never_empty():

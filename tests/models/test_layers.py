@@ -15,10 +15,10 @@ from fcn_jax.models.convolution import Convolution, convolve_direct, convolve_pa
 from fcn_jax.models.global_pooling import GlobalAverage
 from fcn_jax.models.layers import Activate, Add
 from fcn_jax.models.maps import Map, larger, largest, mask_of, masked, masked_mean, size_after
-from fcn_jax.models.norms import EPSILON, LAYER_EPSILON, BatchNorm, GroupNorm, LayerNorm, pooled_statistics
+from fcn_jax.models.norms import EPSILON, LAYER_EPSILON, BatchNorm, GroupNorm, LayerNorm, pooled_moments
 from fcn_jax.models.pooling import AveragePool, MaxPool
+from tests.models.law import QUICK
 
-QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 CHANNELS = 6
 
 
@@ -241,7 +241,8 @@ def test_batch_norm_pools_the_true_positions_of_all_blocks(float64):
     inside = [inside_of(m.size, m.x.shape[1:-1]) for m in maps]
     positions = jnp.concatenate([m.x[cut] for m, cut in zip(maps, inside, strict=True)])
     assert len(positions) == 6 + 16 + 7
-    mean, var = pooled_statistics(maps)
+    count, mean, var = pooled_moments(maps)
+    assert count == len(positions)
     assert_close(mean, positions.mean(axis=0))
     assert_close(var, positions.var(axis=0))
 

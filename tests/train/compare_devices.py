@@ -10,7 +10,9 @@ import jax
 import numpy as np
 
 from configs.mnist import get_config
+from fcn_jax.models.model import make_model
 from fcn_jax.train.setup import prepare
+from fcn_jax.train.state import split_model
 from fcn_jax.train.step import make_loss, make_train_step
 
 jax.config.update("jax_enable_x64", True)
@@ -30,7 +32,7 @@ def compare(dtype, *, steps: int, from_one_state: bool) -> dict:
     runs = []
     for setup in setups:
         state = jax.tree.map(lambda x: x.astype(dtype) if x.dtype.kind == "f" else x, setup.state)
-        graphdef = setup.graphdef
+        graphdef, _, _ = split_model(make_model(config, rank=2, dtype=dtype))
         gradient = jax.jit(jax.value_and_grad(make_loss(graphdef, label_smoothing=0.1), has_aux=True))
         update = jax.jit(make_train_step(graphdef, setup.optimizer, config.train, mean_examples=64.0))
         runs.append([setup, state, gradient, update, setup.loader(setup.train).steps(0, steps)])
