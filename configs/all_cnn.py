@@ -14,4 +14,8 @@ def get_config(argument: str = "") -> Config:
     config = mnist.get_config(argument)
     config.model.name = "all_cnn"
     config.model.channels = (4, 8) if argument == "tiny" else (32, 64)
+    if argument != "tiny":
+        config.schedule.examples_per_step = 256
+        config.train.epochs = 12
+        config.train.ema_decay = 0.998
     return config
