@@ -20,7 +20,6 @@ DECIDES_RESULTS = (
     "fcn_jax/types.py",
     "fcn_jax/config.py",
     "fcn_jax/config_fields.py",
-    "fcn_jax/config_rules.py",
     "fcn_jax/geometry.py",
     "fcn_jax/memory.py",
     "fcn_jax/data/*.py",

@@ -6,22 +6,23 @@ What needs the data (classes, sizes, splits) is checked where the data is opened
 import math
 import re
 
-from fcn_jax.config import Config, ModelConfig
+from fcn_jax.config import Config
 from fcn_jax.config_fields import check_types, get_field
+from fcn_jax.config_model_rules import (
+    CONVOLUTIONS,
+    DTYPES,
+    HEADS,
+    MODELS,
+    NORMS,
+    WITHOUT_BATCH_NORM,
+    of_every_layer,
+    validate_model,
+)
 
-NORMS = ("batch", "group", "layer", "none")
-HEADS = ("average_last", "average_first", "max", "logsumexp", "attention", "pyramid", "last")
 SCHEDULE_KINDS = ("stratified", "bucketed")
 OPTIMIZERS = ("adamw", "sgd")
 LOSS_MEANS = ("step", "epoch")
 RATE_SCALINGS = ("none", "sqrt", "linear")
-DTYPES = ("float32", "bfloat16")
-CONVOLUTIONS = ("auto", "direct", "patches")
-WITHOUT_BATCH_NORM = ("convnext", "wavenet", "lstm")
-"""Whatever `model.norm` is."""
-SIGNAL_MODELS = ("lstm", "tacotron2_encoder")
-PUBLISHED_MODELS = ("resnet", "convnext")
-MODELS = ("fcn", "resnet", "all_cnn", "nin", "convnext", "fcn1d", "wavenet", *SIGNAL_MODELS, "flatten", "mlp", "dense")
 
 
 def validate(config: Config) -> None:
@@ -51,8 +52,7 @@ def validate(config: Config) -> None:
             if number is not None and not low <= number <= high:
                 rule = f"at least {low}" if high == math.inf else f"between {low} and {high}"
                 raise ValueError(f"config.{path} is {value}, but it must be {rule}")
-    _validate_model(config.model)
-    _validate_init_from(config.model)
+    validate_model(config.model)
     _validate_freeze(config.train.freeze)
     _validate_lengths(config)
     _validate_precise_batch_norm(config)
@@ -134,80 +134,6 @@ _BOUNDS = {
 }
 
 
-def _of_every_layer(model: ModelConfig) -> tuple[tuple[str, ...], int]:
-    """The fields of the model that have a value for every layer, and how many layers that is."""
-    match model.name:
-        case "fcn" | "flatten":
-            return ("kernel", "stride", "dilation", "padding"), len(model.channels)
-        case "resnet":
-            return ("blocks",), len(model.channels)
-        case "convnext":
-            return ("blocks", "kernel"), len(model.channels)
-        case "fcn1d" | "tacotron2_encoder":
-            return ("kernel",), len(model.channels)
-        case "wavenet":
-            return ("kernel",), 1
-        case "nin":
-            return ("kernel",), (len(model.channels) + 1) // 3
-        case _:
-            return (), 0
-
-
-def _validate_model(model: ModelConfig) -> None:
-    """What a family asks of the fields it reads."""
-    if not model.channels:
-        raise ValueError("config.model.channels is (), but the net needs at least one convolution")
-    match model.name:
-        case "fcn" if model.adaptive_pool and model.adaptive_pool_after > len(model.channels):
-            raise ValueError(
-                f"config.model.adaptive_pool_after is {model.adaptive_pool_after}, but the net has "
-                f"{len(model.channels)} convolutions"
-            )
-        case "resnet" if model.stem_kernel % 2 == 0:
-            raise ValueError(f"config.model.stem_kernel is {model.stem_kernel}, but it must be odd")
-        case "convnext" if any(kernel % 2 == 0 for kernel in model.kernel):
-            raise ValueError(f"config.model.kernel is {model.kernel}, but convnext needs odd kernels, such as (7,)")
-        case "nin" if len(model.channels) % 3 != 2:
-            raise ValueError(
-                f"config.model.channels has {len(model.channels)} values, but nin has three convolutions a block and "
-                "two in the last: 2, 5, 8, ..."
-            )
-        case "wavenet" if len(model.channels) != 2:
-            raise ValueError(
-                f"config.model.channels has {len(model.channels)} values, but wavenet has 2: of the blocks, and of "
-                "what goes past them"
-            )
-        case "wavenet" if not model.dilation:
-            raise ValueError("config.model.dilation is (), but wavenet needs one for every gated block: (1, 2, 4)")
-        case "tacotron2_encoder" if model.channels[-1] % 2:
-            raise ValueError(
-                f"config.model.channels is {model.channels}, but its last must be even: the LSTM has half each way"
-            )
-    if model.norm == "group":
-        for channels in model.channels:
-            if channels % model.group_size:
-                raise ValueError(
-                    f"config.model.group_size is {model.group_size}, but it must divide every number in "
-                    f"config.model.channels, and it does not divide {channels}"
-                )
-
-
-def _validate_init_from(model: ModelConfig) -> None:
-    """Of which nets others have published weights."""
-    if not model.init_from:
-        return
-    if model.name not in PUBLISHED_MODELS:
-        raise ValueError(
-            f"config.model.init_from is {model.init_from!r}, but config.model.name is {model.name!r}: only "
-            f"{' and '.join(PUBLISHED_MODELS)} can begin with weights of others"
-        )
-    if model.name == "resnet" and model.norm != "batch":
-        raise ValueError(
-            f"config.model.init_from is {model.init_from!r}, but config.model.norm is {model.norm!r}: published "
-            "weights of a resnet have BatchNorm; set config.model.norm=batch"
-        )
-
-
 def _validate_freeze(pattern: str) -> None:
     try:
         re.compile(pattern)
@@ -216,7 +142,7 @@ def _validate_freeze(pattern: str) -> None:
 
 
 def _validate_lengths(config: Config) -> None:
-    names, layers = _of_every_layer(config.model)
+    names, layers = of_every_layer(config.model)
     for path, length in (
         *((f"model.{name}", layers) for name in names),
         ("data.mean", config.data.channels),

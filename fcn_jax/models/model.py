@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from fcn_jax.config import Config, ModelConfig
-from fcn_jax.config_rules import SIGNAL_MODELS
+from fcn_jax.config_model_rules import SIGNAL_MODELS
 from fcn_jax.geometry import Window, format_size, smallest_side
 from fcn_jax.models.all_cnn import make_all_cnn
 from fcn_jax.models.convnext import make_convnext

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from fcn_jax.config_rules import SIGNAL_MODELS
+from fcn_jax.config_model_rules import SIGNAL_MODELS
 from fcn_jax.models.model import make_model, smallest_input
 from fcn_jax.types import Block
 from tests.models.law import QUICK, alone, by_number, drawn, make_images, spread

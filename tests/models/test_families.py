@@ -8,7 +8,8 @@ from flax import nnx
 
 from configs import resnet18, resnet50
 from fcn_jax.config import Config
-from fcn_jax.config_rules import HEADS, NORMS, SIGNAL_MODELS, validate
+from fcn_jax.config_model_rules import HEADS, NORMS, SIGNAL_MODELS
+from fcn_jax.config_rules import validate
 from fcn_jax.geometry import Window, sizes_through
 from fcn_jax.models.heads import make_head
 from fcn_jax.models.layers import count_parameters

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from fcn_jax.config_rules import HEADS, NORMS
+from fcn_jax.config_model_rules import HEADS, NORMS
 from fcn_jax.geometry import Window
 from fcn_jax.models.fcn import fcn_layers
 from fcn_jax.models.global_pooling import in_cells
