@@ -10,7 +10,7 @@ from configs import resnet18, resnet50
 from fcn_jax.config import Config
 from fcn_jax.config_model_rules import HEADS, NORMS, SIGNAL_MODELS
 from fcn_jax.config_rules import validate
-from fcn_jax.geometry import Window, sizes_through
+from fcn_jax.geometry import Window
 from fcn_jax.models.heads import make_head
 from fcn_jax.models.layers import count_parameters
 from fcn_jax.models.maker import LayerMaker
@@ -19,7 +19,7 @@ from fcn_jax.models.model import Model, abstract_model, make_model, smallest_inp
 from fcn_jax.models.net import Net
 from fcn_jax.models.resnet import Residual
 from fcn_jax.types import filler_block
-from tests.models.law import NUM_CLASSES, Layout, check, drawn
+from tests.models.law import NUM_CLASSES, Layout, check, drawn, map_size
 from tests.models.test_layers import assert_close, make_map
 
 CHANNELS = 2
@@ -156,7 +156,7 @@ def test_the_class_map_is_as_large_as_the_trace_says(family, rank):
     trace = trace_shapes(config, size)
     before_pool = trace[[record.canvas for record in trace].index(()) - 1]
     assert prediction.logits_2d.x.shape == (1, *before_pool.canvas, NUM_CLASSES)
-    assert sizes_through(model.windows, size)[-1] == before_pool.canvas
+    assert map_size(model, size) == before_pool.canvas
     assert prediction.logits.shape == (1, trace[-1].channels) == (1, NUM_CLASSES)
 
 
