@@ -144,6 +144,6 @@ def _check_match(exported: jax_export.Exported, sidecar: Sidecar, path: Path) ->
     described = (recipe.rank, recipe.channels, np.dtype(VALUE_TYPES[recipe.rank]), names)
     if (len(image.shape) - 2, image.shape[-1], image.dtype, classes) != described:
         raise ValueError(
-            f"{path} is damaged: it has {recipe.channels} channels of rank {recipe.rank} and {names} label_names, but the "
-            f"artifact takes {image.str_short()} and answers with {classes} classes; export it again"
+            f"{path} is damaged: it has {recipe.channels} channels of rank {recipe.rank} and {names} label_names, but "
+            f"the artifact takes {image.str_short()} and answers with {classes} classes; export it again"
         )

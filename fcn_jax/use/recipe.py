@@ -3,6 +3,7 @@
 A recipe is all that is left of the config, so that an artifact can carry it beside it.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -80,8 +81,13 @@ class Recipe:
         """
         if self.rank not in (1, 2):
             raise ValueError(f"rank is {self.rank}, but it must be 1 (signals) or 2 (images)")
-        if self.smallest_side < 1 or not 0.01 <= self.scale <= 100 or not 0 <= self.background <= 255:
-            raise ValueError(f"{self} has a value out of its range")
+        for name, value, low, high in (
+            ("smallest_side", self.smallest_side, 1, math.inf),
+            ("scale", self.scale, 0.01, 100),
+            ("background", self.background, 0, 255),
+        ):
+            if not low <= value <= high:
+                raise ValueError(f"{name} is {value}, but it must be between {low} and {high}")
         assert self._decode
         assert self._resize
 
