@@ -171,7 +171,7 @@ def evaluate_job(job: Job, workdir: Path, cache: Path) -> dict[str, dict[str, An
     for evaluation in job.evaluations:
         began = time.perf_counter()
         setup = prepare(config_of(evaluation.config, cache))
-        said = split_logits(setup, restore_latest(workdir, setup), setup.test)
+        said = split_logits(setup, restore_latest(workdir, setup.state), setup.test)
         dataset = setup.test.dataset
         hit = said.argmax(1) == dataset.labels
         result: dict[str, Any] = {"accuracy": float(hit.mean()), "count": len(hit)}

@@ -15,7 +15,7 @@ from fcn_jax.memory import keep_freed_memory
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one command line; returns the exit code: 0, or 2 for a mistake of the user's."""
+    """Run one command line; returns the exit code: 0, 1 where some input failed, 2 for a mistake of the user's."""
     if len(argv) < 2 or argv[1] not in COMMANDS:
         found = f"there is no command {argv[1]!r}" if len(argv) > 1 else "no command given"
         say(f"python -m fcn_jax: {found}; the commands are:")
@@ -24,11 +24,10 @@ def main(argv: Sequence[str]) -> int:
         return 2
     keep_freed_memory()
     try:
-        COMMANDS[argv[1]](list(argv[1:]))
+        return COMMANDS[argv[1]](list(argv[1:])) or 0
     except ValueError as error:
         say(f"python -m fcn_jax {argv[1]}: {' '.join(str(error).split())}")
         return 2
-    return 0
 
 
 def shapes(argv: list[str]) -> None:
@@ -97,10 +96,31 @@ def evaluate(argv: list[str]) -> None:
     print(json.dumps(evaluate_workdir(Path(line.text("workdir")), split=split)))
 
 
-COMMANDS: dict[str, Callable[[list[str]], None]] = {
+def predict(argv: list[str]) -> int:
+    """Label files of any size, a JSON line each: --workdir=DIR PATH... (or --artifact=FILE) [--format=csv]"""
+    from fcn_jax.use.predict_command import predict_paths
+
+    texts = {"workdir": "folder of the run", "artifact": "what export wrote", "format": "json or csv"}
+    line = CommandLine(argv, texts=texts, takes_paths=True)
+    form = line.text("format") if line.given("format") else "json"
+    failed = predict_paths(line.paths, workdir=line.path("workdir"), artifact=line.path("artifact"), form=form)
+    return 1 if failed else 0
+
+
+def export(argv: list[str]) -> None:
+    """One file of a trained net, for any batch, height and width: --workdir=DIR --out=FILE"""
+    from fcn_jax.use.export import export_workdir
+
+    line = CommandLine(argv, texts={"workdir": "folder of the run", "out": "file to write"})
+    print(export_workdir(Path(line.text("workdir")), Path(line.text("out"))))
+
+
+COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
     "shapes": shapes,
     "plan": plan,
     "compile": compile_,
     "train": train,
     "evaluate": evaluate,
+    "predict": predict,
+    "export": export,
 }

@@ -19,6 +19,7 @@ class CommandLine:
         texts: {name: help} of the flags that take text, beside --config.
         numbers: {name: help} of the flags that take a whole number.
         takes_config: whether there are --config=FILE and --config.a.b=value.
+        takes_paths: whether paths may stand among the flags.
 
     Raises:
         ValueError: in one line, whatever absl and ml_collections say in many.
@@ -31,8 +32,10 @@ class CommandLine:
         texts: Mapping[str, str],
         numbers: Mapping[str, str] | None = None,
         takes_config: bool = False,
+        takes_paths: bool = False,
     ):
         self._values = flags.FlagValues()
+        self._values.set_gnu_getopt(takes_paths)
         for name, text in texts.items():
             flags.DEFINE_string(name, None, text, flag_values=self._values)
         for name, text in (numbers or {}).items():
@@ -43,13 +46,13 @@ class CommandLine:
             )
             _check_config_flags(argv)
         try:
-            rest = self._values(argv)
+            _, *self.paths = self._values(argv)
         except flags.Error as error:
             raise ValueError(_without_traceback(str(error))) from error
         except (AttributeError, KeyError, TypeError, OSError, ImportError, SyntaxError) as error:
             raise ValueError(f"--config cannot be read: {type(error).__name__}: {error}") from error
-        if len(rest) > 1:
-            raise ValueError(f"{rest[1]!r} is not a flag; flags are of the form --name=value")
+        if self.paths and not takes_paths:
+            raise ValueError(f"{self.paths[0]!r} is not a flag; flags are of the form --name=value")
 
     def given(self, name: str) -> bool:
         return bool(self._values[name].present)

@@ -82,9 +82,9 @@ class Bar:
         if self._live:
             self._progress.stop()
 
-    def advance(self) -> None:
-        """One round more."""
-        self._done += 1
+    def advance(self, rounds: int = 1) -> None:
+        """So many rounds more."""
+        self._done += rounds
         self._progress.update(self._task, completed=self._done)
 
     def note(self, note: str) -> None:

@@ -75,6 +75,14 @@ def smallest_side(windows: Sequence[Window]) -> int:
     return side
 
 
+def largest_side(windows: Sequence[Window], output_side: int) -> int:
+    """The largest side of an input of which no more than `output_side` is left after all windows."""
+    side = output_side
+    for window in reversed(windows):
+        side = window.smallest_input(side + 1) - 1
+    return side
+
+
 def receptive_field(windows: Sequence[Window]) -> tuple[int, int]:
     """(side of the input region that one output position sees, input positions between neighbouring outputs)."""
     field, jump = 1, 1

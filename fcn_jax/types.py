@@ -5,12 +5,16 @@ signal's canvas, c channels, k classes, r spatial rank (2 for images, 1 for sign
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
 AnyArray = Array | np.ndarray
+
+Side = Any
+"""Of a canvas: a whole number, or its name while a program for any size is exported."""
 
 VALUE_TYPES = {2: np.uint8, 1: np.float32}
 """What an example's values are, by spatial rank: pixels of an image, values of a signal."""

@@ -12,7 +12,9 @@ import fcn_jax.types
 with install_import_hook("fcn_jax", "beartype.beartype"):
     import fcn_jax.data.dataset
     import fcn_jax.models.model
-    import fcn_jax.train.loop  # noqa: F401
+    import fcn_jax.train.loop
+    import fcn_jax.use.export
+    import fcn_jax.use.predict  # noqa: F401
 
 import jax
 import pytest

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcn_jax.geometry import Window, format_size, parse_size, receptive_field, sizes_through, smallest_side
+from fcn_jax.geometry import (
+    Window,
+    format_size,
+    largest_side,
+    parse_size,
+    receptive_field,
+    sizes_through,
+    smallest_side,
+)
 
 WINDOWS = st.builds(Window, st.integers(1, 5), st.integers(1, 4), st.integers(1, 3), st.integers(0, 3))
 NETS = st.lists(WINDOWS, min_size=1, max_size=4)
@@ -79,6 +87,14 @@ def test_the_seed_net_halves_three_times():
     assert sizes_through(DEFAULT_NET, (28, 16)) == [(28, 16), (14, 8), (7, 4), (3, 2)]
     assert sizes_through(DEFAULT_NET, (28,)) == [(28,), (14,), (7,), (3,)]
     assert smallest_side(DEFAULT_NET) == 8
+
+
+@given(NETS, st.integers(1, 5))
+def test_largest_side_is_the_last_that_leaves_no_more(windows, output_side):
+    side = largest_side(windows, output_side)
+    assert slide_through(windows, side + 1)[-1] > output_side
+    if min(slide_through(windows, side)) > 0:
+        assert slide_through(windows, side)[-1] <= output_side
 
 
 @given(st.lists(st.builds(Window, st.integers(1, 4), st.integers(1, 3), st.integers(1, 3)), min_size=1, max_size=4))

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from fcn_jax.data import images, signals
+from fcn_jax.data.bad_examples import BadExampleError
 
 SPLITS = ("train", "validation", "test")
 SUFFIXES = images.SUFFIXES | signals.SUFFIXES
@@ -63,7 +64,7 @@ def _folder_rows(directory: Path) -> list[tuple[str, str, str]]:
         if given and not folders:
             raise ValueError(f"{split} is empty: no class lies in {top}; fill it, or remove it to have it carved out")
         for folder in folders:
-            paths = _files_below(folder)
+            paths = files_below(folder)
             if not paths:
                 raise ValueError(f"class {folder.name} of {split} is empty: no image and no .wav lies in {folder}")
             rows += [(path, folder.name, split) for path in paths]
@@ -72,7 +73,7 @@ def _folder_rows(directory: Path) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _files_below(folder: Path) -> list[str]:
+def files_below(folder: Path, suffixes: frozenset[str] = SUFFIXES) -> list[str]:
     """Images and signals at any depth; what cannot be listed raises OSError, which Path.rglob would pass over."""
 
     def stop(error: OSError):
@@ -80,8 +81,20 @@ def _files_below(folder: Path) -> list[str]:
 
     found = []
     for top, _, names in os.walk(folder, onerror=stop):
-        found += [os.path.join(top, name) for name in names if _suffix(name) in SUFFIXES]
+        found += [os.path.join(top, name) for name in names if _suffix(name) in suffixes]
     return sorted(found, key=lambda path: path.split(os.sep))
+
+
+def read_file(path: str) -> bytes:
+    """
+    Raises:
+        BadExampleError: it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise BadExampleError(error.strerror or str(error)) from error
 
 
 def _suffix(path: str) -> str:

@@ -13,9 +13,8 @@ from jaxtyping import Int, Num
 
 from fcn_jax.config import Config
 from fcn_jax.console import say
-from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.data.embedded_source import EMBEDDED, EmbeddedSource
-from fcn_jax.data.files import Listing, list_folder, list_table, positions_of
+from fcn_jax.data.files import Listing, list_folder, list_table, positions_of, read_file
 from fcn_jax.data.images import check_image_channels, decode_image, read_image_size, too_large
 from fcn_jax.data.signals import decode_signal, read_signal_header, unpack_frames
 from fcn_jax.data.sizes import measure_files
@@ -79,11 +78,7 @@ class FileSource:
         return len(self._paths)
 
     def read(self, index: int) -> Num[np.ndarray, "*spatial c"]:
-        try:
-            encoded = Path(self._paths[index]).read_bytes()
-        except OSError as error:
-            raise BadExampleError(error.strerror or str(error)) from error
-        return self._decode(encoded)
+        return self._decode(read_file(self._paths[index]))
 
     def name(self, index: int) -> str:
         return self._paths[index]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 
-from fcn_jax.geometry import Window, format_size, sizes_through
+from fcn_jax.geometry import Window, format_size, largest_side, sizes_through
 from fcn_jax.models.fcn import fcn_layers
 from fcn_jax.models.global_pooling import one_position
 from fcn_jax.models.heads import Head, make_head
@@ -76,11 +76,22 @@ class FixedNet(Net):
         super().__init__([*before, flatten, *behind], head)
         self.flatten_at = len(before)
 
-    def check_size(self, size: Sequence[int]) -> None:
-        before = [window for layer in list(self.layers)[: self.flatten_at] for window in layer.windows]
+    @property
+    def _flatten(self) -> Flatten:
         flatten = self.layers[self.flatten_at]
         assert isinstance(flatten, Flatten)
-        flatten.check(sizes_through(before, size)[-1])
+        return flatten
+
+    @property
+    def _windows_before(self) -> list[Window]:
+        return [window for layer in list(self.layers)[: self.flatten_at] for window in layer.windows]
+
+    @property
+    def largest_side(self) -> int:
+        return largest_side(self._windows_before, self._flatten.side)
+
+    def check_size(self, size: Sequence[int]) -> None:
+        self._flatten.check(sizes_through(self._windows_before, size)[-1])
 
 
 def make_flatten(

@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from fcn_jax.models.layers import GlobalPool, Layer, recorded
 from fcn_jax.models.maps import Map, Maps, largest, mask_of, masked, masked_mean, num_positions, spatial_axes
+from fcn_jax.types import Side
 
 
 class GlobalAverage(GlobalPool, Layer):
@@ -116,7 +117,7 @@ class PyramidPool(GlobalPool, Layer):
         return f"PyramidPool {', '.join('×'.join([str(level)] * self.rank) for level in self.levels)}"
 
 
-def in_cells(side: Int[Array, " b"], canvas: int, level: int) -> Bool[Array, "b cells canvas"]:
+def in_cells(side: Int[Array, " b"], canvas: Side, level: int) -> Bool[Array, "b cells canvas"]:
     """Which positions of an axis lie in which of its `level` cells."""
     cell, position = jnp.arange(level)[:, None], jnp.arange(canvas)
     start = cell * side[:, None, None] // level

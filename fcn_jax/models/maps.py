@@ -10,6 +10,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from fcn_jax.geometry import Window
+from fcn_jax.types import Side
 
 
 class Map(NamedTuple):
@@ -26,7 +27,7 @@ def spatial_axes(x: Array) -> tuple[int, ...]:
     return tuple(range(1, x.ndim - 1))
 
 
-def mask_of(size: Int[Array, "b r"], canvas: tuple[int, ...]) -> Bool[Array, "b *spatial 1"]:
+def mask_of(size: Int[Array, "b r"], canvas: tuple[Side, ...]) -> Bool[Array, "b *spatial 1"]:
     """True inside the true size, ready to multiply features on a canvas."""
     rank = len(canvas)
     mask = jnp.ones((1,) * (rank + 2), bool)

@@ -24,6 +24,11 @@ class Net(nnx.Module):
         before = takewhile(lambda layer: not isinstance(layer, AdaptiveAveragePool), self.layers)
         return tuple(window for layer in before for window in layer.windows)
 
+    @property
+    def largest_side(self) -> int | None:
+        """The largest side that the net takes; None: any."""
+        return None
+
     def check_size(self, size: Sequence[int]) -> None:
         """
         Raises:

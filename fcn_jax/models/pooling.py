@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int, Num
 from fcn_jax.geometry import Window, format_size
 from fcn_jax.models.layers import Layer
 from fcn_jax.models.maps import Map, Maps, full_precision, larger, mask_of, masked, size_after, spatial_axes
+from fcn_jax.types import Side
 
 
 class MaxPool(Layer):
@@ -94,7 +95,7 @@ class AdaptiveAveragePool(Layer):
         return f"AdaptiveAveragePool {format_size([self.cells] * self.rank)}"
 
 
-def cell_shares(side: Int[Array, " b"], canvas: int, cells: int, dtype: DTypeLike) -> Float[Array, "b cells canvas"]:
+def cell_shares(side: Int[Array, " b"], canvas: Side, cells: int, dtype: DTypeLike) -> Float[Array, "b cells canvas"]:
     """The weight of every position of an axis in the mean of every cell: its part inside / the side of the cell.
 
     In whole numbers, cells of a position: exact for every size. 0 for filler.

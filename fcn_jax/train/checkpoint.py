@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
-from fcn_jax.train.setup import Setup
 from fcn_jax.train.state import TrainState
 
 
@@ -80,8 +79,11 @@ def has_checkpoint(workdir: Path) -> bool:
         return checkpoints.latest is not None
 
 
-def restore_latest(workdir: Path, setup: Setup) -> TrainState:
+def restore_latest(workdir: Path, target: TrainState) -> TrainState:
     """The newest checkpoint of a run.
+
+    Args:
+        target: a state of the same shapes; the restored one has its shardings.
 
     Raises:
         ValueError: there is none, or it is damaged.
@@ -89,7 +91,7 @@ def restore_latest(workdir: Path, setup: Setup) -> TrainState:
     directory = workdir / "checkpoints"
     if not directory.is_dir():
         raise ValueError(f"--workdir={workdir} holds no checkpoint: there is no {directory}; train it first")
-    with Checkpoints(directory, keep=setup.config.checkpoint.keep) as checkpoints:
+    with Checkpoints(directory, keep=1) as checkpoints:
         if checkpoints.latest is None:
             raise ValueError(f"{directory} holds no whole checkpoint: train this workdir first")
-        return checkpoints.restore(checkpoints.latest, setup.state)[0]
+        return checkpoints.restore(checkpoints.latest, target)[0]

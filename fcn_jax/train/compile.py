@@ -199,21 +199,22 @@ def _compile(name: str, jitted, state: tuple, shapes: list[tuple[tuple[int, ...]
     began = time.perf_counter()
     blocks = tuple(_abstract_block(setup, shape, rows) for shape, rows in shapes)
     executable = jitted.lower(*state, blocks).compile()
-    memory, cost = executable.memory_analysis(), executable.cost_analysis() or {}
+    cost = executable.cost_analysis() or {}
     return Compiled(
         name,
         "  ".join(f"{rows} × {format_size(shape)}" for shape, rows in shapes),
         seconds=time.perf_counter() - began,
-        peak_mib=(
-            memory.argument_size_in_bytes
-            + memory.output_size_in_bytes
-            + memory.temp_size_in_bytes
-            - memory.alias_size_in_bytes
-        )
-        / 2**20,
+        peak_mib=peak_mib(executable),
         gflop=cost.get("flops", float("nan")) / 1e9,
         run=executable,
     )
+
+
+def peak_mib(executable: Any) -> float:
+    """Arguments, results and temporaries of one device."""
+    memory = executable.memory_analysis()
+    together = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
+    return (together - memory.alias_size_in_bytes) / 2**20
 
 
 def _abstract(tree):

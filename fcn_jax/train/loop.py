@@ -19,7 +19,7 @@ from fcn_jax.train.precise_norm import with_precise_statistics
 from fcn_jax.train.setup import Setup, Split, prepare
 from fcn_jax.train.state import TrainState
 from fcn_jax.train.summary import describe_versions
-from fcn_jax.train.workdir import locked_workdir
+from fcn_jax.train.workdir import LABELS, locked_workdir
 from fcn_jax.train.writer import MetricsWriter, write_atomically, write_json
 
 
@@ -52,6 +52,7 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
         say(describe_frozen(setup.state.params, config.train.freeze))
     with locked_workdir(workdir, config), monitoring_compilation() as monitor:
         write_plan(setup.train, workdir)
+        write_json(workdir / LABELS, setup.train.dataset.source.label_names)
         programs = compile_programs(setup, splits=(setup.validation, setup.test))
         programs.print()
         write_json(workdir / "compile.json", [program.as_row() for program in programs.all])

@@ -12,6 +12,9 @@ from fcn_jax.config import Config
 from fcn_jax.config_fields import differences, from_dict
 from fcn_jax.train.writer import write_json
 
+LABELS = "labels.json"
+"""In a workdir: the names of the classes, in the order of the logits."""
+
 
 @contextmanager
 def locked_workdir(workdir: Path, config: Config) -> Iterator[None]:

@@ -123,7 +123,7 @@ def test_a_run_begins_with_the_file_and_keeps_what_is_frozen(directory, undistur
     workdir, tensors = undisturbed
     setup = prepare(fine_tuning(directory))
     assert "the head stays newly drawn: fc.weight is (4, 4) in the file and (10, 4) here" in capsys.readouterr().err
-    first, last = setup.state, restore_latest(workdir, setup)
+    first, last = setup.state, restore_latest(workdir, setup.state)
     stem = tensors["conv1.weight"].transpose(2, 3, 1, 0)
     for state in (first, last):
         np.testing.assert_array_equal(state.params["net"]["layers"][0]["kernel"], stem)

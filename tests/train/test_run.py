@@ -15,7 +15,16 @@ import pytest
 from fcn_jax.train.writer import read_metrics
 
 ROOT = Path(__file__).parents[2]
-WHOLE = {"config.json", "plan.json", "plan.png", "compile.json", "metrics.jsonl", "summary.json", "checkpoints"}
+WHOLE = {
+    "config.json",
+    "labels.json",
+    "plan.json",
+    "plan.png",
+    "compile.json",
+    "metrics.jsonl",
+    "summary.json",
+    "checkpoints",
+}
 
 
 def command(name: str, *arguments: str) -> list[str]:

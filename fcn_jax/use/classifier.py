@@ -1,0 +1,81 @@
+"""A trained net ready for use, wherever it comes from: how files are read for it, its classes, its function."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int, Num
+
+from fcn_jax.models.model import Model, smallest_input
+from fcn_jax.train.compile import use_compilation_cache
+from fcn_jax.train.state import split_model
+from fcn_jax.train.trained import Trained, restore_trained
+from fcn_jax.train.workdir import read_config
+from fcn_jax.types import AnyArray, Block
+from fcn_jax.use.ladder import Ladder
+from fcn_jax.use.recipe import Recipe, recipe_of
+
+
+class Answer(NamedTuple):
+    """What a net says of a batch."""
+
+    probabilities: Float[Array, "b k"]
+    logits: Float[Array, "b k"]
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A trained net and what belongs to it."""
+
+    recipe: Recipe
+    label_names: tuple[str, ...]
+    ladder: Ladder
+    variables: Any
+    """What `function` takes first."""
+    function: Callable[[Any, Array, Array], Answer]
+    """(variables, images or signals, true sizes) -> answer."""
+    num_threads: int
+    """That read files."""
+
+
+def answer_of(model: Model, image: Num[AnyArray, "b *spatial c"], size: Int[AnyArray, "b r"]) -> Answer:
+    """What a model says of a padded batch; normalisation of the input and the softmax are inside."""
+    rows = image.shape[0]
+    nothing = jnp.zeros(rows, jnp.int32)
+    block = Block(image=image, size=size, label=nothing, weight=jnp.ones(rows), index=nothing)
+    (prediction,) = model((block,), training=False)
+    return Answer(jax.nn.softmax(prediction.logits), prediction.logits)
+
+
+def classifier_of_workdir(workdir: Path) -> Classifier:
+    """The newest checkpoint of a run.
+
+    Raises:
+        ValueError: there is none.
+    """
+    use_compilation_cache(read_config(workdir))
+    trained = restore_trained(workdir)
+    recipe = recipe_of_trained(trained)
+    graphdef, params, stats = split_model(trained.model)
+
+    def answer(variables, image, size):
+        return answer_of(nnx.merge(graphdef, *variables), image, size)
+
+    return Classifier(
+        recipe,
+        trained.label_names,
+        Ladder(recipe, trained.plan.shapes),
+        variables=(params, stats),
+        function=answer,
+        num_threads=trained.config.machine.num_threads,
+    )
+
+
+def recipe_of_trained(trained: Trained) -> Recipe:
+    """How files are read for a trained net."""
+    smallest, largest = smallest_input(trained.config), trained.model.net.largest_side
+    return recipe_of(trained.config, rank=trained.rank, smallest_side=smallest, largest_side=largest)
