@@ -101,10 +101,8 @@ class Recipe:
         values = self._resize.apply(decoded, background=self.background)
         if self.scale != 1:
             smallest = max(self.min_side, self.smallest_side)
-            view = Views(np.array([values.shape[:-1]]), scale=lambda _: self.scale, smallest=smallest).draw(
-                0, np.zeros(1, np.int64)
-            )
-            values = view.apply(values, 0)
+            views = Views(np.array([values.shape[:-1]]), scale=lambda _: self.scale, smallest=smallest)
+            values = views.draw(0, np.zeros(1, np.int64)).apply(values, 0)
         values = widen(values, self.min_side, self.background)
         self._check_size(values.shape[:-1])
         return Example(decoded.shape[:-1], values)

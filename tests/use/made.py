@@ -14,7 +14,7 @@ from fcn_jax.train.optimizer import make_optimizer
 from fcn_jax.train.state import initial_state, split_model
 from fcn_jax.train.workdir import LABELS
 from fcn_jax.train.writer import write_json
-from tests.models.law import shake
+from tests.models.law import drawn
 
 LABEL_NAMES = ("ant", "bee", "cow", "dog", "elk", "fox")
 BUCKETS = ((12, 12), (16, 24))
@@ -33,8 +33,7 @@ def small_config(*, data_channels: int = 1, **fields) -> Config:
 
 def make_workdir(workdir: Path, config: Config, *, buckets: tuple[tuple[int, ...], ...] = BUCKETS) -> Model:
     """A workdir with a checkpoint; returns the net in it."""
-    model = make_model(config, rank=len(buckets[0]))
-    shake(model)
+    model = drawn(lambda: make_model(config, rank=len(buckets[0])))
     _, params, stats = split_model(model)
     optimizer = make_optimizer(config.train, warmup_steps=3, total_steps=9)
     state = initial_state(params, stats, optimizer, average=False)
