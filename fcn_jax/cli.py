@@ -4,6 +4,8 @@ Results stand on standard output, everything else on standard error. JAX is impo
 """
 
 import json
+import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -24,7 +26,13 @@ def main(argv: Sequence[str]) -> int:
         return 2
     keep_freed_memory()
     try:
-        return COMMANDS[argv[1]](list(argv[1:])) or 0
+        code = COMMANDS[argv[1]](list(argv[1:])) or 0
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Whoever reads has seen enough, as `head` has; what Python still writes at its end goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except ValueError as error:
         say(f"python -m fcn_jax {argv[1]}: {' '.join(str(error).split())}")
         return 2

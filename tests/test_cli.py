@@ -1,5 +1,7 @@
 """A mistake of the user's is one line and exit code 2, and leaves nothing behind."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -120,6 +122,16 @@ def test_a_mistake_is_one_line_and_leaves_nothing(arguments, said, capsys, tmp_p
     assert printed.out == ""
     assert len(printed.err.splitlines()) == (1 + len(COMMANDS) if not arguments or arguments == ["fly"] else 1)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_reader_who_has_seen_enough_is_no_error():
+    command = [sys.executable, "-m", "fcn_jax", "plan", TABLE, "--max_buckets=2"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -91,8 +91,7 @@ def read_file(path: str) -> bytes:
         BadExampleError: it cannot be read.
     """
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return Path(path).read_bytes()
     except OSError as error:
         raise BadExampleError(error.strerror or str(error)) from error
 
