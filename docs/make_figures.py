@@ -1,11 +1,13 @@
 """The figures of docs/fully_convolutional.md, from the package's own geometry, layers and training.
 
-python -m docs.make_figures     (from the checkout; trains a small run in runs/guide the first time, then takes a minute)
+python -m docs.make_figures     (from the checkout, in a few minutes; the second time in one)
 
-Two figures need a trained net: MNIST's first 12,000 training digits for 6 epochs, as the guide's other examples.
+Two figures need trained nets: the first 12,000 of MNIST's training digits for 6 epochs, as the guide has them. They
+stay in runs/guide and runs/guide_unmasked.
 """
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -13,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import lax
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -21,7 +23,7 @@ from matplotlib.patches import Rectangle
 from configs import mnist
 from fcn_jax.config import Config
 from fcn_jax.config_fields import overridden
-from fcn_jax.geometry import Window, format_size, sizes_through
+from fcn_jax.geometry import Window, format_size, receptive_field, sizes_through
 from fcn_jax.models.model import Model, windows_of
 from fcn_jax.train.checkpoint import restore_latest
 from fcn_jax.train.logits import split_logits
@@ -30,7 +32,6 @@ from fcn_jax.train.setup import prepare
 from fcn_jax.types import Block
 
 FIGURES = Path(__file__).parent / "figures"
-WORKDIR = Path("runs/guide")
 RUN = {
     "data.train_split": "train[:12000]",
     "schedule.examples_per_step": 128,
@@ -39,19 +40,26 @@ RUN = {
 }
 TESTED = {"data.test_split": "test[:1000]", "evaluate.examples_per_step": 64}
 PADDINGS = (0, 2, 8, 32, 128)
-GAP = 14
-"""Columns of background around the digits of the row."""
+HEIGHT, GAP = 20, 14
+"""Of the row of digits, and the columns of background around them."""
 INK, BLUE, ORANGE, GREY = "#22303c", "#2f6fab", "#d9622b", "#c9d1d8"
 
 
 def main() -> None:
     FIGURES.mkdir(exist_ok=True)
-    config = overridden(mnist.get_config(), RUN)
-    train(config, WORKDIR)
-    save(draw_sizes(config), "sizes")
+    masked, unmasked = (
+        overridden(mnist.get_config(), {**RUN, "model.masked": is_masked}) for is_masked in (True, False)
+    )
+    for config in (masked, unmasked):
+        train(config, workdir_of(config))
+    save(draw_sizes(masked), "sizes")
     save(draw_same_padding(), "same_padding")
-    save(draw_padding_error(config), "padding_error")
-    save(draw_class_map(config), "class_map")
+    save(draw_padding_error((masked, unmasked)), "padding_error")
+    save(draw_class_map(masked), "class_map")
+
+
+def workdir_of(config: Config) -> Path:
+    return Path("runs/guide" if config.model.masked else "runs/guide_unmasked")
 
 
 def save(figure: Figure, name: str) -> None:
@@ -64,7 +72,7 @@ def plain(axes: Axes) -> Axes:
 
 
 def draw_sizes(config: Config) -> Figure:
-    """Maps through the default net, all at one scale, for two input sizes: only how many positions there are differs."""
+    """Maps through the default net, all at one scale, for two input sizes: only the number of positions differs."""
     figure = Figure(figsize=(8, 5), layout="constrained")
     windows, channels = windows_of(config.model), (1, *config.model.channels)
     for axes, size in zip(figure.subplots(2, 1), ((28, 28), (28, 16)), strict=True):
@@ -99,7 +107,9 @@ def draw_same_padding() -> Figure:
             for place in range(3):
                 start = place * window.stride - before
                 colour = BLUE if before else ORANGE
-                axes.plot([start + 0.08, start + window.kernel - 0.08], [top + 1.5 + 0.7 * place] * 2, colour, linewidth=5)
+                axes.plot(
+                    [start + 0.08, start + window.kernel - 0.08], [top + 1.5 + 0.7 * place] * 2, colour, linewidth=5
+                )
             axes.text(-1, top - 0.4, f"{canvas} wide: {before} before", color=INK)
         axes.set(xlim=(-1.3, shown + 0.3), ylim=(9.5, -1.2))
         axes.set_title(f"{title}: the first three windows", color=INK, fontsize=11, loc="left")
@@ -107,68 +117,72 @@ def draw_same_padding() -> Figure:
     return figure
 
 
-def draw_padding_error(config: Config) -> Figure:
-    """The largest change of a logit and the accuracy of the trained net, as padding grows, masked and not."""
+def draw_padding_error(configs: Sequence[Config]) -> Figure:
+    """The change of the logits, and the accuracy, as the margin grows, of nets trained with masks and without."""
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     error_axes, accuracy_axes = (plain(axes) for axes in figure.subplots(1, 2))
-    reference = None
-    for masked, colour, marker in ((True, BLUE, "o"), (False, ORANGE, "s")):
-        errors, accuracies = [], []
-        for padding in PADDINGS:
-            logits, labels = padded_logits(config, padding=padding, masked=masked)
-            reference = logits if reference is None else reference
-            errors.append(np.abs(logits - reference).max(-1).mean())
-            accuracies.append(100 * (logits.argmax(-1) == labels).mean())
-        name = "masked" if masked else "unmasked"
-        drawn = [(padding, error) for padding, error in zip(PADDINGS, errors, strict=True) if error > 0]
-        error_axes.plot(*zip(*drawn, strict=True), color=colour, marker=marker, label=name)
-        accuracy_axes.plot(PADDINGS, accuracies, color=colour, marker=marker, label=name)
+    places = range(len(PADDINGS))
+    for config, colour, marker in zip(configs, (BLUE, ORANGE), "os", strict=True):
+        logits, labels = zip(*(padded_logits(config, padding) for padding in PADDINGS), strict=True)
+        errors = [np.abs(found - logits[0]).max(-1).mean() for found in logits]
+        accuracies = [100 * (found.argmax(-1) == labels[0]).mean() for found in logits]
+        name = "masked" if config.model.masked else "unmasked"
+        error_axes.plot(places, errors, color=colour, marker=marker, label=name)
+        accuracy_axes.plot(places, accuracies, color=colour, marker=marker, label=name)
         print(name, *(f"{p}: {e:.1e} {a:.1f}%" for p, e, a in zip(PADDINGS, errors, accuracies, strict=True)))
-    error_axes.set(yscale="log", ylabel="largest change of a logit, mean")
+    error_axes.set_yscale("symlog", linthresh=1e-8)
+    error_axes.set_yticks([0, 1e-8, 1e-6, 1e-4, 1e-2, 1])
+    error_axes.set(ylabel="largest change of a logit, mean", ylim=(-2e-9, 20))
     accuracy_axes.set(ylabel="accuracy, %", ylim=(0, 102))
     for axes in (error_axes, accuracy_axes):
-        axes.set_xscale("symlog", linthresh=1)
-        axes.set_xticks(PADDINGS, [str(padding) for padding in PADDINGS])
-        axes.set_xlabel("padding added, pixels a side")
+        axes.set_xticks(places, [str(padding) for padding in PADDINGS])
+        axes.set_xlabel("rows and columns of padding added")
         axes.grid(alpha=0.3)
     accuracy_axes.legend(frameon=False, loc="center left")
     return figure
 
 
-def padded_logits(config: Config, *, padding: int, masked: bool) -> tuple[Float[np.ndarray, "n k"], np.ndarray]:
-    """What the trained net says of the test digits, and what they are."""
-    tested = overridden(config, {**TESTED, "evaluate.padding": padding, "model.masked": masked})
-    setup = prepare(tested, restores=True)
-    return split_logits(setup, restore_latest(WORKDIR, setup), setup.test), setup.test.dataset.labels
+def padded_logits(config: Config, padding: int) -> tuple[Float[np.ndarray, "n k"], Int[np.ndarray, " n"]]:
+    """What a trained net says of the test digits, and what they are."""
+    setup = prepare(overridden(config, {**TESTED, "evaluate.padding": padding}), restores=True)
+    logits = split_logits(setup, restore_latest(workdir_of(config), setup), setup.test)
+    return logits, setup.test.dataset.labels
 
 
 def draw_class_map(config: Config) -> Figure:
     """A row of digits, and what every column of `logits_2d` says of every class."""
     setup = prepare(config, restores=True)
-    state = restore_latest(WORKDIR, setup)
+    state = restore_latest(workdir_of(config), setup)
     model = nnx.merge(setup.graphdef, state.evaluated_params, state.stats)
-    row = row_of_digits([setup.test.dataset.example(number)[..., 0] for number in range(5)])
+    row, middles = row_of_digits([setup.test.dataset.example(number)[..., 0] for number in range(5)])
     columns = class_columns(model, row)
+    _, jump = receptive_field(model.windows)
     figure = Figure(figsize=(8, 4.4), layout="constrained")
     image_axes, map_axes = figure.subplots(2, 1, height_ratios=[1, 2])
     image_axes.imshow(row, cmap="gray_r", aspect="auto", extent=(0, row.shape[1], row.shape[0], 0))
     image_axes.set(xticks=[], yticks=[], title=f"input, {format_size(row.shape)}")
-    extent = (0, row.shape[1], len(columns[0]) - 0.5, -0.5)
+    num_columns, num_classes = columns.shape
+    extent = (0, jump * num_columns, num_classes - 0.5, -0.5)
     shown = map_axes.imshow(columns.T, cmap="magma", aspect="auto", extent=extent)
-    map_axes.set(yticks=range(columns.shape[1]), xticks=[], ylabel="class")
-    map_axes.set_title(f"logits_2d, {columns.shape[0]} columns of 8 pixels, its rows averaged")
+    for column in (int(middle / jump) for middle in middles):
+        corner = (jump * column, columns[column].argmax() - 0.5)
+        map_axes.add_patch(Rectangle(corner, jump, 1, fill=False, edgecolor="#35d0ff", linewidth=2.5))
+    map_axes.set(xlim=(0, row.shape[1]), xticks=[], yticks=range(num_classes), ylabel="class")
+    map_axes.set_title(f"logits_2d, {num_columns} columns of {jump} pixels, its rows averaged")
     figure.colorbar(shown, ax=[image_axes, map_axes], label="logit", shrink=0.6)
     return figure
 
 
-def row_of_digits(digits: list[UInt8[np.ndarray, "h w"]]) -> UInt8[np.ndarray, "h w"]:
-    """Side by side, with gaps between them and around them."""
-    gap = np.zeros((20, GAP), np.uint8)
-    columns = [gap]
+def row_of_digits(digits: Sequence[UInt8[np.ndarray, "h w"]]) -> tuple[UInt8[np.ndarray, "h w"], list[float]]:
+    """Side by side, with gaps between them and around them; and where their middles are."""
+    gap = np.zeros((HEIGHT, GAP), np.uint8)
+    parts, middles, left = [gap], [], GAP
     for digit in digits:
-        above = (20 - len(digit)) // 2
-        columns += [np.pad(digit, ((above, 20 - len(digit) - above), (0, 0))), gap]
-    return np.concatenate(columns, axis=1)
+        above, width = (HEIGHT - len(digit)) // 2, digit.shape[1]
+        parts += [np.pad(digit, ((above, HEIGHT - len(digit) - above), (0, 0))), gap]
+        middles.append(left + width / 2)
+        left += width + GAP
+    return np.concatenate(parts, axis=1), middles
 
 
 def class_columns(model: Model, image: UInt8[np.ndarray, "h w"]) -> Float[np.ndarray, "w k"]:
