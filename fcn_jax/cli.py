@@ -12,7 +12,7 @@ from pathlib import Path
 from fcn_jax.command_line import CommandLine
 from fcn_jax.config import Config
 from fcn_jax.config_rules import validate
-from fcn_jax.console import say
+from fcn_jax.console import complain, say
 from fcn_jax.memory import keep_freed_memory
 
 
@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except ValueError as error:
-        say(f"python -m fcn_jax {argv[1]}: {' '.join(str(error).split())}")
+        complain(f"python -m fcn_jax {argv[1]}: {' '.join(str(error).split())}")
         return 2
 
 
@@ -88,20 +88,29 @@ def compile_(argv: list[str]) -> None:
 
 def train(argv: list[str]) -> None:
     """Train, or resume: --config=FILE --workdir=DIR [--config.a.b=value]"""
+    from fcn_jax.cluster import is_first
     from fcn_jax.train.loop import train
     from fcn_jax.train.summary import format_summary
 
-    line = CommandLine(argv, texts={"workdir": "folder of the run"}, takes_config=True)
-    print(format_summary(train(line.config, Path(line.text("workdir")))))
+    line = _cluster_line(argv, texts={"workdir": "folder of the run"}, takes_config=True)
+    config, workdir = line.config, Path(line.text("workdir"))
+    _join(line)
+    summary = train(config, workdir)
+    if is_first():
+        print(format_summary(summary))
 
 
 def evaluate(argv: list[str]) -> None:
     """Evaluate the newest checkpoint, one JSON line: --workdir=DIR [--split=test]"""
+    from fcn_jax.cluster import is_first
     from fcn_jax.train.evaluate import evaluate_workdir
 
-    line = CommandLine(argv, texts={"workdir": "folder of the run", "split": "such as test or validation[:100]"})
-    split = line.text("split") if line.given("split") else "test"
-    print(json.dumps(evaluate_workdir(Path(line.text("workdir")), split=split)))
+    line = _cluster_line(argv, texts={"workdir": "folder of the run", "split": "such as test or validation[:100]"})
+    workdir, split = Path(line.text("workdir")), line.text("split") if line.given("split") else "test"
+    _join(line)
+    found = evaluate_workdir(workdir, split=split)
+    if is_first():
+        print(json.dumps(found))
 
 
 def predict(argv: list[str]) -> int:
@@ -109,10 +118,30 @@ def predict(argv: list[str]) -> int:
     from fcn_jax.use.predict_command import predict_paths
 
     texts = {"workdir": "folder of the run", "artifact": "what export wrote", "format": "json or csv"}
-    line = CommandLine(argv, texts=texts, takes_paths=True)
+    line = _cluster_line(argv, texts=texts, takes_paths=True)
     form = line.text("format") if line.given("format") else "json"
-    failed = predict_paths(line.paths, workdir=line.path("workdir"), artifact=line.path("artifact"), form=form)
-    return 1 if failed else 0
+    workdir, artifact = line.path("workdir"), line.path("artifact")
+    _join(line)
+    return 1 if predict_paths(line.paths, workdir=workdir, artifact=artifact, form=form) else 0
+
+
+def _cluster_line(
+    argv: list[str], *, texts: dict[str, str], takes_config: bool = False, takes_paths: bool = False
+) -> CommandLine:
+    """The command line of what several processes can do as one."""
+    from fcn_jax.cluster import FLAGS, NUMBERS
+
+    return CommandLine(
+        argv, texts={**texts, **FLAGS}, numbers=NUMBERS, takes_config=takes_config, takes_paths=takes_paths
+    )
+
+
+def _join(line: CommandLine) -> None:
+    """Join the other processes, if there are any."""
+    from fcn_jax.cluster import join_cluster
+
+    coordinator = line.text("coordinator") if line.given("coordinator") else None
+    join_cluster(coordinator, line.number("num_processes"), line.number("process_id"))
 
 
 def export(argv: list[str]) -> None:

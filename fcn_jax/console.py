@@ -27,6 +27,18 @@ def say(line: str) -> None:
     console.print(line, markup=False)
 
 
+def hush() -> None:
+    """From now on another process speaks, but for what `complain` says."""
+    console.quiet = True
+
+
+def complain(line: str) -> None:
+    """One plain line, whoever speaks."""
+    quiet, console.quiet = console.quiet, False
+    say(line)
+    console.quiet = quiet
+
+
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Rows of text: a name, then numbers, then a text that may be long."""
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
@@ -59,7 +71,7 @@ class Bar:
 
     def __init__(self, title: str, total: int, *, done: int = 0):
         self._title, self._total, self._done = title, total, done
-        self._live = console.is_terminal
+        self._live = console.is_terminal and not console.quiet
         self._last_line = time.monotonic()
         self._began, self._began_at = time.monotonic(), done
         self._progress = _BarAboveItsNote(

@@ -7,6 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROOT_FILES = {
+    "cluster",
     "types",
     "config",
     "config_fields",
@@ -25,6 +26,7 @@ MAY_IMPORT = {
     "geometry": set(),
     "console": set(),
     "memory": set(),
+    "cluster": {"console"},
     "page": set(),
     "data": ROOT_FILES,
     "models": ROOT_FILES,

@@ -22,6 +22,7 @@ class BadExamples:
     def __init__(self, split: str, num_examples: int, *, max_fraction: float):
         self._split, self._num_examples, self._max_fraction = split, num_examples, max_fraction
         self._reasons: dict[str, str] = {}
+        self._taken: set[str] = set()
         self._written: set[str] = set()
 
     def __len__(self) -> int:
@@ -30,6 +31,13 @@ class BadExamples:
     def add(self, name: str, reason: str) -> None:
         """An example met again in another epoch counts once."""
         self._reasons.setdefault(name, reason)
+
+    def take_new(self) -> dict[str, str]:
+        """{name: reason} of those met since the last time, for other processes to add."""
+        reasons = dict(self._reasons)  # A copy: the loader's threads may add to it meanwhile, here and below.
+        new = {name: reason for name, reason in reasons.items() if name not in self._taken}
+        self._taken |= new.keys()
+        return new
 
     def check(self) -> None:
         """
@@ -45,7 +53,7 @@ class BadExamples:
 
     def write_new(self, path: Path) -> None:
         """Append those that the file does not name yet, a JSON line each."""
-        reasons = dict(self._reasons)  # A copy: the loader's threads may add to it meanwhile.
+        reasons = dict(self._reasons)
         if reasons.keys() <= self._written:
             return
         if path.exists():

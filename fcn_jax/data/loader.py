@@ -1,7 +1,8 @@
 """Blocks on the device, decoded ahead of it.
 
 Grain reads steps by random access in threads, in order; this adds the transfer and counts the seconds somebody
-waited. Which examples a step holds is the course's business, so an iterator can start at any step.
+waited. Which examples a step holds is the course's business, so an iterator can start at any step. With several
+processes each decodes the rows of its own devices only, and the blocks are global arrays.
 """
 
 import time
@@ -11,6 +12,7 @@ from typing import NamedTuple
 import grain
 import jax
 import numpy as np
+from jaxtyping import Int
 
 from fcn_jax.data.course import Course
 from fcn_jax.data.dataset import Dataset
@@ -25,14 +27,15 @@ class Step(NamedTuple):
     """Of the stage's layout."""
     blocks: tuple[Block, ...]
     num_examples: int
+    """That this process read, and so below."""
     true_positions: int
 
 
 class _Steps:
-    """Steps of a course by their number, for Grain."""
+    """What this process reads of the steps of a course, by their number, for Grain."""
 
-    def __init__(self, dataset: Dataset, course: Course):
-        self._dataset, self._course = dataset, course
+    def __init__(self, dataset: Dataset, course: Course, sharding: jax.sharding.Sharding):
+        self._dataset, self._course, self._sharding = dataset, course, sharding
 
     def __len__(self) -> int:
         return self._course.total_steps
@@ -43,7 +46,7 @@ class _Steps:
         program, rows = stage.schedule.step(position.epoch, position.step)
         canvases = [stage.plan.shapes[block.bucket] for block in stage.schedule.layout.programs[program].blocks]
         blocks = tuple(
-            self._dataset.block(index, canvas, epoch=position.epoch)
+            self._dataset.block(index[local_rows(self._sharding, len(index))], canvas, epoch=position.epoch)
             for index, canvas in zip(rows, canvases, strict=True)
         )
         return Step(
@@ -71,7 +74,7 @@ class Loader:
         num_threads: int,
         prefetch_steps: int,
     ):
-        self._steps = _Steps(dataset, course)
+        self._steps = _Steps(dataset, course, sharding)
         self._sharding = sharding
         self._options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch_steps)
         self.seconds_waited = 0.0
@@ -87,4 +90,10 @@ class Loader:
             self.seconds_waited += time.perf_counter() - began
             if step is None:
                 return
-            yield step._replace(blocks=jax.device_put(step.blocks, self._sharding))
+            yield step._replace(blocks=jax.make_array_from_process_local_data(self._sharding, step.blocks))
+
+
+def local_rows(sharding: jax.sharding.Sharding, rows: int) -> Int[np.ndarray, " local"]:
+    """Which of a block's rows lie on devices of this process."""
+    pieces = sharding.addressable_devices_indices_map((rows,)).values()
+    return np.unique(np.concatenate([np.arange(rows)[piece] for piece in pieces]))

@@ -189,7 +189,7 @@ def _shapes_of(stage: Stage, program: Program) -> list[tuple[tuple[int, ...], in
 
 
 def _compile_evaluate(setup: Setup, shape: tuple[int, ...], rows: int) -> Compiled:
-    jitted = jax.jit(make_evaluate_step(setup.graphdef))
+    jitted = jax.jit(make_evaluate_step(setup.graphdef), out_shardings=NamedSharding(setup.mesh, PartitionSpec()))
     state = (_abstract(setup.state.params), _abstract(setup.state.stats))
     return _compile(f"evaluate {format_size(shape)}", jitted, state, [(shape, rows)], setup)
 

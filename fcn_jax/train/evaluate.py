@@ -4,11 +4,13 @@ from pathlib import Path
 
 import jax
 
+from fcn_jax.cluster import together
 from fcn_jax.console import Bar
+from fcn_jax.train.agreement import check_shared, prepare_together, share
 from fcn_jax.train.checkpoint import restore_latest
 from fcn_jax.train.compile import Programs, compile_programs, use_compilation_cache
 from fcn_jax.train.metrics import ZERO
-from fcn_jax.train.setup import Setup, Split, prepare
+from fcn_jax.train.setup import Setup, Split
 from fcn_jax.train.state import TrainState
 from fcn_jax.train.workdir import read_config
 
@@ -25,9 +27,11 @@ def evaluate(setup: Setup, programs: Programs, state: TrainState, split: Split, 
     total = sum(jax.device_get(sums), start=ZERO)
     count = round(float(total.weight))
     dataset = split.dataset
+    share(dataset.bad)
     unread = len(dataset.bad) - len(dataset.source.bad)
     assert count + unread == len(dataset), f"{count} examples evaluated, {unread} bad, {len(dataset)} in the split"
-    dataset.bad.check()
+    with together():
+        dataset.bad.check()
     return {**total.means(), "count": count}
 
 
@@ -40,12 +44,16 @@ def evaluate_workdir(workdir: Path, *, split: str) -> dict[str, float | str]:
     Raises:
         ValueError: there is no run, no checkpoint or no such split.
     """
-    config = read_config(workdir)
+    with together():
+        config = read_config(workdir)
     use_compilation_cache(config)
-    setup = prepare(config, abstract=True)
-    state = restore_latest(workdir, setup.state)
+    setup = prepare_together(config, abstract=True)
+    check_shared(workdir / "checkpoints")
+    with together():
+        state = restore_latest(workdir, setup.state)
     data = config.data
     own = {"train": data.train_split, "validation": data.validation_split, "test": data.test_split}
-    chosen = setup.split(own.get(split, split))
+    with together():
+        chosen = setup.split(own.get(split, split))
     programs = compile_programs(setup, train=False, splits=(chosen,))
     return {"split": split, "step": int(state.step), **evaluate(setup, programs, state, chosen, title=split)}

@@ -7,20 +7,24 @@ from typing import Any
 
 import jax
 
+from fcn_jax.cluster import by_first, is_first, together
 from fcn_jax.config import Config
 from fcn_jax.console import Bar, say
 from fcn_jax.data.draw_plan import draw_plan
+from fcn_jax.train.agreement import check_shared, prepare_together, share
 from fcn_jax.train.checkpoint import Checkpoints, has_checkpoint
 from fcn_jax.train.compile import Programs, compile_programs, monitoring_compilation, use_compilation_cache
 from fcn_jax.train.evaluate import evaluate
 from fcn_jax.train.meter import Clock, Meter, describe
 from fcn_jax.train.optimizer import describe_frozen
 from fcn_jax.train.precise_norm import with_precise_statistics
-from fcn_jax.train.setup import Setup, Split, prepare
+from fcn_jax.train.setup import Setup, Split
 from fcn_jax.train.state import TrainState
 from fcn_jax.train.summary import describe_versions
 from fcn_jax.train.workdir import LABELS, locked_workdir
 from fcn_jax.train.writer import MetricsWriter, write_atomically, write_json
+
+BAD_EXAMPLES = "bad_examples.jsonl"
 
 
 @dataclass
@@ -47,41 +51,53 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
     """
     began = time.perf_counter()
     use_compilation_cache(config)
-    setup = prepare(config, abstract=has_checkpoint(workdir))
+    check_shared(workdir / "checkpoints")
+    with together():
+        resumes = has_checkpoint(workdir)
+    setup = prepare_together(config, abstract=resumes)
     if config.train.freeze:
         say(describe_frozen(setup.state.params, config.train.freeze))
-    with locked_workdir(workdir, config), monitoring_compilation() as monitor:
-        write_plan(setup.train, workdir)
-        write_json(workdir / LABELS, setup.train.dataset.source.label_names)
-        programs = compile_programs(setup, splits=(setup.validation, setup.test))
+    with by_first(lambda: locked_workdir(workdir, config)), monitoring_compilation() as monitor:
+        check_shared(workdir / "config.json")
+        with together():
+            splits = (setup.train, setup.validation, setup.test)
+            if is_first():
+                write_plan(setup.train, workdir)
+                write_json(workdir / LABELS, setup.train.dataset.source.label_names)
+        programs = compile_programs(setup, splits=splits[1:])
         programs.print()
-        write_json(workdir / "compile.json", [program.as_row() for program in programs.all])
+        if is_first():
+            write_json(workdir / "compile.json", [program.as_row() for program in programs.all])
         monitor.seal(expected=len(programs.all))
         with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
             run = _start(setup, programs, checkpoints)
-            with MetricsWriter(workdir, step=run.step) as writer:
+            with by_first(lambda: MetricsWriter(workdir, step=run.step)) as writer:
                 _train_steps(run, checkpoints, writer)
                 test = evaluate(setup, programs, run.state, setup.test, title="test")
-                writer.write(run.step, "test", test)
-        splits = (setup.train, setup.validation, setup.test)
-        for split in splits:
-            split.dataset.bad.write_new(workdir / "bad_examples.jsonl")
-        summary = {
-            **test,
-            **run.clock.speed(),
-            "plan_fill": setup.train.course.plan_fill,
-            "filler_share": setup.train.course.filler_share,
-            "fill": setup.train.course.fill,
-            "train_seconds": run.clock.train_seconds,
-            "parameters": sum(leaf.size for leaf in jax.tree.leaves(setup.state.params)),
-            "bad_examples": sum(len(split.dataset.bad) for split in splits),
-            "compile_seconds": programs.seconds,
-            "compile_count": monitor.count,
-            "wall_seconds": time.perf_counter() - began,
-            **describe_versions(),
-        }
-        write_json(workdir / "summary.json", summary)
+                if writer is not None:
+                    writer.write(run.step, "test", test)
+        seconds = {"compile_seconds": programs.seconds, "wall_seconds": time.perf_counter() - began}
+        summary = {**test, **_sum_up(run, splits), "compile_count": monitor.count, **seconds, **describe_versions()}
+        with together():
+            if is_first():
+                for split in splits:
+                    split.dataset.bad.write_new(workdir / BAD_EXAMPLES)
+                write_json(workdir / "summary.json", summary)
     return summary
+
+
+def _sum_up(run: Run, splits: tuple[Split, ...]) -> dict[str, float]:
+    """What a run has achieved and cost, but for its test."""
+    course = run.setup.train.course
+    return {
+        **run.clock.speed(),
+        "plan_fill": course.plan_fill,
+        "filler_share": course.filler_share,
+        "fill": course.fill,
+        "train_seconds": run.clock.train_seconds,
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(run.setup.state.params)),
+        "bad_examples": sum(len(split.dataset.bad) for split in splits),
+    }
 
 
 def write_plan(train: Split, workdir: Path) -> None:
@@ -101,10 +117,10 @@ def _start(setup: Setup, programs: Programs, checkpoints: Checkpoints) -> Run:
     return run
 
 
-def _train_steps(run: Run, checkpoints: Checkpoints, writer: MetricsWriter) -> None:
+def _train_steps(run: Run, checkpoints: Checkpoints, writer: MetricsWriter | None) -> None:
     """All steps that are left, with logs, validation and checkpoints on their way."""
     setup, config = run.setup, run.setup.config
-    loader, bad_file = setup.loader(setup.train), writer.workdir / "bad_examples.jsonl"
+    loader = setup.loader(setup.train)
     meter = Meter(run.clock, loader)
     with Bar("train", setup.total_steps, done=run.step) as bar:
         for step in loader.steps(run.step, setup.total_steps):
@@ -116,11 +132,7 @@ def _train_steps(run: Run, checkpoints: Checkpoints, writer: MetricsWriter) -> N
             saves = run.step % config.checkpoint.every_steps == 0 or run.step == setup.total_steps
             if not (ends_epoch or saves or run.step % config.train.log_every_steps == 0):
                 continue
-            reading = meter.read(run.step)
-            setup.train.dataset.bad.write_new(bad_file)
-            setup.train.dataset.bad.check()
-            writer.write(run.step, "train", {"epoch": run.epoch, **reading})
-            bar.note(describe(reading))
+            bar.note(describe(_log(run, meter, writer)))
             with meter.pause(), bar.pause():
                 if run.step == setup.total_steps and config.train.precise_batch_norm:
                     run.state = with_precise_statistics(setup, run.programs, run.state)
@@ -130,12 +142,26 @@ def _train_steps(run: Run, checkpoints: Checkpoints, writer: MetricsWriter) -> N
                     checkpoints.save(run.step, run.state, {"clock": meter.as_dict()})
 
 
+def _log(run: Run, meter: Meter, writer: MetricsWriter | None) -> dict[str, float]:
+    """Write and return what the steps since the last time came to, and name the bad examples met."""
+    bad = run.setup.train.dataset.bad
+    with together():
+        reading = meter.read(run.step)
+        share(bad)
+        if writer is not None:
+            bad.write_new(writer.workdir / BAD_EXAMPLES)
+            writer.write(run.step, "train", {"epoch": run.epoch, **reading})
+        bad.check()
+    return reading
+
+
 def _validates(run: Run) -> bool:
     every = run.setup.config.train.evaluate_every_epochs
     return every > 0 and (round(run.epoch) % every == 0 or run.step == run.setup.total_steps)
 
 
-def _validate(run: Run, writer: MetricsWriter) -> None:
+def _validate(run: Run, writer: MetricsWriter | None) -> None:
     means = evaluate(run.setup, run.programs, run.state, run.setup.validation, title="validation")
-    writer.write(run.step, "validation", {**means, "train_seconds": run.clock.train_seconds})
+    if writer is not None:
+        writer.write(run.step, "validation", {**means, "train_seconds": run.clock.train_seconds})
     say(f"epoch {round(run.epoch):>3}  validation accuracy {means['accuracy']:.4f}  loss {means['loss']:.4f}")

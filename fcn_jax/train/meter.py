@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 import jax
 
+from fcn_jax.cluster import gather
 from fcn_jax.data.loader import Loader, Step
 from fcn_jax.train.metrics import ZERO, Sums
 
@@ -37,7 +38,7 @@ class Clock:
 
 
 class Meter:
-    """Measures the steps of a loop.
+    """Measures the steps of a loop, over all processes.
 
     Args:
         clock: totals so far, brought up to date at every reading.
@@ -50,6 +51,7 @@ class Meter:
         self._pending: list[Sums] = []
         self._then = time.perf_counter()
         self._last = replace(clock)
+        self._examples = self._true_positions = 0
 
     def add(self, step: Step, sums: Sums) -> None:
         """Count a step that was just sent to the device.
@@ -60,8 +62,8 @@ class Meter:
         if self._pending:
             jax.block_until_ready(self._pending[-1])
         self._pending.append(sums)
-        self.clock.examples += step.num_examples
-        self.clock.true_positions += step.true_positions
+        self._examples += step.num_examples
+        self._true_positions += step.true_positions
 
     def read(self, number: int) -> dict[str, float]:
         """Loss, accuracy and speed since the last reading.
@@ -80,13 +82,21 @@ class Meter:
                 f"the loss is {means['loss']} within steps {number - steps + 1} to {number}; the checkpoint before "
                 "them is kept: lower config.train.learning_rate, or look at the data"
             )
-        seconds = self._tick()
-        self.clock.step_seconds += seconds
-        self.clock.input_seconds += self._loader.seconds_waited
-        self._loader.seconds_waited = 0.0
+        self._add_to_clock(self._tick())
         speed = self.clock.speed(since=self._last)
         self._last = replace(self.clock)
         return {**means, **speed}
+
+    def _add_to_clock(self, seconds: float) -> None:
+        """What all processes have read, and the time of the slowest."""
+        own = (self._examples, self._true_positions, seconds, self._loader.seconds_waited)
+        examples, true_positions, seconds_of_each, waited = zip(*gather(own), strict=True)
+        self.clock.examples += sum(examples)
+        self.clock.true_positions += sum(true_positions)
+        self.clock.step_seconds += max(seconds_of_each)
+        self.clock.input_seconds += max(waited)
+        self._examples = self._true_positions = 0
+        self._loader.seconds_waited = 0.0
 
     @contextmanager
     def pause(self) -> Iterator[None]:

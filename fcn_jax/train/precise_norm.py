@@ -14,11 +14,13 @@ import jax
 import numpy as np
 from flax import nnx
 
+from fcn_jax.cluster import together
 from fcn_jax.console import Bar
 from fcn_jax.models.norms import Moments, batch_norms
+from fcn_jax.train.agreement import share
 from fcn_jax.train.compile import Programs
 from fcn_jax.train.setup import Setup
-from fcn_jax.train.state import TrainState
+from fcn_jax.train.state import TrainState, replicate
 
 
 def with_precise_statistics(setup: Setup, programs: Programs, state: TrainState) -> TrainState:
@@ -31,7 +33,9 @@ def with_precise_statistics(setup: Setup, programs: Programs, state: TrainState)
             moments = [as_float64(m) for m in jax.device_get(found)]
             pooled = moments if pooled is None else [pool(a, b) for a, b in zip(pooled, moments, strict=True)]
             bar.advance()
-    split.dataset.bad.check()
+    share(split.dataset.bad)
+    with together():
+        split.dataset.bad.check()
     assert pooled is not None
     return state._replace(stats=replaced_statistics(setup, state, pooled))
 
@@ -55,5 +59,5 @@ def replaced_statistics(setup: Setup, state: TrainState, moments: Sequence[Momen
     model = nnx.merge(setup.graphdef, state.params, state.stats)
     for layer, found in zip(batch_norms(model), moments, strict=True):
         for statistic, value in ((layer.mean, found.mean), (layer.var, found.var)):
-            statistic[...] = jax.device_put(value.astype(statistic.dtype), statistic.sharding)
+            statistic[...] = replicate(value.astype(statistic.dtype), statistic.sharding)
     return nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))

@@ -24,7 +24,7 @@ from fcn_jax.data.loader import Loader
 from fcn_jax.models.model import abstract_model, make_model, smallest_input
 from fcn_jax.models.pretrained import load_pretrained
 from fcn_jax.train.optimizer import make_optimizer
-from fcn_jax.train.state import TrainState, abstract_state, initial_state, split_model
+from fcn_jax.train.state import TrainState, abstract_state, initial_state, replicate, split_model
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def prepare(config: Config, *, devices: Sequence[Any] | None = None, abstract: b
     """Check the config, open its training data, plan its course and make its model.
 
     Args:
-        devices: that share the work; all by default.
+        devices: that share the work; all of all processes by default.
         abstract: the state is only a target for a checkpoint, or for compilation on devices that need not be there.
 
     Raises:
@@ -132,7 +132,7 @@ def prepare(config: Config, *, devices: Sequence[Any] | None = None, abstract: b
     if abstract:
         state = abstract_state(params, stats, optimizer, average=average, place=everywhere)
     else:
-        state = jax.device_put(initial_state(params, stats, optimizer, average=average), everywhere)
+        state = replicate(initial_state(params, stats, optimizer, average=average), everywhere)
     return Setup(config, mesh, train, graphdef, optimizer, state)
 
 

@@ -54,3 +54,8 @@ def abstract_state(
     """Shapes, types and places of a state: what a checkpoint is restored into, and a program compiled for."""
     state = jax.eval_shape(lambda p, s: initial_state(p, s, optimizer, average=average), params, stats)
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), state)
+
+
+def replicate(tree: Any, sharding: jax.sharding.Sharding) -> Any:
+    """Arrays that every process has, put on all devices of all processes."""
+    return jax.make_array_from_process_local_data(sharding, jax.device_get(tree))

@@ -1,4 +1,7 @@
-"""The `predict` command: paths in, a line a file out, in the same order, and how many could not be read."""
+"""The `predict` command: paths in, a line a file out, in the same order, and how many could not be read.
+
+Several processes share the files, and the first writes what all of them say.
+"""
 
 import os
 import sys
@@ -6,12 +9,14 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+from fcn_jax.cluster import gather, is_first, together
 from fcn_jax.console import Bar, say
+from fcn_jax.train.agreement import check_shared
 from fcn_jax.use.artifact import classifier_of_artifact
 from fcn_jax.use.classifier import Classifier, classifier_of_workdir
 from fcn_jax.use.outcomes import check_format, outcome_writer
 from fcn_jax.use.paths import check_paths, expand_paths
-from fcn_jax.use.predict import predict
+from fcn_jax.use.share import predict_together
 
 
 def predict_paths(paths: Sequence[str], *, workdir: Path | None, artifact: Path | None, form: str) -> int:
@@ -20,23 +25,34 @@ def predict_paths(paths: Sequence[str], *, workdir: Path | None, artifact: Path 
     Raises:
         ValueError: a mistake on the command line, before any file is read.
     """
-    check_format(form)
-    check_paths(paths)
-    classifier = _classifier(workdir, artifact)
-    recipe = classifier.recipe
-    files = expand_paths(paths, suffixes=recipe.suffixes, listed=map(os.fsdecode, sys.stdin.buffer))
+    with together():
+        check_format(form)
+        check_paths(paths)
+    if workdir is not None:
+        check_shared(workdir / "checkpoints")
+    with together():
+        classifier = _classifier(workdir, artifact)
+        files = _listed(paths, classifier.recipe.suffixes) if is_first() else []
+    (files, *_) = gather(files)
     out, failed = sys.stdout, 0
     bar = Bar("predict", len(files))
     # On one terminal, the lines themselves are the progress. The stream is held before the bar takes its place.
     with nullcontext() if out.isatty() else bar:
-        writer = outcome_writer(form, out, classifier.label_names, rank=recipe.rank)
-        for outcomes in predict(classifier, files):
-            writer.write(outcomes)
+        writer = None
+        if is_first():
+            writer = outcome_writer(form, out, classifier.label_names, rank=classifier.recipe.rank)
+        for outcomes in predict_together(classifier, files):
+            if writer is not None:
+                writer.write(outcomes)
             failed += sum(bool(outcome.error) for outcome in outcomes)
             bar.advance(len(outcomes))
     if failed:
         say(f"{failed:,} of {len(files):,} files could not be predicted: their lines have an error")
     return failed
+
+
+def _listed(paths: Sequence[str], suffixes: frozenset[str]) -> list[str]:
+    return expand_paths(paths, suffixes=suffixes, listed=map(os.fsdecode, sys.stdin.buffer))
 
 
 def _classifier(workdir: Path | None, artifact: Path | None) -> Classifier:

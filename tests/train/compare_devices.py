@@ -1,67 +1,95 @@
-"""Run by test_devices.py with four virtual devices: the same steps on one device and on four.
+"""The same steps on one device and on all devices of all processes; run by itself, of one process.
 
 Prints one JSON line: whether the blocks hold the same examples, and the largest differences.
 """
 
 import json
 import sys
+from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental.multihost_utils import process_allgather
 
 from configs.mnist import get_config
+from fcn_jax.cluster import is_first
+from fcn_jax.config import Config
 from fcn_jax.models.model import make_model
 from fcn_jax.train.setup import prepare
-from fcn_jax.train.state import split_model
+from fcn_jax.train.state import replicate, split_model
 from fcn_jax.train.step import make_loss, make_train_step
 
-jax.config.update("jax_enable_x64", True)
+STEPS = {"float32": 20, "float64": 50}
 
 
-def largest_difference(one, four) -> float:
+class Run:
+    """Steps of a config on some devices."""
+
+    def __init__(self, config: Config, devices: list[jax.Device], dtype: str, *, steps: int):
+        setup = prepare(config, devices=devices)
+        self.place = setup.state.step.sharding
+        as_dtype = jax.tree.map(lambda x: x.astype(dtype) if x.dtype.kind == "f" else x, jax.device_get(setup.state))
+        self.state = replicate(as_dtype, self.place)
+        graphdef, _, _ = split_model(make_model(config, rank=2, dtype=dtype))
+        gradient = jax.value_and_grad(make_loss(graphdef, label_smoothing=0.1), has_aux=True)
+        update = make_train_step(graphdef, setup.optimizer, config.train, mean_examples=64.0)
+        self.gradient = jax.jit(gradient, out_shardings=self.place)
+        self.update = jax.jit(update, out_shardings=self.place)
+        self.steps = setup.loader(setup.train).steps(0, steps)
+
+    def step(self, blocks) -> None:
+        self.state, _ = self.update(self.state, blocks)
+
+    def look(self, blocks) -> Any:
+        """(loss, statistics, gradients)"""
+        (loss, (_, stats)), grads = self.gradient(self.state.params, self.state.stats, blocks)
+        return jax.device_get((loss, stats, grads))
+
+
+def largest_difference(one, other) -> float:
     return max(
         float(np.abs(np.asarray(a, np.float64) - np.asarray(b, np.float64)).max())
-        for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(four), strict=True)
+        for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
     )
 
 
-def compare(dtype, *, steps: int, from_one_state: bool) -> dict:
-    config = get_config("tiny")
+def compare(dtype: str, *, from_one_state: bool) -> dict[str, Any]:
+    """The first process, with a device of its own, against all of them together; in float64 to be called under x64."""
+    config, steps = get_config("tiny"), STEPS[dtype]
     config.train.learning_rate, config.train.epochs = 1e-2, 8
-    setups = [prepare(config, devices=jax.devices()[:n]) for n in (1, 4)]
-    runs = []
-    for setup in setups:
-        state = jax.tree.map(lambda x: x.astype(dtype) if x.dtype.kind == "f" else x, setup.state)
-        graphdef, _, _ = split_model(make_model(config, rank=2, dtype=dtype))
-        gradient = jax.jit(jax.value_and_grad(make_loss(graphdef, label_smoothing=0.1), has_aux=True))
-        update = jax.jit(make_train_step(graphdef, setup.optimizer, config.train, mean_examples=64.0))
-        runs.append([setup, state, gradient, update, setup.loader(setup.train).steps(0, steps)])
+    alone = Run(config, jax.local_devices()[:1], dtype, steps=steps) if is_first() else None
+    together = Run(config, jax.devices(), dtype, steps=steps)
     same, worst = True, 0.0
-    for _ in range(steps):
-        blocks = [next(run[4]).blocks for run in runs]
-        same &= all(
-            np.array_equal(a.index, b.index) and np.array_equal(a.image, b.image) for a, b in zip(*blocks, strict=True)
-        )
+    for blocks in (step.blocks for step in together.steps):
+        whole = [process_allgather((block.index, block.image), tiled=True) for block in blocks]
+        found = together.look(blocks) if from_one_state else None
+        before = jax.device_get(together.state)
+        together.step(blocks)
+        if alone is None:
+            continue
+        own = next(alone.steps).blocks
+        for (index, image), block in zip(whole, own, strict=True):
+            same &= np.array_equal(index, block.index) and np.array_equal(image, block.image)
         if from_one_state:
-            runs[1][1] = jax.device_put(jax.device_get(runs[0][1]), runs[1][0].state.step.sharding)
-            results = [run[2](run[1].params, run[1].stats, block) for run, block in zip(runs, blocks, strict=True)]
-            worst = max(worst, largest_difference(*[(loss, stats, grads) for (loss, (_, stats)), grads in results]))
-        for run, block in zip(runs, blocks, strict=True):
-            run[1], _ = run[3](run[1], block)
-            assert jax.tree.leaves(run[1].params)[0].dtype == dtype
-        if not from_one_state:
-            worst = max(worst, largest_difference(runs[0][1].params, runs[1][1].params))
+            alone.state = replicate(before, alone.place)
+            worst = max(worst, largest_difference(alone.look(own), found))
+        else:
+            alone.step(own)
+            worst = max(worst, largest_difference(alone.state.params, together.state.params))
+        assert jax.tree.leaves(together.state.params)[0].dtype == dtype
     return {"same_examples": bool(same), "largest_difference": worst}
+
+
+def compare_both() -> dict[str, Any]:
+    """In float32 every step from one state; in float64 all steps in a row."""
+    with jax.enable_x64(True):
+        return {
+            "float32": compare("float32", from_one_state=True),
+            "float64": compare("float64", from_one_state=False),
+        }
 
 
 if __name__ == "__main__":
     assert len(jax.devices()) == 4, jax.devices()
-    print(
-        json.dumps(
-            {
-                "float32": compare(np.float32, steps=20, from_one_state=True),
-                "float64": compare(np.float64, steps=50, from_one_state=False),
-            }
-        )
-    )
+    print(json.dumps(compare_both()))
     sys.exit(0)

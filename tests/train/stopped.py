@@ -1,5 +1,8 @@
-"""A run that is stopped on its way, for what resumes it."""
+"""Runs whose steps are recorded, and that are stopped on their way, for what resumes them."""
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,8 +13,9 @@ from fcn_jax.train.loop import train
 from fcn_jax.train.meter import Meter
 
 
-def train_until(config: Config, workdir: Path, *, steps: int) -> list[Step]:
-    """Train that many steps and be interrupted in the next; returns all that were sent to the device."""
+@contextmanager
+def recorded(*, steps: float = math.inf) -> Iterator[list[Step]]:
+    """All steps that are sent to the device inside; that many are done, and the next is interrupted."""
     add, seen = Meter.add, []
 
     def add_until(self, step, sums):
@@ -22,6 +26,11 @@ def train_until(config: Config, workdir: Path, *, steps: int) -> list[Step]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Meter, "add", add_until)
-        with pytest.raises(KeyboardInterrupt):
-            train(config, workdir)
+        yield seen
+
+
+def train_until(config: Config, workdir: Path, *, steps: int) -> list[Step]:
+    """Train that many steps and be interrupted in the next; returns all that were sent to the device."""
+    with recorded(steps=steps) as seen, pytest.raises(KeyboardInterrupt):
+        train(config, workdir)
     return seen

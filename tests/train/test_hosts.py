@@ -1,0 +1,243 @@
+"""Several processes do what one does: the same steps and sums, from each other's checkpoints. One of them speaks."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from configs.mnist import get_config
+from fcn_jax.cli import main
+from fcn_jax.config import Config
+from fcn_jax.data.schedule import FILLER
+from fcn_jax.train.checkpoint import restore_latest
+from fcn_jax.train.evaluate import evaluate_workdir
+from fcn_jax.train.logits import split_logits
+from fcn_jax.train.loop import train
+from fcn_jax.train.setup import prepare
+from fcn_jax.train.writer import read_metrics
+from tests.train.host import STOP, own_rows
+from tests.train.stopped import recorded, train_until
+from tests.use.made import write_picture
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 2400
+
+
+@dataclass
+class Found:
+    """What became of several processes."""
+
+    folder: Path
+    processes: list[dict[str, Any]]
+    """What each of them saw."""
+    summary: dict[str, Any]
+    """Of the run of one process, undisturbed."""
+    cache: Path
+
+
+def environment(devices: int) -> dict[str, str]:
+    """Of a process with so many devices of its own."""
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    return {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
+
+
+def free_address() -> str:
+    with socket.socket() as taken:
+        taken.bind(("localhost", 0))
+        return f"localhost:{taken.getsockname()[1]}"
+
+
+def run_together(commands: Sequence[list[str]], *, devices: int = 1) -> list[subprocess.CompletedProcess[str]]:
+    """Processes side by side, and how each ended."""
+    running = [
+        subprocess.Popen(
+            command, cwd=ROOT, env=environment(devices), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        for command in commands
+    ]
+    try:
+        ended = []
+        for process in running:
+            out, err = process.communicate(timeout=SECONDS)
+            ended.append(subprocess.CompletedProcess(process.args, process.returncode, out, err))
+        return ended
+    finally:
+        for process in running:
+            process.kill()
+
+
+def small_config(cache: Path) -> Config:
+    config = get_config("tiny")
+    config.model.channels = (4, 8, 8)
+    config.machine.cache_dir = str(cache)
+    return config
+
+
+def write_pictures(folder: Path) -> None:
+    for number in range(11):
+        write_picture(folder / f"{number:02}.png", (12 + number % 3, 10))
+    (folder / "04.png").write_bytes(b"no picture")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(2, 2), pytest.param((4, 1), marks=pytest.mark.full)],
+    ids=lambda layout: "{}x{}".format(*layout),
+)
+def found(request, tmp_path_factory) -> Found:
+    """(processes, devices of each)"""
+    processes, devices = request.param
+    folder, cache = tmp_path_factory.mktemp("hosts"), tmp_path_factory.mktemp("cache")
+    summary = train(small_config(cache), folder / "whole")
+    train_until(small_config(cache), folder / "stopped", steps=STOP)
+    write_pictures(folder / "pictures")
+    address = free_address()
+    script = [sys.executable, "-m", "tests.train.host", address, str(processes)]
+    for ended in run_together([[*script, str(i), str(folder)] for i in range(processes)], devices=devices):
+        assert ended.returncode == 0, ended.stderr
+    saw = [json.loads((folder / f"{i}.json").read_text()) for i in range(processes)]
+    return Found(folder, saw, summary, cache)
+
+
+def test_they_take_the_same_steps_as_one_device(found):
+    assert {process["devices"] for process in found.processes} == {4}
+    compared = found.processes[0]["compared"]
+    assert compared["float32"]["same_examples"]
+    assert compared["float64"]["same_examples"]
+    assert compared["float32"]["largest_difference"] <= 1e-6
+    assert compared["float64"]["largest_difference"] <= 1e-9
+
+
+def scheduled(config: Config, start: int, stop: int) -> list[list[list[int]]]:
+    """The examples of every row of some steps, by step and block."""
+    (stage,) = prepare(config, abstract=True).train.course.stages
+    steps = [stage.schedule.step(*divmod(number, stage.schedule.steps_per_epoch)) for number in range(start, stop)]
+    return [[rows.tolist() for rows in blocks] for _, blocks in steps]
+
+
+def joined(processes: list[dict[str, Any]], name: str) -> list[list[list[int]]]:
+    """The examples of every row, of all processes together."""
+    return [
+        [list(chain.from_iterable(rows)) for rows in zip(*blocks, strict=True)]
+        for blocks in zip(*(process[name] for process in processes), strict=True)
+    ]
+
+
+def test_each_reads_its_own_rows_and_all_together_those_of_the_schedule(found):
+    steps = joined(found.processes, "begun")
+    assert steps == scheduled(small_config(found.cache), 0, STOP + 1)
+    examples = [example for blocks in steps for rows in blocks for example in rows if example != FILLER]
+    assert len(examples) == len(set(examples))
+
+
+def test_they_resume_what_one_began_and_one_resumes_what_they_began(found, tmp_path):
+    config = small_config(found.cache)
+    every = config.checkpoint.every_steps
+    total = prepare(config, abstract=True).total_steps
+    assert joined(found.processes, "resumed") == scheduled(config, every, total)
+    shutil.copytree(found.folder / "begun", tmp_path / "begun")
+    with recorded() as seen:
+        summary = train(config, tmp_path / "begun")
+    assert own_rows(seen) == scheduled(config, every, total)
+    for other in (summary, *(process["summary"] for process in found.processes)):
+        assert other["loss"] == pytest.approx(found.summary["loss"], abs=1e-3)
+        assert other["count"] == 128
+
+
+def test_one_of_them_writes(found):
+    whole, resumed = (read_metrics(found.folder / name / "metrics.jsonl") for name in ("whole", "stopped"))
+    assert [(row["kind"], row["step"]) for row in resumed] == [(row["kind"], row["step"]) for row in whole]
+    assert {path.name for path in (found.folder / "stopped").iterdir()} == {
+        path.name for path in (found.folder / "whole").iterdir()
+    }
+    assert len(list((found.folder / "begun" / "tensorboard").iterdir())) == 1
+
+
+def test_examples_of_all_are_counted(found):
+    speeds = [process["summary"]["images_per_second"] for process in found.processes]
+    assert len(set(speeds)) == 1
+    rows = [row for row in read_metrics(found.folder / "stopped" / "metrics.jsonl") if row["kind"] == "train"]
+    position = found.folder / "stopped" / "checkpoints" / str(rows[-1]["step"]) / "position" / "metadata"
+    assert json.loads(position.read_text())["clock"]["examples"] == 512 * 2
+
+
+def test_a_checkpoint_evaluates_the_same(found):
+    alone = evaluate_workdir(found.folder / "whole", split="test")
+    for process in found.processes:
+        evaluated = process["evaluated"]
+        assert (evaluated["accuracy"], evaluated["count"]) == (alone["accuracy"], alone["count"])
+        assert evaluated["loss"] == pytest.approx(alone["loss"], abs=1e-6)
+
+
+def test_logits_are_the_same(found):
+    setup = prepare(small_config(found.cache), abstract=True)
+    logits = split_logits(setup, restore_latest(found.folder / "whole", setup.state), setup.test)
+    for process in found.processes:
+        np.testing.assert_allclose(process["logits"], logits, rtol=0, atol=1e-5)
+
+
+def test_answers_stand_once_and_in_order(found, capsys):
+    main(["fcn_jax", "predict", str(found.folder / "pictures"), f"--workdir={found.folder / 'whole'}"])
+    alone = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    first, *others = ([json.loads(line) for line in p["predicted"].splitlines()] for p in found.processes)
+    assert not any(others)
+    assert [row["path"] for row in first] == [row["path"] for row in alone]
+    assert [row.get("error") for row in first] == [row.get("error") for row in alone]
+    for row, other in zip(first, alone, strict=True):
+        np.testing.assert_allclose(row.get("logits", []), other.get("logits", []), rtol=0, atol=1e-5)
+
+
+def test_what_one_refuses_ends_all(found):
+    first, *others = (process["refused"] for process in found.processes)
+    assert "is in use by process" in first["in use"]
+    assert (
+        "process 1: its config differs from that of process 0 (train.learning_rate: 0.003 -> 0.5)"
+        in (first["other flags"])
+    )
+    assert "nonsense" in first["no such split"]
+    for other in others:
+        assert {other[name] for name in ("in use", "other flags", "no such split")} == {"ends with 2"}
+
+
+def test_bad_examples_of_all_count_for_each(found):
+    for process in found.processes:
+        assert f"{len(found.processes)} of the 10 examples of train are bad" in process["refused"]["bad examples"]
+
+
+def train_commands(workdir: Path, cache: Path, *, of_second: str = "") -> list[list[str]]:
+    """The command of each of two processes."""
+    address = free_address()
+    shared = [sys.executable, "-m", "fcn_jax", "train", f"--config={ROOT / 'configs/mnist.py'}:tiny"]
+    shared += [f"--workdir={workdir}", "--config.model.channels=(4,8,8)", f"--config.machine.cache_dir={cache}"]
+    shared += [f"--coordinator={address}", "--num_processes=2"]
+    return [[*shared, "--process_id=0"], [*shared, "--process_id=1", *([of_second] if of_second else [])]]
+
+
+def test_two_commands_with_other_flags_end_with_one_line(tmp_path):
+    commands = train_commands(tmp_path / "run", tmp_path, of_second="--config.train.epochs=3")
+    first, second = run_together(commands)
+    assert (first.returncode, second.returncode) == (2, 2), second.stderr
+    assert "process 1: its config differs from that of process 0 (train.epochs: 2 -> 3)" in first.stderr
+    assert "differs" not in second.stderr
+    assert "Traceback" not in first.stderr + second.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.full
+def test_two_commands_train_as_one(tmp_path):
+    first, second = run_together(train_commands(tmp_path / "run", tmp_path))
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert "test accuracy" in first.stdout
+    assert second.stdout == ""
+    assert len(second.stderr.splitlines()) == 1
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["count"] == 128
