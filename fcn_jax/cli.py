@@ -13,6 +13,7 @@ from fcn_jax.command_line import CommandLine
 from fcn_jax.config import Config
 from fcn_jax.config_rules import validate
 from fcn_jax.console import complain, say
+from fcn_jax.lifeline import wait_for_the_lost
 from fcn_jax.memory import keep_freed_memory
 
 
@@ -36,6 +37,9 @@ def main(argv: Sequence[str]) -> int:
     except ValueError as error:
         complain(f"python -m fcn_jax {argv[1]}: {' '.join(str(error).split())}")
         return 2
+    except RuntimeError:
+        wait_for_the_lost()
+        raise
 
 
 def shapes(argv: list[str]) -> None:

@@ -17,11 +17,12 @@ import jax
 from jax._src import distributed  # Its client has no public name; Orbax takes it from here too.
 
 from fcn_jax.console import hush, say
+from fcn_jax.lifeline import watch
 
 Context = TypeVar("Context")
 
-SECONDS_TO_NOTICE = 20
-"""Until a process that is gone is noticed by the others, and until they give up waiting for it at the end."""
+SECONDS_TO_NOTICE = 25
+"""Until JAX ends this process by abort as another is gone, which `lifeline` says before; also at the end of all."""
 LONGEST_WAIT_MS = 24 * 3600 * 1000
 """For a process that lives, however slow its disk is."""
 
@@ -69,6 +70,7 @@ def join_cluster(coordinator: str | None, num_processes: int | None, process_id:
             "each --coordinator=HOST:PORT (of the first one, a free port), --num_processes=N and --process_id=I"
         ) from error
     _keep_standard_output()
+    watch(distributed.global_state.client, jax.process_index(), jax.process_count())
     if not is_first():
         hush()
 

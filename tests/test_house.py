@@ -15,6 +15,7 @@ ROOT_FILES = {
     "config_rules",
     "geometry",
     "console",
+    "lifeline",
     "memory",
 }
 MAY_IMPORT = {
@@ -26,7 +27,8 @@ MAY_IMPORT = {
     "geometry": set(),
     "console": set(),
     "memory": set(),
-    "cluster": {"console"},
+    "lifeline": {"console"},
+    "cluster": {"console", "lifeline"},
     "page": set(),
     "data": ROOT_FILES,
     "models": ROOT_FILES,

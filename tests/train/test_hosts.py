@@ -1,12 +1,8 @@
 """Several processes do what one does: the same steps and sums, from each other's checkpoints. One of them speaks."""
 
 import json
-import os
 import shutil
-import socket
-import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -25,12 +21,10 @@ from fcn_jax.train.logits import split_logits
 from fcn_jax.train.loop import train
 from fcn_jax.train.setup import prepare
 from fcn_jax.train.writer import read_metrics
+from tests.processes import ROOT, free_address, run_together
 from tests.train.host import STOP, own_rows
 from tests.train.stopped import recorded, train_until
 from tests.use.made import write_picture
-
-ROOT = Path(__file__).parents[2]
-SECONDS = 2400
 
 
 @dataclass
@@ -43,37 +37,6 @@ class Found:
     summary: dict[str, Any]
     """Of the run of one process, undisturbed."""
     cache: Path
-
-
-def environment(devices: int) -> dict[str, str]:
-    """Of a process with so many devices of its own."""
-    flags = f"--xla_force_host_platform_device_count={devices}"
-    return {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
-
-
-def free_address() -> str:
-    with socket.socket() as taken:
-        taken.bind(("localhost", 0))
-        return f"localhost:{taken.getsockname()[1]}"
-
-
-def run_together(commands: Sequence[list[str]], *, devices: int = 1) -> list[subprocess.CompletedProcess[str]]:
-    """Processes side by side, and how each ended."""
-    running = [
-        subprocess.Popen(
-            command, cwd=ROOT, env=environment(devices), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        for command in commands
-    ]
-    try:
-        ended = []
-        for process in running:
-            out, err = process.communicate(timeout=SECONDS)
-            ended.append(subprocess.CompletedProcess(process.args, process.returncode, out, err))
-        return ended
-    finally:
-        for process in running:
-            process.kill()
 
 
 def small_config(cache: Path) -> Config:
