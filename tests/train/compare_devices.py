@@ -18,6 +18,7 @@ from fcn_jax.models.model import make_model
 from fcn_jax.train.setup import prepare
 from fcn_jax.train.state import replicate, split_model
 from fcn_jax.train.step import make_loss, make_train_step
+from fcn_jax.types import Block
 
 STEPS = {"float32": 20, "float64": 50}
 
@@ -33,17 +34,18 @@ class Run:
         graphdef, _, _ = split_model(make_model(config, rank=2, dtype=dtype))
         gradient = jax.value_and_grad(make_loss(graphdef, label_smoothing=0.1), has_aux=True)
         update = make_train_step(graphdef, setup.optimizer, config.train, mean_examples=64.0)
-        self.gradient = jax.jit(gradient, out_shardings=self.place)
-        self.update = jax.jit(update, out_shardings=self.place)
+
+        def step(state, blocks):
+            (loss, (_, stats)), grads = gradient(state.params, state.stats, blocks)
+            return update(state, blocks)[0], (loss, stats, grads)
+
+        self._step = jax.jit(step, out_shardings=self.place)
         self.steps = setup.loader(setup.train).steps(0, steps)
 
-    def step(self, blocks) -> None:
-        self.state, _ = self.update(self.state, blocks)
-
-    def look(self, blocks) -> Any:
-        """(loss, statistics, gradients)"""
-        (loss, (_, stats)), grads = self.gradient(self.state.params, self.state.stats, blocks)
-        return jax.device_get((loss, stats, grads))
+    def step(self, blocks: tuple[Block, ...]) -> Any:
+        """(loss, statistics, gradients) of an update."""
+        self.state, found = self._step(self.state, blocks)
+        return jax.device_get(found)
 
 
 def largest_difference(one, other) -> float:
@@ -62,9 +64,9 @@ def compare(dtype: str, *, from_one_state: bool) -> dict[str, Any]:
     same, worst = True, 0.0
     for blocks in (step.blocks for step in together.steps):
         whole = [process_allgather((block.index, block.image), tiled=True) for block in blocks]
-        found = together.look(blocks) if from_one_state else None
         before = jax.device_get(together.state)
-        together.step(blocks)
+        found = together.step(blocks)
+        assert jax.tree.leaves(together.state.params)[0].dtype == dtype
         if alone is None:
             continue
         own = next(alone.steps).blocks
@@ -72,11 +74,9 @@ def compare(dtype: str, *, from_one_state: bool) -> dict[str, Any]:
             same &= np.array_equal(index, block.index) and np.array_equal(image, block.image)
         if from_one_state:
             alone.state = replicate(before, alone.place)
-            worst = max(worst, largest_difference(alone.look(own), found))
-        else:
-            alone.step(own)
-            worst = max(worst, largest_difference(alone.state.params, together.state.params))
-        assert jax.tree.leaves(together.state.params)[0].dtype == dtype
+        worst = max(worst, largest_difference(alone.step(own), found))
+    if alone is not None and not from_one_state:
+        worst = max(worst, largest_difference(alone.state.params, together.state.params))
     return {"same_examples": bool(same), "largest_difference": worst}
 
 
