@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-SECONDS = 600
+SECONDS = 900
 
 
 def free_address() -> str:
