@@ -13,11 +13,15 @@ from fcn_jax.command_line import CommandLine
 from fcn_jax.config import Config
 from fcn_jax.config_rules import validate
 from fcn_jax.console import say
+from fcn_jax.disk import DISK_ERRORS, REMEDY
 from fcn_jax.memory import keep_freed_memory
+from fcn_jax.train.stopping import Stopped, stop_on_sigterm
+
+STRICT = {"strict": "refuse a damaged newest checkpoint, rather than use the one before it"}
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one command line; returns the exit code: 0, 1 where some input failed, 2 for a mistake of the user's."""
+    """Run one command line; returns the exit code: 0, 1 where some input failed, 2 for what the user has to mend."""
     if len(argv) < 2 or argv[1] not in COMMANDS:
         found = f"there is no command {argv[1]!r}" if len(argv) > 1 else "no command given"
         say(f"python -m fcn_jax: {found}; the commands are:")
@@ -33,9 +37,20 @@ def main(argv: Sequence[str]) -> int:
         # Whoever reads has seen enough, as `head` has; what Python still writes at its end goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except Stopped as stopped:
+        say(str(stopped))
+        return 0
     except ValueError as error:
-        say(f"python -m fcn_jax {argv[1]}: {' '.join(str(error).split())}")
-        return 2
+        return _refuse(argv[1], str(error))
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        return _refuse(argv[1], f"{error}: {REMEDY}")
+
+
+def _refuse(command: str, reason: str) -> int:
+    say(f"python -m fcn_jax {command}: {' '.join(reason.split())}")
+    return 2
 
 
 def shapes(argv: list[str]) -> None:
@@ -87,21 +102,24 @@ def compile_(argv: list[str]) -> None:
 
 
 def train(argv: list[str]) -> None:
-    """Train, or resume: --config=FILE --workdir=DIR [--config.a.b=value]"""
+    """Train, or resume: --config=FILE --workdir=DIR [--config.a.b=value] [--strict]"""
     from fcn_jax.train.loop import train
     from fcn_jax.train.summary import format_summary
 
-    line = CommandLine(argv, texts={"workdir": "folder of the run"}, takes_config=True)
-    print(format_summary(train(line.config, Path(line.text("workdir")))))
+    line = CommandLine(argv, texts={"workdir": "folder of the run"}, switches=STRICT, takes_config=True)
+    with stop_on_sigterm() as stop:
+        summary = train(line.config, Path(line.text("workdir")), strict=line.switch("strict"), stop=stop)
+    print(format_summary(summary))
 
 
 def evaluate(argv: list[str]) -> None:
-    """Evaluate the newest checkpoint, one JSON line: --workdir=DIR [--split=test]"""
+    """Evaluate the newest checkpoint, one JSON line: --workdir=DIR [--split=test] [--strict]"""
     from fcn_jax.train.evaluate import evaluate_workdir
 
-    line = CommandLine(argv, texts={"workdir": "folder of the run", "split": "such as test or validation[:100]"})
+    texts = {"workdir": "folder of the run", "split": "such as test or validation[:100]"}
+    line = CommandLine(argv, texts=texts, switches=STRICT)
     split = line.text("split") if line.given("split") else "test"
-    print(json.dumps(evaluate_workdir(Path(line.text("workdir")), split=split)))
+    print(json.dumps(evaluate_workdir(Path(line.text("workdir")), split=split, strict=line.switch("strict"))))
 
 
 def predict(argv: list[str]) -> int:
@@ -109,9 +127,15 @@ def predict(argv: list[str]) -> int:
     from fcn_jax.use.predict_command import predict_paths
 
     texts = {"workdir": "folder of the run", "artifact": "what export wrote", "format": "json or csv"}
-    line = CommandLine(argv, texts=texts, takes_paths=True)
+    line = CommandLine(argv, texts=texts, switches=STRICT, takes_paths=True)
     form = line.text("format") if line.given("format") else "json"
-    failed = predict_paths(line.paths, workdir=line.path("workdir"), artifact=line.path("artifact"), form=form)
+    failed = predict_paths(
+        line.paths,
+        workdir=line.path("workdir"),
+        artifact=line.path("artifact"),
+        form=form,
+        strict=line.switch("strict"),
+    )
     return 1 if failed else 0
 
 
@@ -119,8 +143,8 @@ def export(argv: list[str]) -> None:
     """One file of a trained net, for any batch, height and width: --workdir=DIR --out=FILE"""
     from fcn_jax.use.export import export_workdir
 
-    line = CommandLine(argv, texts={"workdir": "folder of the run", "out": "file to write"})
-    print(export_workdir(Path(line.text("workdir")), Path(line.text("out"))))
+    line = CommandLine(argv, texts={"workdir": "folder of the run", "out": "file to write"}, switches=STRICT)
+    print(export_workdir(Path(line.text("workdir")), Path(line.text("out")), strict=line.switch("strict")))
 
 
 COMMANDS: dict[str, Callable[[list[str]], int | None]] = {

@@ -14,15 +14,20 @@ from fcn_jax.use.paths import check_paths, expand_paths
 from fcn_jax.use.predict import predict
 
 
-def predict_paths(paths: Sequence[str], *, workdir: Path | None, artifact: Path | None, form: str) -> int:
+def predict_paths(
+    paths: Sequence[str], *, workdir: Path | None, artifact: Path | None, form: str, strict: bool = False
+) -> int:
     """Write a line for every file to standard output; returns how many have an error.
+
+    Args:
+        strict: the newest checkpoint of all has to be whole.
 
     Raises:
         ValueError: a mistake on the command line, before any file is read.
     """
     check_format(form)
     check_paths(paths)
-    classifier = _classifier(workdir, artifact)
+    classifier = _classifier(workdir, artifact, strict=strict)
     recipe = classifier.recipe
     files = expand_paths(paths, suffixes=recipe.suffixes, listed=map(os.fsdecode, sys.stdin.buffer))
     out, failed = sys.stdout, 0
@@ -39,9 +44,9 @@ def predict_paths(paths: Sequence[str], *, workdir: Path | None, artifact: Path 
     return failed
 
 
-def _classifier(workdir: Path | None, artifact: Path | None) -> Classifier:
+def _classifier(workdir: Path | None, artifact: Path | None, *, strict: bool) -> Classifier:
     if workdir is not None and artifact is None:
-        return classifier_of_workdir(workdir)
+        return classifier_of_workdir(workdir, strict=strict)
     if artifact is not None and workdir is None:
         return classifier_of_artifact(artifact)
     raise ValueError("give either --workdir=DIR or --artifact=FILE")
