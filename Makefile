@@ -3,7 +3,7 @@ PYTHON ?= python3
 LOCK ?= requirements.lock
 BIN := .venv/bin
 
-.PHONY: setup train test test-full test-interop lint types lock clean
+.PHONY: setup train test test-full test-interop soak lint types lock clean
 
 setup: .venv/installed
 
@@ -33,6 +33,11 @@ test-interop: .venv-interop/installed
 	$(PYTHON) -m venv .venv-interop
 	.venv-interop/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r $< $(if $(LOCK),-c $(LOCK))
 	touch $@
+
+# Runs that are killed, terminated, damaged and starved of disk; hours. SOAK=--kills=3 for fewer.
+soak: setup
+	$(BIN)/python benchmarks/soak.py $(SOAK) > soak.md.new
+	mv soak.md.new benchmarks/soak.md
 
 lint: setup
 	$(BIN)/ruff check .

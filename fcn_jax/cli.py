@@ -13,12 +13,16 @@ from fcn_jax.command_line import CommandLine
 from fcn_jax.config import Config
 from fcn_jax.config_rules import validate
 from fcn_jax.console import complain, say
+from fcn_jax.disk import DISK_ERRORS, REMEDY
 from fcn_jax.lifeline import wait_for_the_lost
 from fcn_jax.memory import keep_freed_memory
+from fcn_jax.train.stopping import Stopped
+
+STRICT = {"strict": "refuse a damaged newest checkpoint, rather than use the one before it"}
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one command line; returns the exit code: 0, 1 where some input failed, 2 for a mistake of the user's."""
+    """Run one command line; returns the exit code: 0, 1 where some input failed, 2 for what the user has to mend."""
     if len(argv) < 2 or argv[1] not in COMMANDS:
         found = f"there is no command {argv[1]!r}" if len(argv) > 1 else "no command given"
         say(f"python -m fcn_jax: {found}; the commands are:")
@@ -34,12 +38,23 @@ def main(argv: Sequence[str]) -> int:
         # Whoever reads has seen enough, as `head` has; what Python still writes at its end goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except Stopped as stopped:
+        say(str(stopped))
+        return 0
     except ValueError as error:
-        complain(f"python -m fcn_jax {argv[1]}: {' '.join(str(error).split())}")
-        return 2
+        return _refuse(argv[1], str(error))
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        return _refuse(argv[1], f"{error}: {REMEDY}")
     except RuntimeError:
         wait_for_the_lost()
         raise
+
+
+def _refuse(command: str, reason: str) -> int:
+    complain(f"python -m fcn_jax {command}: {' '.join(reason.split())}")
+    return 2
 
 
 def shapes(argv: list[str]) -> None:
@@ -91,28 +106,30 @@ def compile_(argv: list[str]) -> None:
 
 
 def train(argv: list[str]) -> None:
-    """Train, or resume: --config=FILE --workdir=DIR [--config.a.b=value]"""
+    """Train, or resume: --config=FILE --workdir=DIR [--config.a.b=value] [--strict]"""
     from fcn_jax.cluster import is_first
     from fcn_jax.train.loop import train
+    from fcn_jax.train.stopping_together import stop_requests
     from fcn_jax.train.summary import format_summary
 
     line = _cluster_line(argv, texts={"workdir": "folder of the run"}, takes_config=True)
     config, workdir = line.config, Path(line.text("workdir"))
     _join(line)
-    summary = train(config, workdir)
+    with stop_requests() as stop:
+        summary = train(config, workdir, strict=line.switch("strict"), stop=stop)
     if is_first():
         print(format_summary(summary))
 
 
 def evaluate(argv: list[str]) -> None:
-    """Evaluate the newest checkpoint, one JSON line: --workdir=DIR [--split=test]"""
+    """Evaluate the newest checkpoint, one JSON line: --workdir=DIR [--split=test] [--strict]"""
     from fcn_jax.cluster import is_first
     from fcn_jax.train.evaluate import evaluate_workdir
 
     line = _cluster_line(argv, texts={"workdir": "folder of the run", "split": "such as test or validation[:100]"})
     workdir, split = Path(line.text("workdir")), line.text("split") if line.given("split") else "test"
     _join(line)
-    found = evaluate_workdir(workdir, split=split)
+    found = evaluate_workdir(workdir, split=split, strict=line.switch("strict"))
     if is_first():
         print(json.dumps(found))
 
@@ -126,17 +143,23 @@ def predict(argv: list[str]) -> int:
     form = line.text("format") if line.given("format") else "json"
     workdir, artifact = line.path("workdir"), line.path("artifact")
     _join(line)
-    return 1 if predict_paths(line.paths, workdir=workdir, artifact=artifact, form=form) else 0
+    failed = predict_paths(line.paths, workdir=workdir, artifact=artifact, form=form, strict=line.switch("strict"))
+    return 1 if failed else 0
 
 
 def _cluster_line(
     argv: list[str], *, texts: dict[str, str], takes_config: bool = False, takes_paths: bool = False
 ) -> CommandLine:
-    """The command line of what several processes can do as one."""
+    """The command line of what several processes can do as one, with a checkpoint."""
     from fcn_jax.cluster import FLAGS, NUMBERS
 
     return CommandLine(
-        argv, texts={**texts, **FLAGS}, numbers=NUMBERS, takes_config=takes_config, takes_paths=takes_paths
+        argv,
+        texts={**texts, **FLAGS},
+        numbers=NUMBERS,
+        switches=STRICT,
+        takes_config=takes_config,
+        takes_paths=takes_paths,
     )
 
 
@@ -152,8 +175,8 @@ def export(argv: list[str]) -> None:
     """One file of a trained net, for any batch, height and width: --workdir=DIR --out=FILE"""
     from fcn_jax.use.export import export_workdir
 
-    line = CommandLine(argv, texts={"workdir": "folder of the run", "out": "file to write"})
-    print(export_workdir(Path(line.text("workdir")), Path(line.text("out"))))
+    line = CommandLine(argv, texts={"workdir": "folder of the run", "out": "file to write"}, switches=STRICT)
+    print(export_workdir(Path(line.text("workdir")), Path(line.text("out")), strict=line.switch("strict")))
 
 
 COMMANDS: dict[str, Callable[[list[str]], int | None]] = {

@@ -18,6 +18,7 @@ class CommandLine:
         argv: the command's name, then its flags.
         texts: {name: help} of the flags that take text, beside --config.
         numbers: {name: help} of the flags that take a whole number.
+        switches: {name: help} of the flags that are there or not.
         takes_config: whether there are --config=FILE and --config.a.b=value.
         takes_paths: whether paths may stand among the flags.
 
@@ -31,6 +32,7 @@ class CommandLine:
         *,
         texts: Mapping[str, str],
         numbers: Mapping[str, str] | None = None,
+        switches: Mapping[str, str] | None = None,
         takes_config: bool = False,
         takes_paths: bool = False,
     ):
@@ -40,6 +42,8 @@ class CommandLine:
             flags.DEFINE_string(name, None, text, flag_values=self._values)
         for name, text in (numbers or {}).items():
             flags.DEFINE_integer(name, None, text, flag_values=self._values)
+        for name, text in (switches or {}).items():
+            flags.DEFINE_boolean(name, False, text, flag_values=self._values)
         if takes_config:
             config_flags.DEFINE_config_file(
                 "config", None, "a file with get_config()", flag_values=self._values, sys_argv=argv
@@ -80,6 +84,9 @@ class CommandLine:
 
     def number(self, name: str) -> int | None:
         return self._values[name].value
+
+    def switch(self, name: str) -> bool:
+        return bool(self._values[name].value)
 
 
 def _check_config_flags(argv: list[str]) -> None:

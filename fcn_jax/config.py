@@ -198,6 +198,8 @@ class MachineConfig:
     """Threads that decode ahead of the device."""
     prefetch_steps: int = 4
     """Steps decoded ahead."""
+    watchdog_seconds: float = 120.0
+    """A run that waits for something for so long says for what; 0: never."""
 
 
 @dataclass

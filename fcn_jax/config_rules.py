@@ -94,6 +94,7 @@ _BOUNDS = {
     "machine.cache_mib": (0, math.inf),
     "machine.num_threads": (1, 1024),
     "machine.prefetch_steps": (1, 1024),
+    "machine.watchdog_seconds": (0, math.inf),
     "schedule.max_buckets": (0, 1024),
     "schedule.multiple_of": (1, 4096),
     "schedule.examples_per_step": (1, math.inf),

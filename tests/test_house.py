@@ -15,6 +15,7 @@ ROOT_FILES = {
     "config_rules",
     "geometry",
     "console",
+    "disk",
     "lifeline",
     "memory",
 }
@@ -26,6 +27,7 @@ MAY_IMPORT = {
     "config_rules": {"config", "config_fields", "config_model_rules"},
     "geometry": set(),
     "console": set(),
+    "disk": set(),
     "memory": set(),
     "lifeline": {"console"},
     "cluster": {"console", "lifeline"},
@@ -121,3 +123,10 @@ def test_configs_need_the_config_alone(path):
 @pytest.mark.parametrize("name", WITHOUT_JAX)
 def test_plans_and_schedules_need_no_jax(name):
     assert not any(module.split(".")[0] in ("jax", "flax") for module in imported(ROOT / "fcn_jax" / name))
+
+
+def test_decisions_rest_on_clocks_that_nobody_sets():
+    """Only the events of TensorBoard say when they were written."""
+    using = {path.name for path in FILES if {"datetime", "datetime.datetime"} & imported(path)}
+    using |= {path.name for path in FILES if "time.time()" in path.read_text()}
+    assert using == {"writer.py"}

@@ -5,6 +5,8 @@ filler rows. Either way they are named, counted, and too many of them stop the r
 import json
 from pathlib import Path
 
+from fcn_jax.disk import writing
+
 
 class BadExampleError(ValueError):
     """One example cannot be read; the message is the reason."""
@@ -60,7 +62,7 @@ class BadExamples:
             self._written |= {
                 json.loads(line)["name"] for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")
             }
-        with path.open("a", encoding="utf-8") as file:
+        with writing(path), path.open("a", encoding="utf-8") as file:
             for name, reason in reasons.items():
                 if name not in self._written:
                     row = {"split": self._split, "name": name, "reason": reason}

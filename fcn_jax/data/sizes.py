@@ -15,6 +15,7 @@ from jaxtyping import Int
 
 from fcn_jax.console import Bar
 from fcn_jax.data.bad_examples import BadExampleError
+from fcn_jax.disk import writing
 
 CHUNK = 256
 
@@ -122,7 +123,8 @@ def _load(paths: Sequence[str], cache: Path | None, columns: int) -> Int[np.ndar
 
 def save_arrays(target: Path, **arrays: np.ndarray) -> None:
     """Write all or nothing, whoever else writes."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_suffix(f".{os.getpid()}.new.npz")
-    np.savez(temporary, allow_pickle=False, **arrays)
-    temporary.replace(target)
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(temporary, allow_pickle=False, **arrays)
+        temporary.replace(target)

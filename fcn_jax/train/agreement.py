@@ -5,15 +5,16 @@ of different shapes would meet, and nobody would answer; so it is said before.
 """
 
 import dataclasses
-import hashlib
 import time
 from pathlib import Path
+
+import jax
 
 from fcn_jax.cluster import gather, together
 from fcn_jax.config import Config
 from fcn_jax.config_fields import flatten, from_dict
 from fcn_jax.data.bad_examples import BadExamples
-from fcn_jax.data.dataset import Dataset
+from fcn_jax.train.fingerprint import changed_data, fingerprint
 from fcn_jax.train.setup import Setup, prepare
 
 SECONDS_TO_APPEAR = 60.0
@@ -30,13 +31,15 @@ def prepare_together(config: Config, *, abstract: bool) -> Setup:
     with together():
         _check_same_config(from_dict(Config, configs[0]), config)
         setup = prepare(config, abstract=abstract)
+    if jax.process_count() == 1:
+        return setup
     found = gather(fingerprint(setup.train.dataset))
     with together():
         for number, other in enumerate(found):
-            if other != found[0]:
+            if changes := changed_data({"train": found[0]}, {"train": other}):
                 raise ValueError(
-                    f"process {number} has other training data ({other}) than process 0 ({found[0]}): give all hosts "
-                    f"the same files as {config.data.source}"
+                    f"process {number} has other data than process 0 ({'; '.join(changes)}): give all hosts the same "
+                    f"files as {config.data.source}"
                 )
     return setup
 
@@ -53,12 +56,6 @@ def _check_same_config(first: Config, own: Config) -> None:
         raise ValueError(
             f"its config differs from that of process 0 ({'; '.join(changed)}): start all processes with the same flags"
         )
-
-
-def fingerprint(dataset: Dataset) -> str:
-    """Of what decides the schedule: the number of examples and their sizes."""
-    digest = hashlib.sha256(dataset.source.sizes.tobytes() + dataset.labels.tobytes()).hexdigest()
-    return f"{len(dataset):,} examples, {digest[:12]}"
 
 
 def check_shared(path: Path) -> None:

@@ -1,31 +1,56 @@
-"""Checkpoints: the state and its position in the schedule, saved by Orbax in the background.
+"""Checkpoints: the state and its position in the schedule, saved by Orbax.
 
-A position is (epoch, step) and what the run has cost so far. Restoring needs an abstract target, so a checkpoint of
-another model fails with a line, and nothing is unpickled.
+A save is finished before the next step begins, so that no kill costs more than one interval. A position is the step
+and what the run has cost so far, with a checksum of it all: Orbax notices a file that is cut off, but no flipped bit
+of an array. Restoring needs an abstract target, so a checkpoint of another model fails with a line, and nothing is
+unpickled. A damaged checkpoint is set aside, and the one before it restored.
 """
 
+import hashlib
+import json
+import shutil
+import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 
+from fcn_jax.cluster import is_first, together
+from fcn_jax.console import say
+from fcn_jax.disk import REMEDY
 from fcn_jax.train.state import TrainState
+
+CHECKSUM = "sha256"
+
+
+class Restored(NamedTuple):
+    """A whole checkpoint."""
+
+    step: int
+    """Updates done."""
+    state: TrainState
+    position: dict[str, Any]
 
 
 class Checkpoints:
-    """The checkpoints of a workdir; use it as a context manager, so that the last save is finished.
+    """The checkpoints of a workdir; use it as a context manager.
 
     Args:
         directory: `checkpoints/` of the workdir.
-        keep: how many of the newest to keep.
+        keep: how many of the newest to keep; None: they are only read, perhaps beside the run that writes them.
     """
 
-    def __init__(self, directory: Path, *, keep: int):
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
+    def __init__(self, directory: Path, *, keep: int | None):
+        if keep is None:
+            options = ocp.CheckpointManagerOptions(create=False)
+        else:
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=keep, create=True, cleanup_tmp_directories=True, enable_async_checkpointing=False
+            )
         self._manager = ocp.CheckpointManager(directory.resolve(), options=options)
-        self._directory = directory
+        self._directory, self._only_reads = directory, keep is None
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -35,25 +60,61 @@ class Checkpoints:
 
     @property
     def latest(self) -> int | None:
-        """Updates done at the newest whole checkpoint."""
+        """Updates done at the newest checkpoint."""
         return self._manager.latest_step()
 
     def save(self, step: int, state: TrainState, position: dict[str, Any]) -> None:
-        """Save in the background. The state is copied first: on CPU Orbax may look at buffers that the next step is
-        donated."""
-        copy = jax.tree.map(jnp.copy, state)
-        self._manager.save(
-            step, args=ocp.args.Composite(state=ocp.args.StandardSave(copy), position=ocp.args.JsonSave(position))
-        )
+        """
+        Raises:
+            ValueError: the disk does not take it; the checkpoints before are kept.
+        """
+        position = {**position, CHECKSUM: checksum(state, position)}
+        try:
+            self._manager.save(
+                step, args=ocp.args.Composite(state=ocp.args.StandardSave(state), position=ocp.args.JsonSave(position))
+            )
+        except Exception as error:  # Orbax and TensorStore raise many kinds.
+            path = self._directory / str(step)
+            raise ValueError(
+                f"checkpoint {path} cannot be saved ({_first_line(error)}), but those before it are kept: {REMEDY}"
+            ) from error
 
-    def restore(self, step: int, target: TrainState) -> tuple[TrainState, dict[str, Any]]:
-        """State and position at a step.
+    def restore_newest(self, target: TrainState, *, strict: bool = False) -> Restored | None:
+        """The newest checkpoint that is whole; None where there is none at all.
 
         Args:
             target: a state of the same shapes; the restored one has its shardings.
+            strict: the newest has to be whole.
 
         Raises:
-            ValueError: the checkpoint is damaged or of another model.
+            ValueError: none is whole, or of this model.
+        """
+        damaged: dict[int, str] = {}
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                restored = self._restore(step, target)
+            except _DamagedError as error:
+                damaged[step] = str(error)
+                if strict:
+                    break
+                continue
+            for number, reason in damaged.items():
+                say(f"{self._set_aside(number)} is damaged ({reason}): the checkpoint of step {step} is used instead")
+            return restored
+        if not damaged:
+            return None
+        newest = max(damaged)
+        remedy = (
+            "leave out --strict to use the one before it"
+            if strict
+            else f"none of the {len(damaged)} checkpoints can: start again in another workdir, or delete this folder"
+        )
+        raise ValueError(f"checkpoint {self._directory / str(newest)} cannot be restored ({damaged[newest]}): {remedy}")
+
+    def _restore(self, step: int, target: TrainState) -> Restored:
+        """
+        Raises:
+            _DamagedError: it is damaged or of another model.
         """
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, target)
         try:
@@ -61,13 +122,44 @@ class Checkpoints:
                 step,
                 args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract), position=ocp.args.JsonRestore()),
             )
+            state, position = restored["state"], dict(restored["position"])
         except Exception as error:  # Orbax and TensorStore raise many kinds.
-            reason = str(error).strip().split("\n")[0]
-            raise ValueError(
-                f"checkpoint {self._directory / str(step)} cannot be restored ({type(error).__name__}: {reason}): "
-                "delete that folder to go on from the one before it"
-            ) from error
-        return restored["state"], restored["position"]
+            raise _DamagedError(_first_line(error)) from error
+        if position.pop(CHECKSUM, None) != checksum(state, position):
+            raise _DamagedError("its checksum is another than when it was saved")
+        return Restored(step, state, position)
+
+    def _set_aside(self, step: int) -> Path:
+        """Rename a damaged checkpoint, unless another process may be writing; returns where it is now."""
+        path = self._directory / str(step)
+        if self._only_reads:
+            return path
+        aside = self._directory / f"damaged-{step}"
+        with together():
+            if is_first():
+                shutil.rmtree(aside, ignore_errors=True)
+                path.rename(aside)
+        self._manager.reload()
+        return aside
+
+
+class _DamagedError(Exception):
+    """A checkpoint cannot be restored; the message is the reason."""
+
+
+def checksum(state: TrainState, position: dict[str, Any]) -> str:
+    """SHA-256 of every array of a state, under its path, and of the position."""
+    digest = hashlib.sha256(json.dumps(position, sort_keys=True).encode())
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        array = np.asarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape} ".encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    """Of an error that may name a whole storage layout."""
+    return textwrap.shorten(f"{type(error).__name__}: {error}".split("\n")[0], 160)
 
 
 def has_checkpoint(workdir: Path) -> bool:
@@ -75,15 +167,16 @@ def has_checkpoint(workdir: Path) -> bool:
     directory = workdir / "checkpoints"
     if not directory.is_dir():
         return False
-    with Checkpoints(directory, keep=1) as checkpoints:
+    with Checkpoints(directory, keep=None) as checkpoints:
         return checkpoints.latest is not None
 
 
-def restore_latest(workdir: Path, target: TrainState) -> TrainState:
-    """The newest checkpoint of a run.
+def restore_latest(workdir: Path, target: TrainState, *, strict: bool = False) -> TrainState:
+    """The newest whole checkpoint of a run; nothing in the workdir is changed.
 
     Args:
         target: a state of the same shapes; the restored one has its shardings.
+        strict: the newest of all has to be whole.
 
     Raises:
         ValueError: there is none, or it is damaged.
@@ -91,7 +184,8 @@ def restore_latest(workdir: Path, target: TrainState) -> TrainState:
     directory = workdir / "checkpoints"
     if not directory.is_dir():
         raise ValueError(f"--workdir={workdir} holds no checkpoint: there is no {directory}; train it first")
-    with Checkpoints(directory, keep=1) as checkpoints:
-        if checkpoints.latest is None:
-            raise ValueError(f"{directory} holds no whole checkpoint: train this workdir first")
-        return checkpoints.restore(checkpoints.latest, target)[0]
+    with Checkpoints(directory, keep=None) as checkpoints:
+        restored = checkpoints.restore_newest(target, strict=strict)
+    if restored is None:
+        raise ValueError(f"{directory} holds no whole checkpoint: train this workdir first")
+    return restored.state

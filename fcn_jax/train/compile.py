@@ -197,7 +197,10 @@ def _compile_evaluate(setup: Setup, shape: tuple[int, ...], rows: int) -> Compil
 def _compile(name: str, jitted, state: tuple, shapes: list[tuple[tuple[int, ...], int]], setup: Setup) -> Compiled:
     began = time.perf_counter()
     blocks = tuple(_abstract_block(setup, shape, rows) for shape, rows in shapes)
-    executable = jitted.lower(*state, blocks).compile()
+    try:
+        executable = jitted.lower(*state, blocks).compile()
+    except jax.errors.JaxRuntimeError as error:
+        raise jax.errors.JaxRuntimeError(f"{name}: {error}") from error
     cost = executable.cost_analysis() or {}
     return Compiled(
         name,
@@ -214,6 +217,11 @@ def peak_mib(executable: Any) -> float:
     memory = executable.memory_analysis()
     together = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
     return (together - memory.alias_size_in_bytes) / 2**20
+
+
+def arguments_mib(executable: Any) -> float:
+    """Of one device."""
+    return executable.memory_analysis().argument_size_in_bytes / 2**20
 
 
 def _abstract(tree):

@@ -1,5 +1,6 @@
 """Exact evaluation: every example of a split once, from masked sums."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -15,15 +16,29 @@ from fcn_jax.train.state import TrainState
 from fcn_jax.train.workdir import read_config
 
 
-def evaluate(setup: Setup, programs: Programs, state: TrainState, split: Split, *, title: str) -> dict[str, float]:
-    """{loss, accuracy (a fraction), count} over all examples of a split."""
+def evaluate(
+    setup: Setup,
+    programs: Programs,
+    state: TrainState,
+    split: Split,
+    *,
+    title: str,
+    attend: Callable[[str], None] = lambda _: None,
+) -> dict[str, float]:
+    """{loss, accuracy (a fraction), count} over all examples of a split.
+
+    Args:
+        attend: called before every step with what is waited for; what it raises ends the evaluation.
+    """
     (stage,), sums = split.course.stages, []
     with Bar(title, stage.num_steps) as bar:
-        for step in setup.loader(split).steps(0, stage.num_steps):
+        attend(f"step 1 of {title}")
+        for number, step in enumerate(setup.loader(split).steps(0, stage.num_steps), start=1):
             (block,) = stage.schedule.layout.programs[step.program].blocks
             program = programs.evaluate[stage.plan.shapes[block.bucket], block.rows]
             sums.append(program.run(state.evaluated_params, state.stats, step.blocks))
             bar.advance()
+            attend(f"step {number + 1} of {title}")
     total = sum(jax.device_get(sums), start=ZERO)
     count = round(float(total.weight))
     dataset = split.dataset
@@ -35,10 +50,11 @@ def evaluate(setup: Setup, programs: Programs, state: TrainState, split: Split, 
     return {**total.means(), "count": count}
 
 
-def evaluate_workdir(workdir: Path, *, split: str) -> dict[str, float | str]:
-    """The newest checkpoint of a run on a split.
+def evaluate_workdir(workdir: Path, *, split: str, strict: bool = False) -> dict[str, float | str]:
+    """The newest whole checkpoint of a run on a split.
 
     Args:
+        strict: the newest of all has to be whole.
         split: `train`, `validation` or `test` as the run's config has them, or any part such as `test[:100]`.
 
     Raises:
@@ -50,7 +66,7 @@ def evaluate_workdir(workdir: Path, *, split: str) -> dict[str, float | str]:
     setup = prepare_together(config, abstract=True)
     check_shared(workdir / "checkpoints")
     with together():
-        state = restore_latest(workdir, setup.state)
+        state = restore_latest(workdir, setup.state, strict=strict)
     data = config.data
     own = {"train": data.train_split, "validation": data.validation_split, "test": data.test_split}
     with together():

@@ -1,26 +1,32 @@
 """The run: compile, restore, train, evaluate, sum up. Orchestration only."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from fcn_jax.cluster import by_first, is_first, together
+from fcn_jax.cluster import by_first, gather, is_first, together
 from fcn_jax.config import Config
 from fcn_jax.console import Bar, say
 from fcn_jax.data.draw_plan import draw_plan
+from fcn_jax.disk import writing
 from fcn_jax.train.agreement import check_shared, prepare_together, share
 from fcn_jax.train.checkpoint import Checkpoints, has_checkpoint
-from fcn_jax.train.compile import Programs, compile_programs, monitoring_compilation, use_compilation_cache
+from fcn_jax.train.compile import Programs, monitoring_compilation, use_compilation_cache
 from fcn_jax.train.evaluate import evaluate
+from fcn_jax.train.fingerprint import keep_same_data
 from fcn_jax.train.meter import Clock, Meter, describe
+from fcn_jax.train.not_finite import NotFiniteError, check_state, describe_not_finite
 from fcn_jax.train.optimizer import describe_frozen
+from fcn_jax.train.out_of_memory import compile_all, fitting
 from fcn_jax.train.precise_norm import with_precise_statistics
 from fcn_jax.train.setup import Setup, Split
 from fcn_jax.train.state import TrainState
+from fcn_jax.train.stopping import RESUME, Stopped, StopRequest
 from fcn_jax.train.summary import describe_versions
+from fcn_jax.train.watchdog import Watchdog
 from fcn_jax.train.workdir import LABELS, locked_workdir
 from fcn_jax.train.writer import MetricsWriter, write_atomically, write_json
 
@@ -34,6 +40,8 @@ class Run:
     setup: Setup
     programs: Programs
     state: TrainState
+    stop: StopRequest
+    watchdog: Watchdog
     step: int = 0
     """Updates done."""
     clock: Clock = field(default_factory=Clock)
@@ -42,14 +50,29 @@ class Run:
     def epoch(self) -> float:
         return self.setup.train.course.epochs_done(self.step)
 
+    def attend(self, what: str) -> None:
+        """Between two steps, before this is waited for.
 
-def train(config: Config, workdir: Path) -> dict[str, Any]:
+        Raises:
+            Stopped: somebody asked for it.
+        """
+        self.watchdog.waits_for(what)
+        if self.stop.requested:
+            raise Stopped(f"stopped after step {self.step} of {self.setup.total_steps}: {RESUME}")
+
+
+def train(config: Config, workdir: Path, *, strict: bool = False, stop: StopRequest | None = None) -> dict[str, Any]:
     """Train a config in a workdir, or go on where it stopped; returns the summary.
 
+    Args:
+        strict: go on from the newest checkpoint or not at all, where it is damaged.
+        stop: whether somebody asks the run to stop.
+
     Raises:
-        ValueError: what is wrong with the config, the data or the workdir.
+        ValueError: what is wrong with the config, the data, the workdir or the disk.
+        Stopped: somebody asked for it, and what was done is saved.
     """
-    began = time.perf_counter()
+    began, stop = time.perf_counter(), stop or StopRequest()
     use_compilation_cache(config)
     check_shared(workdir / "checkpoints")
     with together():
@@ -62,20 +85,23 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
         with together():
             splits = (setup.train, setup.validation, setup.test)
             if is_first():
+                keep_same_data(setup, workdir, resumes=resumes)
                 write_plan(setup.train, workdir)
                 write_json(workdir / LABELS, setup.train.dataset.source.label_names)
-        programs = compile_programs(setup, splits=splits[1:])
+        with together():
+            programs = compile_all(setup)
         programs.print()
         if is_first():
             write_json(workdir / "compile.json", [program.as_row() for program in programs.all])
         monitor.seal(expected=len(programs.all))
-        with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
-            run = _start(setup, programs, checkpoints)
-            with by_first(lambda: MetricsWriter(workdir, step=run.step)) as writer:
-                _train_steps(run, checkpoints, writer)
-                test = evaluate(setup, programs, run.state, setup.test, title="test")
-                if writer is not None:
-                    writer.write(run.step, "test", test)
+        with (
+            stop.asked_by_loop(),
+            Watchdog(config.machine.watchdog_seconds, workdir / "watchdog.log") as watchdog,
+            Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints,
+        ):
+            run = Run(setup, programs, setup.state, stop, watchdog)
+            _restore(run, checkpoints, strict=strict)
+            test = _train_and_test(run, checkpoints, workdir)
         seconds = {"compile_seconds": programs.seconds, "wall_seconds": time.perf_counter() - began}
         summary = {**test, **_sum_up(run, splits), "compile_count": monitor.count, **seconds, **describe_versions()}
         with together():
@@ -104,17 +130,34 @@ def write_plan(train: Split, workdir: Path) -> None:
     """plan.json and plan.png of the last stage."""
     last = train.course.stages[-1]
     write_atomically(workdir / "plan.json", last.plan.to_json() + "\n")
-    draw_plan(last.plan, train.dataset.views.sizes(last.epochs[-1]), workdir / "plan.png")
+    with writing(workdir / "plan.png"):
+        draw_plan(last.plan, train.dataset.views.sizes(last.epochs[-1]), workdir / "plan.png")
 
 
-def _start(setup: Setup, programs: Programs, checkpoints: Checkpoints) -> Run:
-    """A new run, or the one the newest checkpoint holds."""
-    if checkpoints.latest is None:
-        return Run(setup, programs, setup.state)
-    state, position = checkpoints.restore(checkpoints.latest, setup.state)
-    run = Run(setup, programs, state, step=checkpoints.latest, clock=Clock(**position["clock"]))
-    say(f"resumed after step {run.step} of {setup.total_steps}")
-    return run
+def _restore(run: Run, checkpoints: Checkpoints, *, strict: bool) -> None:
+    """Bring the run to where the newest whole checkpoint is; a new one stays as it is."""
+    run.attend("a checkpoint to be restored")
+    restored = checkpoints.restore_newest(run.setup.state, strict=strict)
+    if restored is not None:
+        run.state, run.step, run.clock = restored.state, restored.step, Clock(**restored.position["clock"])
+        say(f"resumed after step {run.step} of {run.setup.total_steps}")
+
+
+def _train_and_test(run: Run, checkpoints: Checkpoints, workdir: Path) -> dict[str, float]:
+    """The steps that are left, then {loss, accuracy, count} on test."""
+    with by_first(lambda: MetricsWriter(workdir, step=run.step)) as writer:
+        try:
+            _train_steps(run, checkpoints, writer)
+        except NotFiniteError as error:  # In every process.
+            kept = checkpoints.latest
+            with together():
+                if is_first():
+                    line = describe_not_finite(error, run.setup.train, run.programs, workdir, kept=kept)
+                    raise ValueError(line) from error
+        test = evaluate(run.setup, run.programs, run.state, run.setup.test, title="test", attend=run.attend)
+        if writer is not None:
+            writer.write(run.step, "test", test)
+    return test
 
 
 def _train_steps(run: Run, checkpoints: Checkpoints, writer: MetricsWriter | None) -> None:
@@ -123,23 +166,22 @@ def _train_steps(run: Run, checkpoints: Checkpoints, writer: MetricsWriter | Non
     loader = setup.loader(setup.train)
     meter = Meter(run.clock, loader)
     with Bar("train", setup.total_steps, done=run.step) as bar:
+        _validate_if_due(run, writer)
+        run.attend(f"the input of step {run.step + 1}")
         for step in loader.steps(run.step, setup.total_steps):
-            run.state, sums = run.programs.train[step.stage][step.program].run(run.state, step.blocks)
+            run.watchdog.waits_for(f"the device, in step {run.step + 1}")
+            program = run.programs.train[step.stage][step.program]
+            with fitting(program, setup):
+                run.state, sums = program.run(run.state, step.blocks)
+                meter.add(step, sums)
             run.step += 1
-            meter.add(step, sums)
             bar.advance()
-            ends_epoch = run.epoch.is_integer()
-            saves = run.step % config.checkpoint.every_steps == 0 or run.step == setup.total_steps
-            if not (ends_epoch or saves or run.step % config.train.log_every_steps == 0):
-                continue
-            bar.note(describe(_log(run, meter, writer)))
-            with meter.pause(), bar.pause():
-                if run.step == setup.total_steps and config.train.precise_batch_norm:
-                    run.state = with_precise_statistics(setup, run.programs, run.state)
-                if ends_epoch and _validates(run):
-                    _validate(run, writer)
-                if saves:
-                    checkpoints.save(run.step, run.state, {"clock": meter.as_dict()})
+            saves = run.step % config.checkpoint.every_steps == 0 or run.step == setup.total_steps or run.stop.requested
+            if saves or run.epoch.is_integer() or run.step % config.train.log_every_steps == 0:
+                bar.note(describe(_log(run, meter, writer)))
+                with meter.pause(), bar.pause():
+                    _end_step(run, checkpoints, writer, saves=saves)
+            run.watchdog.waits_for(f"the input of step {run.step + 1}")
 
 
 def _log(run: Run, meter: Meter, writer: MetricsWriter | None) -> dict[str, float]:
@@ -155,13 +197,41 @@ def _log(run: Run, meter: Meter, writer: MetricsWriter | None) -> dict[str, floa
     return reading
 
 
-def _validates(run: Run) -> bool:
+def _end_step(run: Run, checkpoints: Checkpoints, writer: MetricsWriter | None, *, saves: bool) -> None:
+    """What follows a step. Saving comes first: what is stopped in the validation goes on with it.
+
+    Raises:
+        Stopped: somebody asked for it; the step is saved.
+    """
+    setup = run.setup
+    if run.step == setup.total_steps and setup.config.train.precise_batch_norm:
+        run.state = with_precise_statistics(setup, run.programs, run.state, attend=run.attend)
+    if saves:
+        _save(run, checkpoints)
+    try:
+        run.attend("the validation")
+        _validate_if_due(run, writer)
+    except Stopped:
+        if not saves:
+            _save(run, checkpoints)
+        raise
+
+
+def _save(run: Run, checkpoints: Checkpoints) -> None:
+    run.watchdog.waits_for(f"the checkpoint of step {run.step} to be saved")
+    check_state(run.state, step=run.step)
+    checkpoints.save(run.step, run.state, {"clock": asdict(run.clock)})
+
+
+def _validate_if_due(run: Run, writer: MetricsWriter | None) -> None:
+    """Validate at the end of an epoch, unless that was done before the run stopped there."""
     every = run.setup.config.train.evaluate_every_epochs
-    return every > 0 and (round(run.epoch) % every == 0 or run.step == run.setup.total_steps)
-
-
-def _validate(run: Run, writer: MetricsWriter | None) -> None:
-    means = evaluate(run.setup, run.programs, run.state, run.setup.validation, title="validation")
+    ends_epoch = run.step > 0 and run.epoch.is_integer()
+    if not (ends_epoch and every > 0 and (round(run.epoch) % every == 0 or run.step == run.setup.total_steps)):
+        return
+    if any(gather(writer is not None and writer.has_validation(run.step))):
+        return
+    means = evaluate(run.setup, run.programs, run.state, run.setup.validation, title="validation", attend=run.attend)
     if writer is not None:
         writer.write(run.step, "validation", {**means, "train_seconds": run.clock.train_seconds})
     say(f"epoch {round(run.epoch):>3}  validation accuracy {means['accuracy']:.4f}  loss {means['loss']:.4f}")

@@ -1,16 +1,16 @@
 """What a run achieves and what it costs: sums of the metrics since the last reading, seconds, examples, waiting."""
 
-import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import jax
 
 from fcn_jax.cluster import gather
 from fcn_jax.data.loader import Loader, Step
 from fcn_jax.train.metrics import ZERO, Sums
+from fcn_jax.train.not_finite import check_losses
 
 
 @dataclass
@@ -72,16 +72,12 @@ class Meter:
             number: of the last step, for the error.
 
         Raises:
-            ValueError: the loss is not finite.
+            NotFiniteError: the first step whose loss is not finite.
         """
-        steps, sums = len(self._pending), sum(jax.device_get(self._pending), start=ZERO)
+        sums = jax.device_get(self._pending)
         self._pending.clear()
-        means = sums.means()
-        if not math.isfinite(means["loss"]):
-            raise ValueError(
-                f"the loss is {means['loss']} within steps {number - steps + 1} to {number}; the checkpoint before "
-                "them is kept: lower config.train.learning_rate, or look at the data"
-            )
+        check_losses(sums, last=number)
+        means = sum(sums, start=ZERO).means()
         self._add_to_clock(self._tick())
         speed = self.clock.speed(since=self._last)
         self._last = replace(self.clock)
@@ -110,9 +106,6 @@ class Meter:
         seconds, self._then = now - self._then, now
         self.clock.train_seconds += seconds
         return seconds
-
-    def as_dict(self) -> dict[str, float]:
-        return asdict(self.clock)
 
 
 def describe(reading: dict[str, float]) -> str:

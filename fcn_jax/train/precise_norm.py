@@ -7,7 +7,7 @@ are stratified whatever the schedule: a batch of one shape would be normalised b
 statistics of all steps are then pooled by their true positions, in float64: the mean and variance of one population.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -23,16 +23,24 @@ from fcn_jax.train.setup import Setup
 from fcn_jax.train.state import TrainState, replicate
 
 
-def with_precise_statistics(setup: Setup, programs: Programs, state: TrainState) -> TrainState:
-    """The state with the statistics that its evaluated parameters have over the training data."""
+def with_precise_statistics(
+    setup: Setup, programs: Programs, state: TrainState, *, attend: Callable[[str], None] = lambda _: None
+) -> TrainState:
+    """The state with the statistics that its evaluated parameters have over the training data.
+
+    Args:
+        attend: called before every step with what is waited for; what it raises ends the pass.
+    """
     split = setup.calibration
     pooled = None
     with Bar("precise BatchNorm", split.course.total_steps) as bar:
-        for step in setup.loader(split).steps(0, split.course.total_steps):
+        attend("step 1 of precise BatchNorm")
+        for number, step in enumerate(setup.loader(split).steps(0, split.course.total_steps), start=1):
             found = programs.moments[step.program].run(state.evaluated_params, state.stats, step.blocks)
             moments = [as_float64(m) for m in jax.device_get(found)]
             pooled = moments if pooled is None else [pool(a, b) for a, b in zip(pooled, moments, strict=True)]
             bar.advance()
+            attend(f"step {number + 1} of precise BatchNorm")
     share(split.dataset.bad)
     with together():
         split.dataset.bad.check()

@@ -33,11 +33,12 @@ class Trained:
         return len(self.plan.shapes[0])
 
 
-def restore_trained(workdir: Path, *, convolution: str | None = None) -> Trained:
-    """The newest checkpoint of a run, on the first device.
+def restore_trained(workdir: Path, *, convolution: str | None = None, strict: bool = False) -> Trained:
+    """The newest whole checkpoint of a run, on the first device.
 
     Args:
         convolution: in place of the run's `model.convolution`.
+        strict: the newest of all checkpoints has to be whole.
 
     Raises:
         ValueError: there is no run, no checkpoint, or a file is missing or damaged.
@@ -52,7 +53,8 @@ def restore_trained(workdir: Path, *, convolution: str | None = None) -> Trained
     optimizer = make_optimizer(config.train, warmup_steps=0, total_steps=1)
     place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     average = config.train.ema_decay > 0
-    state = restore_latest(workdir, abstract_state(params, stats, optimizer, average=average, place=place))
+    target = abstract_state(params, stats, optimizer, average=average, place=place)
+    state = restore_latest(workdir, target, strict=strict)
     model = nnx.merge(graphdef, state.evaluated_params, state.stats)
     return Trained(config, plan, label_names, model, step=int(state.step))
 

@@ -51,14 +51,17 @@ def answer_of(model: Model, image: Num[AnyArray, "b *spatial c"], size: Int[AnyA
     return Answer(jax.nn.softmax(prediction.logits), prediction.logits)
 
 
-def classifier_of_workdir(workdir: Path) -> Classifier:
-    """The newest checkpoint of a run.
+def classifier_of_workdir(workdir: Path, *, strict: bool = False) -> Classifier:
+    """The newest whole checkpoint of a run.
+
+    Args:
+        strict: the newest of all has to be whole.
 
     Raises:
         ValueError: there is none.
     """
     use_compilation_cache(read_config(workdir))
-    trained = restore_trained(workdir)
+    trained = restore_trained(workdir, strict=strict)
     recipe = recipe_of_trained(trained)
     graphdef, params, stats = split_model(trained.model)
 

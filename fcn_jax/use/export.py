@@ -21,13 +21,17 @@ from fcn_jax.use.recipe import SIDES, Recipe
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
-def export_workdir(workdir: Path, out: Path) -> str:
-    """Write the artifact of a run's newest checkpoint and its sidecar; returns what to say of it.
+def export_workdir(workdir: Path, out: Path, *, strict: bool = False) -> str:
+    """Write the artifact of a run's newest whole checkpoint and its sidecar; returns what to say of it.
+
+    Args:
+        strict: the newest of all checkpoints has to be whole.
 
     Raises:
         ValueError: there is no checkpoint, or the file cannot be written.
     """
-    trained = restore_trained(workdir, convolution="direct")  # Patches are the faster way on some CPUs alone.
+    # Patches are the faster way on some CPUs alone.
+    trained = restore_trained(workdir, convolution="direct", strict=strict)
     recipe = recipe_of_trained(trained)
     serialized = export_model(trained.model, recipe).serialize()
     sidecar = write_artifact(out, bytes(serialized), trained, recipe)

@@ -19,8 +19,13 @@ from fcn_jax.use.paths import check_paths, expand_paths
 from fcn_jax.use.share import predict_together
 
 
-def predict_paths(paths: Sequence[str], *, workdir: Path | None, artifact: Path | None, form: str) -> int:
+def predict_paths(
+    paths: Sequence[str], *, workdir: Path | None, artifact: Path | None, form: str, strict: bool = False
+) -> int:
     """Write a line for every file to standard output; returns how many have an error.
+
+    Args:
+        strict: the newest checkpoint of all has to be whole.
 
     Raises:
         ValueError: a mistake on the command line, before any file is read.
@@ -31,7 +36,7 @@ def predict_paths(paths: Sequence[str], *, workdir: Path | None, artifact: Path 
     if workdir is not None:
         check_shared(workdir / "checkpoints")
     with together():
-        classifier = _classifier(workdir, artifact)
+        classifier = _classifier(workdir, artifact, strict=strict)
         files = _listed(paths, classifier.recipe.suffixes) if is_first() else []
     (files, *_) = gather(files)
     out, failed = sys.stdout, 0
@@ -55,9 +60,9 @@ def _listed(paths: Sequence[str], suffixes: frozenset[str]) -> list[str]:
     return expand_paths(paths, suffixes=suffixes, listed=map(os.fsdecode, sys.stdin.buffer))
 
 
-def _classifier(workdir: Path | None, artifact: Path | None) -> Classifier:
+def _classifier(workdir: Path | None, artifact: Path | None, *, strict: bool) -> Classifier:
     if workdir is not None and artifact is None:
-        return classifier_of_workdir(workdir)
+        return classifier_of_workdir(workdir, strict=strict)
     if artifact is not None and workdir is None:
         return classifier_of_artifact(artifact)
     raise ValueError("give either --workdir=DIR or --artifact=FILE")

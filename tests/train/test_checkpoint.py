@@ -1,16 +1,22 @@
-"""A checkpoint holds parameters that another order of the head reads as well."""
+"""A checkpoint is restored whole or not at all, and holds parameters that another order of the head reads as well."""
+
+import shutil
+from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from configs.mnist import get_config
 from fcn_jax.models.model import make_model
-from fcn_jax.train.checkpoint import Checkpoints
+from fcn_jax.train import checkpoint
+from fcn_jax.train.checkpoint import Checkpoints, restore_latest
 from fcn_jax.train.optimizer import make_optimizer
 from fcn_jax.train.state import TrainState, initial_state, split_model
 from fcn_jax.train.step import make_evaluate_step
 from fcn_jax.types import Block, filler_block
+from tests.limits import file_size_limit
 
 
 def graphdef_and_state(head: str, *, seed: int) -> tuple[object, TrainState]:
@@ -39,12 +45,119 @@ def test_a_checkpoint_of_one_head_order_gives_the_same_with_the_other(tmp_path, 
         checkpoints.save(0, state, {})
     other_graphdef, target = graphdef_and_state(loaded, seed=1)
     with Checkpoints(tmp_path / "checkpoints", keep=1) as checkpoints:
-        restored, _ = checkpoints.restore(0, target)
+        restored = checkpoints.restore_newest(target)
+    assert restored is not None
     expected, found = (
         jax.jit(make_evaluate_step(g))(s.evaluated_params, s.stats, (make_block(),))
-        for g, s in ((graphdef, state), (other_graphdef, restored))
+        for g, s in ((graphdef, state), (other_graphdef, restored.state))
     )
     assert expected.weight == 2
     np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-6)
     untouched = jax.jit(make_evaluate_step(other_graphdef))(target.params, target.stats, (make_block(),))
     assert abs(untouched.loss - expected.loss) > 1e-2
+
+
+def small_state(step: int) -> TrainState:
+    kernel = np.random.default_rng(step).standard_normal((100, 100)).astype(np.float32)
+    return TrainState(jnp.int32(step), {"kernel": jnp.asarray(kernel)}, {}, (jnp.zeros(3),), None)
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory) -> Path:
+    """Checkpoints of steps 1 and 2."""
+    directory = tmp_path_factory.mktemp("run") / "checkpoints"
+    with Checkpoints(directory, keep=2) as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(step, small_state(step), {"clock": {"examples": step}})
+    return directory
+
+
+@pytest.fixture
+def directory(two, tmp_path) -> Path:
+    return Path(shutil.copytree(two, tmp_path / "checkpoints"))
+
+
+@pytest.fixture
+def said(monkeypatch):
+    lines: list[str] = []
+    monkeypatch.setattr(checkpoint, "say", lines.append)
+    return lines
+
+
+def largest_file(directory: Path) -> Path:
+    """The one with the kernel in it."""
+    return max((path for path in directory.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(("damage", "reason"), [(flip_a_bit, "its checksum is another"), (cut_off, "Exception: ")])
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_restored(directory, said, damage, reason):
+    damage(largest_file(directory / "2"))
+    with Checkpoints(directory, keep=2) as checkpoints:
+        restored = checkpoints.restore_newest(small_state(0))
+        assert restored is not None
+        np.testing.assert_array_equal(restored.state.params["kernel"], small_state(1).params["kernel"])
+        assert (restored.step, restored.position) == (1, {"clock": {"examples": 1}})
+        checkpoints.save(2, small_state(2), {})
+    assert {"1", "2", "damaged-2"} <= {path.name for path in directory.iterdir()}
+    (line,) = said
+    assert line.startswith(f"{directory / 'damaged-2'} is damaged")
+    assert reason in line
+    with Checkpoints(directory, keep=2) as checkpoints:
+        restored = checkpoints.restore_newest(small_state(0))
+    assert restored is not None
+    assert restored.step == 2
+
+
+def test_who_only_reads_renames_nothing(directory, said):
+    flip_a_bit(largest_file(directory / "2"))
+    restored = restore_latest(directory.parent, small_state(0))
+    assert restored.step == 1
+    assert {path.name for path in directory.iterdir()} == {"1", "2"}
+    assert said[0].startswith(f"{directory / '2'} is damaged")
+
+
+def test_strict_refuses_it_and_leaves_it(directory):
+    flip_a_bit(largest_file(directory / "2"))
+    with (
+        Checkpoints(directory, keep=2) as checkpoints,
+        pytest.raises(ValueError, match=r"checkpoints/2 cannot be restored .*checksum.*leave out --strict"),
+    ):
+        checkpoints.restore_newest(small_state(0), strict=True)
+    assert {path.name for path in directory.iterdir()} == {"1", "2"}
+
+
+def test_none_that_is_whole_is_refused(directory):
+    for step in (1, 2):
+        cut_off(largest_file(directory / str(step)))
+    with (
+        Checkpoints(directory, keep=2) as checkpoints,
+        pytest.raises(ValueError, match="none of the 2 checkpoints can"),
+    ):
+        checkpoints.restore_newest(small_state(0))
+
+
+def test_a_full_disk_is_one_line_and_the_checkpoints_before_stay(directory):
+    state = small_state(3)
+    with (
+        pytest.raises(ValueError, match=r"checkpoints/3 cannot be saved .*those before it are kept"),
+        file_size_limit(10_000),
+        Checkpoints(directory, keep=2) as checkpoints,
+    ):
+        checkpoints.save(3, state, {})
+    with Checkpoints(directory, keep=2) as checkpoints:
+        assert checkpoints.latest == 2
+        restored = checkpoints.restore_newest(small_state(0))
+        assert restored is not None
+        assert restored.step == 2
+        checkpoints.save(3, state, {})
+    assert {path.name for path in directory.iterdir()} == {"2", "3"}

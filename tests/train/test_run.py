@@ -17,6 +17,7 @@ from fcn_jax.train.writer import read_metrics
 ROOT = Path(__file__).parents[2]
 WHOLE = {
     "config.json",
+    "data.json",
     "labels.json",
     "plan.json",
     "plan.png",
@@ -146,33 +147,41 @@ def test_a_workdir_in_use_is_refused(cache, tmp_path):
         process.wait()
 
 
-def test_a_damaged_checkpoint_is_named(undisturbed, cache, tmp_path):
+def test_a_damaged_checkpoint_is_named_and_the_run_ends_with_the_same_bits(undisturbed, cache, tmp_path):
     workdir = tmp_path / "damaged"
     subprocess.run(["cp", "-r", str(undisturbed), str(workdir)], check=True)
-    newest = max((workdir / "checkpoints").iterdir(), key=lambda path: path.name)
-    for path in (newest / "state").rglob("*"):
+    for path in (workdir / "checkpoints/16/state").rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    for arguments in (command("evaluate", f"--workdir={workdir}"), train_command(workdir, cache)):
-        done = run(arguments, code=2)
-        assert str(newest) in done.stderr
-        assert "Traceback" not in done.stderr
+    done = run(command("evaluate", f"--workdir={workdir}", "--strict"), code=2)
+    assert f"{workdir}/checkpoints/16 cannot be restored" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = run(train_command(workdir, cache))
+    assert f"{workdir}/checkpoints/damaged-16 is damaged" in done.stderr
+    assert "resumed after step 12 of 16" in done.stderr
+    for old, new in zip(final_state(undisturbed), final_state(workdir), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("file", ["config.json", "metrics.jsonl"])
+def test_sigterm_ends_it_with_a_line_that_says_how_to_go_on(undisturbed, cache, tmp_path, file):
+    """While it prepares and compiles; while it trains."""
+    workdir = tmp_path / "terminated"
+    process = subprocess.Popen(train_command(workdir, cache), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not (workdir / file).exists():
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 0, said
+    assert said.endswith(": resume with the same command\n")
+    assert not (workdir / "summary.json").exists(), "the run was over before it could be stopped"
+    if file == "metrics.jsonl":
+        run(train_command(workdir, cache))
+        for old, new in zip(final_state(undisturbed), final_state(workdir), strict=True):
+            np.testing.assert_array_equal(old, new)
 
 
 def test_evaluating_without_a_checkpoint_is_refused(undisturbed, tmp_path):
     (tmp_path / "config.json").write_text((undisturbed / "config.json").read_text())
     done = run(command("evaluate", f"--workdir={tmp_path}"), code=2)
     assert "holds no checkpoint" in done.stderr
-
-
-def test_a_loss_that_is_not_finite_stops_the_run(cache, tmp_path):
-    workdir = tmp_path / "wild"
-    done = run(
-        train_command(
-            workdir, cache, "--config.train.learning_rate=1e30", "--config.train.optimizer=sgd",
-            "--config.checkpoint.every_steps=1", "--config.train.warmup_epochs=2",
-        ),
-        code=2,
-    )  # fmt: skip
-    assert "the loss is nan" in done.stderr
-    assert not (workdir / "summary.json").exists()

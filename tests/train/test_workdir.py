@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -38,6 +40,29 @@ def test_two_at_once_are_refused(tmp_path):
         locked_workdir(tmp_path, Config()),
     ):
         pass
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from fcn_jax.config import Config
+from fcn_jax.train.workdir import locked_workdir
+with locked_workdir(Path(sys.argv[1]), Config()):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_lock_of_a_dead_run_is_taken_over(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(ValueError, match=f"in use by process {process.pid}"), locked_workdir(tmp_path, Config()):
+            pass
+        process.kill()
+    with locked_workdir(tmp_path, Config()):
+        assert (tmp_path / ".lock").read_text() != str(process.pid)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"seed": 1}', '{"seed": "one"}'])

@@ -1,0 +1,76 @@
+"""What a run remembers of its data, so that it goes on with the same or not at all.
+
+Of every split the number of examples, and digests of their sizes, labels and names, in their order: all that the
+schedule rests on. What stands in the files is not read.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+
+from fcn_jax.data.dataset import Dataset
+from fcn_jax.train.setup import Setup
+from fcn_jax.train.writer import write_json
+
+FINGERPRINTS = "data.json"
+"""In a workdir."""
+
+
+def keep_same_data(setup: Setup, workdir: Path, *, resumes: bool) -> None:
+    """Note the data of a run that begins; compare it with that of a run that goes on.
+
+    Raises:
+        ValueError: it changed in between.
+    """
+    splits = {"train": setup.train, "validation": setup.validation, "test": setup.test}
+    found = {name: fingerprint(split.dataset) for name, split in splits.items()}
+    path = workdir / FINGERPRINTS
+    if not (resumes and path.exists()):
+        write_json(path, found)
+        return
+    try:
+        changes = changed_data(json.loads(path.read_text()), found)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"{path} is damaged ({type(error).__name__}: {error}): delete it if you are sure that the data is what the "
+            "run began with"
+        ) from error
+    if changes:
+        raise ValueError(
+            f"the data of {setup.config.data.source} changed since the run in {workdir} began ({'; '.join(changes)}): "
+            "bring back the data that it began with, or start again in another workdir"
+        )
+
+
+def fingerprint(dataset: Dataset) -> dict[str, int | str]:
+    """Of one split."""
+    source = dataset.source
+    names = hashlib.sha256()
+    for index in range(len(source)):
+        names.update(source.name(index).encode(errors="surrogateescape") + b"\0")
+    return {
+        "examples": len(source),
+        "sizes": _digest(source.sizes),
+        "labels": _digest(source.labels),
+        "names": names.hexdigest(),
+        "classes": hashlib.sha256("\0".join(source.label_names).encode()).hexdigest(),
+    }
+
+
+def changed_data(before: dict[str, dict[str, int | str]], after: dict[str, dict[str, int | str]]) -> list[str]:
+    """What changed in every split, for people."""
+    changes = []
+    for split, now in after.items():
+        then = before[split]
+        if then["examples"] != now["examples"]:
+            changes.append(f"{split} had {then['examples']:,} examples, now {now['examples']:,}")
+        else:
+            others = [what for what in now if then[what] != now[what]]
+            changes += [f"{split} has other {', '.join(others)} of its {now['examples']:,} examples"] if others else []
+    return changes
+
+
+def _digest(values: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values, np.int64).data).hexdigest()

@@ -1,0 +1,82 @@
+"""A loss or a parameter that is not finite ends the run, with the step, its blocks and its examples by name.
+
+Which examples a step held follows from the schedule, so nothing is kept for it while training.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fcn_jax.data.schedule import FILLER
+from fcn_jax.train.compile import Programs
+from fcn_jax.train.metrics import Sums
+from fcn_jax.train.setup import Split
+from fcn_jax.train.state import TrainState
+from fcn_jax.train.writer import write_json
+
+EXAMPLES = "not_finite.json"
+"""In a workdir: the examples of the first such step."""
+EXAMPLES_NAMED = 3
+"""In the line itself."""
+
+
+class NotFiniteError(ArithmeticError):
+    """A step came to something that is not finite.
+
+    Args:
+        step: its number, from 1.
+        what: is not finite.
+    """
+
+    def __init__(self, step: int, what: str):
+        super().__init__(f"{what} at step {step}")
+        self.step, self.what = step, what
+
+
+def check_losses(sums: Sequence[Sums], *, last: int) -> None:
+    """
+    Args:
+        sums: of the steps up to `last`.
+
+    Raises:
+        NotFiniteError: the first step whose loss is not finite.
+    """
+    for step, of_step in enumerate(sums, start=last - len(sums) + 1):
+        if not math.isfinite(of_step.loss):
+            raise NotFiniteError(step, f"the loss is {of_step.loss}")
+
+
+def check_state(state: TrainState, *, step: int) -> None:
+    """
+    Raises:
+        NotFiniteError: what the step made could not be gone on with; the loss only shows it a step later.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path((state.params, state.stats)):
+        if jnp.issubdtype(leaf.dtype, jnp.floating) and not np.isfinite(np.asarray(leaf)).all():
+            name = "/".join(str(key.key) for key in path[1:])
+            raise NotFiniteError(step, f"{name} is not finite after the update")
+
+
+def describe_not_finite(
+    error: NotFiniteError, train: Split, programs: Programs, workdir: Path, *, kept: int | None
+) -> str:
+    """The line that ends the run; the names of all examples of the step are written to the workdir.
+
+    Args:
+        kept: the step of the newest checkpoint.
+    """
+    stage, epoch, step_of_epoch = train.course.position(error.step - 1)
+    number, blocks = train.course.stages[stage].schedule.step(epoch, step_of_epoch)
+    program, source = programs.train[stage][number], train.dataset.source
+    names = [source.name(index) for rows in blocks for index in rows[rows != FILLER].tolist()]
+    write_json(workdir / EXAMPLES, {"step": error.step, "examples": names})
+    saved = "no checkpoint was saved" if kept is None else f"the checkpoint of step {kept} is kept"
+    return (
+        f"{error.what} at step {error.step} (step {step_of_epoch + 1} of epoch {epoch + 1}), program {program.name}, "
+        f"blocks {program.blocks}; its {len(names)} examples ({', '.join(names[:EXAMPLES_NAMED])}, ...) are named in "
+        f"{workdir / EXAMPLES}; {saved}: lower config.train.learning_rate, or look at the data"
+    )
