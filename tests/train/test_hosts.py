@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import signal
 import sys
+import time
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -21,7 +23,7 @@ from fcn_jax.train.logits import split_logits
 from fcn_jax.train.loop import train
 from fcn_jax.train.setup import prepare
 from fcn_jax.train.writer import read_metrics
-from tests.processes import ROOT, free_address, run_together
+from tests.processes import ROOT, free_address, run_together, started
 from tests.train.host import STOP, own_rows
 from tests.train.stopped import recorded, train_until
 from tests.use.made import write_picture
@@ -177,12 +179,12 @@ def test_bad_examples_of_all_count_for_each(found):
         assert f"{len(found.processes)} of the 10 examples of train are bad" in process["refused"]["bad examples"]
 
 
-def train_commands(workdir: Path, cache: Path, *, of_second: str = "") -> list[list[str]]:
+def train_commands(workdir: Path, cache: Path, *shared_flags: str, of_second: str = "") -> list[list[str]]:
     """The command of each of two processes."""
     address = free_address()
     shared = [sys.executable, "-m", "fcn_jax", "train", f"--config={ROOT / 'configs/mnist.py'}:tiny"]
     shared += [f"--workdir={workdir}", "--config.model.channels=(4,8,8)", f"--config.machine.cache_dir={cache}"]
-    shared += [f"--coordinator={address}", "--num_processes=2"]
+    shared += [f"--coordinator={address}", "--num_processes=2", *shared_flags]
     return [[*shared, "--process_id=0"], [*shared, "--process_id=1", *([of_second] if of_second else [])]]
 
 
@@ -204,3 +206,22 @@ def test_two_commands_train_as_one(tmp_path):
     assert second.stdout == ""
     assert len(second.stderr.splitlines()) == 1
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["count"] == 128
+
+
+@pytest.mark.full
+def test_sigterm_to_one_stops_both_and_the_same_commands_resume(tmp_path):
+    workdir = tmp_path / "run"
+    with started(train_commands(workdir, tmp_path, "--config.train.epochs=40")) as processes:
+        while not (workdir / "metrics.jsonl").exists():
+            assert [process.poll() for process in processes] == [None, None]
+            time.sleep(0.1)
+        processes[1].send_signal(signal.SIGTERM)
+        (_, said), (_, other) = (process.communicate(timeout=60) for process in processes)
+        assert [process.returncode for process in processes] == [0, 0], said + other
+    assert "resume with the same command" in said
+    assert "resume" not in other
+    first, second = run_together(train_commands(workdir, tmp_path, "--config.train.epochs=40"))
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert "resumed after step" in first.stderr
+    steps = [row["step"] for row in read_metrics(workdir / "metrics.jsonl") if row["kind"] == "train"]
+    assert len(steps) == len(set(steps))
