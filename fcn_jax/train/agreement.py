@@ -9,6 +9,8 @@ import hashlib
 import time
 from pathlib import Path
 
+import jax
+
 from fcn_jax.cluster import gather, together
 from fcn_jax.config import Config
 from fcn_jax.config_fields import flatten, from_dict
@@ -30,6 +32,8 @@ def prepare_together(config: Config, *, abstract: bool) -> Setup:
     with together():
         _check_same_config(from_dict(Config, configs[0]), config)
         setup = prepare(config, abstract=abstract)
+    if jax.process_count() == 1:
+        return setup
     found = gather(fingerprint(setup.train.dataset))
     with together():
         for number, other in enumerate(found):
