@@ -3,7 +3,7 @@ PYTHON ?= python3
 LOCK ?= requirements.lock
 BIN := .venv/bin
 
-.PHONY: setup train test test-full test-interop soak lint types lock clean
+.PHONY: setup train test test-full test-interop setup-onnx test-onnx soak lint types lock clean
 
 setup: .venv/installed
 
@@ -39,6 +39,18 @@ soak: setup
 	$(BIN)/python benchmarks/soak.py $(SOAK) > soak.md.new
 	mv soak.md.new benchmarks/soak.md
 
+# With jax2onnx, which wants an older Orbax than the lock has.
+setup-onnx: .venv-onnx/installed
+
+test-onnx: setup-onnx
+	.venv-onnx/bin/python -m pytest tests/use/test_onnx.py
+
+.venv-onnx/installed: requirements-onnx.txt requirements.txt $(LOCK)
+	$(PYTHON) -m venv .venv-onnx
+	grep -v '^orbax-checkpoint==' $(or $(LOCK),/dev/null) > .venv-onnx/constraints.txt || true
+	.venv-onnx/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r $< -c .venv-onnx/constraints.txt
+	touch $@
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -50,4 +62,4 @@ lock: setup
 	$(BIN)/python -m pip freeze --disable-pip-version-check > requirements.lock
 
 clean:
-	rm -rf .venv .venv-interop runs
+	rm -rf .venv .venv-interop .venv-onnx runs

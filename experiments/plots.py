@@ -13,7 +13,7 @@ from experiments.statistics import interval_of_mean, spread
 from experiments.words import arm_text, factor_of, number
 from fcn_jax.page import Picture, png_of
 
-WIDTH = 6.4
+WIDTH = 5.4
 """Inches."""
 MARKERS = "osD^vPX*<>"
 

@@ -1,4 +1,4 @@
-"""Numbers as people read them: percent as points, intervals, verdicts, the answer in a sentence."""
+"""Numbers as people read them: percent as points, intervals, verdicts, the answer in a few sentences."""
 
 import math
 
@@ -76,15 +76,17 @@ def claim_text(results: Results, claim: Claim) -> str:
 
 
 def answer(results: Results) -> str:
-    """What the ablation showed, in a sentence."""
+    """What the ablation showed, a sentence a verdict: `Supported: …; …. Contradicted: …. Not decided: ….`"""
     if not results.rows:
         return "Nothing yet: no run has been made."
-    parts = []
-    for claim in results.ablation.claims:
-        found, difference = results.judge(claim)
-        say_so = {"supported": "yes", "contradicted": "no, the contrary", "open": "not decided"}[found]
-        parts.append(f"{claim.sentence}: {say_so} ({difference_text(claim.metric, difference)})")
-    return f"{'; '.join(parts)}."
+    claims = results.ablation.claims
+    verdicts = [results.judge(claim)[0] for claim in claims]
+    sentences = []
+    for verdict, word in VERDICTS.items():
+        found = [claim.sentence for claim, of_claim in zip(claims, verdicts, strict=True) if of_claim == verdict]
+        if found:
+            sentences.append(f"{word}: {'; '.join(found)}.")
+    return " ".join(sentences)
 
 
 def arm_text(results: Results, arm: str, metric: Metric) -> str:

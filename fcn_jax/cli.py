@@ -5,6 +5,7 @@ Results stand on standard output, everything else on standard error. JAX is impo
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -98,11 +99,17 @@ def plan(argv: list[str]) -> None:
 
 
 def compile_(argv: list[str]) -> None:
-    """Compile every program, with seconds and memory: --config=FILE [--out=DIR]"""
+    """Compile every program, what it needs: --config=FILE [--target=tpu:v5e:4x4] [--sizes=FILE.csv] [--out=DIR]"""
     from fcn_jax.use.compile_command import report_programs
 
-    line = CommandLine(argv, texts={"out": "folder for compile.json"}, takes_config=True)
-    report_programs(line.config, out=line.path("out"))
+    texts = {
+        "target": "TPUs that need not be here, such as tpu:v5e:4x4",
+        "sizes": "a CSV of height,width,count in place of the data",
+        "out": "folder for compile.json",
+    }
+    line = CommandLine(argv, texts=texts, takes_config=True)
+    target = line.text("target") if line.given("target") else None
+    report_programs(line.config, target=target, sizes=line.path("sizes"), out=line.path("out"))
 
 
 def train(argv: list[str]) -> None:
@@ -122,16 +129,29 @@ def train(argv: list[str]) -> None:
 
 
 def evaluate(argv: list[str]) -> None:
-    """Evaluate the newest checkpoint, one JSON line: --workdir=DIR [--split=test] [--strict]"""
+    """Evaluate the newest checkpoint, a JSON line a scale: --workdir=DIR [--split=test] [--scale=0.5,1] [--out=DIR]"""
     from fcn_jax.cluster import is_first
-    from fcn_jax.train.evaluate import evaluate_workdir
+    from fcn_jax.use.evaluation_command import evaluate_run, parse_scales
 
-    line = _cluster_line(argv, texts={"workdir": "folder of the run", "split": "such as test or validation[:100]"})
-    workdir, split = Path(line.text("workdir")), line.text("split") if line.given("split") else "test"
+    line = _cluster_line(
+        argv,
+        texts={
+            "workdir": "folder of the run",
+            "split": "such as test or validation[:100]",
+            "scale": "test scales, such as 0.5,1,2",
+            "out": "folder for the page, evaluation.json and predictions.csv",
+        },
+    )
+    split = line.text("split") if line.given("split") else "test"
+    scales = parse_scales(line.text("scale")) if line.given("scale") else ()
+    workdir, out = Path(line.text("workdir")), line.path("out")
+    command = f"python -m fcn_jax {shlex.join(argv)}"
     _join(line)
-    found = evaluate_workdir(workdir, split=split, strict=line.switch("strict"))
-    if is_first():
-        print(json.dumps(found))
+    for row in evaluate_run(
+        workdir, split=split, scales=scales, out=out, command=command, strict=line.switch("strict")
+    ):
+        if is_first():
+            print(json.dumps(row), flush=True)
 
 
 def predict(argv: list[str]) -> int:
@@ -171,12 +191,34 @@ def _join(line: CommandLine) -> None:
     join_cluster(coordinator, line.number("num_processes"), line.number("process_id"))
 
 
+def cam(argv: list[str]) -> int:
+    """Draw what each place of files says of a class: --workdir=DIR --out=DIR PATH... [--label=NAME]"""
+    from fcn_jax.use.cam_command import draw_maps
+
+    texts = {"workdir": "folder of the run", "out": "folder for the pictures", "label": "class whose map is drawn"}
+    line = CommandLine(argv, texts=texts, takes_paths=True)
+    label = line.text("label") if line.given("label") else None
+    failed = draw_maps(line.paths, workdir=Path(line.text("workdir")), out=Path(line.text("out")), label_name=label)
+    return 1 if failed else 0
+
+
 def export(argv: list[str]) -> None:
-    """One file of a trained net, for any batch, height and width: --workdir=DIR --out=FILE"""
+    """One file of a trained net, for any batch, height and width: --workdir=DIR --out=FILE [--format=onnx]"""
     from fcn_jax.use.export import export_workdir
 
-    line = CommandLine(argv, texts={"workdir": "folder of the run", "out": "file to write"}, switches=STRICT)
-    print(export_workdir(Path(line.text("workdir")), Path(line.text("out")), strict=line.switch("strict")))
+    texts = {"workdir": "folder of the run", "out": "file to write", "format": "stablehlo or onnx"}
+    line = CommandLine(argv, texts=texts, switches=STRICT)
+    form = line.text("format") if line.given("format") else "stablehlo"
+    workdir, out = Path(line.text("workdir")), Path(line.text("out"))
+    print(export_workdir(workdir, out, form=form, strict=line.switch("strict")))
+
+
+def report(argv: list[str]) -> None:
+    """One page of a run, from its files alone: --workdir=DIR"""
+    from fcn_jax.use.report import write_report
+
+    line = CommandLine(argv, texts={"workdir": "folder of the run"})
+    print(write_report(Path(line.text("workdir"))))
 
 
 COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
@@ -186,5 +228,7 @@ COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
     "train": train,
     "evaluate": evaluate,
     "predict": predict,
+    "cam": cam,
     "export": export,
+    "report": report,
 }

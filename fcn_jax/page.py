@@ -18,12 +18,16 @@ h1, h2 { line-height: 1.2; overflow-wrap: anywhere; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9rem; }
 th, td { border-bottom: 1px solid var(--line); padding: 0.3rem 0.6rem; text-align: right; white-space: nowrap; }
 thead th { white-space: normal; vertical-align: bottom; }
-th:first-child { text-align: left; }
+th:first-child, th.text, td.text { text-align: left; }
+th:first-child { white-space: normal; min-width: 7rem; }
+td.text { white-space: normal; overflow-wrap: anywhere; min-width: 10rem; }
 figure { margin: 1rem 0; } img { max-width: 100%; height: auto; background: white; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); gap: 0.5rem 1rem; }
+.cards figure { margin: 0; overflow-wrap: anywhere; }
 figcaption, .small { font-size: 0.85rem; opacity: 0.8; }
 pre { overflow-x: auto; background: var(--note); padding: 0.6rem; font-size: 0.85rem; }
 .note { background: var(--note); border-left: 4px solid var(--line); padding: 0.4rem 0.8rem; margin: 0.8rem 0; }
-.stale, .contradicted { border-left-color: #c33; } .supported { border-left-color: #393; }
+.stale, .contradicted, .warning { border-left-color: #c33; } .supported { border-left-color: #393; }
 """
 
 
@@ -33,6 +37,8 @@ class Table:
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    texts: frozenset[int] = frozenset()
+    """Columns, from 0, of text rather than numbers: set left and wrapped."""
 
     def to_markdown(self) -> str:
         lines = [self.columns, ("---", *["---:"] * (len(self.columns) - 1)), *self.rows]
@@ -40,13 +46,16 @@ class Table:
         return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
 
     def to_html(self) -> str:
-        head = "".join(f'<th scope="col">{escape(column)}</th>' for column in self.columns)
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(map(_html_row, self.rows))}</tbody></table>"
+        head = "".join(f'<th scope="col"{self._kind(i)}>{escape(column)}</th>' for i, column in enumerate(self.columns))
+        body = "".join(map(self._html_row, self.rows))
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
+    def _html_row(self, cells: Sequence[str]) -> str:
+        rest = "".join(f"<td{self._kind(i)}>{escape(cell)}</td>" for i, cell in enumerate(cells[1:], start=1))
+        return f'<tr><th scope="row">{escape(cells[0])}</th>{rest}</tr>'
 
-def _html_row(cells: Sequence[str]) -> str:
-    rest = "".join(f"<td>{escape(cell)}</td>" for cell in cells[1:])
-    return f'<tr><th scope="row">{escape(cells[0])}</th>{rest}</tr>'
+    def _kind(self, column: int) -> str:
+        return ' class="text"' if column in self.texts else ""
 
 
 @dataclass(frozen=True)

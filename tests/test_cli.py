@@ -98,8 +98,13 @@ WRONG = {
     "predict with no net": (["predict", __file__], "give either --workdir=DIR or --artifact=FILE"),
     "predict with two nets": (["predict", __file__, "--workdir=W", "--artifact=A"], "give either --workdir=DIR or"),
     "predict with no run": (["predict", __file__, "--workdir=W"], "holds no run"),
+    "cam with no run": (["cam", __file__, "--workdir=W", "--out=D"], "holds no run"),
+    "cam of nothing": (["cam", "--workdir=W", "--out=D"], "no PATH is given"),
+    "cam to nowhere": (["cam", __file__, "--workdir=W"], "--out is missing"),
     "export no run": (["export", "--workdir=W", "--out=F"], "holds no run"),
     "export to nowhere": (["export", "--workdir=W"], "--out is missing"),
+    "report no run": (["report", "--workdir=W"], "--workdir=W is no folder"),
+    "report an empty folder": (["report", "--workdir=."], "holds no run that could be shown"),
     "plan of nothing": (["plan"], "give either --config=FILE or --sizes=FILE.csv"),
     "plan of no file": (["plan", "--sizes=nosuch.csv"], "nosuch.csv cannot be read"),
     "plan of another file": (["plan", f"--sizes={__file__}"], "must begin with height,width,count"),
@@ -108,6 +113,8 @@ WRONG = {
         ["plan", CONFIG, "--config.train.epochs=1", "--config.train.stage_scales=(0.5,1.0)"],
         "too few for 2 stages",
     ),
+    "compile for no chip": (["compile", CONFIG, "--target=tpu:v9:4x4"], "one of the chips v5e, v5p, v6e"),
+    "compile no table": (["compile", CONFIG, "--sizes=nosuch.csv"], "nosuch.csv cannot be read"),
     "plan with 0 rows": (["plan", TABLE, "--multiple_of=0"], "multiple_of"),
 }  # fmt: skip
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jax import Array
 from jax import export as jax_export
 
 from fcn_jax.config import Config, MachineConfig
@@ -23,12 +22,13 @@ from fcn_jax.train.compile import use_compilation_cache
 from fcn_jax.train.summary import describe_versions
 from fcn_jax.train.trained import Trained
 from fcn_jax.train.writer import write_json
-from fcn_jax.types import VALUE_TYPES
-from fcn_jax.use.classifier import Answer, Classifier
+from fcn_jax.types import VALUE_TYPES, AnyArray
+from fcn_jax.use.classifier import Answer, Answering, Classifier, Signature
+from fcn_jax.use.formats import FORMATS, TO_RUN_ONNX, check_installed
 from fcn_jax.use.ladder import Ladder
 from fcn_jax.use.recipe import Recipe
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Sidecar:
     format_version: int
     sha256: str
     """Of the artifact."""
+    format: str
+    """Of the artifact: `stablehlo` or `onnx`."""
     label_names: tuple[str, ...]
     """In the order of the logits."""
     recipe: Recipe
@@ -53,7 +55,7 @@ def sidecar_path(artifact: Path) -> Path:
     return artifact.with_name(f"{artifact.name}.json")
 
 
-def write_artifact(out: Path, serialized: bytes, trained: Trained, recipe: Recipe) -> Path:
+def write_artifact(out: Path, serialized: bytes, trained: Trained, recipe: Recipe, *, form: str) -> Path:
     """Write an artifact and its sidecar; returns the sidecar's path.
 
     Raises:
@@ -62,6 +64,7 @@ def write_artifact(out: Path, serialized: bytes, trained: Trained, recipe: Recip
     sidecar = Sidecar(
         format_version=FORMAT_VERSION,
         sha256=hashlib.sha256(serialized).hexdigest(),
+        format=form,
         label_names=trained.label_names,
         recipe=recipe,
         buckets=tuple(format_size(shape) for shape in trained.plan.shapes),
@@ -76,7 +79,7 @@ def write_artifact(out: Path, serialized: bytes, trained: Trained, recipe: Recip
     return sidecar_path(out)
 
 
-def classifier_of_artifact(artifact: Path) -> Classifier:
+def classifier_of_artifact(artifact: Path) -> Classifier[Answer]:
     """An artifact with its sidecar.
 
     Raises:
@@ -93,21 +96,39 @@ def classifier_of_artifact(artifact: Path) -> Classifier:
             "export it again"
         )
     use_compilation_cache(Config())
-    exported = jax_export.deserialize(bytearray(serialized))
-    _check_match(exported, sidecar, sidecar_path(artifact))
+    net, signature = _loaded(serialized, sidecar.format)
+    _check_match(signature, sidecar, sidecar_path(artifact))
     recipe = sidecar.recipe
     return Classifier(
         recipe,
         sidecar.label_names,
         Ladder(recipe, tuple(parse_size(bucket) for bucket in sidecar.buckets)),
         variables=(),
-        function=partial(_answer_of, exported),
+        function=lambda variables, image, size: net(image, size),
         num_threads=MachineConfig().num_threads,
+        is_compiled=sidecar.format != "onnx",
     )
 
 
-def _answer_of(exported: jax_export.Exported, variables: tuple[()], image: Array, size: Array) -> Answer:
-    assert variables == (), "the artifact has its parameters inside"
+def _loaded(serialized: bytes, form: str) -> tuple[Answering, Signature]:
+    """(what answers, what it takes)"""
+    match form:
+        case "stablehlo":
+            exported = jax_export.deserialize(bytearray(serialized))
+            image, probabilities = exported.in_avals[0], exported.out_avals[0]
+            signature = Signature(image.shape, image.dtype, probabilities.shape[-1])
+            return partial(_answer_of, exported), signature
+        case "onnx":
+            check_installed(TO_RUN_ONNX, "an ONNX artifact")
+            from fcn_jax.use.onnx_session import OnnxNet
+
+            net = OnnxNet(serialized)
+            return net.answer, net.signature
+        case _:
+            raise AssertionError(form)
+
+
+def _answer_of(exported: jax_export.Exported, image: AnyArray, size: AnyArray) -> Answer:
     answer: Any = exported.call(image, size)
     return Answer(answer["probabilities"], answer["logits"])
 
@@ -128,6 +149,8 @@ def read_sidecar(path: Path) -> Sidecar:
         raise ValueError(f"{path} has format_version {version!r}, but this code reads {FORMAT_VERSION}: export again")
     sidecar = from_dict(Sidecar, values, prefix=str(path))
     try:
+        if sidecar.format not in FORMATS:
+            raise ValueError(f"format is {sidecar.format!r}, but it must be one of {', '.join(FORMATS)}")
         sidecar.recipe.check()
         for bucket in sidecar.buckets:
             if len(parse_size(bucket)) != sidecar.recipe.rank:
@@ -137,13 +160,14 @@ def read_sidecar(path: Path) -> Sidecar:
     return sidecar
 
 
-def _check_match(exported: jax_export.Exported, sidecar: Sidecar, path: Path) -> None:
+def _check_match(signature: Signature, sidecar: Sidecar, path: Path) -> None:
     """The artifact takes what the recipe makes, and answers with as many classes as have names."""
     recipe, names = sidecar.recipe, len(sidecar.label_names)
-    image, classes = exported.in_avals[0], exported.out_avals[0].shape[-1]
+    shape, dtype, classes = signature
     described = (recipe.rank, recipe.channels, np.dtype(VALUE_TYPES[recipe.rank]), names)
-    if (len(image.shape) - 2, image.shape[-1], image.dtype, classes) != described:
+    if (len(shape) - 2, shape[-1], dtype, classes) != described:
+        taken = f"{dtype} [{', '.join(map(str, shape))}]"
         raise ValueError(
             f"{path} is damaged: it has {recipe.channels} channels of rank {recipe.rank} and {names} label_names, but "
-            f"the artifact takes {image.str_short()} and answers with {classes} classes; export it again"
+            f"the artifact takes {taken} and answers with {classes} classes; export it again"
         )

@@ -3,13 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Num
 
+from fcn_jax.models.heads import Prediction
 from fcn_jax.models.model import Model, smallest_input
 from fcn_jax.train.compile import use_compilation_cache
 from fcn_jax.train.state import split_model
@@ -19,6 +21,9 @@ from fcn_jax.types import AnyArray, Block
 from fcn_jax.use.ladder import Ladder
 from fcn_jax.use.recipe import Recipe, recipe_of
 
+AnswerT = TypeVar("AnswerT")
+"""What a function of a net returns for a batch."""
+
 
 class Answer(NamedTuple):
     """What a net says of a batch."""
@@ -27,8 +32,21 @@ class Answer(NamedTuple):
     logits: Float[Array, "b k"]
 
 
+Answering = Callable[[AnyArray, AnyArray], Answer]
+"""(images or signals, true sizes) -> answer."""
+
+
+class Signature(NamedTuple):
+    """What an artifact takes and answers with."""
+
+    shape: tuple[Any, ...]
+    """[b, *spatial, c] of images or signals; a side that may be any has a name."""
+    dtype: np.dtype
+    num_classes: int
+
+
 @dataclass(frozen=True)
-class Classifier:
+class Classifier(Generic[AnswerT]):
     """A trained net and what belongs to it."""
 
     recipe: Recipe
@@ -36,22 +54,30 @@ class Classifier:
     ladder: Ladder
     variables: Any
     """What `function` takes first."""
-    function: Callable[[Any, Array, Array], Answer]
+    function: Callable[[Any, AnyArray, AnyArray], AnswerT]
     """(variables, images or signals, true sizes) -> answer."""
     num_threads: int
     """That read files."""
+    is_compiled: bool = True
+    """Whether `function` is XLA's to compile for every canvas; onnxruntime takes all as they are."""
 
 
-def answer_of(model: Model, image: Num[AnyArray, "b *spatial c"], size: Int[AnyArray, "b r"]) -> Answer:
-    """What a model says of a padded batch; normalisation of the input and the softmax are inside."""
+def predict_batch(model: Model, image: Num[AnyArray, "b *spatial c"], size: Int[AnyArray, "b r"]) -> Prediction:
+    """What a model says of a padded batch; normalisation of the input is inside."""
     rows = image.shape[0]
     nothing = jnp.zeros(rows, jnp.int32)
     block = Block(image=image, size=size, label=nothing, weight=jnp.ones(rows), index=nothing)
     (prediction,) = model((block,), training=False)
-    return Answer(jax.nn.softmax(prediction.logits), prediction.logits)
+    return prediction
 
 
-def classifier_of_workdir(workdir: Path, *, strict: bool = False) -> Classifier:
+def answer_of(model: Model, image: Num[AnyArray, "b *spatial c"], size: Int[AnyArray, "b r"]) -> Answer:
+    """Logits of a padded batch, and their softmax."""
+    logits = predict_batch(model, image, size).logits
+    return Answer(jax.nn.softmax(logits), logits)
+
+
+def classifier_of_workdir(workdir: Path, *, strict: bool = False) -> Classifier[Answer]:
     """The newest whole checkpoint of a run.
 
     Args:
@@ -61,19 +87,25 @@ def classifier_of_workdir(workdir: Path, *, strict: bool = False) -> Classifier:
         ValueError: there is none.
     """
     use_compilation_cache(read_config(workdir))
-    trained = restore_trained(workdir, strict=strict)
+    return classifier_of_trained(restore_trained(workdir, strict=strict), answer_of)
+
+
+def classifier_of_trained(
+    trained: Trained, answer: Callable[[Model, AnyArray, AnyArray], AnswerT]
+) -> Classifier[AnswerT]:
+    """A trained net in memory.
+
+    Args:
+        answer: (model, images or signals, true sizes) -> what is wanted of it.
+    """
     recipe = recipe_of_trained(trained)
     graphdef, params, stats = split_model(trained.model)
-
-    def answer(variables, image, size):
-        return answer_of(nnx.merge(graphdef, *variables), image, size)
-
     return Classifier(
         recipe,
         trained.label_names,
         Ladder(recipe, trained.plan.shapes),
         variables=(params, stats),
-        function=answer,
+        function=lambda variables, image, size: answer(nnx.merge(graphdef, *variables), image, size),
         num_threads=trained.config.machine.num_threads,
     )
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.types import filler_block
-from fcn_jax.use.classifier import Classifier
+from fcn_jax.use.classifier import Answer, Classifier
 from fcn_jax.use.programs import Program, Programs, TooLargeError
 from fcn_jax.use.recipe import Example, Recipe
 
@@ -49,7 +49,7 @@ class Outcome:
 class _Batch:
     """Files that share a canvas, until there are enough of them."""
 
-    def __init__(self, program: Program, canvas: tuple[int, ...], channels: int):
+    def __init__(self, program: Program[Answer], canvas: tuple[int, ...], channels: int):
         self._program, self._outcomes = program, []
         self._block = filler_block(program.rows, canvas, channels)
 
@@ -76,12 +76,12 @@ class _Batch:
             outcome.ranking = rankings[row]
 
 
-def predict(classifier: Classifier, paths: Sequence[str]) -> Iterator[list[Outcome]]:
+def predict(classifier: Classifier[Answer], paths: Sequence[str]) -> Iterator[list[Outcome]]:
     """What a net says of files, in their order, as soon as it is known."""
     programs = Programs(classifier)
     batches: dict[tuple[int, ...], _Batch] = {}
     waiting: deque[Outcome] = deque()
-    for chunk in _read_ahead(classifier, paths):
+    for chunk in read_ahead(classifier, paths):
         for path, example in chunk:
             outcome = Outcome(path)
             waiting.append(outcome)
@@ -103,8 +103,8 @@ def _add(
     outcome: Outcome,
     example: Example,
     batches: dict[tuple[int, ...], _Batch],
-    programs: Programs,
-    classifier: Classifier,
+    programs: Programs[Answer],
+    classifier: Classifier[Answer],
 ) -> None:
     """Put a file into the batch of its canvas, and run it if it is full then."""
     canvas = classifier.ladder.canvas(example.values.shape[:-1])
@@ -127,7 +127,7 @@ def _known(waiting: deque[Outcome]) -> list[Outcome]:
     return known
 
 
-def _read_ahead(classifier: Classifier, paths: Sequence[str]) -> Iterator[list[tuple[str, Example | BadExampleError]]]:
+def read_ahead(classifier: Classifier, paths: Sequence[str]) -> Iterator[list[tuple[str, Example | BadExampleError]]]:
     """Chunks of files, read by threads, in order."""
     chunks = list(_chunks(paths))
     options = grain.ReadOptions(

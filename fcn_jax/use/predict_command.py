@@ -13,7 +13,7 @@ from fcn_jax.cluster import gather, is_first, together
 from fcn_jax.console import Bar, say
 from fcn_jax.train.agreement import check_shared
 from fcn_jax.use.artifact import classifier_of_artifact
-from fcn_jax.use.classifier import Classifier, classifier_of_workdir
+from fcn_jax.use.classifier import Answer, Classifier, classifier_of_workdir
 from fcn_jax.use.outcomes import check_format, outcome_writer
 from fcn_jax.use.paths import check_paths, expand_paths
 from fcn_jax.use.share import predict_together
@@ -60,7 +60,7 @@ def _listed(paths: Sequence[str], suffixes: frozenset[str]) -> list[str]:
     return expand_paths(paths, suffixes=suffixes, listed=map(os.fsdecode, sys.stdin.buffer))
 
 
-def _classifier(workdir: Path | None, artifact: Path | None, *, strict: bool) -> Classifier:
+def _classifier(workdir: Path | None, artifact: Path | None, *, strict: bool) -> Classifier[Answer]:
     if workdir is not None and artifact is None:
         return classifier_of_workdir(workdir, strict=strict)
     if artifact is not None and workdir is None:

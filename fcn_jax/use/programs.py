@@ -5,7 +5,9 @@ Rows are a function of the canvas alone, so that there is no second program for 
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic
 
 import jax
 import numpy as np
@@ -13,7 +15,7 @@ import numpy as np
 from fcn_jax.geometry import format_size
 from fcn_jax.train.compile import device_memory_mib, peak_mib
 from fcn_jax.types import VALUE_TYPES, AnyArray
-from fcn_jax.use.classifier import Answer, Classifier
+from fcn_jax.use.classifier import AnswerT, Classifier
 
 POSITIONS = 2**16
 """Of a batch: more do not stay in a processor's cache, and fewer do not fill it."""
@@ -26,24 +28,29 @@ class TooLargeError(ValueError):
     """A canvas for whose program there is not enough memory; the message is the reason."""
 
 
-class Program(NamedTuple):
+@dataclass(frozen=True)
+class Program(Generic[AnswerT]):
     """A compiled program."""
 
     rows: int
-    run: Callable[[AnyArray, AnyArray], Answer]
+    run: Callable[[AnyArray, AnyArray], AnswerT]
     """(images or signals, true sizes) -> answer."""
 
 
-class Programs:
-    """The programs of a classifier, compiled when they are first asked for."""
+class Programs(Generic[AnswerT]):
+    """The programs of a classifier, compiled when they are first asked for.
 
-    def __init__(self, classifier: Classifier):
-        self._classifier = classifier
+    Args:
+        most_rows: of a batch.
+    """
+
+    def __init__(self, classifier: Classifier[AnswerT], *, most_rows: int = MOST_ROWS):
+        self._classifier, self._most_rows = classifier, most_rows
         self._jitted = jax.jit(classifier.function)
-        self._programs: dict[tuple[int, ...], Program | TooLargeError] = {}
+        self._programs: dict[tuple[int, ...], Program[AnswerT] | TooLargeError] = {}
         self._variables = jax.device_put(classifier.variables, jax.local_devices()[0])
 
-    def __getitem__(self, canvas: tuple[int, ...]) -> Program:
+    def __getitem__(self, canvas: tuple[int, ...]) -> Program[AnswerT]:
         """The program of a canvas.
 
         Raises:
@@ -56,8 +63,10 @@ class Programs:
             raise program
         return program
 
-    def _compile(self, canvas: tuple[int, ...]) -> Program | TooLargeError:
-        recipe, rows = self._classifier.recipe, rows_of(canvas)
+    def _compile(self, canvas: tuple[int, ...]) -> Program[AnswerT] | TooLargeError:
+        recipe, rows = self._classifier.recipe, rows_of(canvas, most=self._most_rows)
+        if not self._classifier.is_compiled:
+            return Program(rows, partial(self._classifier.function, self._classifier.variables))
         image = jax.ShapeDtypeStruct((rows, *canvas, recipe.channels), VALUE_TYPES[recipe.rank])
         size = jax.ShapeDtypeStruct((rows, recipe.rank), np.int32)
         executable = self._jitted.lower(self._variables, image, size).compile()
@@ -70,6 +79,6 @@ class Programs:
         return Program(rows, lambda image, size: executable(self._variables, image, size))
 
 
-def rows_of(canvas: tuple[int, ...]) -> int:
+def rows_of(canvas: tuple[int, ...], *, most: int) -> int:
     """Rows of a batch on that canvas."""
-    return max(1, min(MOST_ROWS, POSITIONS // math.prod(canvas)))
+    return max(1, min(most, POSITIONS // math.prod(canvas)))

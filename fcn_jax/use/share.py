@@ -7,14 +7,14 @@ from itertools import chain, islice
 import jax
 
 from fcn_jax.cluster import gather
-from fcn_jax.use.classifier import Classifier
+from fcn_jax.use.classifier import Answer, Classifier
 from fcn_jax.use.predict import Outcome, predict
 
 WINDOW = 1024
 """Files of a process between two exchanges."""
 
 
-def predict_together(classifier: Classifier, paths: Sequence[str]) -> Iterator[list[Outcome]]:
+def predict_together(classifier: Classifier[Answer], paths: Sequence[str]) -> Iterator[list[Outcome]]:
     """What a net says of files, in their order, as soon as it is known; a process by itself exchanges nothing."""
     number, count = jax.process_index(), jax.process_count()
     if count == 1:

@@ -115,7 +115,7 @@ def test_they_resume_what_one_began_and_one_resumes_what_they_began(found, tmp_p
         summary = train(config, tmp_path / "begun")
     assert own_rows(seen) == scheduled(config, every, total)
     for other in (summary, *(process["summary"] for process in found.processes)):
-        assert other["loss"] == pytest.approx(found.summary["loss"], abs=1e-3)
+        assert other["loss"] == pytest.approx(found.summary["loss"], abs=5e-3)
         assert other["count"] == 128
 
 
@@ -204,7 +204,8 @@ def test_two_commands_train_as_one(tmp_path):
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert "test accuracy" in first.stdout
     assert second.stdout == ""
-    assert len(second.stderr.splitlines()) == 1
+    assert "programs compiled" in first.stderr
+    assert "programs compiled" not in second.stderr
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["count"] == 128
 
 

@@ -1,19 +1,25 @@
 """Workdirs as training leaves them, of nets that nobody trained, and files to predict."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
+import jax
 import numpy as np
 from PIL import Image
 
 from fcn_jax.config import Config
 from fcn_jax.data.buckets import BucketPlan
-from fcn_jax.models.model import Model, make_model
+from fcn_jax.models.model import Model, make_model, smallest_input
 from fcn_jax.train.checkpoint import Checkpoints
 from fcn_jax.train.optimizer import make_optimizer
 from fcn_jax.train.state import initial_state, split_model
 from fcn_jax.train.workdir import LABELS
 from fcn_jax.train.writer import write_json
+from fcn_jax.types import VALUE_TYPES
+from fcn_jax.use.classifier import Answering
+from fcn_jax.use.export import answering
+from fcn_jax.use.recipe import Recipe, recipe_of
 from tests.models.law import drawn
 
 LABEL_NAMES = ("ant", "bee", "cow", "dog", "elk", "fox")
@@ -44,6 +50,24 @@ def make_workdir(workdir: Path, config: Config, *, buckets: tuple[tuple[int, ...
     write_json(workdir / LABELS, LABEL_NAMES)
     (workdir / "plan.json").write_text(BucketPlan(buckets).to_json())
     return model
+
+
+def worst_difference(
+    exported: Callable[[Model, Recipe], Answering], config: Config, rank: int, canvases, *, rows: int = 2
+) -> float:
+    """Between a model and what it is exported to, over all logits and probabilities."""
+    model = drawn(lambda: make_model(config, rank=rank))
+    smallest, largest = smallest_input(config), model.net.largest_side
+    recipe = recipe_of(config, rank=rank, smallest_side=smallest, largest_side=largest)
+    theirs, ours = exported(model, recipe), jax.jit(answering(model))
+    rng, worst = np.random.default_rng(0), 0.0
+    for canvas in canvases:
+        image = rng.integers(0, 256, (rows, *canvas, config.data.channels)).astype(VALUE_TYPES[rank])
+        size = np.array([canvas, *[[max(smallest, side - 1) for side in canvas]] * (rows - 1)], np.int32)
+        answer, expected = theirs(image, size), ours(image, size)
+        worst = max(worst, *(float(np.abs(a - b).max()) for a, b in zip(answer, expected, strict=True)))
+        np.testing.assert_allclose(answer.probabilities.sum(1), 1, atol=1e-6)
+    return worst
 
 
 def write_picture(path: Path, size: tuple[int, int], *, mode: str = "L") -> np.ndarray:

@@ -3,20 +3,16 @@
 import json
 import shutil
 
-import jax
 import numpy as np
 import pytest
 from jax import export as jax_export
 
 from fcn_jax.cli import main
-from fcn_jax.models.model import make_model, smallest_input
-from fcn_jax.types import VALUE_TYPES
+from fcn_jax.use import formats
 from fcn_jax.use.artifact import sidecar_path
-from fcn_jax.use.classifier import answer_of
+from fcn_jax.use.classifier import Answer
 from fcn_jax.use.export import export_model
-from fcn_jax.use.recipe import recipe_of
-from tests.models.law import drawn
-from tests.use.made import make_workdir, small_config, write_picture
+from tests.use.made import make_workdir, small_config, worst_difference, write_picture
 
 TEN_SIZES = [(8, 8), (8, 31), (64, 9), (20, 20), (17, 23), (28, 28), (33, 32), (12, 40), (50, 50), (9, 10)]
 
@@ -30,27 +26,15 @@ def exported(tmp_path_factory):
     return folder / "run", folder / "net.bin"
 
 
-def worst_difference(config, rank, canvases, *, rows=2):
-    """Between the model and its artifact, after a way through bytes."""
-    model = drawn(lambda: make_model(config, rank=rank))
-    smallest, largest = smallest_input(config), model.net.largest_side
-    recipe = recipe_of(config, rank=rank, smallest_side=smallest, largest_side=largest)
+def through_bytes(model, recipe):
+    """The function of an artifact that was serialized."""
     artifact = jax_export.deserialize(export_model(model, recipe).serialize())
     assert set(artifact.platforms) == {"cpu", "cuda", "tpu"}
-    answer = jax.jit(lambda image, size: answer_of(model, image, size))
-    rng, worst = np.random.default_rng(0), 0.0
-    for canvas in canvases:
-        image = rng.integers(0, 256, (rows, *canvas, config.data.channels)).astype(VALUE_TYPES[rank])
-        size = np.array([canvas, *[[max(smallest, side - 1) for side in canvas]] * (rows - 1)], np.int32)
-        theirs, ours = artifact.call(image, size), answer(image, size)
-        worst = max(worst, float(np.abs(theirs["logits"] - ours.logits).max()))
-        worst = max(worst, float(np.abs(theirs["probabilities"] - ours.probabilities).max()))
-        np.testing.assert_allclose(theirs["probabilities"].sum(1), 1, atol=1e-6)
-    return worst
+    return lambda image, size: Answer(**artifact.call(image, size))
 
 
 def test_an_artifact_agrees_with_its_model_at_ten_sizes():
-    assert worst_difference(small_config(convolution="direct"), 2, TEN_SIZES) <= 1e-6
+    assert worst_difference(through_bytes, small_config(convolution="direct"), 2, TEN_SIZES) <= 1e-6
 
 
 @pytest.mark.parametrize(
@@ -67,7 +51,7 @@ def test_other_nets_are_exported_for_what_they_take(rank, fields, canvases):
     if rank == 1:
         config.data.mean = (128.0,)
         config.data.std = (64.0,)
-    assert worst_difference(config, rank, canvases, rows=3) <= 1e-6
+    assert worst_difference(through_bytes, config, rank, canvases, rows=3) <= 1e-6
 
 
 def test_predict_says_the_same_of_an_artifact_without_the_workdir(exported, tmp_path, capsys):
@@ -95,13 +79,14 @@ WRONG = {
     "cut off": (lambda artifact: artifact.write_bytes(artifact.read_bytes()[:-100]), "hashes differ"),
     "of another": (lambda artifact: edited(artifact, lambda v: v.update(sha256="0" * 64)), "hashes differ"),
     "no JSON": (lambda artifact: sidecar_path(artifact).write_text("{"), "is damaged"),
-    "of a later version": (lambda artifact: edited(artifact, lambda v: v.update(format_version=9)), "reads 1"),
+    "of a later version": (lambda artifact: edited(artifact, lambda v: v.update(format_version=9)), "reads 2"),
     "without a rule": (
         lambda artifact: edited(artifact, lambda v: v["recipe"].pop("resize")),
         "recipe.resize is missing",
     ),
     "with a wrong rule": (lambda artifact: edited(artifact, lambda v: v["recipe"].update(resize="tall:3")), "'tall:3'"),
     "with a class less": (lambda artifact: edited(artifact, lambda v: v["label_names"].pop()), "5 label_names"),
+    "of no format": (lambda artifact: edited(artifact, lambda v: v.update(format="pickle")), "stablehlo, onnx"),
     "with a wrong bucket": (lambda artifact: edited(artifact, lambda v: v.update(buckets=["9"])), "bucket 9"),
     "of colour": (lambda artifact: edited(artifact, lambda v: v["recipe"].update(channels=3)), "3 channels"),
 }
@@ -119,6 +104,28 @@ def test_what_is_damaged_or_does_not_match_is_one_line(exported, tmp_path, capsy
     assert said in printed.err
     assert printed.out == ""
     assert len(printed.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [("onnx", "needs jax2onnx, which this environment has not"), ("pb", "must be one of stablehlo, onnx")],
+)
+def test_a_format_that_cannot_be_made_is_one_line(tmp_path, capsys, monkeypatch, form, said):
+    monkeypatch.setattr(formats, "find_spec", lambda package: None if package == "jax2onnx" else package)
+    assert main(["fcn_jax", "export", f"--workdir={tmp_path}", f"--out={tmp_path / 'net'}", f"--format={form}"]) == 2
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert len(printed.splitlines()) == 1
+
+
+def test_an_onnx_artifact_without_onnxruntime_is_one_line(exported, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(formats, "find_spec", lambda package: None)
+    artifact = tmp_path / "net.onnx"
+    shutil.copy(exported[1], artifact)
+    shutil.copy(sidecar_path(exported[1]), sidecar_path(artifact))
+    edited(artifact, lambda values: values.update(format="onnx"))
+    assert main(["fcn_jax", "predict", f"--artifact={artifact}", str(tmp_path)]) == 2
+    assert "an ONNX artifact needs onnxruntime" in capsys.readouterr().err
 
 
 def test_a_file_that_cannot_be_written_is_a_mistake(exported, capsys):

@@ -1,0 +1,112 @@
+"""From 1 device to 1,024: steps and fill of ResNet-50 on the sizes of ImageNet, and its programs on a slice of TPUs.
+
+    python benchmarks/scaling.py --sizes=imagenet1k_val.csv --target=tpu:v5e:16x16 > benchmarks/scaling.md
+
+Neither images nor devices are needed: the file holds `height,width,count` of the validation images, which here stand
+for the training images 26 times over (1.3 million), and the programs are compiled for TPUs that are not here
+(requirements-tpu.txt). Without --target only the plans are made, which takes ten minutes on two CPU cores.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from configs.resnet50 import get_config
+from fcn_jax.config_fields import overridden
+from fcn_jax.use.size_table import SizeTable, train_size_table
+from fcn_jax.use.topology import parse_target
+
+ROOT = Path(__file__).parents[1]
+TIMES = 26
+DEVICES = (1, 8, 64, 256, 1024)
+FEWEST_ROWS = 8
+EXAMPLES_PER_DEVICE = 64
+
+
+def plan_lines(sizes: Path) -> Iterator[str]:
+    """A row for every number of devices, examples on each and number of programs that take turns."""
+    table = SizeTable(sizes)
+    table.sizes, table.labels = np.tile(table.sizes, (TIMES, 1)), np.tile(table.labels, TIMES)
+    yield "| devices | examples on each | in a step | steps an epoch | filler share | fill, 1 program | of 4 in turn |"
+    yield "|-|-|-|-|-|-|-|"
+    for on_each in (16, EXAMPLES_PER_DEVICE):
+        for devices in DEVICES:
+            rows = max(FEWEST_ROWS, devices)
+            fields = {"schedule.rows_multiple_of": rows, "schedule.examples_per_step": max(256, on_each * devices)}
+            one, four = (
+                train_size_table(overridden(get_config(), {**fields, "schedule.turns": turns}), table).course
+                for turns in (1, 4)
+            )
+            examples, steps = fields["schedule.examples_per_step"], one.stages[0].schedule.steps_per_epoch
+            yield (
+                f"| {devices:,} | {examples // devices} | {examples:,} | {steps:,} | {one.filler_share:.4f} "
+                f"| {one.fill:.3f} | {four.fill:.3f} |"
+            )
+
+
+def compile_command(sizes: str, target: str) -> list[str]:
+    """The command that compiles ResNet-50 for a slice, one program for training."""
+    devices = int(np.prod(parse_target(target)[1]))
+    return [
+        *("python", "-m", "fcn_jax", "compile", "--config=configs/resnet50.py", f"--sizes={sizes}"),
+        *(f"--target={target}", "--config.model.dtype=bfloat16", "--config.schedule.turns=1"),
+        f"--config.schedule.rows_multiple_of={devices}",
+        f"--config.schedule.examples_per_step={EXAMPLES_PER_DEVICE * devices}",
+        f"--config.evaluate.examples_per_step={EXAMPLES_PER_DEVICE * devices}",
+    ]
+
+
+def program_lines(sizes: Path, target: str) -> Iterator[str]:
+    """A row a program, of `compile --target`."""
+    with tempfile.TemporaryDirectory() as out:
+        command = [sys.executable, *compile_command(str(sizes.resolve()), target)[1:], f"--out={out}"]
+        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        programs = json.loads((Path(out) / "compile.json").read_text())
+    yield "| program | compiled in s | MiB of a chip | GFLOP of a chip | ms at peak | blocks: rows × canvas |"
+    yield "|-|-|-|-|-|-|"
+    for program in programs:
+        yield (
+            f"| {program['program']} | {program['seconds']:.0f} | {program['peak_mib']:,.0f} of "
+            f"{program['memory_mib']:,.0f} | {program['gflop']:,.0f} | {1e3 * program['estimated_seconds']:.1f} "
+            f"| {program['blocks']} |"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="ResNet-50 on 1 to 1,024 devices")
+    parser.add_argument("--sizes", type=Path, required=True, help="imagenet1k_val.csv: height,width,count")
+    parser.add_argument("--target", help="such as tpu:v5e:16x16")
+    arguments = parser.parse_args()
+    machine = f"{os.cpu_count()} CPU cores ({platform.machine()}), Python {platform.python_version()}"
+    print(f"# From 1 device to {DEVICES[-1]:,}\n")
+    print(
+        "ResNet-50 (`configs/resnet50.py`: 8 buckets, sides in multiples of 16, no image above 224² pixels) on the\n"
+        f"sizes of ImageNet's validation images, {TIMES} times over for those of training. Every block's rows are a\n"
+        f"multiple of the devices, and of {FEWEST_ROWS}; a step holds at least 256 examples. Fill: true / computed\n"
+        "pixels, of one training program, and of four that take turns (`schedule.turns`).\n"
+        f"{machine}, jax {jax.__version__}. Written by `benchmarks/scaling.py`.\n"
+    )
+    print(*plan_lines(arguments.sizes), sep="\n")
+    if arguments.target:
+        print(f"\n## Compiled for {arguments.target}\n\n```bash")
+        print(" \\\n    ".join(compile_command(arguments.sizes.name, arguments.target)).replace(" \\\n    ", " ", 3))
+        print(
+            f"```\n\nBy libtpu, on a machine without a TPU. Two splits' evaluation programs are the same. "
+            f"{EXAMPLES_PER_DEVICE} examples a chip;\nms at peak: the longer of computing at the chip's peak and of "
+            "moving the bytes that XLA counts.\n"
+        )
+        print(*program_lines(arguments.sizes, arguments.target), sep="\n")
+
+
+if __name__ == "__main__":
+    main()

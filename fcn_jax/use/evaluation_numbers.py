@@ -1,0 +1,227 @@
+"""What answers come to: shares with their intervals, by size, class and confidence; confusions; the worst mistakes.
+
+Everything is counted over the examples that have an answer, each once. Intervals are of 95 %.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+NORMAL_QUANTILE = 1.959963984540054
+"""Of the standard normal distribution at 97.5 %."""
+EXAMPLES_PER_BIN, MOST_BINS = 25, 8
+"""A bin of sizes holds about that many examples or more: with fewer, its interval says nothing."""
+CONFIDENCE_BINS = 15
+MOST_MISTAKES = 24
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a net says of n examples, in the order of their split."""
+
+    index: Int[np.ndarray, " n"]
+    """Of the examples in their split."""
+    size: Int[np.ndarray, "n r"]
+    """True size, as it was decoded."""
+    label: Int[np.ndarray, " n"]
+    predicted: Int[np.ndarray, " n"]
+    probability: Float[np.ndarray, " n"]
+    """Of the predicted class."""
+    loss: Float[np.ndarray, " n"]
+    """Cross entropy, nats."""
+
+    @property
+    def hit(self) -> Bool[np.ndarray, " n"]:
+        return self.predicted == self.label
+
+    @property
+    def accuracy(self) -> "Proportion":
+        return proportion_of(self.hit)
+
+    @property
+    def mean_loss(self) -> float:
+        return float(self.loss.mean())
+
+
+class Proportion(NamedTuple):
+    """So many of so many; of none, NaN."""
+
+    hits: int
+    examples: int
+
+    @property
+    def value(self) -> float:
+        return self.hits / self.examples if self.examples else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Where the true share is with a confidence of 95 % (Wilson 1927, doi:10.1080/01621459.1927.10502953)."""
+        if not self.examples:
+            return math.nan, math.nan
+        n, z = self.examples, NORMAL_QUANTILE
+        middle = (self.value + z**2 / (2 * n)) / (1 + z**2 / n)
+        half = z / (1 + z**2 / n) * math.sqrt(self.value * (1 - self.value) / n + z**2 / (4 * n**2))
+        # At 0 and at 1 the interval ends there; rounding must not leave the share outside.
+        return max(0.0, min(middle - half, self.value)), min(1.0, max(middle + half, self.value))
+
+
+def proportion_of(hit: Bool[np.ndarray, " n"]) -> Proportion:
+    return Proportion(int(hit.sum()), len(hit))
+
+
+def answers_of(
+    logits: Float[np.ndarray, "n k"],
+    *,
+    index: Int[np.ndarray, " n"],
+    size: Int[np.ndarray, "n r"],
+    label: Int[np.ndarray, " n"],
+) -> Answers:
+    """Answers from the logits of examples."""
+    shifted = logits - logits.max(1, keepdims=True)
+    log_total = np.log(np.exp(shifted).sum(1, dtype=np.float64))
+    rows, predicted = np.arange(len(logits)), logits.argmax(1)
+    return Answers(
+        index=index,
+        size=size,
+        label=label,
+        predicted=predicted,
+        probability=np.exp(-log_total),  # The largest of the shifted logits is 0.
+        loss=log_total - shifted[rows, label],
+    )
+
+
+class Bin(NamedTuple):
+    """Examples whose values are neighbours."""
+
+    low: float
+    high: float
+    mean: float
+    accuracy: Proportion
+
+
+def quantile_bins(values: Float[np.ndarray, " n"], hit: Bool[np.ndarray, " n"]) -> list[Bin]:
+    """Bins of about equally many examples, in ascending order; equal values are never apart."""
+    number = int(np.clip(len(values) // EXAMPLES_PER_BIN, 1, MOST_BINS))
+    distinct, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    # The bin of a value is where the middle of its examples falls, when all stand in a row.
+    middle = counts.cumsum() - counts / 2
+    of_example = (middle / len(values) * number).astype(int)[place]
+    bins = []
+    for inside in (of_example == chosen for chosen in np.unique(of_example)):
+        within = values[inside]
+        bins.append(Bin(float(within.min()), float(within.max()), float(within.mean()), proportion_of(hit[inside])))
+    assert sum(one.accuracy.examples for one in bins) == len(values), f"{len(distinct)} values lost examples"
+    return bins
+
+
+class OfClass(NamedTuple):
+    """How a class fares."""
+
+    label: int
+    recall: Proportion
+    """Of its examples, those that are found."""
+    precision: Proportion
+    """Of what is taken for it, what is it."""
+    taken_for: int | None
+    """The class that its mistakes are most often taken for."""
+
+
+def by_class(answers: Answers, num_classes: int) -> list[OfClass]:
+    """Every class, that of the smallest recall first; those without examples last."""
+    label, predicted, hit = answers.label, answers.predicted, answers.hit
+    examples, taken = (np.bincount(which, minlength=num_classes).tolist() for which in (label, predicted))
+    hits = np.bincount(label[hit], minlength=num_classes).tolist()
+    taken_for: dict[int, int] = {}
+    for confusion in confusions(answers):
+        taken_for.setdefault(confusion.label, confusion.predicted)
+    rows = [
+        OfClass(k, Proportion(hits[k], examples[k]), Proportion(hits[k], taken[k]), taken_for.get(k))
+        for k in range(num_classes)
+    ]
+    return sorted(
+        rows, key=lambda row: (not row.recall.examples, row.recall.value if row.recall.examples else 0, row.label)
+    )
+
+
+class Confusion(NamedTuple):
+    """So many examples of a class are taken for another."""
+
+    label: int
+    predicted: int
+    examples: int
+
+
+def confusions(answers: Answers) -> list[Confusion]:
+    """What is taken for what, the most frequent first."""
+    wrong = ~answers.hit
+    pairs, counts = np.unique(
+        np.stack([answers.label[wrong], answers.predicted[wrong]], axis=1), axis=0, return_counts=True
+    )
+    found = [
+        Confusion(label, predicted, examples)
+        for (label, predicted), examples in zip(pairs.tolist(), counts.tolist(), strict=True)
+    ]
+    return sorted(found, key=lambda one: (-one.examples, one.label, one.predicted))
+
+
+def confusion_matrix(answers: Answers, num_classes: int) -> Int[np.ndarray, "k k"]:
+    """Examples by true class (rows) and predicted class (columns)."""
+    cells = answers.label.astype(np.int64) * num_classes + answers.predicted
+    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def calibration(answers: Answers) -> list[Bin]:
+    """Examples by the probability of the predicted class, in bins of equal width; those without examples left out."""
+    of_example = np.minimum((answers.probability * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
+    bins = []
+    for number in np.unique(of_example).tolist():
+        inside = of_example == number
+        low, high = number / CONFIDENCE_BINS, (number + 1) / CONFIDENCE_BINS
+        bins.append(Bin(low, high, float(answers.probability[inside].mean()), proportion_of(answers.hit[inside])))
+    return bins
+
+
+def calibration_error(bins: list[Bin]) -> float:
+    """Expected calibration error: the mean gap between probability and accuracy (Guo et al. 2017, arXiv:1706.04599)."""
+    gaps = [one.accuracy.examples * abs(one.accuracy.value - one.mean) for one in bins]
+    return sum(gaps) / sum(one.accuracy.examples for one in bins)
+
+
+def worst_mistakes(answers: Answers, most: int) -> Int[np.ndarray, " m"]:
+    """Rows of the answers that are wrong, the most confident first."""
+    wrong = np.flatnonzero(~answers.hit)
+    return wrong[np.argsort(-answers.probability[wrong], kind="stable")][:most]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All of the above, of the same answers."""
+
+    by_size: dict[str, list[Bin]]
+    """Of images by `side`, √(height × width), and by `aspect`, height / width; of signals by `length`."""
+    classes: list[OfClass]
+    calibration: list[Bin]
+    calibration_error: float
+    confusions: list[Confusion]
+    worst: Int[np.ndarray, " m"]
+    """Rows of the worst mistakes."""
+
+
+def findings_of(answers: Answers, num_classes: int) -> Findings:
+    """What there is to find in some answers."""
+    size, calibrated = answers.size.astype(np.float64), calibration(answers)
+    if size.shape[1] == 1:
+        values = {"length": size[:, 0]}
+    else:
+        values = {"side": np.sqrt(size.prod(1)), "aspect": size[:, 0] / size[:, 1]}
+    return Findings(
+        by_size={name: quantile_bins(value, answers.hit) for name, value in values.items()},
+        classes=by_class(answers, num_classes),
+        calibration=calibrated,
+        calibration_error=calibration_error(calibrated),
+        confusions=confusions(answers),
+        worst=worst_mistakes(answers, MOST_MISTAKES),
+    )
