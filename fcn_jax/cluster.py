@@ -151,7 +151,7 @@ def together() -> Iterator[None]:
     error = None
     try:
         yield
-    except Exception as raised:
+    except (Exception, SystemExit) as raised:  # The latter is how this ends the others, should it stand inside itself.
         if jax.process_count() == 1:
             raise
         error = raised
@@ -168,7 +168,7 @@ def together() -> Iterator[None]:
     raise SystemExit(2) from error
 
 
-def _describe(error: Exception) -> str:
+def _describe(error: BaseException) -> str:
     return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
 
 
