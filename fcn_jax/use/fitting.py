@@ -22,6 +22,9 @@ from fcn_jax.train.compile import Compiled, compile_programs
 from fcn_jax.train.setup import Setup, Split
 from fcn_jax.use.topology import Target
 
+TOLERANCE = 0.03
+"""Of the largest step, relative: each compilation may take minutes, and this saves all but about six of them."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -76,7 +79,7 @@ def compile_fitting(part: Part, setup: Setup, target: Target, prepare: Callable[
     raise ValueError(
         f"config.{part.field} is {asked}, but a step of that does not fit {target.name} ({reason}): "
         + (
-            f"set --config.{part.field}={largest}, the largest that fits"
+            f"set --config.{part.field}={largest}, the largest that fits (to within {TOLERANCE:.0%})"
             if largest
             else f"nor does {part.unit}, the smallest: take a smaller config.data.resize or model, or more devices"
         )
@@ -84,9 +87,9 @@ def compile_fitting(part: Part, setup: Setup, target: Target, prepare: Callable[
 
 
 def largest_fitting(asked: int, unit: int, fits: Callable[[int], bool]) -> int:
-    """The largest multiple of `unit` below `asked` that fits, by bisection; 0 where none does."""
+    """The largest multiple of `unit` below `asked` that fits, or one within `TOLERANCE` of it; 0 where none does."""
     low, high = 0, -(-asked // unit)
-    while high - low > 1:
+    while high - low > max(1, TOLERANCE * high):
         middle = (low + high) // 2
         if fits(middle * unit):
             low = middle
