@@ -39,19 +39,18 @@ def plan_lines(sizes: Path) -> Iterator[str]:
     table.sizes, table.labels = np.tile(table.sizes, (TIMES, 1)), np.tile(table.labels, TIMES)
     yield "| devices | examples on each | in a step | steps an epoch | filler share | fill, 1 program | of 4 in turn |"
     yield "|-|-|-|-|-|-|-|"
-    for on_each in (16, EXAMPLES_PER_DEVICE):
-        for devices in DEVICES:
-            rows = max(FEWEST_ROWS, devices)
-            fields = {"schedule.rows_multiple_of": rows, "schedule.examples_per_step": max(256, on_each * devices)}
-            one, four = (
-                train_size_table(overridden(get_config(), {**fields, "schedule.turns": turns}), table).course
-                for turns in (1, 4)
-            )
-            examples, steps = fields["schedule.examples_per_step"], one.stages[0].schedule.steps_per_epoch
-            yield (
-                f"| {devices:,} | {examples // devices} | {examples:,} | {steps:,} | {one.filler_share:.4f} "
-                f"| {one.fill:.3f} | {four.fill:.3f} |"
-            )
+    wanted = [(devices, max(256, on_each * devices)) for on_each in (16, EXAMPLES_PER_DEVICE) for devices in DEVICES]
+    for devices, examples in dict.fromkeys(wanted):
+        rows = max(FEWEST_ROWS, devices)
+        fields = {"schedule.rows_multiple_of": rows, "schedule.examples_per_step": examples}
+        one, four = (
+            train_size_table(overridden(get_config(), {**fields, "schedule.turns": turns}), table).course
+            for turns in (1, 4)
+        )
+        yield (
+            f"| {devices:,} | {examples // devices} | {examples:,} | {one.stages[0].schedule.steps_per_epoch:,} "
+            f"| {one.filler_share:.4f} | {one.fill:.3f} | {four.fill:.3f} |"
+        )
 
 
 def compile_command(sizes: str, target: str) -> list[str]:

@@ -43,7 +43,7 @@ RUN = {
 SIDE, NUM_DIGITS, GAP = 2000, 600, 12
 LABEL = 4
 """Whose map is drawn."""
-CORNER, CUT = (900, 900), 260
+CORNER, CUT = (230, 1020), 300
 """Of the part that is shown large, and its side."""
 
 

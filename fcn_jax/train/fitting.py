@@ -34,6 +34,10 @@ class Memory(Protocol):
     def memory_mib(self) -> float: ...
 
 
+TOLERANCE = 0.03
+"""Of the largest step, relative: each compilation may take minutes, and this saves all but about six of them."""
+
+
 @dataclass(frozen=True)
 class Part:
     """Programs, and the field that decides how large they are."""
@@ -87,7 +91,7 @@ def compile_fitting(part: Part, setup: Setup, target: Memory, prepare: Callable[
     raise ValueError(
         f"config.{part.field} is {asked}, but a step of that does not fit {target.name} ({reason}): "
         + (
-            f"set --config.{part.field}={largest}, the largest that fits"
+            f"set --config.{part.field}={largest}, the largest that fits (to within {TOLERANCE:.0%})"
             if largest
             else f"nor does {part.unit}, the smallest: take a smaller config.data.resize or model, or more devices"
         )
@@ -95,9 +99,9 @@ def compile_fitting(part: Part, setup: Setup, target: Memory, prepare: Callable[
 
 
 def largest_fitting(asked: int, unit: int, fits: Callable[[int], bool]) -> int:
-    """The largest multiple of `unit` below `asked` that fits, by bisection; 0 where none does."""
+    """The largest multiple of `unit` below `asked` that fits, or one within `TOLERANCE` of it; 0 where none does."""
     low, high = 0, -(-asked // unit)
-    while high - low > 1:
+    while high - low > max(1, TOLERANCE * high):
         middle = (low + high) // 2
         if fits(middle * unit):
             low = middle

@@ -18,7 +18,7 @@ from fcn_jax.use.cam_view import AGAINST, FOR, View, tinted
 
 INK = "#22303c"
 EVIDENCE = "evidence: logit less the mean of all classes' logits"
-SMALL, NORMAL, WIDE = 7, 11, 10.0
+SMALL, NORMAL, WIDE = 7, 11, 15.0
 """Font sizes; a picture wider than that many inches has a larger one."""
 LETTERS = 10
 """In an inch, of normal size."""

@@ -70,9 +70,10 @@ def export_onnx(model: Model, recipe: Recipe, buckets: Sequence[tuple[int, ...]]
     """
     from fcn_jax.use.onnx_conversion import OPSET, convert, try_net
 
-    model = nnx.clone(model)
     if model.dtype == jnp.bfloat16:
-        model.dtype = jnp.float32  # onnxruntime has hardly any operation in bfloat16 on a CPU.
+        # In which onnxruntime has hardly any operation on a CPU.
+        model = nnx.clone(model)
+        model.dtype = jnp.float32
     smallest, beyond = (recipe.smallest_side,) * recipe.rank, tuple(side + 1 for side in buckets[-1])
     canvases = list(dict.fromkeys([smallest, buckets[0], beyond]))
     if recipe.largest_side is not None:

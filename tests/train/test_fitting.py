@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import replace
-from functools import partial
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from configs.mnist import get_config
 from fcn_jax.cli import main
-from fcn_jax.config_fields import overridden
-from fcn_jax.train.fitting import compile_fitting, largest_fitting, parts_of, try_compiling
+from fcn_jax.config_fields import get_field, overridden
+from fcn_jax.train.fitting import TOLERANCE, Part, compile_fitting, largest_fitting, parts_of, try_compiling
 from fcn_jax.train.setup import prepare
 from fcn_jax.use import topology
 from fcn_jax.use.topology import present_target
@@ -24,52 +24,66 @@ def small(**changes):
     return overridden(config, {path.replace("__", "."): value for path, value in changes.items()})
 
 
-prepare_small = partial(prepare, abstract=True)
-
-
 @given(units=st.integers(1, 3000), unit=st.integers(1, 64), limit=st.integers(0, 10**6))
-def test_bisection_finds_the_largest_in_few_tries(units, unit, limit):
+def test_a_step_close_to_the_largest_is_found_in_few_tries(units, unit, limit):
     tried = []
 
     def fits(number):
         tried.append(number)
         return number <= limit
 
-    asked = units * unit
-    expected = min(limit // unit, units - 1) * unit
-    assert largest_fitting(asked, unit, fits) == expected
-    assert len(tried) <= math.ceil(math.log2(units)) if units > 1 else not tried
+    found, largest = largest_fitting(units * unit, unit, fits) // unit, min(limit // unit, units - 1)
+    assert found <= largest <= found / (1 - TOLERANCE)
+    assert len(tried) <= math.log2(units / max(1, largest)) + math.log2(1 / TOLERANCE) + 2
 
 
-@pytest.mark.parametrize(
-    ("number", "changes"),
-    [
-        (0, {}),
-        (0, {"schedule__kind": "bucketed", "schedule__positions_per_step": 40_000}),
-        (1, {"train__precise_batch_norm": True}),
-    ],
-    ids=["examples", "positions", "evaluation"],
-)
-def test_the_step_it_names_fits_and_the_next_does_not(number, changes):
-    config = small(**changes)
-    setup, here = prepare_small(config), present_target()
-    part = parts_of(setup)[number]
-    needed = max(program.peak_mib for program in part.compile(setup))
-    scarce = replace(here, memory_mib=0.7 * needed)
-    with pytest.raises(ValueError, match=f"set --config.{part.field}=") as caught:
-        compile_fitting(part, setup, scarce, prepare_small)
-    largest = int(str(caught.value).partition("=")[2].partition(",")[0])
-    fitting_setup, next_setup = (
-        prepare_small(overridden(config, {part.field: value})) for value in (largest, largest + part.unit)
+def made_up_part(config, *, field="schedule.examples_per_step"):
+    """A part whose programs need 1 MiB for each unit of its field, and its prepare; nothing is compiled."""
+
+    def compiled(setup):
+        return [SimpleNamespace(name="train", peak_mib=float(get_field(setup.config, field)))]
+
+    return Part(field, 8, compiled, compiled), SimpleNamespace(config=config), lambda c: SimpleNamespace(config=c)
+
+
+@pytest.mark.parametrize(("memory", "largest"), [(100.0, 96), (511.0, 504), (8.0, 8)])
+def test_a_step_that_is_too_large_is_refused_with_the_largest(memory, largest):
+    part, setup, prepare_again = made_up_part(small(schedule__examples_per_step=512))
+    said = (
+        rf"examples_per_step is 512, .* of {memory:.0f} MiB a device\): set .*examples_per_step={largest}, the largest"
     )
-    assert compile_fitting(part, fitting_setup, scarce, prepare_small)
-    assert try_compiling(lambda: part.compile(next_setup), scarce)[1]
+    with pytest.raises(ValueError, match=said):
+        compile_fitting(part, setup, replace(present_target(), memory_mib=memory), prepare_again)
+
+
+def test_a_step_that_fits_is_compiled():
+    part, setup, prepare_again = made_up_part(small(schedule__examples_per_step=512))
+    (program,) = compile_fitting(part, setup, replace(present_target(), memory_mib=512.0), prepare_again)
+    assert program.peak_mib == 512
 
 
 def test_where_nothing_fits_it_says_what_else_to_do():
-    setup = prepare_small(small(schedule__examples_per_step=16))
+    part, setup, prepare_again = made_up_part(small())
     with pytest.raises(ValueError, match="nor does 8, the smallest: take a smaller"):
-        compile_fitting(parts_of(setup)[0], setup, replace(present_target(), memory_mib=0.0), prepare_small)
+        compile_fitting(part, setup, replace(present_target(), memory_mib=7.0), prepare_again)
+
+
+def test_the_largest_program_stands_for_all():
+    setup = prepare(small(schedule__kind="bucketed", train__precise_batch_norm=True), abstract=True)
+    training, evaluation = parts_of(setup)
+    every, (largest,) = training.compile(setup), training.compile_largest(setup)
+    assert len(every) == 2
+    assert largest.peak_mib == max(program.peak_mib for program in every)
+    every, some = evaluation.compile(setup), evaluation.compile_largest(setup)
+    assert {program.name for program in some} < {program.name for program in every}
+    assert max(program.peak_mib for program in some) == max(program.peak_mib for program in every)
+
+
+def test_a_budget_of_positions_is_what_decides():
+    setup = prepare(small(schedule__kind="bucketed", schedule__positions_per_step=40_000), abstract=True)
+    training, evaluation = parts_of(setup)
+    assert (training.field, training.unit) == ("schedule.positions_per_step", 8 * 20 * 20)
+    assert evaluation.field == "evaluate.examples_per_step"
 
 
 def test_what_xla_refuses_to_compile_does_not_fit():
