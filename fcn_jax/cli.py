@@ -103,11 +103,11 @@ def compile_(argv: list[str]) -> None:
 
 def train(argv: list[str]) -> None:
     """Train, or resume: --config=FILE --workdir=DIR [--config.a.b=value] [--strict]"""
-    from fcn_jax.train.loop import train
-    from fcn_jax.train.summary import format_summary
-
     line = CommandLine(argv, texts={"workdir": "folder of the run"}, switches=STRICT, takes_config=True)
     with stop_on_sigterm() as stop:
+        from fcn_jax.train.loop import train
+        from fcn_jax.train.summary import format_summary
+
         summary = train(line.config, Path(line.text("workdir")), strict=line.switch("strict"), stop=stop)
     print(format_summary(summary))
 
