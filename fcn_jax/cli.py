@@ -17,7 +17,7 @@ from fcn_jax.console import complain, say
 from fcn_jax.disk import DISK_ERRORS, REMEDY
 from fcn_jax.lifeline import wait_for_the_lost
 from fcn_jax.memory import keep_freed_memory
-from fcn_jax.train.stopping import Stopped
+from fcn_jax.train.stopping import Stopped, stop_on_sigterm
 
 STRICT = {"strict": "refuse a damaged newest checkpoint, rather than use the one before it"}
 
@@ -114,16 +114,16 @@ def compile_(argv: list[str]) -> None:
 
 def train(argv: list[str]) -> None:
     """Train, or resume: --config=FILE --workdir=DIR [--config.a.b=value] [--strict]"""
-    from fcn_jax.cluster import is_first
-    from fcn_jax.train.loop import train
-    from fcn_jax.train.stopping_together import stop_requests
-    from fcn_jax.train.summary import format_summary
-
     line = _cluster_line(argv, texts={"workdir": "folder of the run"}, takes_config=True)
     config, workdir = line.config, Path(line.text("workdir"))
-    _join(line)
-    with stop_requests() as stop:
-        summary = train(config, workdir, strict=line.switch("strict"), stop=stop)
+    with stop_on_sigterm() as stop:
+        from fcn_jax.cluster import is_first
+        from fcn_jax.train.loop import train
+        from fcn_jax.train.stopping_together import of_all
+        from fcn_jax.train.summary import format_summary
+
+        _join(line)
+        summary = train(config, workdir, strict=line.switch("strict"), stop=of_all(stop))
     if is_first():
         print(format_summary(summary))
 
@@ -171,12 +171,10 @@ def _cluster_line(
     argv: list[str], *, texts: dict[str, str], takes_config: bool = False, takes_paths: bool = False
 ) -> CommandLine:
     """The command line of what several processes can do as one, with a checkpoint."""
-    from fcn_jax.cluster import FLAGS, NUMBERS
-
     return CommandLine(
         argv,
-        texts={**texts, **FLAGS},
-        numbers=NUMBERS,
+        texts={**texts, "coordinator": "HOST:PORT of the first of several processes"},
+        numbers={"num_processes": "how many they are", "process_id": "which of them this is, from 0"},
         switches=STRICT,
         takes_config=takes_config,
         takes_paths=takes_paths,

@@ -26,9 +26,6 @@ SECONDS_TO_NOTICE = 25
 LONGEST_WAIT_MS = 24 * 3600 * 1000
 """For a process that lives, however slow its disk is."""
 
-FLAGS = {"coordinator": "HOST:PORT of the first of several processes"}
-NUMBERS = {"num_processes": "how many they are", "process_id": "which of them this is, from 0"}
-
 _exchanges = itertools.count()
 
 

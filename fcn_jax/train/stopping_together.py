@@ -1,12 +1,9 @@
 """A request to stop that reaches one of several processes stops all of them, after the same step."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import jax
 from jax.experimental.multihost_utils import reached_preemption_sync_point
 
-from fcn_jax.train.stopping import StopRequest, stop_on_sigterm
+from fcn_jax.train.stopping import StopRequest
 
 
 class JointStopRequest(StopRequest):
@@ -24,11 +21,6 @@ class JointStopRequest(StopRequest):
         return self._agreed
 
 
-@contextmanager
-def stop_requests() -> Iterator[StopRequest]:
-    """What SIGTERM makes, to this process or to any that it works with; for the main thread."""
-    if jax.process_count() > 1:
-        yield JointStopRequest()
-    else:
-        with stop_on_sigterm() as stop:
-            yield stop
+def of_all(stop: StopRequest) -> StopRequest:
+    """A request to this process, or, where there are several, to any of them: JAX then hears SIGTERM in its place."""
+    return JointStopRequest() if jax.process_count() > 1 else stop
