@@ -1,0 +1,108 @@
+"""Programs that do not fit are refused, with the largest step that does."""
+
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import jax
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configs.mnist import get_config
+from fcn_jax.cli import main
+from fcn_jax.config_fields import get_field, overridden
+from fcn_jax.train.setup import prepare
+from fcn_jax.use import topology
+from fcn_jax.use.planning.fitting import TOLERANCE, Part, compile_fitting, largest_fitting, parts_of, try_compiling
+from fcn_jax.use.planning.topology import present_target
+
+
+def small(**changes):
+    config = get_config("tiny")
+    config.model.channels, config.schedule.max_buckets, config.machine.cache_dir = (4, 4), 2, ""
+    return overridden(config, {path.replace("__", "."): value for path, value in changes.items()})
+
+
+@given(units=st.integers(1, 3000), unit=st.integers(1, 64), limit=st.integers(0, 10**6))
+def test_a_step_close_to_the_largest_is_found_in_few_tries(units, unit, limit):
+    tried = []
+
+    def fits(number):
+        tried.append(number)
+        return number <= limit
+
+    found, largest = largest_fitting(units * unit, unit, fits) // unit, min(limit // unit, units - 1)
+    assert found <= largest <= found / (1 - TOLERANCE)
+    assert len(tried) <= math.log2(units / max(1, largest)) + math.log2(1 / TOLERANCE) + 2
+
+
+def made_up_part(config, *, field="schedule.examples_per_step"):
+    """A part whose programs need 1 MiB for each unit of its field, and its prepare; nothing is compiled."""
+
+    def compiled(setup):
+        return [SimpleNamespace(name="train", peak_mib=float(get_field(setup.config, field)))]
+
+    return Part(field, 8, compiled, compiled), SimpleNamespace(config=config), lambda c: SimpleNamespace(config=c)
+
+
+@pytest.mark.parametrize(("memory", "largest"), [(100.0, 96), (511.0, 504), (8.0, 8)])
+def test_a_step_that_is_too_large_is_refused_with_the_largest(memory, largest):
+    part, setup, prepare_again = made_up_part(small(schedule__examples_per_step=512))
+    said = (
+        rf"examples_per_step is 512, .* of {memory:.0f} MiB a device\): set .*examples_per_step={largest}, the largest"
+    )
+    with pytest.raises(ValueError, match=said):
+        compile_fitting(part, setup, replace(present_target(), memory_mib=memory), prepare_again)
+
+
+def test_a_step_that_fits_is_compiled():
+    part, setup, prepare_again = made_up_part(small(schedule__examples_per_step=512))
+    (program,) = compile_fitting(part, setup, replace(present_target(), memory_mib=512.0), prepare_again)
+    assert program.peak_mib == 512
+
+
+def test_where_nothing_fits_it_says_what_else_to_do():
+    part, setup, prepare_again = made_up_part(small())
+    with pytest.raises(ValueError, match="nor does 8, the smallest: take a smaller"):
+        compile_fitting(part, setup, replace(present_target(), memory_mib=7.0), prepare_again)
+
+
+def test_the_largest_program_stands_for_all():
+    enough_for_both_buckets = {"data__test_split": "test[:512]", "train__precise_batch_norm": True}
+    setup = prepare(small(schedule__kind="bucketed", **enough_for_both_buckets), abstract=True)
+    training, evaluation = parts_of(setup)
+    every, (largest,) = training.compile(setup), training.compile_largest(setup)
+    assert len(every) == 2
+    assert largest.peak_mib == max(program.peak_mib for program in every)
+    every, some = evaluation.compile(setup), evaluation.compile_largest(setup)
+    assert {program.name for program in some} < {program.name for program in every}
+    assert max(program.peak_mib for program in some) == max(program.peak_mib for program in every)
+
+
+def test_a_budget_of_positions_is_what_decides():
+    setup = prepare(small(schedule__kind="bucketed", schedule__positions_per_step=40_000), abstract=True)
+    training, evaluation = parts_of(setup)
+    assert (training.field, training.unit) == ("schedule.positions_per_step", 8 * 20 * 20)
+    assert evaluation.field == "evaluate.examples_per_step"
+
+
+def test_what_xla_refuses_to_compile_does_not_fit():
+    def refused(message):
+        raise jax.errors.JaxRuntimeError(message)
+
+    message = "RESOURCE_EXHAUSTED: Ran out of memory on HBM (34.00G) exceeds available HBM (15.75G).\nMore."
+    found = try_compiling(lambda: refused(message), present_target())
+    assert found == ([], "Ran out of memory on HBM (34.00G) exceeds available HBM (15.75G)")
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
+        try_compiling(lambda: refused("INTERNAL: broken"), present_target())
+
+
+def test_the_command_refuses_in_one_line(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(topology, "device_memory_mib", lambda: 1e-3)
+    flags = ["--config.model.channels=(4,4)", "--config.schedule.examples_per_step=8", f"--out={tmp_path / 'out'}"]
+    assert main(["fcn_jax", "compile", "--config=configs/mnist.py:tiny", *flags]) == 2
+    printed = capsys.readouterr()
+    assert "config.schedule.examples_per_step is 8, but a step of that does not fit cpu (train needs" in printed.err
+    assert printed.out == ""
+    assert not (tmp_path / "out").exists()
