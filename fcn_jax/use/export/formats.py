@@ -30,6 +30,6 @@ def check_installed(packages: Sequence[str], purpose: str) -> None:
     missing = [package for package in packages if find_spec(package) is None]
     if missing:
         raise ValueError(
-            f"{purpose} needs {', '.join(missing)}, which this environment has not: `make setup-onnx` installs "
+            f"{purpose} needs what is not installed here ({', '.join(missing)}): `make setup-onnx` installs "
             "requirements-onnx.txt into one of its own; use .venv-onnx/bin/python -m fcn_jax"
         )
