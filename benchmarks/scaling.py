@@ -23,8 +23,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from configs.resnet50 import get_config
 from fcn_jax.config_fields import overridden
-from fcn_jax.use.size_table import SizeTable, train_size_table
-from fcn_jax.use.topology import parse_target
+from fcn_jax.use.planning.size_table import SizeTable, train_size_table
+from fcn_jax.use.planning.topology import parse_target
 
 ROOT = Path(__file__).parents[1]
 TIMES = 26

@@ -26,10 +26,10 @@ from fcn_jax.data.sources import Source, open_source
 from fcn_jax.models.model import Model
 from fcn_jax.train.loop import train
 from fcn_jax.train.trained import restore_trained
-from fcn_jax.use.cam import Explained, MapMaker
-from fcn_jax.use.cam_grid import Grid, read_map
-from fcn_jax.use.cam_view import tinted, view_of
-from fcn_jax.use.classifier import predict_batch
+from fcn_jax.use.cam.grid import Grid, read_map
+from fcn_jax.use.cam.maps import Explained, MapMaker
+from fcn_jax.use.cam.view import tinted, view_of
+from fcn_jax.use.inference.classifier import predict_batch
 
 WORKDIR, CANVAS = Path("runs/detector"), Path("runs/detector_canvas.png")
 RUN = {

@@ -71,7 +71,7 @@ def shapes(argv: list[str]) -> None:
 
 def plan(argv: list[str]) -> None:
     """The buckets of a data set: --config=FILE, or a table: --sizes=FILE.csv [--max_buckets=N] [--resize=area:256]"""
-    from fcn_jax.use.plan_command import plan_of_config, plan_of_table, report_plans
+    from fcn_jax.use.planning.plan import plan_of_config, plan_of_table, report_plans
 
     line = CommandLine(
         argv,
@@ -100,7 +100,7 @@ def plan(argv: list[str]) -> None:
 
 def compile_(argv: list[str]) -> None:
     """Compile every program, what it needs: --config=FILE [--target=tpu:v5e:4x4] [--sizes=FILE.csv] [--out=DIR]"""
-    from fcn_jax.use.compile_command import report_programs
+    from fcn_jax.use.planning.compile import report_programs
 
     texts = {
         "target": "TPUs that need not be here, such as tpu:v5e:4x4",
@@ -131,7 +131,7 @@ def train(argv: list[str]) -> None:
 def evaluate(argv: list[str]) -> None:
     """Evaluate the newest checkpoint, a JSON line a scale: --workdir=DIR [--split=test] [--scale=0.5,1] [--out=DIR]"""
     from fcn_jax.cluster import is_first
-    from fcn_jax.use.evaluation_command import evaluate_run, parse_scales
+    from fcn_jax.use.evaluation.command import evaluate_run, parse_scales
 
     line = _cluster_line(
         argv,
@@ -156,7 +156,7 @@ def evaluate(argv: list[str]) -> None:
 
 def predict(argv: list[str]) -> int:
     """Label files of any size, a JSON line each: --workdir=DIR PATH... (or --artifact=FILE) [--format=csv]"""
-    from fcn_jax.use.predict_command import predict_paths
+    from fcn_jax.use.predict.command import predict_paths
 
     texts = {"workdir": "folder of the run", "artifact": "what export wrote", "format": "json or csv"}
     line = _cluster_line(argv, texts=texts, takes_paths=True)
@@ -191,7 +191,7 @@ def _join(line: CommandLine) -> None:
 
 def cam(argv: list[str]) -> int:
     """Draw what each place of files says of a class: --workdir=DIR --out=DIR PATH... [--label=NAME]"""
-    from fcn_jax.use.cam_command import draw_maps
+    from fcn_jax.use.cam.command import draw_maps
 
     texts = {"workdir": "folder of the run", "out": "folder for the pictures", "label": "class whose map is drawn"}
     line = CommandLine(argv, texts=texts, takes_paths=True)
@@ -202,7 +202,7 @@ def cam(argv: list[str]) -> int:
 
 def export(argv: list[str]) -> None:
     """One file of a trained net, for any batch, height and width: --workdir=DIR --out=FILE [--format=onnx]"""
-    from fcn_jax.use.export import export_workdir
+    from fcn_jax.use.export.export import export_workdir
 
     texts = {"workdir": "folder of the run", "out": "file to write", "format": "stablehlo or onnx"}
     line = CommandLine(argv, texts=texts, switches=STRICT)
@@ -213,7 +213,7 @@ def export(argv: list[str]) -> None:
 
 def report(argv: list[str]) -> None:
     """One page of a run, from its files alone: --workdir=DIR"""
-    from fcn_jax.use.report import write_report
+    from fcn_jax.use.report.report import write_report
 
     line = CommandLine(argv, texts={"workdir": "folder of the run"})
     print(write_report(Path(line.text("workdir"))))

@@ -13,11 +13,11 @@ with install_import_hook("fcn_jax", "beartype.beartype"):
     import fcn_jax.data.dataset
     import fcn_jax.models.model
     import fcn_jax.train.loop
-    import fcn_jax.use.cam_command
-    import fcn_jax.use.evaluation_command
-    import fcn_jax.use.export
-    import fcn_jax.use.predict
-    import fcn_jax.use.report  # noqa: F401
+    import fcn_jax.use.cam.command
+    import fcn_jax.use.evaluation.command
+    import fcn_jax.use.export.export
+    import fcn_jax.use.predict.predict
+    import fcn_jax.use.report.report  # noqa: F401
 
 import jax
 import pytest

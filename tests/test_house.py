@@ -40,6 +40,16 @@ MAY_IMPORT = {
     "cli": ROOT_FILES | {"command_line", "models", "train", "use"},
     "__main__": {"cli"},
 }
+USE_MAY_IMPORT = {
+    "inference": set(),
+    "export": {"inference"},
+    "predict": {"inference", "export"},
+    "cam": {"inference"},
+    "evaluation": {"inference"},
+    "planning": set(),
+    "report": set(),
+}
+"""A folder a command; `inference` is what they share: a trained net ready for files."""
 EXPERIMENTS_MAY_IMPORT = {
     "ablation": set(),
     "metrics": {"ablation"},
@@ -95,6 +105,16 @@ def test_arrows_run_down(path):
     room = room_of(path)
     reached = {name.split(".")[1] for name in imported(path) if name.startswith("fcn_jax.")}
     assert reached - {room} <= MAY_IMPORT[room]
+
+
+USE = [path for path in FILES if room_of(path) == "use"]
+
+
+@pytest.mark.parametrize("path", USE, ids=lambda path: "/".join(path.parts[-2:]))
+def test_uses_share_inference(path):
+    folder = path.parent.name
+    reached = {name.split(".")[2] for name in imported(path) if name.startswith("fcn_jax.use.")}
+    assert reached - {folder} <= USE_MAY_IMPORT[folder]
 
 
 EXPERIMENTS = sorted(path for path in (ROOT / "experiments").rglob("*.py") if path.name != "__init__.py")

@@ -27,7 +27,7 @@ from fcn_jax.train.logits import split_logits
 from fcn_jax.train.loop import train
 from fcn_jax.train.setup import prepare
 from fcn_jax.train.workdir import locked_workdir, read_config
-from fcn_jax.use.predict_command import predict_paths
+from fcn_jax.use.predict.command import predict_paths
 from tests.train.compare_devices import compare_both
 from tests.train.stopped import recorded, train_until
 
@@ -77,7 +77,7 @@ def logits(folder: Path) -> list[list[float]]:
 def predictions(folder: Path) -> str:
     """What stands on standard output; three files between two exchanges."""
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
-        patch.setattr("fcn_jax.use.share.WINDOW", 3)
+        patch.setattr("fcn_jax.use.predict.share.WINDOW", 3)
         predict_paths([str(folder / "pictures")], workdir=folder / "whole", artifact=None, form="json")
     return out.getvalue()
 

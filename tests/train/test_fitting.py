@@ -14,8 +14,8 @@ from fcn_jax.cli import main
 from fcn_jax.config_fields import get_field, overridden
 from fcn_jax.train.fitting import TOLERANCE, Part, compile_fitting, largest_fitting, parts_of, try_compiling
 from fcn_jax.train.setup import prepare
-from fcn_jax.use import topology
-from fcn_jax.use.topology import present_target
+from fcn_jax.use.planning import topology
+from fcn_jax.use.planning.topology import present_target
 
 
 def small(**changes):
@@ -69,7 +69,8 @@ def test_where_nothing_fits_it_says_what_else_to_do():
 
 
 def test_the_largest_program_stands_for_all():
-    setup = prepare(small(schedule__kind="bucketed", train__precise_batch_norm=True), abstract=True)
+    enough_for_both_buckets = {"data__test_split": "test[:512]", "train__precise_batch_norm": True}
+    setup = prepare(small(schedule__kind="bucketed", **enough_for_both_buckets), abstract=True)
     training, evaluation = parts_of(setup)
     every, (largest,) = training.compile(setup), training.compile_largest(setup)
     assert len(every) == 2

@@ -17,9 +17,9 @@ from fcn_jax.train.state import initial_state, split_model
 from fcn_jax.train.workdir import LABELS
 from fcn_jax.train.writer import write_json
 from fcn_jax.types import VALUE_TYPES
-from fcn_jax.use.classifier import Answering
-from fcn_jax.use.export import answering
-from fcn_jax.use.recipe import Recipe, recipe_of
+from fcn_jax.use.export.export import answering
+from fcn_jax.use.inference.classifier import Answering
+from fcn_jax.use.inference.recipe import Recipe, recipe_of
 from tests.models.law import drawn
 
 LABEL_NAMES = ("ant", "bee", "cow", "dog", "elk", "fox")

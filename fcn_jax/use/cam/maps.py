@@ -1,0 +1,163 @@
+"""Files -> what each place of them says of a class, for nets whose logits are the mean of what all positions say.
+
+The class activation map (Zhou et al., arXiv:1512.04150) of a class is its channel of `logits_2d`. What always holds:
+its mean over the true positions is the logit of the class. Softmax does not see what is added to all classes alike, so
+what speaks for a class at a place is its map less the mean of all classes' maps there, `Explained.evidence`: zero means
+no more than for any class, and the mean is the logit less the mean of all logits.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Num
+
+from fcn_jax.data.bad_examples import BadExampleError
+from fcn_jax.models.flatten import Flatten
+from fcn_jax.models.global_pooling import GlobalAverage
+from fcn_jax.models.heads import ClassifyFirst, Head, NormedAverage, NormFirst, PoolFirst
+from fcn_jax.models.lstm import LSTM
+from fcn_jax.models.model import Model
+from fcn_jax.train.trained import Trained
+from fcn_jax.types import AnyArray, filler_block
+from fcn_jax.use.cam.grid import Grid, grid_of
+from fcn_jax.use.inference.classifier import Classifier, classifier_of_trained, predict_batch
+from fcn_jax.use.inference.programs import Programs, TooLargeError
+from fcn_jax.use.inference.reading import read_ahead
+
+
+class MapAnswer(NamedTuple):
+    """What a net says of a batch, and of which places it says it."""
+
+    logits: Float[Array, "b k"]
+    label: Int[Array, " b"]
+    """The class whose map it is."""
+    class_map: Float[Array, "b *cells"]
+    mean_map: Float[Array, "b *cells"]
+    """Mean of all classes' maps."""
+    map_size: Int[Array, "b r"]
+    """True cells."""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A file, what a net says of it, and where."""
+
+    path: str
+    values: Num[np.ndarray, "*spatial c"]
+    """As the net saw it."""
+    probabilities: Float[np.ndarray, " k"]
+    label: int
+    """The class whose map it is."""
+    class_map: Float[np.ndarray, "*cells"]
+    evidence: Float[np.ndarray, "*cells"]
+    """The map of the class less the mean of all classes' maps."""
+    grids: tuple[Grid, ...]
+    """Where the cells lie, on every axis."""
+
+    @property
+    def predicted(self) -> int:
+        """The most probable class."""
+        return int(self.probabilities.argmax())
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A file that has no map, and why."""
+
+    path: str
+    error: str
+
+
+def map_answer_of(
+    model: Model, image: Num[AnyArray, "b *spatial c"], size: Int[AnyArray, "b r"], *, label: int | None
+) -> MapAnswer:
+    """The maps of a padded batch, of one class or of the class that each example is taken for."""
+    logits, logits_2d = predict_batch(model, image, size)
+    wanted = logits.argmax(-1) if label is None else jnp.full(logits.shape[0], label)
+    index = wanted.reshape(-1, *[1] * (logits_2d.x.ndim - 1))
+    class_map = jnp.take_along_axis(logits_2d.x, index, axis=-1)[..., 0]
+    return MapAnswer(logits, wanted, class_map, logits_2d.x.mean(-1), logits_2d.size)
+
+
+def check_has_map(model: Model) -> None:
+    """
+    Raises:
+        ValueError: the model's logits are not the mean of what its positions say, or a position is no place.
+    """
+    why = ""
+    for layer in model.net.layers:
+        match layer:
+            case Flatten():
+                why = "it flattens its positions into one, so that none of them has a logit of its own"
+            case LSTM():
+                why = "what its LSTM says at a position comes from all that was read before, so that it is no place"
+    why = why or _why_not_a_mean(model.net.head)
+    if why:
+        raise ValueError(
+            f"this net has no class activation map: {why}; nets of convolutions alone have one, with "
+            "config.model.head=average_last or average_first: train one of them"
+        )
+
+
+def _why_not_a_mean(head: Head) -> str:
+    match head:
+        case NormFirst():
+            return _why_not_a_mean(head.head)
+        case NormedAverage() | ClassifyFirst(pool=GlobalAverage()) | PoolFirst(pool=GlobalAverage()):
+            return ""
+        case ClassifyFirst() | PoolFirst():
+            return f"its head is {head.pool}, not the average, so that its logits are no mean of its positions' logits"
+        case _:
+            return f"its head is {type(head).__name__}, so that its logits are no mean of its positions' logits"
+
+
+class MapMaker:
+    """Makes the maps of files.
+
+    Args:
+        trained: a net that has maps, see `check_has_map`.
+        label: the class whose map is made; None: of each file the most probable.
+    """
+
+    def __init__(self, trained: Trained, *, label: int | None):
+        self._layers = list(trained.model.net.layers)
+        self.classifier: Classifier[MapAnswer] = classifier_of_trained(trained, partial(map_answer_of, label=label))
+        # A row at a time: a picture takes longer to draw than its map to make.
+        self._programs = Programs(self.classifier, most_rows=1)
+
+    def maps(self, paths: Sequence[str]) -> Iterator[Explained | Unread]:
+        """One of each file, in their order."""
+        for chunk in read_ahead(self.classifier, paths):
+            for path, example in chunk:
+                if isinstance(example, BadExampleError):
+                    yield Unread(path, str(example))
+                else:
+                    yield self._explain(path, example.values)
+
+    def _explain(self, path: str, values: Num[np.ndarray, "*spatial c"]) -> Explained | Unread:
+        size = values.shape[:-1]
+        canvas = self.classifier.ladder.canvas(size)
+        try:
+            program = self._programs[canvas]
+        except TooLargeError as error:
+            return Unread(path, str(error))
+        block = filler_block(program.rows, canvas, values.shape[-1])
+        block.image[(0, *(slice(side) for side in size))] = values
+        block.size[0] = size
+        answer = jax.device_get(program.run(block.image, block.size))
+        cells = tuple(slice(side) for side in answer.map_size[0])
+        class_map = answer.class_map[0][cells]
+        return Explained(
+            path,
+            values,
+            probabilities=np.asarray(jax.nn.softmax(answer.logits[0])),
+            label=int(answer.label[0]),
+            class_map=class_map,
+            evidence=class_map - answer.mean_map[0][cells],
+            grids=tuple(grid_of(self._layers, side) for side in size),
+        )

@@ -1,0 +1,187 @@
+"""One HTML page of an evaluation: how good, where it is bad, how sure it is, what it confuses, its worst mistakes."""
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+from fcn_jax.page import Table, document, figure
+from fcn_jax.train.summary import describe_versions
+from fcn_jax.use.evaluation.evaluation import Evaluation
+from fcn_jax.use.evaluation.mistakes import mistake_pictures
+from fcn_jax.use.evaluation.numbers import confusion_matrix
+from fcn_jax.use.evaluation.plots import (
+    accuracy_by,
+    accuracy_by_scale,
+    confusion_picture,
+    percent,
+    reliability,
+    with_interval,
+)
+
+MOST_CLASSES_IN_MATRIX = 50
+MOST_CLASSES_IN_SIGHT = 50
+"""More are folded away."""
+MOST_CONFUSIONS, MOST_BAD = 20, 100
+
+
+def evaluation_page(evaluations: Sequence[Evaluation], shown: Evaluation, *, command: str) -> str:
+    """The page.
+
+    Args:
+        evaluations: of one split at several scales.
+        shown: the one of them that everything but the comparison of the scales is about.
+        command: that makes the page.
+    """
+    answers = shown.answers
+    return document(
+        f"Evaluation: {shown.split}",
+        f"<h1>Accuracy on {escape(shown.split)}: {percent(answers.accuracy.value)} %</h1>",
+        *_headline(shown),
+        *(_scales(evaluations, shown) if len(evaluations) > 1 else ()),
+        *_sizes(shown),
+        *_calibration(shown),
+        *_classes(shown),
+        *_confusions(shown),
+        *_mistakes(shown),
+        *_bad(shown),
+        f"<h2>How this page is made</h2><pre>{escape(command)}</pre>",
+        f'<p class="small">{escape(_provenance())}</p>',
+    )
+
+
+def _headline(shown: Evaluation) -> list[str]:
+    answers = shown.answers
+    accuracy = answers.accuracy
+    rows = (
+        ("accuracy, % [95 % interval]", with_interval(accuracy)),
+        ("mistakes", f"{accuracy.examples - accuracy.hits:,}"),
+        ("examples", f"{accuracy.examples:,}"),
+        ("examples that cannot be read", f"{len(shown.bad):,}"),
+        ("loss (cross entropy, nats)", f"{answers.mean_loss:.4f}"),
+        ("mean probability of the predicted class, %", percent(float(answers.probability.mean()))),
+        ("expected calibration error, points", percent(shown.findings.calibration_error)),
+        ("test scale", f"{shown.scale:g}"),
+        ("step of the checkpoint", f"{shown.step:,}"),
+    )
+    return [
+        _scrolling(Table(("", "value"), rows)),
+        _small(
+            "Intervals are Wilson's, of 95 %. They take every example as drawn by itself: near copies make them too "
+            "narrow."
+        ),
+    ]
+
+
+def _scales(evaluations: Sequence[Evaluation], shown: Evaluation) -> list[str]:
+    rows = tuple(
+        (f"{each.scale:g}", with_interval(each.answers.accuracy), f"{each.answers.mean_loss:.4f}")
+        for each in evaluations
+    )
+    picture = accuracy_by_scale([each.scale for each in evaluations], [each.answers.accuracy for each in evaluations])
+    return [
+        "<h2>Test scales</h2>",
+        figure(picture),
+        _scrolling(Table(("test scale", "accuracy, % [95 %]", "loss"), rows)),
+        _small(f"All else on this page is about scale {shown.scale:g}."),
+    ]
+
+
+def _sizes(shown: Evaluation) -> list[str]:
+    overall, parts = shown.answers.accuracy.value, []
+    for name, bins in shown.findings.by_size.items():
+        heading, what, digits = {
+            "length": ("By length", "length", 0),
+            "side": ("By size", "side √(height × width), pixels", 1),
+            "aspect": ("By aspect ratio", "height / width", 2),
+        }[name]
+        parts += [f"<h2>{heading}</h2>", figure(accuracy_by(bins, what, name=name, overall=overall, digits=digits))]
+    return [*parts, _small("Sizes are those of the examples as they are stored, before they are resized.")]
+
+
+def _calibration(shown: Evaluation) -> list[str]:
+    found, sure = shown.findings, float(shown.answers.probability.mean())
+    lean = "too sure" if sure > shown.answers.accuracy.value else "not sure enough"
+    return [
+        "<h2>Calibration</h2>",
+        f"<p>On average the probability of the predicted class is {percent(sure)} %, and "
+        f"{percent(shown.answers.accuracy.value)} % is right: the net is {lean}. The expected calibration error, over "
+        f"{len(found.calibration)} bins of equal width that have examples, is {percent(found.calibration_error)} "
+        "points.</p>",
+        figure(reliability(found.calibration)),
+    ]
+
+
+def _classes(shown: Evaluation) -> list[str]:
+    names = shown.label_names
+    rows = [
+        (
+            names[row.label],
+            f"{row.recall.examples:,}",
+            with_interval(row.recall) if row.recall.examples else "–",
+            "–" if math.isnan(row.precision.value) else percent(row.precision.value),
+            "–" if row.taken_for is None else names[row.taken_for],
+        )
+        for row in shown.findings.classes
+    ]
+    columns = ("class", "examples", "recall, % [95 %]", "precision, %", "most often taken for")
+    first, rest = rows[:MOST_CLASSES_IN_SIGHT], rows[MOST_CLASSES_IN_SIGHT:]
+    return [
+        "<h2>By class, the worst first</h2>",
+        _scrolling(Table(columns, tuple(first))),
+        f"<details><summary>{len(rest):,} more</summary>{_scrolling(Table(columns, tuple(rest)))}</details>"
+        if rest
+        else "",
+        _small("Recall: of the class, what is found. Precision: of what is taken for the class, what is it."),
+    ]
+
+
+def _confusions(shown: Evaluation) -> list[str]:
+    names, found = shown.label_names, shown.findings.confusions
+    parts = ["<h2>Confusions</h2>"]
+    if len(names) <= MOST_CLASSES_IN_MATRIX:
+        matrix = confusion_matrix(shown.answers, len(names))
+        parts.append(figure(confusion_picture(matrix, names, found[:MOST_CONFUSIONS])))
+    if not found:
+        return [*parts, "<p>Nothing is confused.</p>"]
+    rows = tuple((names[one.label], names[one.predicted], f"{one.examples:,}") for one in found[:MOST_CONFUSIONS])
+    of = f"The {len(rows)} most frequent of {len(found):,} kinds." if len(rows) < len(found) else ""
+    return [*parts, _scrolling(Table(("true", "taken for", "examples"), rows)), _small(of) if of else ""]
+
+
+def _mistakes(shown: Evaluation) -> list[str]:
+    pictures = mistake_pictures(shown)
+    if not pictures:
+        return []
+    return [
+        "<h2>The worst mistakes</h2>",
+        f"<p>The {len(pictures)} that the net is surest of. Some may be mistakes of whoever labelled them.</p>",
+        f'<div class="cards">{"".join(map(figure, pictures))}</div>',
+    ]
+
+
+def _bad(shown: Evaluation) -> list[str]:
+    if not shown.bad:
+        return []
+    rows = tuple(list(shown.bad.items())[:MOST_BAD])
+    more = f"And {len(shown.bad) - len(rows):,} more, in evaluation.json." if len(rows) < len(shown.bad) else ""
+    return [
+        "<h2>Examples that cannot be read</h2>",
+        "<p>They count neither as right nor as wrong.</p>",
+        _scrolling(Table(("name", "reason"), rows)),
+        _small(more) if more else "",
+    ]
+
+
+def _provenance() -> str:
+    described = describe_versions()
+    versions = ", ".join(f"{name} {number}" for name, number in described["versions"].items())
+    commit = described["git_commit"]
+    return f"{f'Commit {commit}; ' if commit else ''}on {described['device']}; {versions}."
+
+
+def _scrolling(table: Table) -> str:
+    return f'<div class="scroll">{table.to_html()}</div>'
+
+
+def _small(text: str) -> str:
+    return f'<p class="small">{escape(text)}</p>'
