@@ -13,7 +13,7 @@ from configs.mnist import get_config
 from fcn_jax.cli import main
 from fcn_jax.config_fields import get_field, overridden
 from fcn_jax.train.setup import prepare
-from fcn_jax.use import topology
+from fcn_jax.use.planning import topology
 from fcn_jax.use.planning.fitting import TOLERANCE, Part, compile_fitting, largest_fitting, parts_of, try_compiling
 from fcn_jax.use.planning.topology import present_target
 
