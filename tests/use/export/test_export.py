@@ -8,7 +8,7 @@ import pytest
 from jax import export as jax_export
 
 from fcn_jax.cli import main
-from fcn_jax.use import formats
+from fcn_jax.use.export import formats
 from fcn_jax.use.export.artifact import sidecar_path
 from fcn_jax.use.export.export import export_model
 from fcn_jax.use.inference.classifier import Answer

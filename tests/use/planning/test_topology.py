@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from fcn_jax.config import Config
-from fcn_jax.use import topology
+from fcn_jax.use.planning import topology
 from fcn_jax.use.planning.topology import CHIPS, config_for_tpu, parse_target, tpu_target
 
 ROOT = Path(__file__).parents[3]

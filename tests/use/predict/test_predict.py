@@ -11,9 +11,9 @@ import soundfile
 
 from fcn_jax.cli import main
 from fcn_jax.train.trained import restore_trained
-from fcn_jax.use import predict as predict_module
-from fcn_jax.use import programs
+from fcn_jax.use.inference import programs
 from fcn_jax.use.inference.classifier import answer_of, classifier_of_workdir
+from fcn_jax.use.predict import predict as predict_module
 from fcn_jax.use.predict.predict import predict
 from tests.use.made import LABEL_NAMES, make_workdir, small_config, write_picture
 
