@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.launchers import Local
 from experiments.plan import ROOT, all_runs, code_version
 from experiments.runner import check_jobs, expected_seconds, job_of, make_runs, missing_runs
 from experiments.runs import Runs
@@ -79,7 +80,12 @@ def test_code_that_changed_since_the_run_was_planned_makes_no_row(job):
 def test_a_run_that_fails_is_named_and_the_others_go_on(tmp_path, capfd):
     unreadable = made_ablation(arms=(ABLATION.arms[0],), base=lambda: _with_no_such_split())
     code = make_runs(
-        all_runs(unreadable, FORM, [0, 1]), tmp_path / "results", jobs=2, keep=False, scratch=tmp_path / "scratch"
+        all_runs(unreadable, FORM, [0, 1]),
+        tmp_path / "results",
+        launcher=Local(),
+        jobs=2,
+        keep=False,
+        scratch=tmp_path / "scratch",
     )
     said = capfd.readouterr().err
     assert code == 1
