@@ -117,7 +117,7 @@ class Slurm:
             say(f"{job.arm}, seed {job.seed}: was sent before")
             return
         folder.mkdir(parents=True, exist_ok=True)
-        log.write_text("")
+        log.write_text("its job did not begin\n")  # What is known of a job that is cancelled while it waits.
         Runs(folder).path.touch()  # A host may believe for a while that a file is not there, not that it is empty.
         own = dataclasses.replace(job, results=str(folder), scratch=str(folder), num_jobs=1)
         (folder / "job.json").write_text(own.to_json())
@@ -133,9 +133,14 @@ def slurm(options: Options) -> Slurm:
 
     def executor(key: str, folder: Path, log: Path) -> submitit.SlurmExecutor:
         made = submitit.SlurmExecutor(folder)
-        # Without srun, which since SLURM 22.05 would leave the worker one CPU of those that --cpus-per-task asks for.
         made.update_parameters(
-            job_name=key, time=MINUTES, use_srun=False, additional_parameters={"error": str(log), **options}
+            job_name=key,
+            time=MINUTES,
+            # srun would, since SLURM 22.05, leave the worker one CPU of those that --cpus-per-task asks for.
+            use_srun=False,
+            # The last word on a job that is cancelled is SLURM's.
+            setup=["export SUBMITIT_LOG_LEVEL=CRITICAL"],
+            additional_parameters={"error": str(log), **options},
         )
         return made
 

@@ -142,6 +142,14 @@ def test_sbatch_gets_the_options(job, commands):
         assert f"#SBATCH --{option}\n" in told
 
 
+def test_a_job_that_never_began_is_said_so(tmp_path, commands, capfd):
+    commands("sbatch", "echo Submitted batch job 7")
+    launcher, scratch = slurm({}), tmp_path / "scratch"
+    launcher.seconds_between_looks = 0
+    assert make_runs(RUNS[:1], tmp_path / "results", launcher=launcher, jobs=1, keep=False, scratch=scratch) == 1
+    assert "wide, seed 0: failed: its job did not begin" in capfd.readouterr().err
+
+
 def test_what_sbatch_refuses_is_one_line(job, commands):
     commands("sbatch", "echo 'sbatch: error: invalid partition specified: gpu' >&2; exit 1")
     with pytest.raises(ValueError, match=r"sbatch refuses the job .*invalid partition specified: gpu"):
