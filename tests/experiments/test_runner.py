@@ -1,6 +1,7 @@
 """A real tiny run through the real workers: two at once make one row, and a killed one leaves nothing behind."""
 
 import dataclasses
+import signal
 import subprocess
 import sys
 import time
@@ -59,14 +60,15 @@ def test_two_workers_of_one_run_make_one_row(job, tmp_path):
     assert set((tmp_path / "scratch/programs").rglob("*_step-*-cache")) == programs
 
 
-def test_a_killed_worker_leaves_its_run_to_the_next(job, tmp_path):
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_worker_leaves_its_run_to_the_next(job, tmp_path, how):
     worker, runs = start(job), Runs(tmp_path / "results")
     give_up = time.monotonic() + 60
     while not runs.in_progress() and time.monotonic() < give_up:
         time.sleep(0.05)
     assert runs.in_progress() == 1
-    worker.kill()
-    worker.wait()
+    worker.send_signal(how)
+    assert worker.wait(timeout=30) == -how
     assert runs.in_progress() == 0
     assert runs.read() == []
 
