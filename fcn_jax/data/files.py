@@ -91,7 +91,8 @@ def read_file(path: str) -> bytes:
         BadExampleError: it cannot be read.
     """
     try:
-        return Path(path).read_bytes()
+        with open(path, "rb") as file:
+            return file.read()
     except OSError as error:
         raise BadExampleError(error.strerror or str(error)) from error
 

@@ -55,18 +55,18 @@ def test_a_lower_limit_counts_for_remembered_sizes_too(folder, tmp_path):
 
 def deny(monkeypatch, denied: Path) -> None:
     """As the system does to anyone but root, whom the tests may run as."""
-    image_open, read_bytes = Image.open, Path.read_bytes
+    image_open, file_open = Image.open, open
 
     def checked(read):
-        def wrapped(path, *arguments):
+        def wrapped(path, *arguments, **options):
             if str(path) == str(denied):
                 raise PermissionError(13, "Permission denied", str(path))
-            return read(path, *arguments)
+            return read(path, *arguments, **options)
 
         return wrapped
 
     monkeypatch.setattr(Image, "open", checked(image_open))
-    monkeypatch.setattr(Path, "read_bytes", checked(read_bytes))
+    monkeypatch.setattr("builtins.open", checked(file_open))
 
 
 def test_a_file_that_may_not_be_read_is_left_out(folder, monkeypatch):
