@@ -36,7 +36,7 @@ class AugmentConfig:
 @dataclass
 class DataConfig:
     source: str = "mnist_native"
-    """mnist_native, japanese_vowels, folder:DIR, table:FILE.csv or tfds:NAME[:VERSION]."""
+    """mnist_native, japanese_vowels, folder:DIR, table:FILE.csv, tfds:NAME[:VERSION]; sizes:FILE.csv for plans."""
     train_split: str = "train"
     validation_split: str = "validation"
     test_split: str = "test"

@@ -17,11 +17,12 @@ from fcn_jax.data.embedded_source import EMBEDDED, EmbeddedSource
 from fcn_jax.data.files import Listing, list_folder, list_table, positions_of, read_file
 from fcn_jax.data.images import check_image_channels, decode_image, read_image_size, too_large
 from fcn_jax.data.signals import decode_signal, read_signal_header, unpack_frames
+from fcn_jax.data.size_table import SizeTable
 from fcn_jax.data.sizes import measure_files
 from fcn_jax.data.tfds_source import TfdsSource
 
 JAPANESE_VOWELS_CHANNELS = 12
-SOURCES = (*EMBEDDED, "folder:DIR", "table:FILE.csv", "tfds:NAME[:VERSION]")
+SOURCES = (*EMBEDDED, "folder:DIR", "table:FILE.csv", "tfds:NAME[:VERSION]", "sizes:FILE.csv")
 
 
 @runtime_checkable
@@ -156,5 +157,7 @@ def open_source(config: Config, split: str) -> Source:
             return FileSource(listing, split, config=config)
         case "tfds" if place:
             return TfdsSource(place, split, config=config)
+        case "sizes" if place:
+            return SizeTable(Path(place).expanduser(), num_classes=config.model.num_classes)
         case _:
             raise ValueError(f"config.data.source is {data.source!r}, but it must be one of: {', '.join(SOURCES)}")
