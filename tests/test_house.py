@@ -146,7 +146,7 @@ def test_plans_and_schedules_need_no_jax(name):
 
 
 def test_decisions_rest_on_clocks_that_nobody_sets():
-    """Only the events of TensorBoard, and the page of a run, say when they were written."""
+    """Only TensorBoard's events and the report's page say when something was written."""
     using = {path for path in FILES if {"datetime", "datetime.datetime"} & imported(path)}
     using |= {path for path in FILES if "time.time()" in path.read_text()}
     assert using == {ROOT / "fcn_jax/train/writer.py", ROOT / "fcn_jax/use/report/files.py"}

@@ -18,11 +18,11 @@ from fcn_jax.cli import main
 from fcn_jax.config import Config
 from fcn_jax.data.schedule import FILLER
 from fcn_jax.train.checkpoint import restore_latest
-from fcn_jax.train.evaluate import evaluate_workdir
 from fcn_jax.train.logits import split_logits
 from fcn_jax.train.loop import train
 from fcn_jax.train.setup import prepare
 from fcn_jax.train.writer import read_metrics
+from fcn_jax.use.evaluation.command import evaluate_run
 from tests.processes import ROOT, free_address, run_together, started
 from tests.train.host import STOP, own_rows
 from tests.train.stopped import recorded, train_until
@@ -137,7 +137,7 @@ def test_examples_of_all_are_counted(found):
 
 
 def test_a_checkpoint_evaluates_the_same(found):
-    alone = evaluate_workdir(found.folder / "whole", split="test")
+    (alone,) = evaluate_run(found.folder / "whole", split="test")
     for process in found.processes:
         evaluated = process["evaluated"]
         assert (evaluated["accuracy"], evaluated["count"]) == (alone["accuracy"], alone["count"])
@@ -146,7 +146,7 @@ def test_a_checkpoint_evaluates_the_same(found):
 
 def test_logits_are_the_same(found):
     setup = prepare(small_config(found.cache), abstract=True)
-    logits = split_logits(setup, restore_latest(found.folder / "whole", setup.state), setup.test)
+    logits = split_logits(setup, restore_latest(found.folder / "whole", setup.state), setup.test, title="test")
     for process in found.processes:
         np.testing.assert_allclose(process["logits"], logits, rtol=0, atol=1e-5)
 

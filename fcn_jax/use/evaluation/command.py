@@ -32,7 +32,13 @@ def parse_scales(text: str) -> tuple[float, ...]:
 
 
 def evaluate_run(
-    workdir: Path, *, split: str, scales: Sequence[float], out: Path | None, command: str, strict: bool = False
+    workdir: Path,
+    *,
+    split: str,
+    scales: Sequence[float] = (),
+    out: Path | None = None,
+    command: str = "",
+    strict: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """How good the newest checkpoint is: {split, step, loss, accuracy, count}, with `scale` if one is given.
 
@@ -57,7 +63,6 @@ def evaluate_run(
             with together():
                 if is_first():
                     _make_folder(out)
-            say(f"evaluating {len(run.split.dataset):,} examples of {split} at scale {run.scale:g}")
             evaluations.append(answered(run, title=split))
             means = evaluations[-1].means
         yield {"split": split, "step": run.step, **({"scale": run.scale} if scales else {}), **means}
