@@ -1,6 +1,7 @@
 """Faults in bulk: runs that are killed, terminated, torn apart, damaged and starved of disk, and what becomes of them.
 
     python benchmarks/soak.py [--kills=100] [--terms=20] [--losses=8] [--damages=200] [--full_disks=10] [--seed=0]
+        [--minutes=600]  # after which no fault more is injected
 
 Every run is `configs/mnist.py:tiny` with longer training and a checkpoint every 4 steps; its end is compared, bit by
 bit, with that of an undisturbed run. Prints a table for benchmarks/soak.md. Needs `mount` (root) for full disks.
@@ -29,7 +30,7 @@ from fcn_jax.disk import REMEDY
 from fcn_jax.train.checkpoint import Checkpoints, checksum
 from fcn_jax.train.summary import describe_versions
 
-DEFAULTS = {"kills": 100, "terms": 20, "losses": 8, "damages": 200, "full_disks": 10, "seed": 0}
+DEFAULTS = {"kills": 100, "terms": 20, "losses": 8, "damages": 200, "full_disks": 10, "seed": 0, "minutes": 600}
 SECONDS_TO_END = 30
 """At most, for a process that has lost another or is told to stop."""
 
@@ -56,7 +57,7 @@ def disturb(bench: Bench, number: int, *, with_signal: signal.Signals) -> list[T
     """Send a signal that often at moments of all kinds, over as many runs as it takes."""
     tallies = [Tally(f"{with_signal.name} during {moment}") for moment in MOMENTS]
     workdir, runs = bench.folder / f"{with_signal.name}_0", 0
-    while (done := sum(tally.injected for tally in tallies)) < number:
+    while (done := sum(tally.injected for tally in tallies)) < number and not bench.is_over:
         tally = tallies[done % len(MOMENTS)]
         moment = MOMENTS[done % len(MOMENTS)]
         # Without a cache every start compiles, long enough to be hit.
@@ -89,7 +90,7 @@ def lose(bench: Bench, number: int) -> list[Tally]:
     """Kill or stop one of two processes that often, during a step or a save; the other has to notice."""
     tallies = [Tally("one of two processes killed"), Tally("one of two processes stopped (SIGSTOP)")]
     workdir, runs = bench.folder / "lost_0", 0
-    while (done := sum(tally.injected for tally in tallies)) < number:
+    while (done := sum(tally.injected for tally in tallies)) < number and not bench.is_over:
         tally, how = tallies[done % 2], (signal.SIGKILL, signal.SIGSTOP)[done % 2]
         processes, lost = bench.start_all(workdir, 2), done // 2 % 2
         if wait_for(bench, processes[0], workdir, bench.random.choice(MOMENTS[1:])):
@@ -123,7 +124,7 @@ def damage(bench: Bench, number: int, undisturbed: Path) -> list[Tally]:
     """Flip a bit of a random file of the newest checkpoint, or cut it off, and restore."""
     flips, cuts = Tally("a bit of the newest checkpoint flipped"), Tally("a file of the newest checkpoint cut off")
     newest = newest_step(undisturbed)
-    for count in range(number):
+    for count in bench.until_over(number):
         tally = (flips, cuts)[count % 2]
         folder = Path(shutil.copytree(undisturbed / "checkpoints", bench.folder / "damaged"))
         files = [path for path in (folder / str(newest)).rglob("*") if path.is_file() and path.stat().st_size]
@@ -161,7 +162,7 @@ def fill_disks(bench: Bench, number: int, undisturbed: Path) -> Tally:
     """Run on a disk that is too small by a random amount, then give it room."""
     tally = Tally("disk full")
     needed = sum(path.stat().st_size for path in undisturbed.rglob("*") if path.is_file()) // 1024
-    for count in range(number):
+    for count in bench.until_over(number):
         folder = bench.folder / f"disk_{count}"
         with small_disk(folder, bench.random.randint(8, needed)):
             workdir = folder / "run"
@@ -200,7 +201,8 @@ def main() -> None:
     given = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        tallies = list(inject(Bench(Path(folder), random.Random(given.seed)), given))
+        bench = Bench(Path(folder), random.Random(given.seed), over_at=began + 60 * given.minutes)
+        tallies = list(inject(bench, given))
     print_table([tally for tally in tallies if tally.injected], seconds=time.monotonic() - began, given=given)
 
 

@@ -1,11 +1,13 @@
 """Runs for benchmarks/soak.py: how they are started, by one process or two, when to disturb them, how they must end."""
 
 import contextlib
+import itertools
 import json
 import random
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,6 +47,8 @@ class Bench:
 
     folder: Path
     random: random.Random
+    over_at: float
+    """By the monotonic clock: no fault more is injected then."""
     expected: dict[int, str] = field(default_factory=dict)
     """By the number of processes: checksum of the end of a run that nothing disturbs."""
     seconds_to_compile: float = 0.0
@@ -53,6 +57,13 @@ class Bench:
 
     def __post_init__(self):
         self.target: TrainState = prepare(config_of_runs(), abstract=True).state
+
+    @property
+    def is_over(self) -> bool:
+        return time.monotonic() > self.over_at
+
+    def until_over(self, number: int) -> Iterator[int]:
+        return itertools.takewhile(lambda _: not self.is_over, range(number))
 
     def start(self, workdir: Path, *flags: str) -> subprocess.Popen[str]:
         """A run, or its continuation, in a process of its own; it compiles everything anew with an empty cache."""
