@@ -73,6 +73,8 @@ class Checkpoints:
             self._manager.save(
                 step, args=ocp.args.Composite(state=ocp.args.StandardSave(state), position=ocp.args.JsonSave(position))
             )
+        except jax.errors.JaxRuntimeError:  # Not of the disk: another process is lost, or a device.
+            raise
         except Exception as error:  # Orbax and TensorStore raise many kinds.
             path = self._directory / str(step)
             raise ValueError(
@@ -123,6 +125,8 @@ class Checkpoints:
                 args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract), position=ocp.args.JsonRestore()),
             )
             state, position = restored["state"], dict(restored["position"])
+        except jax.errors.JaxRuntimeError:
+            raise
         except Exception as error:  # Orbax and TensorStore raise many kinds.
             raise _DamagedError(_first_line(error)) from error
         if position.pop(CHECKSUM, None) != checksum(state, position):
