@@ -8,9 +8,11 @@ from typing import NoReturn
 from experiments.ablation import Ablation
 from experiments.ablations import ABLATIONS
 from experiments.check import check
+from experiments.launchers import Launcher, Local
 from experiments.report import directory_of, status_lines, write_index, write_report
 from experiments.runner import check_jobs, make_runs, missing_runs, print_plan
 from experiments.runs import Runs
+from experiments.slurm import check_slurm, sbatch_options, slurm
 from experiments.words import answer
 from fcn_jax.console import say
 
@@ -34,8 +36,9 @@ def main(argv: Sequence[str]) -> int:
             case "report":
                 return report_command(arguments)
             case _:
-                check_jobs(named(arguments.name), arguments.jobs)
-                return check(named(arguments.name), full=arguments.full, seed=arguments.seed, jobs=arguments.jobs)
+                ablation, jobs = named(arguments.name), 1 if arguments.jobs is None else arguments.jobs
+                check_jobs(ablation, jobs)
+                return check(ablation, full=arguments.full, seed=arguments.seed, jobs=jobs)
     except ValueError as error:
         say(f"python -m experiments: {' '.join(str(error).split())}")
         return 2
@@ -57,12 +60,18 @@ def make_parser() -> Parser:
         command.add_argument("--full", action="store_true", help="the full schedule with more seeds")
     for name in ("run", "check"):
         add[name].add_argument("name")
-        add[name].add_argument("--jobs", type=int, default=1, help="runs at the same time")
+        add[name].add_argument("--jobs", type=int, help="runs at the same time: here 1, under SLURM all, unless given")
     add["run"].add_argument(
         "--dry_run", action="store_true", help="print what would be run, and about how long it takes"
     )
     add["run"].add_argument("--seeds", help="such as 0,1,2, in place of all of the form")
-    add["run"].add_argument("--keep", action="store_true", help="leave the workdirs in .cache/experiments/runs")
+    add["run"].add_argument("--keep", action="store_true", help="leave the workdirs in .cache/experiments")
+    add["run"].add_argument(
+        "--launcher", choices=("local", "slurm"), default="local", help="processes here, or a job of SLURM for each run"
+    )
+    add["run"].add_argument(
+        "--sbatch", default="", help='what sbatch is told of each job, such as --sbatch="--partition=gpu --time=60"'
+    )
     add["report"].add_argument("name", nargs="?")
     add["report"].add_argument("--all", action="store_true", help="every ablation that has a run, and an index page")
     add["check"].add_argument("--seed", type=int, default=0, help="which")
@@ -103,17 +112,37 @@ def list_command(*, full: bool) -> int:
 
 def run_command(arguments: argparse.Namespace) -> int:
     ablation, seeds = named(arguments.name), parse_seeds(arguments.seeds)
-    check_jobs(ablation, arguments.jobs)
+    launcher = make_launcher(ablation, arguments)
     form, results = ablation.form(full=arguments.full), directory_of(ablation, full=arguments.full)
     rows = Runs(results).read()
     runs = missing_runs(ablation, form, rows, seeds)
+    jobs = arguments.jobs
+    if jobs is None:
+        jobs = 1 if arguments.launcher == "local" else max(len(runs), 1)
+    check_jobs(ablation, jobs)
     if arguments.dry_run:
-        print_plan(runs, rows, jobs=arguments.jobs)
+        print_plan(runs, rows, jobs=jobs)
         return 0
     if not runs:
         say(f"{ablation.name} has all its runs: python -m experiments report {ablation.name}")
         return 0
-    return make_runs(runs, results, jobs=arguments.jobs, keep=arguments.keep)
+    return make_runs(runs, results, launcher=launcher, jobs=jobs, keep=arguments.keep)
+
+
+def make_launcher(ablation: Ablation, arguments: argparse.Namespace) -> Launcher:
+    """
+    Raises:
+        ValueError: --launcher and --sbatch do not suit the ablation, the machine, or each other.
+    """
+    match arguments.launcher:
+        case "slurm":
+            options = sbatch_options(arguments.sbatch)
+            check_slurm(ablation)
+            return slurm(options)
+        case _ if arguments.sbatch:
+            raise ValueError(f"--sbatch is {arguments.sbatch!r}, but nothing is sent: give --launcher=slurm too")
+        case _:
+            return Local()
 
 
 def report_command(arguments: argparse.Namespace) -> int:

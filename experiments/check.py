@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from experiments.ablation import Ablation
+from experiments.launchers import Local
 from experiments.plan import all_runs, code_version
 from experiments.report import RESULTS, results_of
 from experiments.results import Results, select
@@ -36,7 +37,7 @@ def check(ablation: Ablation, *, full: bool, seed: int, jobs: int, root: Path = 
     form = ablation.form(full=full)
     with tempfile.TemporaryDirectory() as directory:
         runs = all_runs(ablation, form, [seed])
-        code = make_runs(runs, Path(directory), jobs=jobs, keep=False)
+        code = make_runs(runs, Path(directory), launcher=Local(), jobs=jobs, keep=False)
         made = select(ablation, form, Runs(Path(directory)).read(), code_version())
     lines = [compare(committed, made, arm.name) for arm in ablation.arms]
     for _, line in lines:

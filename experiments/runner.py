@@ -1,23 +1,21 @@
-"""Makes the runs that are missing, each in a process of its own, a few at a time; says what it will cost.
+"""Makes the runs that are missing, each by a worker of its own, a few at a time; says what it will cost.
 
 Safe to stop in any way: a worker writes its row itself, and what was not finished is missing and made the next time.
 """
 
 import dataclasses
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
 from experiments.ablation import Ablation, Form, Row
+from experiments.launchers import Launcher, log_of
 from experiments.plan import ROOT, Run, all_runs, code_version
 from experiments.worker import TAKEN, EvaluationJob, Job
 from fcn_jax.console import print_table, say
 
 SCRATCH = ROOT / ".cache" / "experiments"
-SECONDS_BETWEEN_LOOKS = 0.2
 
 
 def job_of(run: Run, *, results: Path, scratch: Path, keep: bool, num_jobs: int) -> Job:
@@ -81,28 +79,26 @@ def print_plan(runs: Sequence[Run], rows: Sequence[Row], *, jobs: int) -> None:
     print(f"{len(runs)} runs, about {sum(seconds) / jobs / 60:.1f} minutes with --jobs {jobs}")
 
 
-def make_runs(runs: Sequence[Run], results: Path, *, jobs: int, keep: bool, scratch: Path = SCRATCH) -> int:
+def make_runs(
+    runs: Sequence[Run], results: Path, *, launcher: Launcher, jobs: int, keep: bool, scratch: Path = SCRATCH
+) -> int:
     """Make them; returns the exit code: 0, 1 where a run failed, 130 where somebody stopped it."""
-    waiting, live, codes = list(runs), [], []
+    waiting, live, codes = list(runs), {}, []
     try:
         while waiting or live:
             while waiting and len(live) < jobs:
                 run = waiting.pop(0)
                 job = job_of(run, results=results, scratch=scratch, keep=keep, num_jobs=jobs)
-                live.append((run, job, _start(job), time.monotonic()))
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-            for ended in [worker for worker in live if worker[2].poll() is not None]:
-                live.remove(ended)
-                run, job, process, began = ended
-                codes.append(process.returncode)
-                said = _how_it_ended(process.returncode, _log_of(job))
-                say(f"{len(codes)}/{len(runs)}  {run}: {said} {time.monotonic() - began:.0f} s")
+                launcher.start(job)
+                live[job.key] = run, time.monotonic()
+            time.sleep(launcher.seconds_between_looks)
+            for job, code in launcher.ended():
+                run, began = live.pop(job.key)
+                codes.append(code)
+                said, seconds = _how_it_ended(code, log_of(job)), time.monotonic() - began
+                say(f"{len(codes)}/{len(runs)}  {run}: {said} {seconds:.0f} s")
     except KeyboardInterrupt:
-        for _, _, process, _ in live:
-            process.terminate()
-        for _, _, process, _ in live:
-            process.wait()
-        say(f"stopped: {len(waiting) + len(live)} of {len(runs)} runs are left; the same command goes on")
+        say(f"stopped: {len(waiting) + len(live)} of {len(runs)} runs are left; {launcher.stop()}")
         return 130
     if TAKEN in codes:
         say(f"{codes.count(TAKEN)} runs are being made by another process: wait for it before the report")
@@ -118,20 +114,3 @@ def _how_it_ended(code: int, log: Path) -> str:
         case _:
             lines = log.read_text(errors="replace").strip().splitlines()
             return f"failed: {lines[-1] if lines else f'exit code {code}'} ({log}); after"
-
-
-def _start(job: Job) -> subprocess.Popen:
-    log = _log_of(job)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "experiments.worker"], cwd=ROOT, stdin=subprocess.PIPE, stdout=file, stderr=file
-        )
-    assert process.stdin is not None
-    process.stdin.write(job.to_json().encode())
-    process.stdin.close()
-    return process
-
-
-def _log_of(job: Job) -> Path:
-    return Path(job.scratch) / "logs" / f"{job.key}.txt"

@@ -8,7 +8,6 @@ import json
 import os
 import platform
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -74,9 +73,7 @@ class Job:
 
 
 def main() -> int:
-    job = Job.from_json(sys.stdin.read())
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    return work(job)
+    return work(Job.from_json(sys.stdin.read()))
 
 
 def work(job: Job) -> int:

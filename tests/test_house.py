@@ -57,7 +57,9 @@ EXPERIMENTS_MAY_IMPORT = {
     "plan": {"ablation"},
     "runs": {"ablation"},
     "worker": {"ablation", "plan", "runs"},
-    "runner": {"ablation", "plan", "worker"},
+    "launchers": {"plan", "worker"},
+    "slurm": {"ablation", "launchers", "plan", "runs", "worker"},
+    "runner": {"ablation", "launchers", "plan", "worker"},
     "statistics": set(),
     "results": {"ablation", "plan", "statistics"},
     "words": {"ablation", "results", "statistics"},
@@ -65,8 +67,8 @@ EXPERIMENTS_MAY_IMPORT = {
     "plots": {"ablation", "results", "statistics", "words"},
     "page": {"ablation", "plan", "results", "tables", "words"},
     "report": {"ablation", "page", "plan", "plots", "results", "runs", "tables", "words"},
-    "check": {"ablation", "plan", "report", "results", "runner", "runs", "statistics", "words"},
-    "__main__": {"ablation", "ablations", "check", "report", "runner", "runs", "words"},
+    "check": {"ablation", "launchers", "plan", "report", "results", "runner", "runs", "statistics", "words"},
+    "__main__": {"ablation", "ablations", "check", "launchers", "report", "runner", "runs", "slurm", "words"},
 }
 """`experiments` builds on `train`; what is data (ablation, ablations) on the config alone."""
 WITHOUT_JAX = [

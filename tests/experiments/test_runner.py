@@ -1,6 +1,7 @@
 """A real tiny run through the real workers: two at once make one row, and a killed one leaves nothing behind."""
 
 import dataclasses
+import signal
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.launchers import Local
 from experiments.plan import ROOT, all_runs, code_version
 from experiments.runner import check_jobs, expected_seconds, job_of, make_runs, missing_runs
 from experiments.runs import Runs
@@ -58,14 +60,15 @@ def test_two_workers_of_one_run_make_one_row(job, tmp_path):
     assert set((tmp_path / "scratch/programs").rglob("*_step-*-cache")) == programs
 
 
-def test_a_killed_worker_leaves_its_run_to_the_next(job, tmp_path):
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_worker_leaves_its_run_to_the_next(job, tmp_path, how):
     worker, runs = start(job), Runs(tmp_path / "results")
     give_up = time.monotonic() + 60
     while not runs.in_progress() and time.monotonic() < give_up:
         time.sleep(0.05)
     assert runs.in_progress() == 1
-    worker.kill()
-    worker.wait()
+    worker.send_signal(how)
+    assert worker.wait(timeout=30) == -how
     assert runs.in_progress() == 0
     assert runs.read() == []
 
@@ -79,7 +82,12 @@ def test_code_that_changed_since_the_run_was_planned_makes_no_row(job):
 def test_a_run_that_fails_is_named_and_the_others_go_on(tmp_path, capfd):
     unreadable = made_ablation(arms=(ABLATION.arms[0],), base=lambda: _with_no_such_split())
     code = make_runs(
-        all_runs(unreadable, FORM, [0, 1]), tmp_path / "results", jobs=2, keep=False, scratch=tmp_path / "scratch"
+        all_runs(unreadable, FORM, [0, 1]),
+        tmp_path / "results",
+        launcher=Local(),
+        jobs=2,
+        keep=False,
+        scratch=tmp_path / "scratch",
     )
     said = capfd.readouterr().err
     assert code == 1
