@@ -160,8 +160,10 @@ class _ForgivingLoop(asyncio.SelectorEventLoop):
     """Where one read fails, Orbax closes its loop while others are on their way; these say nothing when they arrive."""
 
     def call_soon_threadsafe(self, callback, *args, context=None):
-        with contextlib.suppress(RuntimeError):
+        try:
             return super().call_soon_threadsafe(callback, *args, context=context)
+        except RuntimeError:  # It is closed.
+            return asyncio.Handle(callback, args, self, context)
 
 
 class _ForgivingLoops(asyncio.DefaultEventLoopPolicy):

@@ -14,6 +14,7 @@ EXAMPLES = {"records of a report": 3, "checkpoints": 8, "workdirs": 15, "artifac
             "pictures": 4, "signals": 6}  # fmt: skip
 """Of the slower kinds."""
 EXAMPLES_OF_OTHERS = 40
+SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def run(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_wrong_input_is_one_line_or_a_bad_example(kind, world, run):
-    @settings(max_examples=EXAMPLES.get(kind, EXAMPLES_OF_OTHERS), suppress_health_check=list(HealthCheck))
+    @settings(max_examples=EXAMPLES.get(kind, EXAMPLES_OF_OTHERS), suppress_health_check=SLOW)
     @given(KINDS[kind](world))
     def each(attempt: Attempt) -> None:
         outcome = run(attempt)
