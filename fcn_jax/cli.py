@@ -45,9 +45,11 @@ def main(argv: Sequence[str]) -> int:
     except ValueError as error:
         return _refuse(argv[1], str(error))
     except OSError as error:
-        if error.errno not in DISK_ERRORS:
+        if error.errno in DISK_ERRORS:
+            return _refuse(argv[1], f"{error}: {REMEDY}")
+        if error.filename is None:
             raise
-        return _refuse(argv[1], f"{error}: {REMEDY}")
+        return _refuse(argv[1], f"{error.filename} cannot be used ({error.strerror}): give another path")
     except RuntimeError:
         wait_for_the_lost()
         raise

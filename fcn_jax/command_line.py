@@ -53,7 +53,9 @@ class CommandLine:
             _, *self.paths = self._values(argv)
         except flags.Error as error:
             raise ValueError(_without_traceback(str(error))) from error
-        except (AttributeError, KeyError, TypeError, OSError, ImportError, SyntaxError) as error:
+        except ValueError:
+            raise
+        except Exception as error:  # A config file is code, which may raise anything.
             raise ValueError(f"--config cannot be read: {type(error).__name__}: {error}") from error
         if self.paths and not takes_paths:
             raise ValueError(f"{self.paths[0]!r} is not a flag; flags are of the form --name=value")

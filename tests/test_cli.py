@@ -60,6 +60,8 @@ WRONG = {
     "unknown flag": (["shapes", CONFIG, "--sise=28x28"], "sise"),
     "not a flag": (["shapes", CONFIG, "28x28", "--size=28x28"], "'28x28' is not a flag"),
     "no config": (["shapes", "--size=28x28"], "--config is missing"),
+    "a path too long": (["shapes", f"--config={'9' * 400}", "--size=28"], "cannot be used (File name too long)"),
+    "a config that raises": (["shapes", f"--config={ROOT / 'tests/train/stopped.py'}", "--size=28"], "cannot be read"),
     "no such config": (["shapes", "--config=nosuch.py", "--size=28"], "there is no file nosuch.py"),
     "unknown argument": (["shapes", f"{CONFIG}:huge", "--size=28x28"], "knows the argument 'tiny', not 'huge'"),
     "no size": (["shapes", CONFIG], "--size is missing"),

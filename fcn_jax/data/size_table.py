@@ -13,6 +13,8 @@ from jaxtyping import Int
 
 from fcn_jax.data.bad_examples import BadExampleError
 
+MOST_SHOWN = 80
+"""Letters of a wrong line."""
 HEADERS = (["height", "width", "count"], ["length", "count"])
 MOST_EXAMPLES = 100_000_000
 """Of a source: each takes 12 bytes."""
@@ -57,16 +59,20 @@ def read_size_table(path: Path) -> tuple[Int[np.ndarray, "n r"], Int[np.ndarray,
         ValueError: the file, or the first line that is not of that form.
     """
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             header, *rows = list(csv.reader(file)) or [[]]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"the sizes in {path} cannot be read ({error})") from error
     if header not in HEADERS:
-        raise ValueError(f"{path} begins with {','.join(header)!r}, but it must begin with height,width,count")
+        raise ValueError(
+            f"{path} begins with {','.join(header)[:MOST_SHOWN]!r}, but it must begin with height,width,count"
+        )
     numbers = []
     for line, row in enumerate(rows, start=2):
         if len(row) != len(header) or not all(cell.strip().isdecimal() and 0 < int(cell) < 2**31 for cell in row):
-            raise ValueError(f"{path}, line {line} is {','.join(row)!r}, but it must be whole numbers above 0")
+            raise ValueError(
+                f"{path}, line {line} is {','.join(row)[:MOST_SHOWN]!r}, but it must be whole numbers above 0"
+            )
         numbers.append([int(cell) for cell in row])
     if not numbers:
         raise ValueError(f"{path} holds no sizes below its header")

@@ -127,6 +127,12 @@ def test_who_only_reads_renames_nothing(directory, said):
     assert said[0].startswith(f"{directory / '2'} is damaged")
 
 
+def test_what_a_checkpoint_says_of_itself_may_be_damaged(directory):
+    (directory / "2/_CHECKPOINT_METADATA").write_text("[]")
+    with pytest.raises(ValueError, match="delete the checkpoint in it whose _CHECKPOINT_METADATA is damaged"):
+        restore_latest(directory.parent, small_state(0))
+
+
 def test_strict_refuses_it_and_leaves_it(directory):
     flip_a_bit(largest_file(directory / "2"))
     with (
