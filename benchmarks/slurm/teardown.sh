@@ -1,15 +1,18 @@
 #!/bin/bash
-# Ends the SLURM that setup.sh started, its jobs too, and removes .cache/slurm.
-set -uo pipefail
+# Ends the SLURM that setup.sh started, its jobs first, and removes .cache/slurm.
+set -euo pipefail
 cd "$(dirname "$0")/../.."
 state=$PWD/.cache/slurm
 export SLURM_CONF=$state/slurm.conf
 
-scancel --user="$(id -un)" --signal=KILL --full
-for pid in "$state/slurmd.pid" "$state/slurmctld.pid" "$state/munge/pid"; do
-    if [ -e "$pid" ]; then
-        kill "$(cat "$pid")"
-        tail --pid="$(cat "$pid")" --follow=name /dev/null
-    fi
+scancel --user="$(id -un)"
+for _ in $(seq 60); do # KillWait, and some more.
+    [ -z "$(squeue --noheader)" ] && break
+    sleep 1
+done
+for file in "$state/slurmd.pid" "$state/slurmctld.pid" "$state/munge/pid"; do
+    pid=$(cat "$file")
+    kill "$pid"
+    tail --pid="$pid" --follow=name /dev/null
 done
 rm -rf "$state"

@@ -52,7 +52,7 @@ def test_an_arm_makes_no_evaluation_that_it_skips():
 def test_the_code_version_follows_the_code_that_decides_results_alone(tmp_path):
     for part in ("fcn_jax/models", "fcn_jax/train", "fcn_jax/data"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("embedded", "__pycache__"))
-    (tmp_path / "fcn_jax/use").mkdir()
+    (tmp_path / "fcn_jax/use/cam").mkdir(parents=True)
     (tmp_path / "README.md").write_text("x")
 
     def version() -> str:
