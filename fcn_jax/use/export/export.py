@@ -31,6 +31,10 @@ def export_workdir(workdir: Path, out: Path, *, form: str) -> str:
         ValueError: there is no checkpoint, no such format, what it needs is not installed, or a file cannot be written.
     """
     check_export_format(form)
+    if out.suffix == ".onnx" and form != "onnx":
+        raise ValueError(
+            f"--out={out} ends in .onnx, but --format is {form}: add --format=onnx, or choose another name"
+        )
     trained = restore_trained(workdir, convolution="direct")  # Patches are the faster way on some CPUs alone.
     recipe = recipe_of_trained(trained)
     match form:
