@@ -46,7 +46,8 @@ def export_workdir(workdir: Path, out: Path, *, form: str) -> str:
             raise AssertionError(form)
     sidecar = write_artifact(out, serialized, trained, recipe, form=form)
     largest = recipe.largest_side
-    sizes = f"sides of {recipe.smallest_side} and more" if largest is None else f"a canvas of side {largest}"
+    sides = "lengths" if recipe.rank == 1 else "sides"
+    sizes = f"{sides} of {recipe.smallest_side} and more" if largest is None else f"a canvas of side {largest}"
     return (
         f"{out} ({len(serialized) / 2**20:.1f} MiB: any batch, {sizes}; {note}) and {sidecar}, from step {trained.step}"
     )
