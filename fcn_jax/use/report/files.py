@@ -99,7 +99,7 @@ def read_run(workdir: Path) -> RunFiles:
         problems=reader.problems,
     )
     if not (config or plan or files.programs or files.metrics.readings or files.summary):
-        raise ValueError(f"--workdir={workdir} holds no run that could be shown: {'; '.join(files.problems)}")
+        raise ValueError(f"--workdir={workdir} holds no run that could be shown: {' '.join(files.problems)}")
     return files
 
 
