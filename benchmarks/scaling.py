@@ -23,7 +23,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from configs.resnet50 import get_config
 from fcn_jax.config_fields import overridden
-from fcn_jax.use.planning.size_table import SizeTable, train_size_table
+from fcn_jax.data.size_table import read_size_table
+from fcn_jax.train.setup import train_split
 from fcn_jax.use.planning.topology import parse_target
 
 ROOT = Path(__file__).parents[1]
@@ -33,19 +34,16 @@ FEWEST_ROWS = 8
 EXAMPLES_PER_DEVICE = 64
 
 
-def plan_lines(sizes: Path) -> Iterator[str]:
+def plan_lines(source: str) -> Iterator[str]:
     """A row for every number of devices, examples on each and number of programs that take turns."""
-    table = SizeTable(sizes)
-    table.sizes, table.labels = np.tile(table.sizes, (TIMES, 1)), np.tile(table.labels, TIMES)
     yield "| devices | examples on each | in a step | steps an epoch | filler share | fill, 1 program | of 4 in turn |"
     yield "|-|-|-|-|-|-|-|"
     wanted = [(devices, max(256, on_each * devices)) for on_each in (16, EXAMPLES_PER_DEVICE) for devices in DEVICES]
     for devices, examples in dict.fromkeys(wanted):
         rows = max(FEWEST_ROWS, devices)
-        fields = {"schedule.rows_multiple_of": rows, "schedule.examples_per_step": examples}
+        fields = {"data.source": source, "schedule.rows_multiple_of": rows, "schedule.examples_per_step": examples}
         one, four = (
-            train_size_table(overridden(get_config(), {**fields, "schedule.turns": turns}), table).course
-            for turns in (1, 4)
+            train_split(overridden(get_config(), {**fields, "schedule.turns": turns})).course for turns in (1, 4)
         )
         yield (
             f"| {devices:,} | {examples // devices} | {examples:,} | {one.stages[0].schedule.steps_per_epoch:,} "
@@ -95,7 +93,12 @@ def main() -> None:
         "pixels, of one training program, and of four that take turns (`schedule.turns`).\n"
         f"{machine}, jax {jax.__version__}. Written by `benchmarks/scaling.py`.\n"
     )
-    print(*plan_lines(arguments.sizes), sep="\n")
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder) / "sizes.csv"
+        rows = zip(*read_size_table(arguments.sizes), strict=True)
+        lines = [f"{height},{width},{TIMES * count}" for (height, width), count in rows]
+        table.write_text("\n".join(["height,width,count", *lines]))
+        print(*plan_lines(f"sizes:{table}"), sep="\n")
     if arguments.target:
         print(f"\n## Compiled for {arguments.target}\n\n```bash")
         print(" \\\n    ".join(compile_command(arguments.sizes.name, arguments.target)).replace(" \\\n    ", " ", 3))

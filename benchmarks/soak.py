@@ -1,6 +1,7 @@
-"""Faults in bulk: runs that are killed, terminated, damaged and starved of disk, and what becomes of them.
+"""Faults in bulk: runs that are killed, terminated, torn apart, damaged and starved of disk, and what becomes of them.
 
-    python benchmarks/soak.py [--kills=100] [--terms=20] [--damages=200] [--full_disks=10] [--seed=0]
+    python benchmarks/soak.py [--kills=100] [--terms=20] [--losses=8] [--damages=200] [--full_disks=10] [--seed=0]
+        [--minutes=600]  # after which no fault more is injected
 
 Every run is `configs/mnist.py:tiny` with longer training and a checkpoint every 4 steps; its end is compared, bit by
 bit, with that of an undisturbed run. Prints a table for benchmarks/soak.md. Needs `mount` (root) for full disks.
@@ -9,7 +10,6 @@ bit, with that of an undisturbed run. Prints a table for benchmarks/soak.md. Nee
 import argparse
 import contextlib
 import io
-import json
 import os
 import random
 import shutil
@@ -25,19 +25,14 @@ from pathlib import Path
 import jax
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from configs.mnist import get_config
-from fcn_jax.config import Config
+from benchmarks.soak_runs import EVERY_STEPS, MOMENTS, Bench, last_step, newest_step, wait_for
 from fcn_jax.disk import REMEDY
 from fcn_jax.train.checkpoint import Checkpoints, checksum
-from fcn_jax.train.setup import prepare
-from fcn_jax.train.state import TrainState
 from fcn_jax.train.summary import describe_versions
-from fcn_jax.train.writer import read_metrics
 
-ROOT = Path(__file__).parents[1]
-EVERY_STEPS, EPOCHS = 4, 12
-FIELDS = (f"--config.train.epochs={EPOCHS}", "--config.train.log_every_steps=1", "--config.model.channels=(4,8,8)")
-MOMENTS = ("compilation", "a step", "a save")
+DEFAULTS = {"kills": 100, "terms": 20, "losses": 8, "damages": 200, "full_disks": 10, "seed": 0, "minutes": 600}
+SECONDS_TO_END = 30
+"""At most, for a process that has lost another or is told to stop."""
 
 
 @dataclass
@@ -58,90 +53,11 @@ class Tally:
         return f"| {self.fault} | {self.injected} | {self.survived} | {slowest} | {most} |"
 
 
-@dataclass
-class Bench:
-    """Where runs are made, and how they have to end."""
-
-    folder: Path
-    random: random.Random
-    target: TrainState
-    expected: str = ""
-    """Checksum of the undisturbed run's end."""
-    seconds_to_compile: float = 0.0
-    """With an empty cache."""
-    seconds_to_train: float = 0.0
-
-    def start(self, workdir: Path, *fields: str) -> subprocess.Popen:
-        """A run, or its continuation, in a process of its own; it compiles everything anew with an empty cache."""
-        arguments = ["train", f"--config={ROOT / 'configs/mnist.py'}:tiny", f"--workdir={workdir}", *FIELDS]
-        cache = [f"--config.machine.cache_dir={self.folder / 'cache'}"]
-        fields = (f"--config.checkpoint.every_steps={EVERY_STEPS}", *cache, *fields)
-        return subprocess.Popen(
-            [sys.executable, "-m", "fcn_jax", *arguments, *fields],
-            cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-
-    def finish(self, workdir: Path) -> None:
-        """Let a run go on to its end, and compare that."""
-        process = self.start(workdir)
-        _, said = process.communicate()
-        assert process.returncode == 0, said
-        assert checksum(self.newest(workdir), {}) == self.expected, f"{workdir} ends with other bits"
-
-    def newest(self, workdir: Path) -> TrainState:
-        with Checkpoints(workdir / "checkpoints", keep=None) as checkpoints:
-            restored = checkpoints.restore_newest(self.target, strict=True)
-        assert restored is not None
-        return restored.state
-
-
-def last_step(workdir: Path) -> int:
-    """The last that was logged."""
-    path = workdir / "metrics.jsonl"
-    return max((row["step"] for row in read_metrics(path)), default=0) if path.exists() else 0
-
-
-def newest_step(workdir: Path) -> int:
-    """Of the checkpoints that are whole."""
-    folder = workdir / "checkpoints"
-    names = [path.name for path in folder.iterdir()] if folder.exists() else []
-    return max((int(name) for name in names if name.isdigit()), default=0)
-
-
-def wait_for(bench: Bench, process: subprocess.Popen, workdir: Path, moment: str) -> bool:
-    """Wait for a random moment of a kind; returns whether the run was still there then."""
-    before, began = last_step(workdir), time.time()
-    match moment:
-        case "compilation":
-            lock = workdir / ".lock"
-            while process.poll() is None and not (lock.exists() and lock.read_text() == str(process.pid)):
-                time.sleep(0.01)
-            time.sleep(bench.random.uniform(0, bench.seconds_to_compile))
-        case "a step":
-            while process.poll() is None and last_step(workdir) <= max(before, newest_step(workdir)):
-                time.sleep(0.002)
-            time.sleep(bench.random.uniform(0, bench.seconds_to_train))
-        case _:
-            saving = bench.random.randint(1, 5)
-            while process.poll() is None and saving:
-                if is_saving(workdir, since=began):
-                    saving -= 1
-                    time.sleep(0.01 * (saving > 0))
-    return process.poll() is None
-
-
-def is_saving(workdir: Path, *, since: float) -> bool:
-    """Whether there is an unfinished checkpoint that no earlier kill has left."""
-    with contextlib.suppress(FileNotFoundError):  # Finished meanwhile.
-        return any(path.stat().st_mtime > since for path in workdir.glob("checkpoints/*.orbax-checkpoint-tmp*"))
-    return False
-
-
 def disturb(bench: Bench, number: int, *, with_signal: signal.Signals) -> list[Tally]:
     """Send a signal that often at moments of all kinds, over as many runs as it takes."""
     tallies = [Tally(f"{with_signal.name} during {moment}") for moment in MOMENTS]
     workdir, runs = bench.folder / f"{with_signal.name}_0", 0
-    while (done := sum(tally.injected for tally in tallies)) < number:
+    while (done := sum(tally.injected for tally in tallies)) < number and not bench.is_over:
         tally = tallies[done % len(MOMENTS)]
         moment = MOMENTS[done % len(MOMENTS)]
         # Without a cache every start compiles, long enough to be hit.
@@ -155,6 +71,7 @@ def disturb(bench: Bench, number: int, *, with_signal: signal.Signals) -> list[T
             tally.repeated.append(last_step(workdir) - newest_step(workdir))
             if with_signal == signal.SIGTERM:
                 tally.seconds.append(time.monotonic() - sent)
+                assert tally.seconds[-1] < SECONDS_TO_END, said
                 assert process.returncode == 0, said
                 assert ": resume with the same command" in said or (workdir / "summary.json").exists(), said
             assert tally.repeated[-1] <= EVERY_STEPS, f"{tally.repeated[-1]} steps are lost"
@@ -169,11 +86,45 @@ def disturb(bench: Bench, number: int, *, with_signal: signal.Signals) -> list[T
     return tallies
 
 
+def lose(bench: Bench, number: int) -> list[Tally]:
+    """Kill or stop one of two processes that often, during a step or a save; the other has to notice."""
+    tallies = [Tally("one of two processes killed"), Tally("one of two processes stopped (SIGSTOP)")]
+    workdir, runs = bench.folder / "lost_0", 0
+    while (done := sum(tally.injected for tally in tallies)) < number and not bench.is_over:
+        tally, how = tallies[done % 2], (signal.SIGKILL, signal.SIGSTOP)[done % 2]
+        processes, lost = bench.start_all(workdir, 2), done // 2 % 2
+        if wait_for(bench, processes[0], workdir, bench.random.choice(MOMENTS[1:])):
+            before = newest_step(workdir)
+            sent, left = time.monotonic(), processes.pop(1 - lost)
+            processes[0].send_signal(how)
+            _, said = left.communicate()
+            tally.injected += 1
+            tally.seconds.append(time.monotonic() - sent)
+            assert tally.seconds[-1] < SECONDS_TO_END, said
+            assert left.returncode == 1, said
+            assert f"process {lost} is lost: " in said, said
+            tally.repeated.append(last_step(workdir) - newest_step(workdir))
+            assert tally.repeated[-1] <= EVERY_STEPS, f"{tally.repeated[-1]} steps are lost"
+            assert newest_step(workdir) >= before, said
+            processes[0].kill()
+            tally.survived += 1
+        for process in processes:
+            process.communicate()
+        if (workdir / "summary.json").exists():
+            bench.finish(workdir, 2)
+            runs += 1
+            workdir = bench.folder / f"lost_{runs}"
+        print(f"{done + 1}/{number} {tally.fault}", file=sys.stderr)
+    if workdir.exists():
+        bench.finish(workdir, 2)
+    return tallies
+
+
 def damage(bench: Bench, number: int, undisturbed: Path) -> list[Tally]:
     """Flip a bit of a random file of the newest checkpoint, or cut it off, and restore."""
     flips, cuts = Tally("a bit of the newest checkpoint flipped"), Tally("a file of the newest checkpoint cut off")
     newest = newest_step(undisturbed)
-    for count in range(number):
+    for count in bench.until_over(number):
         tally = (flips, cuts)[count % 2]
         folder = Path(shutil.copytree(undisturbed / "checkpoints", bench.folder / "damaged"))
         files = [path for path in (folder / str(newest)).rglob("*") if path.is_file() and path.stat().st_size]
@@ -190,7 +141,7 @@ def damage(bench: Bench, number: int, undisturbed: Path) -> list[Tally]:
         with contextlib.redirect_stderr(io.StringIO()), Checkpoints(folder, keep=2) as checkpoints:
             restored = checkpoints.restore_newest(bench.target)
         assert restored is not None
-        assert restored.step == newest - EVERY_STEPS or checksum(restored.state, {}) == bench.expected, path
+        assert restored.step == newest - EVERY_STEPS or checksum(restored.state, {}) == bench.expected[1], path
         tally.repeated.append(newest - restored.step)
         tally.survived += 1
         shutil.rmtree(folder)
@@ -211,7 +162,7 @@ def fill_disks(bench: Bench, number: int, undisturbed: Path) -> Tally:
     """Run on a disk that is too small by a random amount, then give it room."""
     tally = Tally("disk full")
     needed = sum(path.stat().st_size for path in undisturbed.rglob("*") if path.is_file()) // 1024
-    for count in range(number):
+    for count in bench.until_over(number):
         folder = bench.folder / f"disk_{count}"
         with small_disk(folder, bench.random.randint(8, needed)):
             workdir = folder / "run"
@@ -231,33 +182,27 @@ def fill_disks(bench: Bench, number: int, undisturbed: Path) -> Tally:
     return tally
 
 
-def config_of_runs() -> Config:
-    config = get_config("tiny")
-    config.train.epochs, config.model.channels = EPOCHS, (4, 8, 8)
-    return config
+def inject(bench: Bench, given: argparse.Namespace) -> Iterator[Tally]:
+    """All faults, kind by kind."""
+    if given.losses:
+        bench.run_undisturbed(2)
+    undisturbed = bench.run_undisturbed(1)
+    yield from disturb(bench, given.kills, with_signal=signal.SIGKILL)
+    yield from disturb(bench, given.terms, with_signal=signal.SIGTERM)
+    yield from lose(bench, given.losses)
+    yield from damage(bench, given.damages, undisturbed)
+    yield fill_disks(bench, given.full_disks, undisturbed)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Faults in bulk")
-    for name, default in (("kills", 100), ("terms", 20), ("damages", 200), ("full_disks", 10), ("seed", 0)):
+    for name, default in DEFAULTS.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     given = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder), random.Random(given.seed), prepare(config_of_runs(), abstract=True).state)
-        undisturbed = bench.folder / "undisturbed"
-        process = bench.start(undisturbed)
-        _, said = process.communicate()
-        assert process.returncode == 0, said
-        bench.expected = checksum(bench.newest(undisturbed), {})
-        bench.seconds_to_compile = json.loads((undisturbed / "summary.json").read_text())["compile_seconds"]
-        bench.seconds_to_train = read_metrics(undisturbed / "metrics.jsonl")[-2]["train_seconds"]
-        tallies = [
-            *disturb(bench, given.kills, with_signal=signal.SIGKILL),
-            *disturb(bench, given.terms, with_signal=signal.SIGTERM),
-            *damage(bench, given.damages, undisturbed),
-            fill_disks(bench, given.full_disks, undisturbed),
-        ]
+        bench = Bench(Path(folder), random.Random(given.seed), over_at=began + 60 * given.minutes)
+        tallies = list(inject(bench, given))
     print_table([tally for tally in tallies if tally.injected], seconds=time.monotonic() - began, given=given)
 
 

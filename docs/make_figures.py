@@ -145,7 +145,7 @@ def draw_padding_error(configs: Sequence[Config]) -> Figure:
 def padded_logits(config: Config, padding: int) -> tuple[Float[np.ndarray, "n k"], Int[np.ndarray, " n"]]:
     """What a trained net says of the test digits, and what they are."""
     setup = prepare(overridden(config, {**TESTED, "evaluate.padding": padding}), abstract=True)
-    logits = split_logits(setup, restore_latest(workdir_of(config), setup.state), setup.test)
+    logits = split_logits(setup, restore_latest(workdir_of(config), setup.state), setup.test, title="test")
     return logits, setup.test.dataset.labels
 
 

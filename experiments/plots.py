@@ -65,7 +65,7 @@ def _dots(results: Results, metric: Metric) -> tuple[Figure, str, str] | None:
         axes.plot([low, high], [row, row], color="black", linewidth=1.5)
         axes.plot([values.mean()], [row], "|", color="black", markersize=15, markeredgewidth=2)
     axes.set_yticks(range(len(arms)), arms)
-    axes.invert_yaxis()
+    axes.set_ylim(len(arms) - 0.5, -0.5)
     axes.set_xlabel(metric.name)
     axes.grid(axis="x", alpha=0.3)
     text = "; ".join(f"{arm}: {arm_text(results, arm, metric)}" for arm in arms)

@@ -7,6 +7,7 @@ of `run_worker` and two paths, for the job alone to read; what jobs make is not 
 """
 
 import dataclasses
+import os
 import shlex
 import shutil
 import subprocess
@@ -15,15 +16,16 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-import submitit
-from submitit.core.utils import FailedJobError
-
 from experiments.ablation import Ablation
 from experiments.launchers import log_of
 from experiments.plan import ROOT
 from experiments.runs import Runs
 from experiments.worker import TAKEN, Job
 from fcn_jax.console import say
+
+os.environ.setdefault("SUBMITIT_LOG_LEVEL", "NOCONFIG")  # Else importing it would reset the process's logging.
+import submitit
+from submitit.core.utils import FailedJobError
 
 NO_RESULT = 1
 MINUTES = 240

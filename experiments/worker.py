@@ -166,7 +166,7 @@ def evaluate_job(job: Job, workdir: Path, cache: Path) -> dict[str, dict[str, An
     for evaluation in job.evaluations:
         began = time.perf_counter()
         setup = prepare(config_of(evaluation.config, cache), abstract=True)
-        said = split_logits(setup, restore_latest(workdir, setup.state), setup.test)
+        said = split_logits(setup, restore_latest(workdir, setup.state), setup.test, title=evaluation.name)
         dataset = setup.test.dataset
         hit = said.argmax(1) == dataset.labels
         result: dict[str, Any] = {"accuracy": float(hit.mean()), "count": len(hit)}

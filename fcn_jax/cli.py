@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fcn_jax.command_line import CommandLine
+from fcn_jax.command_line import HELP, CommandLine, HelpAsked
 from fcn_jax.config import Config
 from fcn_jax.config_rules import validate
 from fcn_jax.console import complain, say
@@ -24,17 +24,23 @@ STRICT = {"strict": "refuse a damaged newest checkpoint, rather than use the one
 
 def main(argv: Sequence[str]) -> int:
     """Run one command line; returns the exit code: 0, 1 where some input failed, 2 for what the user has to mend."""
+    if len(argv) > 1 and argv[1] in (*HELP, "help"):
+        print("\n".join(["python -m fcn_jax COMMAND; COMMAND --help lists its flags; the commands are:", *_commands()]))
+        return 0
     if len(argv) < 2 or argv[1] not in COMMANDS:
         found = f"there is no command {argv[1]!r}" if len(argv) > 1 else "no command given"
         say(f"python -m fcn_jax: {found}; the commands are:")
-        for name, command in COMMANDS.items():
-            say(f"  {name:<10}{command.__doc__}")
+        for line in _commands():
+            say(line)
         return 2
     keep_freed_memory()
     try:
         code = COMMANDS[argv[1]](list(argv[1:])) or 0
         sys.stdout.flush()
         return code
+    except HelpAsked as flags:
+        print(f"python -m fcn_jax {argv[1]}: {COMMANDS[argv[1]].__doc__}\n{flags}")
+        return 0
     except BrokenPipeError:
         # Whoever reads has seen enough, as `head` has; what Python still writes at its end goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -45,9 +51,11 @@ def main(argv: Sequence[str]) -> int:
     except ValueError as error:
         return _refuse(argv[1], str(error))
     except OSError as error:
-        if error.errno not in DISK_ERRORS:
+        if error.errno in DISK_ERRORS:
+            return _refuse(argv[1], f"{error}: {REMEDY}")
+        if error.filename is None:
             raise
-        return _refuse(argv[1], f"{error}: {REMEDY}")
+        return _refuse(argv[1], f"{error.filename} cannot be used ({error.strerror}): give another path")
     except RuntimeError:
         wait_for_the_lost()
         raise
@@ -56,6 +64,11 @@ def main(argv: Sequence[str]) -> int:
 def _refuse(command: str, reason: str) -> int:
     complain(f"python -m fcn_jax {command}: {' '.join(reason.split())}")
     return 2
+
+
+def _commands() -> list[str]:
+    """A line a command."""
+    return [f"  {name:<10}{command.__doc__}" for name, command in COMMANDS.items()]
 
 
 def shapes(argv: list[str]) -> None:
@@ -83,7 +96,7 @@ def plan(argv: list[str]) -> None:
         numbers={"max_buckets": "plan at most so many buckets", "multiple_of": "sides are multiples of this"},
         takes_config=True,
     )
-    table = line.path("sizes")
+    table, out = line.path("sizes"), line.folder("out") if line.given("out") else None
     if line.given("config") == (table is not None):
         raise ValueError("give either --config=FILE or --sizes=FILE.csv")
     config = Config() if table else line.config
@@ -95,7 +108,7 @@ def plan(argv: list[str]) -> None:
         config.data.resize = line.text("resize")
     validate(config)
     planned, note = ([plan_of_table(table, config)], "") if table else plan_of_config(config)
-    report_plans(planned, note=note, multiple_of=config.schedule.multiple_of, out=line.path("out"))
+    report_plans(planned, note=note, multiple_of=config.schedule.multiple_of, out=out)
 
 
 def compile_(argv: list[str]) -> None:
@@ -109,7 +122,8 @@ def compile_(argv: list[str]) -> None:
     }
     line = CommandLine(argv, texts=texts, takes_config=True)
     target = line.text("target") if line.given("target") else None
-    report_programs(line.config, target=target, sizes=line.path("sizes"), out=line.path("out"))
+    out = line.folder("out") if line.given("out") else None
+    report_programs(line.config, target=target, sizes=line.path("sizes"), out=out)
 
 
 def train(argv: list[str]) -> None:
@@ -144,7 +158,7 @@ def evaluate(argv: list[str]) -> None:
     )
     split = line.text("split") if line.given("split") else "test"
     scales = parse_scales(line.text("scale")) if line.given("scale") else ()
-    workdir, out = Path(line.text("workdir")), line.path("out")
+    workdir, out = Path(line.text("workdir")), line.folder("out") if line.given("out") else None
     command = f"python -m fcn_jax {shlex.join(argv)}"
     _join(line)
     for row in evaluate_run(
@@ -196,7 +210,8 @@ def cam(argv: list[str]) -> int:
     texts = {"workdir": "folder of the run", "out": "folder for the pictures", "label": "class whose map is drawn"}
     line = CommandLine(argv, texts=texts, takes_paths=True)
     label = line.text("label") if line.given("label") else None
-    failed = draw_maps(line.paths, workdir=Path(line.text("workdir")), out=Path(line.text("out")), label_name=label)
+    workdir, out = Path(line.text("workdir")), line.folder("out")
+    failed = draw_maps(line.paths, workdir=workdir, out=out, label_name=label)
     return 1 if failed else 0
 
 
@@ -207,7 +222,7 @@ def export(argv: list[str]) -> None:
     texts = {"workdir": "folder of the run", "out": "file to write", "format": "stablehlo or onnx"}
     line = CommandLine(argv, texts=texts, switches=STRICT)
     form = line.text("format") if line.given("format") else "stablehlo"
-    workdir, out = Path(line.text("workdir")), Path(line.text("out"))
+    workdir, out = Path(line.text("workdir")), line.file("out")
     print(export_workdir(workdir, out, form=form, strict=line.switch("strict")))
 
 

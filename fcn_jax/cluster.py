@@ -67,7 +67,9 @@ def join_cluster(coordinator: str | None, num_processes: int | None, process_id:
             "each --coordinator=HOST:PORT (of the first one, a free port), --num_processes=N and --process_id=I"
         ) from error
     _keep_standard_output()
-    watch(distributed.global_state.client, jax.process_index(), jax.process_count())
+    state = distributed.global_state
+    assert state.coordinator_address is not None
+    watch(state.client, state.coordinator_address, jax.process_index(), jax.process_count())
     if not is_first():
         hush()
 

@@ -1,7 +1,8 @@
 """A command line as a config and named values, or one line that says what is wrong with it."""
 
 import difflib
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from absl import flags
@@ -9,6 +10,12 @@ from ml_collections import config_flags
 
 from fcn_jax.config import Config
 from fcn_jax.config_fields import flatten
+
+HELP = ("--help", "-h")
+
+
+class HelpAsked(Exception):
+    """Somebody wants to know the flags of a command; the message lists them."""
 
 
 class CommandLine:
@@ -23,6 +30,7 @@ class CommandLine:
         takes_paths: whether paths may stand among the flags.
 
     Raises:
+        HelpAsked: --help is among them.
         ValueError: in one line, whatever absl and ml_collections say in many.
     """
 
@@ -36,6 +44,10 @@ class CommandLine:
         takes_config: bool = False,
         takes_paths: bool = False,
     ):
+        helps = {"config": "a file with get_config(); --config.a.b=value sets a field of it"} if takes_config else {}
+        helps |= {**texts, **(numbers or {}), **(switches or {})}
+        if set(argv) & set(HELP):
+            raise HelpAsked("\n".join(f"  --{name:<14}{text}" for name, text in helps.items()))
         self._values = flags.FlagValues()
         self._values.set_gnu_getopt(takes_paths)
         for name, text in texts.items():
@@ -45,15 +57,17 @@ class CommandLine:
         for name, text in (switches or {}).items():
             flags.DEFINE_boolean(name, False, text, flag_values=self._values)
         if takes_config:
-            config_flags.DEFINE_config_file(
-                "config", None, "a file with get_config()", flag_values=self._values, sys_argv=argv
-            )
+            config_flags.DEFINE_config_file("config", None, helps["config"], flag_values=self._values, sys_argv=argv)
             _check_config_flags(argv)
         try:
             _, *self.paths = self._values(argv)
+        except flags.UnrecognizedFlagError as error:
+            raise ValueError(_no_such_flag(error.flagname, list(helps), command=argv[0])) from error
         except flags.Error as error:
             raise ValueError(_without_traceback(str(error))) from error
-        except (AttributeError, KeyError, TypeError, OSError, ImportError, SyntaxError) as error:
+        except ValueError:
+            raise
+        except Exception as error:  # A config file is code, which may raise anything.
             raise ValueError(f"--config cannot be read: {type(error).__name__}: {error}") from error
         if self.paths and not takes_paths:
             raise ValueError(f"{self.paths[0]!r} is not a flag; flags are of the form --name=value")
@@ -82,6 +96,30 @@ class CommandLine:
         """The path of a flag that may be given."""
         return Path(self.text(name)) if self.given(name) else None
 
+    def folder(self, name: str) -> Path:
+        """The path of a flag that has to be given: a folder to write to, which need not be there yet.
+
+        Raises:
+            ValueError: it cannot be made or written to, before any work is lost.
+        """
+        path = Path(self.text(name))
+        _check_writable(path, f"--{name}={path}")
+        return path
+
+    def file(self, name: str) -> Path:
+        """The path of a flag that has to be given: a file to write, in a folder that is there.
+
+        Raises:
+            ValueError: it cannot be written, before any work is lost.
+        """
+        path = Path(self.text(name))
+        if path.is_dir():
+            raise ValueError(f"--{name}={path} is a folder, but it must be a file: choose another path")
+        if not path.parent.exists():
+            raise ValueError(f"--{name}={path}: there is no folder {path.parent}: make it, or choose another path")
+        _check_writable(path.parent, f"--{name}={path}")
+        return path
+
     def number(self, name: str) -> int | None:
         return self._values[name].value
 
@@ -101,6 +139,23 @@ def _check_config_flags(argv: list[str]) -> None:
             close = difflib.get_close_matches(field, fields, n=1, cutoff=0.5)
             hint = f"; did you mean --config.{close[0]}?" if close else ""
             raise ValueError(f"--{name}: the config has no field {field}{hint}")
+
+
+def _no_such_flag(name: str, names: Sequence[str], *, command: str) -> str:
+    """What to say of a flag that a command does not have."""
+    close = difflib.get_close_matches(name.partition(".")[0], names, n=1)
+    hint = f"did you mean --{close[0]}? " if close else ""
+    return f"there is no flag --{name}; {hint}{command} takes {', '.join(f'--{known}' for known in names)}"
+
+
+def _check_writable(folder: Path, flag: str) -> None:
+    """A folder can be made, where it is not there yet, and written to."""
+    absolute = folder.absolute()
+    there = next(path for path in (absolute, *absolute.parents) if path.exists())
+    if not there.is_dir():
+        raise ValueError(f"{flag}: {there} is a file, but it must be a folder: choose another path")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(f"{flag}: {there} cannot be written to: choose another path")
 
 
 def _without_traceback(message: str) -> str:

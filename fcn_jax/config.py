@@ -36,7 +36,9 @@ class AugmentConfig:
 @dataclass
 class DataConfig:
     source: str = "mnist_native"
-    """mnist_native, japanese_vowels, folder:DIR, table:FILE.csv or tfds:NAME[:VERSION]."""
+    """mnist_native, japanese_vowels, folder:DIR, table:FILE.csv, tfds:NAME[:VERSION]; sizes:FILE.csv for plans."""
+    absolute_paths: bool = False
+    """table: its paths may be absolute, and links lead anywhere; else all files lie below the table's folder."""
     train_split: str = "train"
     validation_split: str = "validation"
     test_split: str = "test"
@@ -50,7 +52,7 @@ class DataConfig:
     group_pattern: str = ""
     """Regular expression on a file's path; files with the same match stay in the same split."""
     max_megapixels: float = 100.0
-    """A larger image is a bad example, refused before it is decoded; a signal may have any length."""
+    """A larger image is a bad example, refused before it is decoded, as is a signal of more million samples."""
     background: int = 0
     """Value (0-255) that surrounds an image where it is widened or moved."""
     min_side: int | None = None

@@ -1,12 +1,14 @@
 """Whether the other processes live: each gives a sign every few seconds, and whoever gives none is lost.
 
-JAX would notice too, later, in a hundred lines, by abort. Here one line names the lost process, and this one ends with
-exit code 1: without the others no step can be taken. Nothing is lost but the steps since the last checkpoint.
+JAX would notice too, in a hundred lines, by abort: at once where process 0 is gone, in which its coordinator is, later
+where another is. Here one line names the lost process, and this one ends with exit code 1: without the others no step
+can be taken. Nothing is lost but the steps since the last checkpoint.
 """
 
 import atexit
 import itertools
 import os
+import socket
 import sys
 import threading
 import time
@@ -22,16 +24,19 @@ LIFELINE = "lifeline"
 _ends = threading.Event()
 
 
-def watch(client: Any, process_id: int, num_processes: int) -> None:
+def watch(client: Any, address: str, process_id: int, num_processes: int) -> None:
     """Give signs and heed those of the others, for as long as this process lives.
 
     Args:
         client: of JAX's coordinator, in which signs stand.
+        address: host:port of the coordinator.
     """
     heard = dict.fromkeys(range(num_processes), time.monotonic())
     atexit.register(_ends.set)
     threading.Thread(target=_exchange_signs, args=(client, process_id, heard), name="signs", daemon=True).start()
     threading.Thread(target=_end_when_one_is_lost, args=(heard,), name=LIFELINE, daemon=True).start()
+    if process_id:
+        threading.Thread(target=_end_with_the_coordinator, args=(address,), name="coordinator", daemon=True).start()
 
 
 def wait_for_the_lost() -> None:
@@ -58,13 +63,37 @@ def _exchange_signs(client: Any, process_id: int, heard: dict[int, float]) -> No
 
 
 def _end_when_one_is_lost(heard: dict[int, float]) -> None:
+    looked = time.monotonic()
     while not _ends.wait(SECONDS_BETWEEN_SIGNS):
-        lost = [number for number, when in heard.items() if time.monotonic() - when > SECONDS_TO_LOSE]
-        if lost and not _ends.is_set():
-            console.show_cursor(show=True)
-            complain(
-                f"process {lost[0]} is lost: no sign of it for {SECONDS_TO_LOSE:.0f} s; to go on from the last "
-                "checkpoint, start all processes again"
-            )
-            sys.stderr.flush()
-            os._exit(1)
+        now = time.monotonic()
+        if now - looked > SECONDS_TO_LOSE / 2:  # This process itself stood still, as a machine that is moved does.
+            heard.update(dict.fromkeys(heard, now))
+        looked = now
+        lost = [number for number, when in heard.items() if now - when > SECONDS_TO_LOSE]
+        if lost:
+            _end(lost[0], f"no sign of it for {SECONDS_TO_LOSE:.0f} s")
+
+
+def _end_with_the_coordinator(address: str) -> None:
+    """Hold a connection that breaks as soon as process 0 is gone; JAX's abort comes a moment later."""
+    host, _, port = address.rpartition(":")
+    while not _ends.is_set():
+        try:
+            with socket.create_connection((host.strip("[]"), int(port))) as connection:
+                while connection.recv(4096):  # It is closed every few minutes, as we never speak.
+                    pass
+        except ConnectionRefusedError:
+            _end(0, "its port is closed")
+            return
+        except OSError:
+            _ends.wait(SECONDS_BETWEEN_SIGNS / 100)
+
+
+def _end(lost: int, reason: str) -> None:
+    """End this process, unless it ends by itself."""
+    if _ends.is_set():
+        return
+    complain(f"process {lost} is lost: {reason}; to go on from the last checkpoint, start all processes again")
+    console.show_cursor(show=True)
+    sys.stderr.flush()
+    os._exit(1)

@@ -25,7 +25,7 @@ figure { margin: 1rem 0; } img { max-width: 100%; height: auto; background: whit
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); gap: 0.5rem 1rem; }
 .cards figure { margin: 0; overflow-wrap: anywhere; }
 figcaption, .small { font-size: 0.85rem; opacity: 0.8; }
-pre { overflow-x: auto; background: var(--note); padding: 0.6rem; font-size: 0.85rem; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; background: var(--note); padding: 0.6rem; font-size: 0.85rem; }
 .note { background: var(--note); border-left: 4px solid var(--line); padding: 0.4rem 0.8rem; margin: 0.8rem 0; }
 .stale, .contradicted, .warning { border-left-color: #c33; } .supported { border-left-color: #393; }
 """

@@ -1,5 +1,6 @@
 """A mistake of the user's is one line and exit code 2, and leaves nothing behind."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,9 +58,15 @@ PUBLISHED = ["train", CONFIG, "--config.model.name=resnet", "--config.model.chan
 WRONG = {
     "no command": ([], "no command given"),
     "unknown command": (["fly"], "there is no command 'fly'"),
-    "unknown flag": (["shapes", CONFIG, "--sise=28x28"], "sise"),
+    "unknown flag": (
+        ["shapes", CONFIG, "--sise=28x28"],
+        "there is no flag --sise; did you mean --size? shapes takes --config, --size",
+    ),
+    "another command's flag": (["evaluate", CONFIG], "evaluate takes --workdir, --split, --scale, --out"),
     "not a flag": (["shapes", CONFIG, "28x28", "--size=28x28"], "'28x28' is not a flag"),
     "no config": (["shapes", "--size=28x28"], "--config is missing"),
+    "a path too long": (["shapes", f"--config={'9' * 400}", "--size=28"], "cannot be used (File name too long)"),
+    "a config that raises": (["shapes", f"--config={ROOT / 'tests/train/stopped.py'}", "--size=28"], "cannot be read"),
     "no such config": (["shapes", "--config=nosuch.py", "--size=28"], "there is no file nosuch.py"),
     "unknown argument": (["shapes", f"{CONFIG}:huge", "--size=28x28"], "knows the argument 'tiny', not 'huge'"),
     "no size": (["shapes", CONFIG], "--size is missing"),
@@ -103,9 +110,14 @@ WRONG = {
     "cam to nowhere": (["cam", __file__, "--workdir=W"], "--out is missing"),
     "export no run": (["export", "--workdir=W", "--out=F"], "holds no run"),
     "export to nowhere": (["export", "--workdir=W"], "--out is missing"),
+    "export to no folder": (["export", "--workdir=W", "--out=F/net.bin"], "there is no folder F: make it"),
+    "export to a folder": (["export", "--workdir=W", "--out=."], "is a folder, but it must be a file"),
+    "export under another's name": (["export", "--workdir=W", "--out=net.onnx"], "add --format=onnx"),
     "report no run": (["report", "--workdir=W"], "--workdir=W is no folder"),
     "report an empty folder": (["report", "--workdir=."], "holds no run that could be shown"),
     "plan of nothing": (["plan"], "give either --config=FILE or --sizes=FILE.csv"),
+    "plan to a file": (["plan", TABLE, f"--out={__file__}"], "is a file, but it must be a folder"),
+    "compile to below a file": (["compile", CONFIG, f"--out={__file__}/deeper"], "is a file, but it must be a folder"),
     "plan of no file": (["plan", "--sizes=nosuch.csv"], "nosuch.csv cannot be read"),
     "plan of another file": (["plan", f"--sizes={__file__}"], "must begin with height,width,count"),
     "plan with no rule": (["plan", TABLE, "--resize=tall:3"], "config.data.resize is 'tall:3'"),
@@ -142,5 +154,18 @@ def test_a_reader_who_has_seen_enough_is_no_error():
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_says_what_it_takes(name):
-    assert "--" in (COMMANDS[name].__doc__ or "")
+def test_every_command_says_what_it_takes(name, capsys):
+    assert main(["fcn_jax", name, "--help"]) == 0
+    usage, *flags = capsys.readouterr().out.splitlines()
+    assert usage == f"python -m fcn_jax {name}: {COMMANDS[name].__doc__}"
+    known = [flag.split()[0] for flag in flags]
+    assert known
+    assert set(re.findall(r"--\w+", usage)) <= set(known)
+
+
+@pytest.mark.parametrize("asked", ["--help", "-h", "help"])
+def test_whoever_asks_is_told_the_commands(asked, capsys):
+    assert main(["fcn_jax", asked]) == 0
+    printed = capsys.readouterr()
+    assert [line.split()[0] for line in printed.out.splitlines()[1:]] == list(COMMANDS)
+    assert printed.err == ""

@@ -9,12 +9,12 @@ def short_mnist(seconds_per_run: float) -> Form:
     """What two CPU cores do in a few minutes an ablation."""
     return Form(
         "short",
-        "the first 12,000 of MNIST's 55,000 training examples for 6 epochs in place of 16, in steps of 128 in place of "
+        "the first 12,000 of MNIST's 55,000 training examples for 4 epochs in place of 16, in steps of 128 in place of "
         "512, tested on all 10,000",
         {
             "data.train_split": "train[:12000]",
             "schedule.examples_per_step": 128,
-            "train.epochs": 6,
+            "train.epochs": 4,
             "train.evaluate_every_epochs": 0,
         },
         num_seeds=SHORT_SEEDS,

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from fcn_jax.disk import writing
+from fcn_jax.json_text import parse_json
 
 
 class BadExampleError(ValueError):
@@ -60,7 +61,7 @@ class BadExamples:
             return
         if path.exists():
             self._written |= {
-                json.loads(line)["name"] for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")
+                parse_json(line)["name"] for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")
             }
         with writing(path), path.open("a", encoding="utf-8") as file:
             for name, reason in reasons.items():

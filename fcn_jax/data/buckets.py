@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fcn_jax.data import planner
+from fcn_jax.json_text import parse_json
 
 # So many distinct heights, widths or lengths are kept; of more, an evenly spread selection to round up to.
 TABLE_SIDES = 2048
@@ -102,8 +103,8 @@ class BucketPlan:
         """Reads `{"buckets": [{"shape": [H, W]}, ...]}`, in any order; further keys are ignored."""
         layout = '{"buckets": [{"shape": [height, width]}, ...]}'
         try:
-            shapes = [tuple(bucket["shape"]) for bucket in json.loads(text)["buckets"]]
-        except json.JSONDecodeError as error:
+            shapes = [tuple(bucket["shape"]) for bucket in parse_json(text)["buckets"]]
+        except ValueError as error:
             raise ValueError(f"the plan is not JSON ({error}); it should read {layout}; write it anew") from None
         except (KeyError, TypeError) as error:
             raise ValueError(

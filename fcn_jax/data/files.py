@@ -9,6 +9,7 @@ import csv
 import hashlib
 import os
 import re
+import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from fcn_jax.data import images, signals
 from fcn_jax.data.bad_examples import BadExampleError
+from fcn_jax.data.confined import Confined
 
 SPLITS = ("train", "validation", "test")
 SUFFIXES = images.SUFFIXES | signals.SUFFIXES
@@ -91,7 +93,11 @@ def read_file(path: str) -> bytes:
         BadExampleError: it cannot be read.
     """
     try:
-        return Path(path).read_bytes()
+        # A pipe may never end, nor a device.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise BadExampleError("it is no regular file")
+        with open(path, "rb") as file:
+            return file.read()
     except OSError as error:
         raise BadExampleError(error.strerror or str(error)) from error
 
@@ -100,21 +106,28 @@ def _suffix(path: str) -> str:
     return os.path.splitext(path)[1].lower()
 
 
-def list_table(table: Path, *, seed: int, group_pattern: str) -> Listing:
+def list_table(table: Path, *, seed: int, group_pattern: str, absolute_paths: bool = False) -> Listing:
     """The images, or the signals, of a table; relative paths start at its folder and stay inside it.
+
+    Args:
+        absolute_paths: paths may be absolute, and links may lead out of the folder.
 
     Raises:
         ValueError: the table cannot be read, lacks a column, or a row breaks a rule.
     """
     rows, root = [], table.parent
+    confined = Confined(root, absolute_paths=absolute_paths)
     for number, row in _table_rows(table):
         path, label, split = row["path"].strip(), row["label"].strip(), (row.get("split") or "train").strip()
         if not path or not label:
             raise ValueError(f"{table}, row {number}: path and label must not be empty")
         if split not in SPLITS:
             raise ValueError(f"{table}, row {number}: split is {split!r}, but it must be one of {', '.join(SPLITS)}")
-        if Path(path).is_absolute() or ".." in Path(path).parts:
-            raise ValueError(f"{table}, row {number}: {path!r} leaves the folder of the table; use paths below {root}")
+        if reason := confined.why_not(path):
+            raise ValueError(
+                f"{table}, row {number}: {path!r} {reason}; use paths below {root}, or absolute ones with "
+                "config.data.absolute_paths=True"
+            )
         rows.append((str(root / path), label, split))
     if not rows:
         raise ValueError(f"{table} has no rows below its header")

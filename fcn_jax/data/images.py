@@ -69,7 +69,7 @@ def decode_image(encoded: bytes, *, channels: int, background: int, max_pixels: 
     try:
         with Image.open(io.BytesIO(encoded)) as image, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            _size(image, max_pixels=max_pixels)
+            _check_pixels(image, max_pixels)
             image.load()
             upright = ImageOps.exif_transpose(image) if image.getexif().get(ORIENTATION, 1) != 1 else image
             pixels = np.asarray(_in_mode(upright, "L" if channels == 1 else "RGB", background))
@@ -87,12 +87,17 @@ def with_channels(pixels: UInt8[np.ndarray, "h w c"], *, channels: int, backgrou
 
 
 def _size(image: Image.Image, *, max_pixels: int) -> tuple[int, int]:
+    _check_pixels(image, max_pixels)
+    width, height = image.size
+    return (width, height) if image.getexif().get(ORIENTATION, 1) in TURNED else (height, width)
+
+
+def _check_pixels(image: Image.Image, max_pixels: int) -> None:
     width, height = image.size
     if width < 1 or height < 1:
         raise BadExampleError(f"it is {height}×{width}: nothing is there")
     if width * height > max_pixels:
         raise BadExampleError(too_large(height, width, max_pixels=max_pixels))
-    return (width, height) if image.getexif().get(ORIENTATION, 1) in TURNED else (height, width)
 
 
 def too_large(height: int, width: int, *, max_pixels: int) -> str:

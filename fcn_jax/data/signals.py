@@ -15,31 +15,37 @@ from fcn_jax.data.bad_examples import BadExampleError
 SUFFIXES = frozenset({".wav", ".wave", ".flac"})
 TO_THE_END = 0xFFFFFFFF
 """Bytes of a WAV file, as a program writes them that cannot go back and say how many it wrote."""
+MOST_SAMPLES_A_BYTE = 65536 / 8
+"""No format packs more: a frame of FLAC holds up to 65,535 samples of silence, and has more than 8 bytes."""
 
 
-def read_signal_header(path: str) -> tuple[int, int, int]:
+def read_signal_header(path: str, *, max_values: int) -> tuple[int, int, int]:
     """(length, samples a second, channels).
 
+    Args:
+        max_values: of all channels together.
+
     Raises:
-        BadExampleError: the file is not there, truncated, or no signal.
+        BadExampleError: the file is not there, truncated, no signal, or too long.
     """
     try:
-        with open(path, "rb") as file, _opened(file) as sound:
+        with open(path, "rb") as file, _opened(file, max_values=max_values) as sound:
             return sound.frames, sound.samplerate, sound.channels
     except OSError as error:
         raise BadExampleError(error.strerror or str(error)) from error
 
 
-def decode_signal(encoded: bytes, *, channels: int) -> Float32[np.ndarray, "t c"]:
+def decode_signal(encoded: bytes, *, channels: int, max_values: int) -> Float32[np.ndarray, "t c"]:
     """Values of an encoded signal.
 
     Args:
         channels: 1 (the mean of what there is), or as many as there are.
+        max_values: of all its channels together.
 
     Raises:
-        BadExampleError: it is damaged, no signal, or has another number of channels.
+        BadExampleError: it is damaged, no signal, too long, or has another number of channels.
     """
-    with _opened(io.BytesIO(encoded)) as sound:
+    with _opened(io.BytesIO(encoded), max_values=max_values) as sound:
         try:
             values = sound.read(dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
@@ -47,8 +53,8 @@ def decode_signal(encoded: bytes, *, channels: int) -> Float32[np.ndarray, "t c"
     return with_channels(values, channels)
 
 
-def _opened(file: io.BufferedReader | io.BytesIO) -> soundfile.SoundFile:
-    """A signal whose header can be read, and whose file is as long as that says."""
+def _opened(file: io.BufferedReader | io.BytesIO, *, max_values: int) -> soundfile.SoundFile:
+    """A signal whose header can be read and believed, and whose file is as long as that says."""
     head = file.read(8)
     end = file.seek(0, os.SEEK_END)
     file.seek(0)
@@ -61,6 +67,13 @@ def _opened(file: io.BufferedReader | io.BytesIO) -> soundfile.SoundFile:
         raise BadExampleError(f"it is no signal that libsndfile can read: {error.error_string.rstrip('.')}") from error
     if not sound.frames:
         raise BadExampleError("it has no samples")
+    if sound.frames > MOST_SAMPLES_A_BYTE * end:
+        raise BadExampleError(f"its header says {sound.frames:,} samples, more than its {end:,} bytes can hold")
+    if sound.frames * sound.channels > max_values:
+        raise BadExampleError(
+            f"it has {sound.frames:,} samples of {sound.channels} channels, more than "
+            f"config.data.max_megapixels={max_values / 1e6:g} allows"
+        )
     return sound
 
 

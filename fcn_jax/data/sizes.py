@@ -6,6 +6,7 @@ read again, and alone.
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -63,7 +64,9 @@ def _fingerprints(paths: Sequence[str]) -> tuple[Int[np.ndarray, "n 2"], dict[in
             bad[position] = error.strerror or str(error)
             continue
         fingerprints[position] = status.st_size, status.st_mtime_ns
-        if not status.st_size:
+        if not stat.S_ISREG(status.st_mode):
+            bad[position] = "it is no regular file"
+        elif not status.st_size:
             bad[position] = "the file is empty"
     return fingerprints, bad
 

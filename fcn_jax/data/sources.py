@@ -17,11 +17,12 @@ from fcn_jax.data.embedded_source import EMBEDDED, EmbeddedSource
 from fcn_jax.data.files import Listing, list_folder, list_table, positions_of, read_file
 from fcn_jax.data.images import check_image_channels, decode_image, read_image_size, too_large
 from fcn_jax.data.signals import decode_signal, read_signal_header, unpack_frames
+from fcn_jax.data.size_table import SizeTable
 from fcn_jax.data.sizes import measure_files
 from fcn_jax.data.tfds_source import TfdsSource
 
 JAPANESE_VOWELS_CHANNELS = 12
-SOURCES = (*EMBEDDED, "folder:DIR", "table:FILE.csv", "tfds:NAME[:VERSION]")
+SOURCES = (*EMBEDDED, "folder:DIR", "table:FILE.csv", "tfds:NAME[:VERSION]", "sizes:FILE.csv")
 
 
 @runtime_checkable
@@ -54,7 +55,7 @@ class FileSource:
 
     def __init__(self, listing: Listing, split: str, *, config: Config):
         is_image = listing.rank == 2
-        self._decode = image_decoder(config) if is_image else partial(decode_signal, channels=config.data.channels)
+        self._decode = image_decoder(config) if is_image else signal_decoder(config)
         positions = positions_of(listing, split)
         sizes, bad = _measured(listing, config)
         good = [position for position in positions.tolist() if position not in bad]
@@ -88,13 +89,13 @@ def _measured(listing: Listing, config: Config) -> tuple[Int[np.ndarray, "n r"],
     """Sizes of all files of a listing, and why some have none."""
     cache = Path(config.machine.cache_dir).expanduser() if config.machine.cache_dir else None
     how = {"cache": cache, "num_threads": config.machine.num_threads}
+    limit = max_pixels(config)
     if listing.rank == 2:
-        limit = max_pixels(config)
         sizes, bad = measure_files(listing.paths, partial(read_image_size, max_pixels=limit), columns=2, **how)
         for position in np.flatnonzero(sizes.prod(1) > limit).tolist():  # remembered from a higher limit
             bad[position] = too_large(*sizes[position].tolist(), max_pixels=limit)
         return sizes, bad
-    measured, bad = measure_files(listing.paths, read_signal_header, columns=3, **how)
+    measured, bad = measure_files(listing.paths, partial(read_signal_header, max_values=limit), columns=3, **how)
     _check_signals(listing, measured, config.data.channels)
     return measured[:, :1], bad
 
@@ -132,6 +133,11 @@ def image_decoder(config: Config) -> Callable[[bytes], np.ndarray]:
     return partial(decode_image, channels=data.channels, background=data.background, max_pixels=max_pixels(config))
 
 
+def signal_decoder(config: Config) -> Callable[[bytes], np.ndarray]:
+    """Encoded signals -> values with the config's channels."""
+    return partial(decode_signal, channels=config.data.channels, max_values=max_pixels(config))
+
+
 def open_source(config: Config, split: str) -> Source:
     """A split of the config's data set: `train`, `validation` or `test`, or a part of one: `train[:512]`.
 
@@ -151,10 +157,15 @@ def open_source(config: Config, split: str) -> Source:
                 )
             return EmbeddedSource(kind, split, decode=partial(unpack_frames, channels=data.channels))
         case "folder" | "table" if place:
-            read = list_folder if kind == "folder" else list_table
-            listing = read(Path(place).expanduser(), seed=config.seed, group_pattern=data.group_pattern)
+            where, how = Path(place).expanduser(), {"seed": config.seed, "group_pattern": data.group_pattern}
+            if kind == "table":
+                listing = list_table(where, absolute_paths=data.absolute_paths, **how)
+            else:
+                listing = list_folder(where, **how)
             return FileSource(listing, split, config=config)
         case "tfds" if place:
             return TfdsSource(place, split, config=config)
+        case "sizes" if place:
+            return SizeTable(Path(place).expanduser(), num_classes=config.model.num_classes)
         case _:
             raise ValueError(f"config.data.source is {data.source!r}, but it must be one of: {', '.join(SOURCES)}")

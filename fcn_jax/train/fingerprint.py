@@ -5,12 +5,12 @@ schedule rests on. What stands in the files is not read.
 """
 
 import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
 
 from fcn_jax.data.dataset import Dataset
+from fcn_jax.json_text import parse_json
 from fcn_jax.train.setup import Setup
 from fcn_jax.train.writer import write_json
 
@@ -31,7 +31,7 @@ def keep_same_data(setup: Setup, workdir: Path, *, resumes: bool) -> None:
         write_json(path, found)
         return
     try:
-        changes = changed_data(json.loads(path.read_text()), found)
+        changes = changed_data(parse_json(path.read_text()), found)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"{path} is damaged ({type(error).__name__}: {error}): delete it if you are sure that the data is what the "

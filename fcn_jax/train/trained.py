@@ -1,6 +1,5 @@
 """What training left in a workdir, without the data it was trained on: the net, its classes, its buckets."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from flax import nnx
 from fcn_jax.config import Config
 from fcn_jax.config_rules import validate
 from fcn_jax.data.buckets import BucketPlan
+from fcn_jax.json_text import parse_json
 from fcn_jax.models.model import Model, abstract_model
 from fcn_jax.train.checkpoint import restore_latest
 from fcn_jax.train.optimizer import make_optimizer
@@ -70,7 +70,7 @@ def _read_plan(workdir: Path) -> BucketPlan:
 def _read_labels(workdir: Path, config: Config) -> tuple[str, ...]:
     path, again = workdir / LABELS, "run the train command of this workdir again, which writes it"
     try:
-        names = json.loads(path.read_text())
+        names = parse_json(path.read_text())
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be used ({error}): {again}") from error
     if not isinstance(names, list) or [type(name) for name in names] != [str] * config.model.num_classes:

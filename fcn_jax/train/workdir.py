@@ -2,7 +2,6 @@
 
 import dataclasses
 import fcntl
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from fcn_jax.config import Config
 from fcn_jax.config_fields import differences, from_dict
+from fcn_jax.json_text import parse_json
 from fcn_jax.train.writer import write_json
 
 LABELS = "labels.json"
@@ -62,10 +62,10 @@ def read_config(workdir: Path) -> Config:
     """
     path = workdir / "config.json"
     try:
-        values = json.loads(path.read_text())
+        values = parse_json(path.read_text())
     except FileNotFoundError:
         raise ValueError(f"--workdir={workdir} holds no run: there is no {path}") from None
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path} is damaged ({error})") from error
     try:
         return from_dict(Config, values)

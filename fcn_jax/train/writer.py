@@ -11,6 +11,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore
 from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore
 
 from fcn_jax.disk import writing
+from fcn_jax.json_text import parse_json
 
 
 class MetricsWriter:
@@ -74,8 +75,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     rows = []
     for line in path.read_text().splitlines():
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
+            rows.append(parse_json(line))
+        except ValueError:
             break
     return rows
 

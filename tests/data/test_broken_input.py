@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from fcn_jax.cli import main
+from fcn_jax.data.bad_examples import BadExampleError
+from fcn_jax.data.files import read_file
 from tests.data.conftest import picture
 from tests.data.test_files import config_for, opened
 from tests.train.test_run import ROOT
@@ -43,6 +45,19 @@ def test_found_when_indexed_it_is_left_out_and_named(folder, content, said):
     assert said in data.source.bad[str(broken)]
 
 
+def test_a_pipe_and_a_device_are_no_files(folder):
+    pipe, device = folder / "train/cat/0.png", folder / "train/cat/1.png"
+    for path in (pipe, device):
+        path.unlink()
+    os.mkfifo(pipe)
+    device.symlink_to("/dev/zero")
+    data = opened(config_for(f"folder:{folder}", max_bad_fraction=0.5))
+    assert data.source.bad == dict.fromkeys([str(pipe), str(device)], "it is no regular file")
+    for path in (pipe, device):
+        with pytest.raises(BadExampleError, match="no regular file"):
+            read_file(str(path))
+
+
 def test_a_lower_limit_counts_for_remembered_sizes_too(folder, tmp_path):
     config = config_for(f"folder:{folder}", max_bad_fraction=1.0)
     config.machine.cache_dir = str(tmp_path / "cache")
@@ -55,18 +70,18 @@ def test_a_lower_limit_counts_for_remembered_sizes_too(folder, tmp_path):
 
 def deny(monkeypatch, denied: Path) -> None:
     """As the system does to anyone but root, whom the tests may run as."""
-    image_open, read_bytes = Image.open, Path.read_bytes
+    image_open, file_open = Image.open, open
 
     def checked(read):
-        def wrapped(path, *arguments):
+        def wrapped(path, *arguments, **options):
             if str(path) == str(denied):
                 raise PermissionError(13, "Permission denied", str(path))
-            return read(path, *arguments)
+            return read(path, *arguments, **options)
 
         return wrapped
 
     monkeypatch.setattr(Image, "open", checked(image_open))
-    monkeypatch.setattr(Path, "read_bytes", checked(read_bytes))
+    monkeypatch.setattr("builtins.open", checked(file_open))
 
 
 def test_a_file_that_may_not_be_read_is_left_out(folder, monkeypatch):

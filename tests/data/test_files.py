@@ -200,8 +200,9 @@ def test_a_table_is_read_with_its_splits(folder):
     ("rows", "said"),
     [
         ([["file", "label"], ["a.png", "cat"]], "it needs path,label"),
-        ([["path", "label"], ["../a.png", "cat"]], "leaves the folder"),
-        ([["path", "label"], ["/etc/a.png", "cat"]], "leaves the folder"),
+        ([["path", "label"], ["../a.png", "cat"]], "goes up with .."),
+        ([["path", "label"], ["/etc/a.png", "cat"]], "is absolute; use paths below"),
+        ([["path", "label"], ["a\0.png", "cat"]], "holds a NUL"),
         ([["path", "label"], ["a.png", ""]], "row 2: path and label must not be empty"),
         ([["path", "label", "split"], ["a.png", "cat", "dev"]], "row 2: split is 'dev'"),
         ([["path", "label"]], "no rows"),
@@ -210,6 +211,29 @@ def test_a_table_is_read_with_its_splits(folder):
 def test_a_table_that_breaks_a_rule_is_refused(tmp_path, rows, said):
     with pytest.raises(ValueError, match=said):
         list_table(write_table(tmp_path / "table.csv", rows), **PLAIN)
+
+
+@pytest.mark.parametrize(("link", "path"), [("out.png", "out.png"), ("out", "out/secret.png")])
+def test_a_table_stays_in_its_folder_unless_it_may_leave(tmp_path, link, path):
+    secret = picture(tmp_path / "elsewhere/secret.png")
+    for number in range(40):
+        picture(tmp_path / f"data/{number}.png")
+    (tmp_path / "data" / link).symlink_to(secret if link == path else secret.parent)
+    rows = [["path", "label"], *([f"{number}.png", "cat"] for number in range(40)), [path, "cat"]]
+    table = write_table(tmp_path / "data/table.csv", rows)
+    with pytest.raises(ValueError, match=f"row 42: '{path}' leads out of the table's folder by a link"):
+        list_table(table, **PLAIN)
+    assert str(tmp_path / "data" / path) in list_table(table, **PLAIN, absolute_paths=True).paths
+    rows[-1][0] = str(secret)
+    assert str(secret) in list_table(write_table(table, rows), **PLAIN, absolute_paths=True).paths
+
+
+def test_a_link_that_stays_in_the_folder_is_read(tmp_path):
+    for number in range(40):
+        picture(tmp_path / f"{number}.png")
+    (tmp_path / "again.png").symlink_to("0.png")
+    rows = [["path", "label"], ["again.png", "cat"], *([f"{number}.png", "cat"] for number in range(40))]
+    assert len(list_table(write_table(tmp_path / "table.csv", rows), **PLAIN).paths) == 41
 
 
 # Bad examples

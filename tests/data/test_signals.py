@@ -19,6 +19,8 @@ from fcn_jax.data.signals import decode_signal, read_signal_header
 from tests.train.test_run import ROOT
 
 VALUES = np.array([0.0, 0.5, -0.5, 0.25, -1.0], np.float32)
+MOST = 10_000
+"""Values of a signal."""
 
 
 def wav(values: np.ndarray, *, rate: int = 8000) -> bytes:
@@ -59,18 +61,18 @@ KINDS = {
 
 @pytest.mark.parametrize("content", KINDS.values(), ids=KINDS.keys())
 def test_every_kind_of_sample_is_read(content, tmp_path):
-    values = decode_signal(content, channels=1)
+    values = decode_signal(content, channels=1, max_values=MOST)
     assert values.dtype == np.float32
     np.testing.assert_allclose(values[:, 0], VALUES, atol=1e-7)
-    assert read_signal_header(str(write(tmp_path / "a.wav", content))) == (5, 8000, 1)
+    assert read_signal_header(str(write(tmp_path / "a.wav", content)), max_values=MOST) == (5, 8000, 1)
 
 
 def test_channels_stay_or_become_their_mean():
     stereo = wav(np.stack([VALUES, np.zeros(5, np.float32)], axis=1))
-    np.testing.assert_array_equal(decode_signal(stereo, channels=2)[:, 0], VALUES)
-    np.testing.assert_array_equal(decode_signal(stereo, channels=1)[:, 0], VALUES / 2)
+    np.testing.assert_array_equal(decode_signal(stereo, channels=2, max_values=MOST)[:, 0], VALUES)
+    np.testing.assert_array_equal(decode_signal(stereo, channels=1, max_values=MOST)[:, 0], VALUES / 2)
     with pytest.raises(BadExampleError, match=r"it has 2 channels, but config\.data\.channels is 3"):
-        decode_signal(stereo, channels=3)
+        decode_signal(stereo, channels=3, max_values=MOST)
 
 
 BROKEN = {
@@ -86,21 +88,44 @@ BROKEN = {
 @pytest.mark.parametrize(("content", "said"), BROKEN.values(), ids=BROKEN.keys())
 def test_what_is_broken_is_a_bad_example(content, said):
     with pytest.raises(BadExampleError, match=said):
-        decode_signal(content, channels=1)
+        decode_signal(content, channels=1, max_values=MOST)
 
 
 def test_flac_is_read(tmp_path):
     soundfile.write(tmp_path / "a.flac", VALUES, 8000)
-    assert read_signal_header(str(tmp_path / "a.flac")) == (5, 8000, 1)
-    values = decode_signal((tmp_path / "a.flac").read_bytes(), channels=1)
+    assert read_signal_header(str(tmp_path / "a.flac"), max_values=MOST) == (5, 8000, 1)
+    values = decode_signal((tmp_path / "a.flac").read_bytes(), channels=1, max_values=MOST)
     np.testing.assert_allclose(values[:, 0], VALUES, atol=1e-4)
+
+
+def flac_that_says(samples: int) -> bytes:
+    """A FLAC of five samples whose header tells of more."""
+    stream = io.BytesIO()
+    soundfile.write(stream, VALUES, 8000, format="FLAC")
+    content = bytearray(stream.getvalue())
+    stated = int.from_bytes(content[18:26], "big") >> 36 << 36 | samples
+    content[18:26] = stated.to_bytes(8, "big")
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (flac_that_says(2**36 - 1), "its header says 68,719,476,735 samples, more than its"),
+        (flac_that_says(MOST + 1), "more than config.data.max_megapixels=0.01 allows"),
+    ],
+    ids=("more than any", "more than may be"),
+)
+def test_a_header_is_not_believed(content, said):
+    with pytest.raises(BadExampleError, match=said):
+        decode_signal(content, channels=1, max_values=MOST)
 
 
 def test_samples_up_to_the_end_of_a_stream():
     content, unknown = KINDS["16 bits"], b"\xff\xff\xff\xff"
     start = content.index(b"data") + 4
     streamed = content[:4] + unknown + content[8:start] + unknown + content[start + 4 :]
-    assert len(decode_signal(streamed, channels=1)) == 5
+    assert len(decode_signal(streamed, channels=1, max_values=MOST)) == 5
 
 
 @pytest.fixture
@@ -174,7 +199,7 @@ def test_scipy_agrees_on_24_bits(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the chunk it does not know
         _, values = wavfile.read(path)
-    np.testing.assert_array_equal(values / 2.0**31, decode_signal(path.read_bytes(), channels=1)[:, 0])
+    np.testing.assert_array_equal(values / 2.0**31, decode_signal(path.read_bytes(), channels=1, max_values=MOST)[:, 0])
 
 
 def test_a_tiny_run_on_a_folder_of_signals(folder, tmp_path, capsys):

@@ -22,11 +22,11 @@ from fcn_jax.data.bad_examples import BadExamples
 from fcn_jax.data.loader import Step
 from fcn_jax.train.agreement import share
 from fcn_jax.train.checkpoint import restore_latest
-from fcn_jax.train.evaluate import evaluate_workdir
 from fcn_jax.train.logits import split_logits
 from fcn_jax.train.loop import train
 from fcn_jax.train.setup import prepare
 from fcn_jax.train.workdir import locked_workdir, read_config
+from fcn_jax.use.evaluation.command import evaluate_run
 from fcn_jax.use.predict.command import predict_paths
 from tests.train.compare_devices import compare_both
 from tests.train.stopped import recorded, train_until
@@ -64,14 +64,14 @@ def refusals(folder: Path, config: Config, process_id: int) -> dict[str, str]:
         return {
             "in use": refusal(lambda: train(config, folder / "busy")),
             "other flags": refusal(lambda: train(other, folder / "other")),
-            "no such split": refusal(lambda: evaluate_workdir(folder / "whole", split="nonsense")),
+            "no such split": refusal(lambda: list(evaluate_run(folder / "whole", split="nonsense"))),
             "bad examples": refusal(bad.check),
         }
 
 
 def logits(folder: Path) -> list[list[float]]:
     setup = prepare(read_config(folder / "whole"), abstract=True)
-    return split_logits(setup, restore_latest(folder / "whole", setup.state), setup.test).tolist()
+    return split_logits(setup, restore_latest(folder / "whole", setup.state), setup.test, title="test").tolist()
 
 
 def predictions(folder: Path) -> str:
@@ -94,7 +94,7 @@ def main(coordinator: str, num_processes: int, process_id: int, folder: Path) ->
         "begun": own_rows(seen),
         "resumed": own_rows(rest),
         "summary": summary,
-        "evaluated": evaluate_workdir(folder / "whole", split="test"),
+        "evaluated": next(evaluate_run(folder / "whole", split="test")),
         "logits": logits(folder),
         "predicted": predictions(folder),
         "refused": refusals(folder, config, process_id),

@@ -1,31 +1,19 @@
 """One device and four do the same."""
 
 import json
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import pytest
 
 from configs.mnist import get_config
 from fcn_jax.train.setup import make_mesh
-
-ROOT = Path(__file__).parents[2]
+from tests.processes import run_together
 
 
 def test_four_devices_take_the_same_steps_as_one():
-    environment = {
-        **os.environ,
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": str(ROOT),
-    }
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("compare_devices.py"))],
-        env=environment, capture_output=True, text=True, check=True, timeout=300,
-    )  # fmt: skip
+    (done,) = run_together([[sys.executable, "-m", "tests.train.compare_devices"]], devices=4)
+    assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["float32"]["same_examples"]
     assert found["float64"]["same_examples"]

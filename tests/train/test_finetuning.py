@@ -12,10 +12,10 @@ from safetensors.numpy import save_file
 from configs.mnist import get_config
 from fcn_jax.config import Config, TrainConfig
 from fcn_jax.train.checkpoint import restore_latest
-from fcn_jax.train.evaluate import evaluate_workdir
 from fcn_jax.train.loop import train
 from fcn_jax.train.optimizer import describe_frozen, make_base_optimizer, make_optimizer
 from fcn_jax.train.setup import prepare
+from fcn_jax.use.evaluation.command import evaluate_run
 from tests.train.stopped import train_until
 from tests.train.test_run import final_state
 
@@ -146,7 +146,8 @@ def test_a_resumed_run_needs_no_file_and_ends_with_the_same_bits(directory, undi
         resumed = capsys.readouterr().err
         assert "resumed after step 6 of 16" in resumed
         assert "initial weights: " not in resumed
-        assert evaluate_workdir(directory / "stopped", split="test")["count"] == 128
+        (evaluated,) = evaluate_run(directory / "stopped", split="test")
+        assert evaluated["count"] == 128
         with pytest.raises(ValueError, match="there is no such file"):
             train(fine_tuning(directory), directory / "new")
         assert not (directory / "new").exists()

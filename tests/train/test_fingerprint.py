@@ -51,7 +51,7 @@ def one_less(folder) -> None:
     [
         (lambda _: None, []),
         (another_size, ["train has other sizes of its 8 examples"]),
-        (another_label, ["train has other sizes, labels, names of its 8 examples"]),
+        (another_label, ["train has other labels, names of its 8 examples"]),
         (another_name, ["train has other names of its 8 examples"]),
         (another_class, ["train has other names, classes of its 8 examples"]),
         (one_less, ["train had 8 examples, now 7"]),

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from types import SimpleNamespace
 
 import jax
 import pytest
@@ -11,9 +10,10 @@ from hypothesis import strategies as st
 
 from configs.mnist import get_config
 from fcn_jax.cli import main
-from fcn_jax.config_fields import get_field, overridden
+from fcn_jax.config_fields import overridden
+from fcn_jax.train.compile import Compiled
 from fcn_jax.train.fitting import TOLERANCE, Part, compile_fitting, largest_fitting, parts_of, try_compiling
-from fcn_jax.train.setup import prepare
+from fcn_jax.train.setup import Setup, prepare
 from fcn_jax.use.planning import topology
 from fcn_jax.use.planning.topology import present_target
 
@@ -37,35 +37,41 @@ def test_a_step_close_to_the_largest_is_found_in_few_tries(units, unit, limit):
     assert len(tried) <= math.log2(units / max(1, largest)) + math.log2(1 / TOLERANCE) + 2
 
 
-def made_up_part(config, *, field="schedule.examples_per_step"):
-    """A part whose programs need 1 MiB for each unit of its field, and its prepare; nothing is compiled."""
+@pytest.fixture(scope="module")
+def setup() -> Setup:
+    """With a step of 512 examples."""
+    return prepare(small(schedule__examples_per_step=512), abstract=True)
 
-    def compiled(setup):
-        return [SimpleNamespace(name="train", peak_mib=float(get_field(setup.config, field)))]
 
-    return Part(field, 8, compiled, compiled), SimpleNamespace(config=config), lambda c: SimpleNamespace(config=c)
+def made_up(setup: Setup) -> list[Compiled]:
+    """A program that needs 1 MiB for each example of a step; nothing is compiled."""
+    peak_mib = float(setup.config.schedule.examples_per_step)
+    return [Compiled("train", "", seconds=0.0, peak_mib=peak_mib, gflop=0.0, run=made_up)]
+
+
+def compile_made_up(setup: Setup, memory_mib: float) -> list[Compiled]:
+    part = Part("schedule.examples_per_step", 8, made_up, made_up)
+    memory = replace(present_target(), memory_mib=memory_mib)
+    return compile_fitting(part, setup, memory, lambda config: replace(setup, config=config))
 
 
 @pytest.mark.parametrize(("memory", "largest"), [(100.0, 96), (511.0, 504), (8.0, 8)])
-def test_a_step_that_is_too_large_is_refused_with_the_largest(memory, largest):
-    part, setup, prepare_again = made_up_part(small(schedule__examples_per_step=512))
+def test_a_step_that_is_too_large_is_refused_with_the_largest(setup, memory, largest):
     said = (
         rf"examples_per_step is 512, .* of {memory:.0f} MiB a device\): set .*examples_per_step={largest}, the largest"
     )
     with pytest.raises(ValueError, match=said):
-        compile_fitting(part, setup, replace(present_target(), memory_mib=memory), prepare_again)
+        compile_made_up(setup, memory)
 
 
-def test_a_step_that_fits_is_compiled():
-    part, setup, prepare_again = made_up_part(small(schedule__examples_per_step=512))
-    (program,) = compile_fitting(part, setup, replace(present_target(), memory_mib=512.0), prepare_again)
+def test_a_step_that_fits_is_compiled(setup):
+    (program,) = compile_made_up(setup, 512.0)
     assert program.peak_mib == 512
 
 
-def test_where_nothing_fits_it_says_what_else_to_do():
-    part, setup, prepare_again = made_up_part(small())
+def test_where_nothing_fits_it_says_what_else_to_do(setup):
     with pytest.raises(ValueError, match="nor does 8, the smallest: take a smaller"):
-        compile_fitting(part, setup, replace(present_target(), memory_mib=7.0), prepare_again)
+        compile_made_up(setup, 7.0)
 
 
 def test_the_largest_program_stands_for_all():

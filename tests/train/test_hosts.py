@@ -2,10 +2,8 @@
 
 import json
 import shutil
-import signal
 import sys
-import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,12 +16,12 @@ from fcn_jax.cli import main
 from fcn_jax.config import Config
 from fcn_jax.data.schedule import FILLER
 from fcn_jax.train.checkpoint import restore_latest
-from fcn_jax.train.evaluate import evaluate_workdir
 from fcn_jax.train.logits import split_logits
 from fcn_jax.train.loop import train
 from fcn_jax.train.setup import prepare
-from fcn_jax.train.writer import read_metrics
-from tests.processes import ROOT, free_address, run_together, started
+from fcn_jax.train.writer import read_metrics, write_json
+from fcn_jax.use.evaluation.command import evaluate_run
+from tests.processes import free_address, run_together
 from tests.train.host import STOP, own_rows
 from tests.train.stopped import recorded, train_until
 from tests.use.made import write_picture
@@ -137,7 +135,7 @@ def test_examples_of_all_are_counted(found):
 
 
 def test_a_checkpoint_evaluates_the_same(found):
-    alone = evaluate_workdir(found.folder / "whole", split="test")
+    (alone,) = evaluate_run(found.folder / "whole", split="test")
     for process in found.processes:
         evaluated = process["evaluated"]
         assert (evaluated["accuracy"], evaluated["count"]) == (alone["accuracy"], alone["count"])
@@ -146,7 +144,7 @@ def test_a_checkpoint_evaluates_the_same(found):
 
 def test_logits_are_the_same(found):
     setup = prepare(small_config(found.cache), abstract=True)
-    logits = split_logits(setup, restore_latest(found.folder / "whole", setup.state), setup.test)
+    logits = split_logits(setup, restore_latest(found.folder / "whole", setup.state), setup.test, title="test")
     for process in found.processes:
         np.testing.assert_allclose(process["logits"], logits, rtol=0, atol=1e-5)
 
@@ -179,50 +177,30 @@ def test_bad_examples_of_all_count_for_each(found):
         assert f"{len(found.processes)} of the 10 examples of train are bad" in process["refused"]["bad examples"]
 
 
-def train_commands(workdir: Path, cache: Path, *shared_flags: str, of_second: str = "") -> list[list[str]]:
-    """The command of each of two processes."""
-    address = free_address()
-    shared = [sys.executable, "-m", "fcn_jax", "train", f"--config={ROOT / 'configs/mnist.py'}:tiny"]
-    shared += [f"--workdir={workdir}", "--config.model.channels=(4,8,8)", f"--config.machine.cache_dir={cache}"]
-    shared += [f"--coordinator={address}", "--num_processes=2", *shared_flags]
-    return [[*shared, "--process_id=0"], [*shared, "--process_id=1", *([of_second] if of_second else [])]]
-
-
-def test_two_commands_with_other_flags_end_with_one_line(tmp_path):
-    commands = train_commands(tmp_path / "run", tmp_path, of_second="--config.train.epochs=3")
-    first, second = run_together(commands)
-    assert (first.returncode, second.returncode) == (2, 2), second.stderr
-    assert "process 1: its config differs from that of process 0 (train.epochs: 2 -> 3)" in first.stderr
-    assert "differs" not in second.stderr
-    assert "Traceback" not in first.stderr + second.stderr
-    assert not (tmp_path / "run").exists()
+RELAY = """
+import json, sys
+from pathlib import Path
+from fcn_jax.cluster import join_cluster
+from tests.train.host import own_rows
+from tests.train.stopped import train_until
+coordinator, processes, number, folder = sys.argv[1:]
+join_cluster(coordinator, int(processes), int(number))
+seen = train_until(read_config(Path(folder)), Path(folder, "run"), steps=3)
+print(json.dumps({"seen": own_rows(seen)}))
+"""
 
 
 @pytest.mark.full
-def test_two_commands_train_as_one(tmp_path):
-    first, second = run_together(train_commands(tmp_path / "run", tmp_path))
-    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
-    assert "test accuracy" in first.stdout
-    assert second.stdout == ""
-    assert "programs compiled" in first.stderr
-    assert "programs compiled" not in second.stderr
-    assert json.loads((tmp_path / "run" / "summary.json").read_text())["count"] == 128
-
-
-@pytest.mark.full
-def test_sigterm_to_one_stops_both_and_the_same_commands_resume(tmp_path):
-    workdir = tmp_path / "run"
-    with started(train_commands(workdir, tmp_path, "--config.train.epochs=40")) as processes:
-        while not (workdir / "metrics.jsonl").exists():
-            assert [process.poll() for process in processes] == [None, None]
-            time.sleep(0.1)
-        processes[1].send_signal(signal.SIGTERM)
-        (_, said), (_, other) = (process.communicate(timeout=60) for process in processes)
-        assert [process.returncode for process in processes] == [0, 0], said + other
-    assert "resume with the same command" in said
-    assert "resume" not in other
-    first, second = run_together(train_commands(workdir, tmp_path, "--config.train.epochs=40"))
-    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
-    assert "resumed after step" in first.stderr
-    steps = [row["step"] for row in read_metrics(workdir / "metrics.jsonl") if row["kind"] == "train"]
-    assert len(steps) == len(set(steps))
+def test_any_layout_goes_on_where_another_stopped(tmp_path):
+    """Always in the middle of an epoch, which has 8 steps; the fourth step of each is lost."""
+    config = small_config(tmp_path / "cache")
+    config.checkpoint.every_steps = 3
+    write_json(tmp_path / "config.json", asdict(config))
+    layouts = ((1, 4), (2, 2), (4, 1), (1, 4), (1, 1))
+    for turn, (processes, devices) in enumerate(layouts):
+        script = [sys.executable, "-c", RELAY, free_address(), str(processes)]
+        commands = [[*script, str(number), str(tmp_path)] for number in range(processes)]
+        ended = run_together(commands, devices=devices)
+        assert {process.returncode for process in ended} == {0}, [process.stderr for process in ended]
+        seen = joined([json.loads(process.stdout) for process in ended], "seen")
+        assert seen == scheduled(config, 3 * turn, 3 * turn + 4)

@@ -16,14 +16,14 @@ SMALL = {"data.train_split": "train[:64]", "data.test_split": "test[:50]", "mode
 
 def logits_of(config: Config) -> np.ndarray:
     setup = prepare(config)
-    return split_logits(setup, setup.state, setup.test)
+    return split_logits(setup, setup.state, setup.test, title="test")
 
 
 def test_they_are_what_the_accuracy_is_made_of():
     setup = prepare(overridden(mnist.get_config("tiny"), SMALL))
     programs = compile_programs(setup, train=False, splits=(setup.test,))
     means = evaluate(setup, programs, setup.state, setup.test, title="test")
-    logits = split_logits(setup, setup.state, setup.test)
+    logits = split_logits(setup, setup.state, setup.test, title="test")
     assert logits.shape == (50, 10)
     assert np.mean(logits.argmax(1) == setup.test.dataset.labels) == means["accuracy"]
 

@@ -17,12 +17,12 @@ from fcn_jax.models.model import make_model
 from fcn_jax.models.norms import EPSILON, Moments, batch_norms
 from fcn_jax.train import precise_norm
 from fcn_jax.train.compile import compile_programs
-from fcn_jax.train.evaluate import evaluate_workdir
 from fcn_jax.train.loop import train
 from fcn_jax.train.precise_norm import pool, with_precise_statistics
 from fcn_jax.train.setup import Setup, prepare
 from fcn_jax.train.state import split_model
 from fcn_jax.types import Block
+from fcn_jax.use.evaluation.command import evaluate_run
 from tests.train.test_run import final_state
 
 
@@ -121,7 +121,7 @@ def test_a_run_compiles_ahead_and_its_checkpoint_holds_what_it_evaluated(run):
     names = [program["program"] for program in json.loads((workdir / "compile.json").read_text())]
     assert names[:2] == ["train", "precise BatchNorm"]
     assert summary["compile_count"] == len(names)
-    found = evaluate_workdir(workdir, split="test")
+    (found,) = evaluate_run(workdir, split="test")
     assert (found["accuracy"], found["count"]) == (summary["accuracy"], summary["count"])
     assert found["loss"] == pytest.approx(summary["loss"], abs=1e-6)
     setup = prepare(config)

@@ -100,17 +100,31 @@ def test_the_same_command_again_only_repeats_the_result(undisturbed, cache):
     assert read_metrics(undisturbed / "metrics.jsonl") == metrics
 
 
-@pytest.mark.parametrize("step", [2, 6, 10])
-def test_a_killed_run_ends_with_the_same_bits(undisturbed, cache, tmp_path, step):
+def begins_to_compile(workdir: Path) -> bool:
+    return (workdir / "labels.json").exists()
+
+
+def has_trained(workdir: Path) -> bool:
+    """Beyond a checkpoint."""
+    metrics = workdir / "metrics.jsonl"
+    return metrics.exists() and '"step": 6,' in metrics.read_text()
+
+
+def saves(workdir: Path) -> bool:
+    return any(workdir.glob("checkpoints/*tmp*"))
+
+
+@pytest.mark.parametrize("moment", [begins_to_compile, has_trained, saves])
+def test_a_killed_run_ends_with_the_same_bits(undisturbed, cache, tmp_path, moment):
     workdir = tmp_path / "killed"
     process = subprocess.Popen(
         train_command(workdir, cache), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    metrics = workdir / "metrics.jsonl"
-    while process.poll() is None and not (metrics.exists() and f'"step": {step},' in metrics.read_text()):
-        time.sleep(0.005)
+    while process.poll() is None and not moment(workdir):
+        time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "the run was over before it could be killed"
+    assert (workdir / "compile.json").exists() == (moment is not begins_to_compile)
     run(train_command(workdir, cache))
     for old, new in zip(final_state(undisturbed), final_state(workdir), strict=True):
         np.testing.assert_array_equal(old, new)

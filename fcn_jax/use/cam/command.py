@@ -74,19 +74,13 @@ class Album:
 
     Args:
         number: of all files, of which some may turn out bad.
-
-    Raises:
-        ValueError: the folder cannot be made.
     """
 
     def __init__(self, out: Path, label_names: Sequence[str], *, number: int):
         self._out, self._label_names, self._digits, self._shown = out, label_names, len(str(number)), 0
         self._views: list[View] = []
         self._captions: list[Caption] = []
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ValueError(f"--out={out} cannot be made ({error.strerror}): give another folder") from error
+        out.mkdir(parents=True, exist_ok=True)
 
     def add(self, number: int, explained: Explained) -> dict[str, str | float]:
         """Write the picture of the file of that number; returns what to say of it."""
@@ -110,6 +104,7 @@ class Album:
             first = "" if self._shown <= MOST_ON_SHEET else f"the first {MOST_ON_SHEET} of "
             title = f"{first}{self._shown:,} file{'s' if self._shown > 1 else ''}"
             self._write(self._out / SHEET, png_of(draw_sheet(self._views, self._captions, title=title)))
+            say(f"{self._out / SHEET} shows {title}")
 
     def _write(self, path: Path, png: bytes) -> None:
         try:

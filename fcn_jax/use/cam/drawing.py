@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from fcn_jax.page import DOTS_PER_INCH
 from fcn_jax.use.cam.view import AGAINST, FOR, View, tinted
@@ -141,6 +142,7 @@ def _draw_evidence(axes: Axes, view: View) -> None:
         axes.fill_between(place, 0, sign * np.maximum(sign * view.evidence, 0), color=tuple(colour), linewidth=0)
     axes.axhline(0, color=INK, linewidth=0.8)
     axes.set(xlabel="position", xlim=(-0.5, view.size[0] - 0.5))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(EVIDENCE, color=INK, fontsize=NORMAL, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
 

@@ -132,7 +132,7 @@ class MapMaker:
 
     def maps(self, paths: Sequence[str]) -> Iterator[Explained | Unread]:
         """One of each file, in their order."""
-        for chunk in read_ahead(self.classifier, paths):
+        for chunk in read_ahead(self.classifier.recipe, paths, num_threads=self.classifier.num_threads):
             for path, example in chunk:
                 if isinstance(example, BadExampleError):
                     yield Unread(path, str(example))

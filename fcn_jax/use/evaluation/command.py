@@ -1,6 +1,5 @@
 """The `evaluate` command: a split at one test scale or several, as a JSON line each, and as a page with its numbers."""
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,13 @@ def parse_scales(text: str) -> tuple[float, ...]:
 
 
 def evaluate_run(
-    workdir: Path, *, split: str, scales: Sequence[float], out: Path | None, command: str, strict: bool = False
+    workdir: Path,
+    *,
+    split: str,
+    scales: Sequence[float] = (),
+    out: Path | None = None,
+    command: str = "",
+    strict: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """How good the newest checkpoint is: {split, step, loss, accuracy, count}, with `scale` if one is given.
 
@@ -56,31 +61,21 @@ def evaluate_run(
         else:
             with together():
                 if is_first():
-                    _make_folder(out)
-            say(f"evaluating {len(run.split.dataset):,} examples of {split} at scale {run.scale:g}")
+                    out.mkdir(parents=True, exist_ok=True)
             evaluations.append(answered(run, title=split))
             means = evaluations[-1].means
         yield {"split": split, "step": run.step, **({"scale": run.scale} if scales else {}), **means}
     if out is not None and is_first():
         shown = next((each for each in evaluations if each.scale == own.evaluate.scale), evaluations[0])
-        _write(out, evaluations, shown, command=command)
+        net = f"{own.model.name} (norm {own.model.norm}, head {own.model.head}) on {own.data.source}"
+        _write(out, evaluations, shown, subject=f"{workdir.resolve().name}: {net}", command=command)
 
 
-def _make_folder(out: Path) -> None:
-    """Before the work, not after it."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"--out={out} cannot be made ({error.strerror}): choose another folder") from error
-    if not os.access(out, os.W_OK | os.X_OK):
-        raise ValueError(f"--out={out} cannot be written to: choose another folder")
-
-
-def _write(out: Path, evaluations: Sequence[Evaluation], shown: Evaluation, *, command: str) -> None:
+def _write(out: Path, evaluations: Sequence[Evaluation], shown: Evaluation, *, subject: str, command: str) -> None:
     try:
         write_atomically(out / "predictions.csv", predictions_csv(evaluations))
         write_json(out / "evaluation.json", evaluation_json(evaluations, shown))
-        write_atomically(out / "index.html", evaluation_page(evaluations, shown, command=command))
+        write_atomically(out / "index.html", evaluation_page(evaluations, shown, subject=subject, command=command))
     except OSError as error:
         raise ValueError(f"{out} cannot be written ({error.strerror}): choose another folder with --out") from error
     say(f"{out / 'index.html'}, with evaluation.json and predictions.csv beside it")

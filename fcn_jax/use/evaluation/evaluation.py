@@ -133,7 +133,7 @@ def answered(run: OpenedRun, *, title: str) -> Evaluation:
         ValueError: no example, or too few, can be read, or logits are not finite.
     """
     dataset = run.split.dataset
-    logits = split_logits(run.setup, run.state, run.split)
+    logits = split_logits(run.setup, run.state, run.split, title=f"{title} at scale {run.scale:g}")
     share(dataset.bad)
     with together():
         dataset.bad.check()

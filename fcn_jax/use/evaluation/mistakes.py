@@ -28,9 +28,10 @@ def _mistake(evaluation: Evaluation, row: int) -> Picture:
     """The picture of a row of the answers."""
     answers, names, dataset = evaluation.answers, evaluation.label_names, evaluation.dataset
     index, size = int(answers.index[row]), format_size(answers.size[row].tolist())
+    size = size if dataset.rank == 2 else f"length {size}"
     true, predicted = names[answers.label[row]], names[answers.predicted[row]]
     said = f"{true}, taken for {predicted} with probability {answers.probability[row]:.3f}"
-    where = f"{size}, example {index}, {evaluation.names[row]}"
+    where = f"{size}, {evaluation.names[row]}"
     example = dataset.example(index)
     kind, png = ("Image", png_of_image(example)) if dataset.rank == 2 else ("Signal", png_of_signal(example))
     return Picture(f"mistake_{index}", f"{said}; {where}", f"{kind} of {said}: {where}", png)

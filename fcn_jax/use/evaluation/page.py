@@ -24,18 +24,20 @@ MOST_CLASSES_IN_SIGHT = 50
 MOST_CONFUSIONS, MOST_BAD = 20, 100
 
 
-def evaluation_page(evaluations: Sequence[Evaluation], shown: Evaluation, *, command: str) -> str:
+def evaluation_page(evaluations: Sequence[Evaluation], shown: Evaluation, *, subject: str, command: str) -> str:
     """The page.
 
     Args:
         evaluations: of one split at several scales.
         shown: the one of them that everything but the comparison of the scales is about.
+        subject: the run, its net and its data.
         command: that makes the page.
     """
     answers = shown.answers
     return document(
         f"Evaluation: {shown.split}",
         f"<h1>Accuracy on {escape(shown.split)}: {percent(answers.accuracy.value)} %</h1>",
+        f"<p>{escape(subject)}</p>",
         *_headline(shown),
         *(_scales(evaluations, shown) if len(evaluations) > 1 else ()),
         *_sizes(shown),

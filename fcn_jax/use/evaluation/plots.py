@@ -165,7 +165,7 @@ def _limit_to_percent(axes: Axes) -> None:
     low, high = axes.get_ylim()
     margin = 0.03 * (min(high, 100) - low)
     axes.set_ylim(max(low, -margin), min(high, 100 + margin))
-    axes.yaxis.set_major_locator(MaxNLocator(6))
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
 
 
 def _picture(name: str, caption: str, text: str, figure: Figure) -> Picture:

@@ -6,7 +6,6 @@ another's; nothing is unpickled.
 
 import dataclasses
 import hashlib
-import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from jax import export as jax_export
 from fcn_jax.config import Config, MachineConfig
 from fcn_jax.config_fields import from_dict
 from fcn_jax.geometry import format_size, parse_size
+from fcn_jax.json_text import parse_json
 from fcn_jax.train.compile import use_compilation_cache
 from fcn_jax.train.summary import describe_versions
 from fcn_jax.train.trained import Trained
@@ -29,6 +29,7 @@ from fcn_jax.use.inference.ladder import Ladder
 from fcn_jax.use.inference.recipe import Recipe
 
 FORMAT_VERSION = 2
+DAMAGED = "the artifact is damaged, or of a JAX that this one does not read: export it again"
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def _loaded(serialized: bytes, form: str) -> tuple[Answering, Signature]:
     """(what answers, what it takes)"""
     match form:
         case "stablehlo":
-            exported = jax_export.deserialize(bytearray(serialized))
+            exported = _deserialized(serialized)
             image, probabilities = exported.in_avals[0], exported.out_avals[0]
             signature = Signature(image.shape, image.dtype, probabilities.shape[-1])
             return partial(_answer_of, exported), signature
@@ -128,9 +129,23 @@ def _loaded(serialized: bytes, form: str) -> tuple[Answering, Signature]:
             raise AssertionError(form)
 
 
+def _deserialized(serialized: bytes) -> jax_export.Exported:
+    """
+    Raises:
+        ValueError: it is damaged, or no artifact at all.
+    """
+    try:
+        return jax_export.deserialize(bytearray(serialized))
+    except Exception as error:  # Flatbuffers reads wherever the bytes say.
+        raise ValueError(f"{DAMAGED} ({error})") from error
+
+
 def _answer_of(exported: jax_export.Exported, image: AnyArray, size: AnyArray) -> Answer:
-    answer: Any = exported.call(image, size)
-    return Answer(answer["probabilities"], answer["logits"])
+    try:
+        answer: Any = exported.call(image, size)
+        return Answer(answer["probabilities"], answer["logits"])
+    except Exception as error:  # Its bytes may say that it takes and returns anything.
+        raise ValueError(f"{DAMAGED} ({error})") from error
 
 
 def read_sidecar(path: Path) -> Sidecar:
@@ -139,7 +154,7 @@ def read_sidecar(path: Path) -> Sidecar:
         ValueError: it is missing or damaged, or of another version.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{path}, the sidecar of the artifact, cannot be read: {error.strerror}") from error
     except ValueError as error:

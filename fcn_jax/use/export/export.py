@@ -34,6 +34,10 @@ def export_workdir(workdir: Path, out: Path, *, form: str, strict: bool = False)
         ValueError: there is no checkpoint, no such format, what it needs is not installed, or a file cannot be written.
     """
     check_export_format(form)
+    if out.suffix == ".onnx" and form != "onnx":
+        raise ValueError(
+            f"--out={out} ends in .onnx, but --format is {form}: add --format=onnx, or choose another name"
+        )
     # Patches are the faster way on some CPUs alone.
     trained = restore_trained(workdir, convolution="direct", strict=strict)
     recipe = recipe_of_trained(trained)
@@ -46,7 +50,8 @@ def export_workdir(workdir: Path, out: Path, *, form: str, strict: bool = False)
             raise AssertionError(form)
     sidecar = write_artifact(out, serialized, trained, recipe, form=form)
     largest = recipe.largest_side
-    sizes = f"sides of {recipe.smallest_side} and more" if largest is None else f"a canvas of side {largest}"
+    sides = "lengths" if recipe.rank == 1 else "sides"
+    sizes = f"{sides} of {recipe.smallest_side} and more" if largest is None else f"a canvas of side {largest}"
     return (
         f"{out} ({len(serialized) / 2**20:.1f} MiB: any batch, {sizes}; {note}) and {sidecar}, from step {trained.step}"
     )

@@ -55,6 +55,7 @@ class Programs(Generic[AnswerT]):
 
         Raises:
             TooLargeError: it needs more memory than the device has.
+            ValueError: XLA does not compile it, as where an artifact is damaged.
         """
         if canvas not in self._programs:
             self._programs[canvas] = self._compile(canvas)
@@ -69,7 +70,14 @@ class Programs(Generic[AnswerT]):
             return Program(rows, partial(self._classifier.function, self._classifier.variables))
         image = jax.ShapeDtypeStruct((rows, *canvas, recipe.channels), VALUE_TYPES[recipe.rank])
         size = jax.ShapeDtypeStruct((rows, recipe.rank), np.int32)
-        executable = self._jitted.lower(self._variables, image, size).compile()
+        try:
+            executable = self._jitted.lower(self._variables, image, size).compile()
+        except jax.errors.JaxRuntimeError as error:
+            reason = str(error).split("\n")[0]
+            raise ValueError(
+                f"the program for a canvas of {format_size(canvas)} cannot be compiled ({reason}): export the artifact "
+                "again, if it is one"
+            ) from error
         needed, available = peak_mib(executable), device_memory_mib()
         if needed > SHARE_OF_MEMORY * available:
             return TooLargeError(

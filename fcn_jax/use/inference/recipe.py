@@ -64,10 +64,10 @@ class Recipe:
 
     @cached_property
     def _decode(self) -> Callable[[bytes], np.ndarray]:
-        if self.rank == 1:
-            return partial(signals.decode_signal, channels=self.channels)
-        images.check_image_channels(self.channels)
         limit = round(self.max_megapixels * 1e6)
+        if self.rank == 1:
+            return partial(signals.decode_signal, channels=self.channels, max_values=limit)
+        images.check_image_channels(self.channels)
         return partial(images.decode_image, channels=self.channels, background=self.background, max_pixels=limit)
 
     @cached_property

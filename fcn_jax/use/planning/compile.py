@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from fcn_jax.config import Config
+from fcn_jax.config_fields import overridden
 from fcn_jax.console import print_table
 from fcn_jax.train.compile import Compiled, use_compilation_cache
 from fcn_jax.train.fitting import compile_fitting, parts_of
 from fcn_jax.train.setup import prepare
 from fcn_jax.train.writer import write_json
-from fcn_jax.use.planning.size_table import prepare_size_table
 from fcn_jax.use.planning.topology import Target, config_for_tpu, present_target, tpu_target
 
 
@@ -29,10 +29,9 @@ def report_programs(config: Config, *, target: str | None, sizes: Path | None, o
         place = present_target()
     else:
         config, place = config_for_tpu(config), tpu_target(target)
-    if sizes is None:
-        prepare_here = partial(prepare, devices=place.devices, abstract=True)
-    else:
-        prepare_here = partial(prepare_size_table, path=sizes, devices=place.devices)
+    if sizes is not None:
+        config = overridden(config, {"data.source": f"sizes:{sizes}"})
+    prepare_here = partial(prepare, devices=place.devices, abstract=True)
     setup = prepare_here(config)
     programs = [program for part in parts_of(setup) for program in compile_fitting(part, setup, place, prepare_here)]
     print_programs(programs, place)

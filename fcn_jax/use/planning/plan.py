@@ -1,6 +1,5 @@
 """The `plan` command: buckets of a data set or of a bare table of sizes, as tables, JSON and a picture."""
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from fcn_jax.data.bucket_count import MOST_BUCKETS, choose_bucket_count
 from fcn_jax.data.buckets import BucketPlan, fill_curve, plan_buckets
 from fcn_jax.data.draw_plan import draw_plan
 from fcn_jax.data.resize import Resize
+from fcn_jax.data.size_table import read_size_table
 from fcn_jax.geometry import format_size
 
 
@@ -58,30 +58,6 @@ def plan_of_table(path: Path, config: Config) -> Planned:
         say(reason)
     plan = plan_buckets(sizes, count, multiple_of=schedule.multiple_of, counts=counts)
     return Planned("", plan, sizes, counts)
-
-
-def read_size_table(path: Path) -> tuple[Int[np.ndarray, "n r"], Int[np.ndarray, " n"]]:
-    """Sizes and how often each occurs.
-
-    Raises:
-        ValueError: the file, or the first line that is not of that form.
-    """
-    try:
-        with path.open(newline="") as file:
-            header, *rows = list(csv.reader(file)) or [[]]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"--sizes={path} cannot be read ({error})") from error
-    if header not in (["height", "width", "count"], ["length", "count"]):
-        raise ValueError(f"{path} begins with {','.join(header)!r}, but it must begin with height,width,count")
-    numbers = []
-    for line, row in enumerate(rows, start=2):
-        if len(row) != len(header) or not all(cell.strip().isdecimal() and 0 < int(cell) < 2**31 for cell in row):
-            raise ValueError(f"{path}, line {line} is {','.join(row)!r}, but it must be whole numbers above 0")
-        numbers.append([int(cell) for cell in row])
-    if not numbers:
-        raise ValueError(f"{path} holds no sizes below its header")
-    table = np.array(numbers, np.int64)
-    return table[:, :-1], table[:, -1]
 
 
 def report_plans(planned: list[Planned], *, note: str, multiple_of: int, out: Path | None) -> None:

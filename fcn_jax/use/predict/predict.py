@@ -1,7 +1,7 @@
 """Files -> what a net says of each, in the order of the files, in bounded memory however many there are.
 
 Threads read and decode some files ahead. What shares a canvas is batched: a full batch runs at once, another as soon
-as its oldest file has let `WINDOW` others pass.
+as its oldest file has let `WINDOW` others pass. Batches are computed while further files are read.
 """
 
 from collections import deque
@@ -19,6 +19,8 @@ from fcn_jax.use.inference.reading import read_ahead
 from fcn_jax.use.inference.recipe import Example
 
 WINDOW = 4096
+MOST_RUNNING = 2
+"""Batches beside the reading of further files."""
 
 
 @dataclass
@@ -60,8 +62,12 @@ class _Batch:
         self._outcomes.append(outcome)
 
     def run(self) -> None:
+        """Begin to compute, which goes on beside what follows."""
+        self._answer = self._program.run(self._block.image, self._block.size)
+
+    def finish(self) -> None:
         """Let every outcome be known."""
-        answer = jax.device_get(self._program.run(self._block.image, self._block.size))
+        answer = jax.device_get(self._answer)
         probabilities, logits = (values.astype(np.float64).round(DECIMALS).tolist() for values in answer)
         rankings = np.argsort(-answer.logits, axis=1, kind="stable").tolist()
         for row, outcome in enumerate(self._outcomes):
@@ -69,12 +75,49 @@ class _Batch:
             outcome.ranking = rankings[row]
 
 
+class _Batches:
+    """One for every canvas that files are waiting for, and those that are being computed."""
+
+    def __init__(self, classifier: Classifier[Answer]):
+        self._classifier, self._programs = classifier, Programs(classifier)
+        self._filling: dict[tuple[int, ...], _Batch] = {}
+        self._running: deque[_Batch] = deque()
+
+    def add(self, outcome: Outcome, example: Example) -> None:
+        """Put a file into the batch of its canvas, and run it if it is full then."""
+        canvas = self._classifier.ladder.canvas(example.values.shape[:-1])
+        if canvas not in self._filling:
+            try:
+                program = self._programs[canvas]
+            except TooLargeError as error:
+                outcome.error = str(error)
+                return
+            self._filling[canvas] = _Batch(program, canvas, self._classifier.recipe.channels)
+        self._filling[canvas].add(outcome, example.values)
+        if self._filling[canvas].is_full:
+            self._run(canvas)
+
+    def answer(self, outcome: Outcome) -> None:
+        """Let an outcome be known, full or not as its batch may be."""
+        for canvas, batch in self._filling.items():
+            if batch.begins_with(outcome):
+                self._run(canvas)
+                break
+        while not outcome.is_known:
+            self._running.popleft().finish()
+
+    def _run(self, canvas: tuple[int, ...]) -> None:
+        batch = self._filling.pop(canvas)
+        batch.run()
+        self._running.append(batch)
+        if len(self._running) > MOST_RUNNING:
+            self._running.popleft().finish()
+
+
 def predict(classifier: Classifier[Answer], paths: Sequence[str]) -> Iterator[list[Outcome]]:
     """What a net says of files, in their order, as soon as it is known."""
-    programs = Programs(classifier)
-    batches: dict[tuple[int, ...], _Batch] = {}
-    waiting: deque[Outcome] = deque()
-    for chunk in read_ahead(classifier, paths):
+    batches, waiting = _Batches(classifier), deque[Outcome]()
+    for chunk in read_ahead(classifier.recipe, paths, num_threads=classifier.num_threads):
         for path, example in chunk:
             outcome = Outcome(path)
             waiting.append(outcome)
@@ -82,34 +125,13 @@ def predict(classifier: Classifier[Answer], paths: Sequence[str]) -> Iterator[li
                 outcome.error = str(example)
             else:
                 outcome.size = example.size
-                _add(outcome, example, batches, programs, classifier)
+                batches.add(outcome, example)
         while len(waiting) >= WINDOW and not waiting[0].is_known:
-            (canvas,) = (canvas for canvas, batch in batches.items() if batch.begins_with(waiting[0]))
-            batches.pop(canvas).run()
+            batches.answer(waiting[0])
         yield _known(waiting)
-    for batch in batches.values():
-        batch.run()
+    while waiting:
+        batches.answer(waiting[0])
         yield _known(waiting)
-
-
-def _add(
-    outcome: Outcome,
-    example: Example,
-    batches: dict[tuple[int, ...], _Batch],
-    programs: Programs[Answer],
-    classifier: Classifier[Answer],
-) -> None:
-    """Put a file into the batch of its canvas, and run it if it is full then."""
-    canvas = classifier.ladder.canvas(example.values.shape[:-1])
-    if canvas not in batches:
-        try:
-            batches[canvas] = _Batch(programs[canvas], canvas, classifier.recipe.channels)
-        except TooLargeError as error:
-            outcome.error = str(error)
-            return
-    batches[canvas].add(outcome, example.values)
-    if batches[canvas].is_full:
-        batches.pop(canvas).run()
 
 
 def _known(waiting: deque[Outcome]) -> list[Outcome]:

@@ -8,6 +8,8 @@ from fcn_jax.config_fields import changes_result, flatten
 from fcn_jax.use.report.files import RunFiles
 
 CONFIG_FILE = "again.py"
+HEADS_WITH_MAPS = ("average_last", "average_first")
+"""Of nets that `cam` can draw."""
 
 
 def changed_fields(config: Config) -> dict[str, tuple[object, object]]:
@@ -39,11 +41,12 @@ def commands_to_use(files: RunFiles) -> str:
     if not files.checkpoints:
         return ""
     workdir = _workdir(files.workdir)
-    return (
-        f"python -m fcn_jax evaluate {workdir} --split=test\n"
-        f"python -m fcn_jax predict {workdir} PATH...\n"
-        f"python -m fcn_jax export {workdir} --out=net.bin"
-    )
+    page = shlex.quote(f"--out={files.workdir / 'test'}")
+    commands = [f"evaluate {workdir} --split=test {page}", f"predict {workdir} PATH..."]
+    if files.config is not None and files.config.model.head in HEADS_WITH_MAPS:
+        commands.append(f"cam {workdir} --out=maps PATH...")
+    commands.append(f"export {workdir} --out=net.bin")
+    return "\n".join(f"python -m fcn_jax {command}" for command in commands)
 
 
 def _workdir(workdir: Path) -> str:

@@ -4,7 +4,6 @@ No data, no checkpoint and no device is needed, and a run may still write while 
 """
 
 import fcntl
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 from fcn_jax.config import Config
 from fcn_jax.config_fields import from_dict
 from fcn_jax.data.buckets import BucketPlan
+from fcn_jax.json_text import parse_json
 from fcn_jax.use.report.records import (
     BadExample,
     CompiledProgram,
@@ -81,7 +81,7 @@ def read_run(workdir: Path) -> RunFiles:
         raise ValueError(f"--workdir={workdir} is no folder: give the workdir of a run")
     is_live = _is_live(workdir)
     reader = _Reader(workdir, expects_all=not is_live)
-    config = reader.read("config.json", lambda path: from_dict(Config, json.loads(path.read_text())))
+    config = reader.read("config.json", lambda path: from_dict(Config, parse_json(path.read_text())))
     plan = reader.read("plan.json", lambda path: BucketPlan.from_json(path.read_text()))
     files = RunFiles(
         workdir=workdir,
@@ -99,7 +99,7 @@ def read_run(workdir: Path) -> RunFiles:
         problems=reader.problems,
     )
     if not (config or plan or files.programs or files.metrics.readings or files.summary):
-        raise ValueError(f"--workdir={workdir} holds no run that could be shown: {'; '.join(files.problems)}")
+        raise ValueError(f"--workdir={workdir} holds no run that could be shown: {' '.join(files.problems)}")
     return files
 
 
@@ -159,9 +159,7 @@ class _Reader:
         damaged = []
         for number, line in enumerate(text.split("\n")[:-1], start=1):
             try:
-                add(json.loads(line), f"line {number}")
-            except json.JSONDecodeError as error:
-                damaged.append(f"line {number}: {error.msg}")
+                add(parse_json(line), f"line {number}")
             except ValueError as error:
                 damaged.append(str(error))
         if damaged:

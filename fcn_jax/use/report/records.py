@@ -4,11 +4,12 @@ Each is checked for the fields it needs and their types, further ones are ignore
 there or says what is not. Losses may be NaN or infinite: that is worth reporting.
 """
 
-import json
 import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+
+from fcn_jax.json_text import parse_json
 
 Record = TypeVar("Record")
 
@@ -113,7 +114,7 @@ def record(kind: type[Record], values: Any, *, what: str) -> Record:
 
 def read_programs(path: Path) -> list[CompiledProgram]:
     """compile.json."""
-    rows = json.loads(path.read_text())
+    rows = parse_json(path.read_text())
     if not isinstance(rows, list):
         raise ValueError("it is no list")
     return [record(CompiledProgram, row, what=f"row {number}") for number, row in enumerate(rows, start=1)]
@@ -121,7 +122,7 @@ def read_programs(path: Path) -> list[CompiledProgram]:
 
 def read_summary(path: Path) -> Summary:
     """summary.json."""
-    values = json.loads(path.read_text())
+    values = parse_json(path.read_text())
     if isinstance(values, dict):
         values["git_commit"] = values.get("git_commit") or ""
     return record(Summary, values, what="it")

@@ -113,7 +113,8 @@ def _rows_of_steps(programs: list[CompiledProgram]) -> dict[str, dict[str, int]]
 def programs_table(programs: list[CompiledProgram]) -> Table:
     """What compiling cost, and what a step will."""
     rows = [
-        (row.program, f"{row.seconds:.1f}", f"{row.peak_mib:,.0f}", f"{row.gflop:,.3f}", row.blocks) for row in programs
+        (row.program, f"{row.seconds:.1f}", f"{row.peak_mib:,.0f}", f"{row.gflop:,.3f}", row.blocks.replace("  ", ", "))
+        for row in programs
     ]
     seconds, peak = _seconds_and_peak(programs)
     rows.append(("together, or the most", f"{seconds:.1f}", f"{peak:,.0f}", "", ""))

@@ -114,7 +114,7 @@ def test_cam_writes_a_picture_of_each_file_and_a_contact_sheet(workdir, tmp_path
         with Image.open(path) as picture:
             assert min(picture.size) > 300
             assert len(set(picture.convert("RGB").resize((64, 64)).get_flattened_data())) > 20
-    assert "1 of 3 files have no picture" in printed.err
+    assert f"{out / 'contact.png'} shows 2 files\n1 of 3 files have no picture" in printed.err
 
 
 def test_signals_have_maps(tmp_path, capsys):
@@ -136,7 +136,7 @@ def test_signals_have_maps(tmp_path, capsys):
     ("flags", "said"),
     [
         (["--label=gnu"], "--label=gnu is none of the 6 classes of this net: ant, bee, cow, dog, elk, fox"),
-        (["--out={file}"], "cannot be made"),
+        (["--out={file}"], "is a file, but it must be a folder"),
     ],
 )
 def test_a_mistake_is_one_line(workdir, tmp_path, capsys, flags, said):

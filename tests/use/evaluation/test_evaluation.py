@@ -159,8 +159,8 @@ def test_signals_are_evaluated_by_length(tmp_path, capsys):
         (["--scale=nan"], "config.evaluate.scale is nan"),
         (["--split=nosuch"], "'nosuch'"),
         (["--split=nosuch", "--out=new"], "'nosuch'"),
-        (["--out=taken"], "--out=taken cannot be made (File exists)"),
-        (["--out=taken/below"], "--out=taken/below cannot be made (Not a directory)"),
+        (["--out=taken"], "taken is a file, but it must be a folder"),
+        (["--out=taken/below"], "taken is a file, but it must be a folder"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(run, tmp_path, monkeypatch, capsys, flags, said):

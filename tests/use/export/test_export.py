@@ -130,4 +130,4 @@ def test_an_onnx_artifact_without_onnxruntime_is_one_line(exported, tmp_path, ca
 
 def test_a_file_that_cannot_be_written_is_a_mistake(exported, capsys):
     assert main(["fcn_jax", "export", f"--workdir={exported[0]}", "--out=nosuch/net.bin"]) == 2
-    assert "--out=nosuch/net.bin cannot be written (No such file or directory)" in capsys.readouterr().err
+    assert "--out=nosuch/net.bin: there is no folder nosuch" in capsys.readouterr().err

@@ -8,8 +8,9 @@ import pytest
 
 from fcn_jax.cli import main
 from fcn_jax.use.export.artifact import sidecar_path
-from fcn_jax.use.export.export import export_onnx
+from fcn_jax.use.export.export import answering, export_onnx
 from fcn_jax.use.inference.classifier import Answer
+from fcn_jax.use.inference.recipe import recipe_of
 from tests.use.made import BUCKETS, make_workdir, small_config, worst_difference, write_picture
 
 pytest.importorskip("jax2onnx")
@@ -39,6 +40,15 @@ def test_onnxruntime_agrees_with_the_model(rank, fields, canvases):
     if rank == 1:
         config.data.mean, config.data.std = (128.0,), (64.0,)
     assert worst_difference(in_onnxruntime, config, rank, canvases, rows=3) <= 1e-5
+
+
+def test_a_mean_over_many_equal_positions_is_not_rounded_away(tmp_path):
+    model = make_workdir(tmp_path / "run", small_config(convolution="direct"))
+    recipe = recipe_of(small_config(), rank=2, smallest_side=4, largest_side=None)
+    image, size = np.zeros((1, 600, 900, 1), np.uint8), np.array([[600, 900]], np.int32)
+    answer, expected = in_onnxruntime(model, recipe)(image, size), answering(model)(image, size)
+    for ours, theirs in zip(answer, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
 
 
 @pytest.fixture(scope="module")

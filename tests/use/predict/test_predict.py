@@ -11,7 +11,7 @@ import soundfile
 
 from fcn_jax.cli import main
 from fcn_jax.train.trained import restore_trained
-from fcn_jax.use.inference import programs
+from fcn_jax.use.inference import programs, reading
 from fcn_jax.use.inference.classifier import answer_of, classifier_of_workdir
 from fcn_jax.use.predict import predict as predict_module
 from fcn_jax.use.predict.predict import predict
@@ -56,7 +56,7 @@ def test_every_answer_is_that_of_the_image_alone(trained, tmp_path, monkeypatch)
 
 def test_answers_come_when_a_batch_is_full_or_the_oldest_has_waited(trained, lonely_then_many, monkeypatch):
     monkeypatch.setattr(predict_module, "WINDOW", 40)
-    monkeypatch.setattr(predict_module, "CHUNK_FILES", 10)
+    monkeypatch.setattr(reading, "CHUNK_FILES", 10)
     monkeypatch.setattr(programs, "POSITIONS", 16 * 144)
     known = [len(outcomes) for outcomes in predict(classifier_of_workdir(trained[0]), lonely_then_many)]
     assert sum(known) == 91

@@ -11,7 +11,6 @@ from configs.mnist import get_config
 from fcn_jax.cli import main
 from fcn_jax.config_fields import overridden
 from fcn_jax.train.setup import prepare
-from fcn_jax.use.planning.size_table import prepare_size_table
 
 
 def write_table(path, sizes):
@@ -32,9 +31,8 @@ def write_table(path, sizes):
 def test_it_makes_what_the_data_would(changes, tmp_path):
     config = overridden(get_config("tiny"), {"data.test_split": "train[:64]", **changes})
     known = prepare(config, abstract=True)
-    made = prepare_size_table(
-        config, write_table(tmp_path / "sizes.csv", known.train.dataset.source.sizes), devices=jax.devices()
-    )
+    table = write_table(tmp_path / "sizes.csv", known.train.dataset.source.sizes)
+    made = prepare(overridden(config, {"data.source": f"sizes:{table}"}), abstract=True)
     for ours, theirs in ((made.train, known.train), (made.calibration, known.calibration)):
         for stage, expected in zip(ours.course.stages, theirs.course.stages, strict=True):
             assert stage.plan == expected.plan
@@ -57,3 +55,16 @@ def test_the_command_needs_no_data(tmp_path, capsys):
     rows = json.loads((out / "compile.json").read_text())
     assert rows[0]["program"] == "train"
     assert all(row["target"] == "cpu" and row["estimated_seconds"] is None for row in rows)
+
+
+def test_nothing_trains_on_it(tmp_path, capsys):
+    table = write_table(tmp_path / "sizes.csv", np.array([(20, 12)] * 200))
+    flags = [f"--config.data.source=sizes:{table}", "--config.model.channels=(4,4)", f"--workdir={tmp_path / 'run'}"]
+    assert main(["fcn_jax", "train", "--config=configs/mnist.py:tiny", *flags]) == 2
+    assert "a table of sizes has nothing to read" in capsys.readouterr().err
+
+
+def test_more_examples_than_memory_holds_are_refused(tmp_path, capsys):
+    (tmp_path / "sizes.csv").write_text("height,width,count\n9,9,2000000000\n")
+    assert main(["fcn_jax", "compile", "--config=configs/mnist.py", f"--sizes={tmp_path / 'sizes.csv'}"]) == 2
+    assert "at most 100,000,000" in capsys.readouterr().err

@@ -1,0 +1,80 @@
+"""A data set of which nothing is known but its sizes: a CSV of height,width,count, or of length,count.
+
+It is enough for plans, steps and programs, so that they can be looked at before the data is anywhere near. All splits
+are the same table.
+"""
+
+import csv
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+from jaxtyping import Int
+
+from fcn_jax.data.bad_examples import BadExampleError
+
+MOST_SHOWN = 80
+"""Letters of a wrong line."""
+HEADERS = (["height", "width", "count"], ["length", "count"])
+MOST_EXAMPLES = 100_000_000
+"""Of a source: each takes 12 bytes."""
+
+
+class SizeTable:
+    """A source without examples, a row's count of each size.
+
+    Args:
+        num_classes: that the examples would have.
+
+    Raises:
+        ValueError: the table cannot be read, or stands for more examples than memory holds.
+    """
+
+    def __init__(self, path: Path, *, num_classes: int):
+        sizes, counts = read_size_table(path)
+        if counts.sum() > MOST_EXAMPLES:
+            raise ValueError(
+                f"{path} stands for {counts.sum():,} examples, but at most {MOST_EXAMPLES:,} can be planned: divide "
+                "its counts by a common number"
+            )
+        self.sizes = np.repeat(sizes.astype(np.int32), counts, axis=0)
+        self.labels = np.zeros(len(self.sizes), np.int32)
+        self.label_names = tuple(map(str, range(num_classes)))
+        self.bad: dict[str, str] = {}
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def read(self, index: int) -> NoReturn:
+        raise BadExampleError("a table of sizes has nothing to read, so it is for plan and compile alone")
+
+    def name(self, index: int) -> str:
+        return f"#{index}"
+
+
+def read_size_table(path: Path) -> tuple[Int[np.ndarray, "n r"], Int[np.ndarray, " n"]]:
+    """Sizes and how often each occurs.
+
+    Raises:
+        ValueError: the file, or the first line that is not of that form.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            header, *rows = list(csv.reader(file)) or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"the sizes in {path} cannot be read ({error})") from error
+    if header not in HEADERS:
+        raise ValueError(
+            f"{path} begins with {','.join(header)[:MOST_SHOWN]!r}, but it must begin with height,width,count"
+        )
+    numbers = []
+    for line, row in enumerate(rows, start=2):
+        if len(row) != len(header) or not all(cell.strip().isdecimal() and 0 < int(cell) < 2**31 for cell in row):
+            raise ValueError(
+                f"{path}, line {line} is {','.join(row)[:MOST_SHOWN]!r}, but it must be whole numbers above 0"
+            )
+        numbers.append([int(cell) for cell in row])
+    if not numbers:
+        raise ValueError(f"{path} holds no sizes below its header")
+    table = np.array(numbers, np.int64)
+    return table[:, :-1], table[:, -1]

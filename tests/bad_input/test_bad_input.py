@@ -1,0 +1,77 @@
+"""A few wrong inputs of every kind: a line and an exit code, never a traceback, a hang, gigabytes or a file elsewhere.
+
+`make bad-input` tries thousands.
+"""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from tests.bad_input.attempt import Attempt, run_here
+from tests.bad_input.kinds import KINDS
+from tests.bad_input.world import World
+
+EXAMPLES = {"records of a report": 3, "checkpoints": 8, "workdirs": 15, "artifacts": 15, "safetensors": 10,
+            "pictures": 4, "signals": 6}  # fmt: skip
+"""Of the slower kinds."""
+EXAMPLES_OF_OTHERS = 40
+SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> World:
+    return World(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Runs an attempt with a home directory of its own."""
+    (tmp_path / "home/.cache").mkdir(parents=True)
+    (tmp_path / "tried").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return lambda attempt: run_here(attempt, tmp_path / "tried/here")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_wrong_input_is_one_line_or_a_bad_example(kind, world, run):
+    @settings(max_examples=EXAMPLES.get(kind, EXAMPLES_OF_OTHERS), suppress_health_check=SLOW)
+    @given(KINDS[kind](world))
+    def each(attempt: Attempt) -> None:
+        outcome = run(attempt)
+        assert not outcome.failure, f"{outcome.failure}\n{outcome.said}"
+
+    each()
+
+
+def config(content: bytes, *arguments: str) -> Attempt:
+    return Attempt(("shapes", "--size=28x28", "--config=config.py", *arguments), {"config.py": content})
+
+
+FAILURES = {
+    "something unpickled": (
+        config(b"import pickle\npickle.loads(b'cbuiltins\\nlen\\n.')\ndef get_config(): pass"),
+        "it unpickles",
+    ),
+    "a file elsewhere": (config(b"open('../elsewhere', 'w')\ndef get_config(): pass"), "it writes"),
+    "a folder elsewhere": (config(b"import os\nos.mkdir('../elsewhere')\ndef get_config(): pass"), "it writes"),
+    "another exit code": (config(b"raise SystemExit(7)"), "exit code 7"),
+}
+
+
+@pytest.mark.parametrize(("attempt", "said"), FAILURES.values(), ids=FAILURES.keys())
+def test_what_may_not_happen_is_noticed(attempt, said, run):
+    assert said in run(attempt).failure
+
+
+def test_a_traceback_is_noticed(run, monkeypatch):
+    monkeypatch.setattr("fcn_jax.cli.COMMANDS", {"shapes": lambda _: 1 // 0})
+    assert "ZeroDivisionError" in run(config(b"")).failure
+
+
+def test_a_hang_is_noticed(run, monkeypatch):
+    monkeypatch.setattr("tests.bad_input.attempt.SECONDS_TO_WAIT", 0.1)
+    assert "hangs" in run(config(b"import time; time.sleep(9)")).failure
+
+
+def test_gigabytes_are_noticed(run, monkeypatch):
+    monkeypatch.setattr("tests.bad_input.attempt.MIB", 1.0)
+    assert "MiB" in run(config(b"")).failure
