@@ -22,13 +22,15 @@ def world(tmp_path_factory) -> World:
     return World(tmp_path_factory.mktemp("world"))
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    """Runs an attempt with a home directory of its own."""
-    (tmp_path / "home/.cache").mkdir(parents=True)
-    (tmp_path / "tried").mkdir()
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    return lambda attempt: run_here(attempt, tmp_path / "tried/here")
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Runs an attempt with a home directory of its own, which stays the same: JAX keeps to the first cache it has."""
+    folder = tmp_path_factory.mktemp("bad_input")
+    (folder / "home/.cache").mkdir(parents=True)
+    (folder / "tried").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder / "home"))
+        yield lambda attempt: run_here(attempt, folder / "tried/here")
 
 
 @pytest.mark.parametrize("kind", KINDS)
