@@ -115,7 +115,7 @@ _BOUNDS = {
     "model.input_side": (1, 65536),
     "model.group_size": (1, 2**20),
     "model.norm_momentum": (0, 1),
-    "train.epochs": (1, 100_000),
+    "train.epochs": (1, 50_000),
     "train.learning_rate": (0, math.inf),
     "train.warmup_epochs": (0, math.inf),
     "train.weight_decay": (0, math.inf),

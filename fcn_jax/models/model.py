@@ -32,7 +32,6 @@ from fcn_jax.models.tacotron2_encoder import make_tacotron2_encoder
 from fcn_jax.models.wavenet import make_wavenet
 from fcn_jax.types import Block, filler_block
 
-
 LARGEST_SIDE = 2**20
 """That a net may ask for."""
 

@@ -48,6 +48,16 @@ def config(content: bytes, *arguments: str) -> Attempt:
     return Attempt(("shapes", "--size=28x28", "--config=config.py", *arguments), {"config.py": content})
 
 
+@pytest.mark.parametrize(
+    "content", [b"1 / 0", b"assert False", b"def get_config(): return get_config()", b"open('nosuch')"]
+)
+def test_a_config_file_that_raises_is_one_line(content, run):
+    outcome = run(config(content))
+    assert outcome.code == 2
+    assert "--config cannot be read" in outcome.said
+    assert len(outcome.said.splitlines()) == 1
+
+
 FAILURES = {
     "something unpickled": (
         config(b"import pickle\npickle.loads(b'cbuiltins\\nlen\\n.')\ndef get_config(): pass"),
