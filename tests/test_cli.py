@@ -61,7 +61,7 @@ WRONG = {
     "unknown flag": (["shapes", CONFIG, "--sise=28x28"], "sise"),
     "not a flag": (["shapes", CONFIG, "28x28", "--size=28x28"], "'28x28' is not a flag"),
     "no config": (["shapes", "--size=28x28"], "--config is missing"),
-    "a path too long": (["shapes", f"--config={'9' * 400}", "--size=28"], "cannot be used (File name too long)"),
+    "a path too long": (["report", f"--workdir={'9' * 400}"], "cannot be used (File name too long)"),
     "a config without a name": (["shapes", "--config=", "--size=28"], "there is no file without a name"),
     "a config that is a flag": (["shapes", "--config", "--size=28"], "there is no file --size=28"),
     "a file of flags that is none": (["shapes", f"--flagfile={PICTURE}", "--size=28"], "--flagfile cannot be read"),

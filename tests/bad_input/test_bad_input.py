@@ -10,7 +10,7 @@ from tests.bad_input.attempt import Attempt, run_here
 from tests.bad_input.kinds import KINDS
 from tests.bad_input.world import World
 
-EXAMPLES = {"records of a report": 3, "checkpoints": 8, "workdirs": 15, "artifacts": 15, "safetensors": 10,
+EXAMPLES = {"records of a report": 3, "checkpoints": 6, "workdirs": 15, "artifacts": 15, "safetensors": 6,
             "pictures": 4, "signals": 6}  # fmt: skip
 """Of the slower kinds."""
 EXAMPLES_OF_OTHERS = 40

@@ -111,8 +111,10 @@ def test_a_strangers_artifact_can_only_fail(exported, tmp_path, capsys, content)
 def test_a_strangers_program_can_only_fail(exported, tmp_path, capsys):
     artifact = tmp_path / "net.bin"
     shutil.copy(sidecar_path(exported[1]), sidecar_path(artifact))
-    content = exported[1].read_bytes()
-    rewritten(artifact, content.replace(b"StableHLO_v1", b"StableHLO_v0", 1))
+    content = bytearray(exported[1].read_bytes())
+    start = content.index(b"StableHLO_v") + 20
+    content[start : start + 40] = bytes(40)
+    rewritten(artifact, bytes(content))
     write_picture(tmp_path / "a.png", (12, 12))
     assert main(["fcn_jax", "predict", f"--artifact={artifact}", str(tmp_path / "a.png")]) == 2
     assert "cannot be compiled" in capsys.readouterr().err
