@@ -3,7 +3,7 @@ PYTHON ?= python3
 LOCK ?= requirements.lock
 BIN := .venv/bin
 
-.PHONY: setup train test test-full test-interop setup-onnx test-onnx soak lint types lock clean
+.PHONY: setup train test test-full test-interop setup-onnx test-onnx soak bad-input lint types lock clean
 
 setup: .venv/installed
 
@@ -38,6 +38,11 @@ test-interop: .venv-interop/installed
 soak: setup
 	$(BIN)/python benchmarks/soak.py $(SOAK) > soak.md.new
 	mv soak.md.new benchmarks/soak.md
+
+# Ten thousand wrong inputs; half an hour. BAD_INPUT=--share=0.1 for fewer.
+bad-input: setup
+	$(BIN)/python benchmarks/bad_input.py $(BAD_INPUT) > bad_input.md.new
+	mv bad_input.md.new benchmarks/bad_input.md
 
 # With jax2onnx, which wants an older Orbax than the lock has.
 setup-onnx: .venv-onnx/installed

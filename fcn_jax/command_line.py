@@ -56,15 +56,19 @@ class CommandLine:
             flags.DEFINE_integer(name, None, text, flag_values=self._values)
         for name, text in (switches or {}).items():
             flags.DEFINE_boolean(name, False, text, flag_values=self._values)
-        if takes_config:
-            config_flags.DEFINE_config_file("config", None, helps["config"], flag_values=self._values, sys_argv=argv)
-            _check_config_flags(argv)
         try:
+            if takes_config:
+                config_flags.DEFINE_config_file(
+                    "config", None, helps["config"], flag_values=self._values, sys_argv=argv
+                )
+                _check_config_flags(argv)
             _, *self.paths = self._values(argv)
         except flags.UnrecognizedFlagError as error:
             raise ValueError(_no_such_flag(error.flagname, list(helps), command=argv[0])) from error
         except flags.Error as error:
             raise ValueError(_without_traceback(str(error))) from error
+        except UnicodeError as error:
+            raise ValueError(f"--flagfile cannot be read: {error}") from error
         except ValueError:
             raise
         except Exception as error:  # A config file is code, which may raise anything.
@@ -81,6 +85,10 @@ class CommandLine:
         if not self.given("config"):
             raise ValueError("--config is missing; give a file such as --config=configs/mnist.py")
         made = self._values["config"].value
+        try:
+            hasattr(made, "seed")
+        except OSError as error:  # ml_collections keeps it until somebody looks.
+            raise ValueError(f"--config cannot be read: {error}") from error
         if not isinstance(made, Config):
             raise ValueError(f"get_config() of --config returns {type(made).__name__}, but it must return a Config")
         return made
@@ -130,10 +138,11 @@ class CommandLine:
 def _check_config_flags(argv: list[str]) -> None:
     """The file of --config exists, and so does every field that is overridden."""
     fields = flatten(Config())
-    for argument in argv:
-        name, _, value = argument.lstrip("-").partition("=")
-        if name == "config" and value and not Path(value.partition(":")[0]).is_file():
-            raise ValueError(f"--config={value}: there is no file {value.partition(':')[0]}")
+    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+        name, equals, value = argument.lstrip("-").partition("=")
+        file = (value if equals else following).partition(":")[0]
+        if name == "config" and not (file and Path(file).is_file()):
+            raise ValueError(f"--config={file}: there is no file {file or 'without a name'}")
         field = name.removeprefix("config.")
         if field != name and field not in fields:
             close = difflib.get_close_matches(field, fields, n=1, cutoff=0.5)

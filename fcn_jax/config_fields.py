@@ -71,8 +71,13 @@ def check_types(config, prefix: str = "config") -> None:
         value, path = getattr(config, name), f"{prefix}.{name}"
         if dataclasses.is_dataclass(kind) and isinstance(value, typing.cast(type, kind)):
             check_types(value, path)
-        elif not _matches(value, kind):
-            raise ValueError(f"{path} is {value!r}, but it must be {_describe(kind)}")
+        else:
+            _check_type(path, value, kind)
+
+
+def _check_type(path: str, value: Any, kind: Any) -> None:
+    if not _matches(value, kind):
+        raise ValueError(f"{path} is {value!r}, but it must be {_describe(kind)}")
 
 
 def _matches(value, kind) -> bool:
@@ -109,9 +114,8 @@ def from_dict(kind: type, values: Any, prefix: str = "config"):
         value = values[name]
         if dataclasses.is_dataclass(hint):
             value = from_dict(typing.cast(type, hint), value, f"{prefix}.{name}")
-        elif typing.get_origin(hint) is tuple and isinstance(value, list):
-            value = tuple(value)
+        else:
+            value = tuple(value) if typing.get_origin(hint) is tuple and isinstance(value, list) else value
+            _check_type(f"{prefix}.{name}", value, hint)
         fields[name] = value
-    config = kind(**fields)
-    check_types(config, prefix)
-    return config
+    return kind(**fields)

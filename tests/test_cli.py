@@ -54,6 +54,7 @@ def test_plan_shows_every_stage(capsys):
     assert "run fill 0." in printed
 
 
+PICTURE = ROOT / "docs/mnist_plan.png"
 PUBLISHED = ["train", CONFIG, "--config.model.name=resnet", "--config.model.channels=(4,)"]
 WRONG = {
     "no command": ([], "no command given"),
@@ -65,8 +66,10 @@ WRONG = {
     "another command's flag": (["evaluate", CONFIG], "evaluate takes --workdir, --split, --scale, --out"),
     "not a flag": (["shapes", CONFIG, "28x28", "--size=28x28"], "'28x28' is not a flag"),
     "no config": (["shapes", "--size=28x28"], "--config is missing"),
-    "a path too long": (["shapes", f"--config={'9' * 400}", "--size=28"], "cannot be used (File name too long)"),
-    "a config that raises": (["shapes", f"--config={ROOT / 'tests/train/stopped.py'}", "--size=28"], "cannot be read"),
+    "a path too long": (["report", f"--workdir={'9' * 400}"], "cannot be used (File name too long)"),
+    "a config without a name": (["shapes", "--config=", "--size=28"], "there is no file without a name"),
+    "a config that is a flag": (["shapes", "--config", "--size=28"], "there is no file --size=28"),
+    "a file of flags that is none": (["shapes", f"--flagfile={PICTURE}", "--size=28"], "--flagfile cannot be read"),
     "no such config": (["shapes", "--config=nosuch.py", "--size=28"], "there is no file nosuch.py"),
     "unknown argument": (["shapes", f"{CONFIG}:huge", "--size=28x28"], "knows the argument 'tiny', not 'huge'"),
     "no size": (["shapes", CONFIG], "--size is missing"),
@@ -76,6 +79,7 @@ WRONG = {
     "not a number": (["train", CONFIG, "--config.train.epochs=many", "--workdir=W"], "many"),
     "negative width": (["train", CONFIG, "--config.model.channels=(8,-1)", "--workdir=W"], "config.model.channels"),
     "stride 0": (["train", CONFIG, "--config.model.stride=(0,)", "--workdir=W"], "config.model.stride"),
+    "strides too wide": (["train", CONFIG, "--config.model.stride=(999,)", "--workdir=W"], "takes no side below"),
     "unknown norm": (["train", CONFIG, "--config.model.norm=spectral", "--workdir=W"], "batch, group, layer, none"),
     "more classes than labels": (["train", CONFIG, "--config.model.num_classes=11", "--workdir=W"], "num_classes=10"),
     "fewer classes than labels": (["train", CONFIG, "--config.model.num_classes=9", "--workdir=W"], "num_classes=10"),

@@ -13,6 +13,7 @@ from jaxtyping import Int
 
 from fcn_jax.data.bad_examples import BadExampleError
 
+MOST_DIGITS = 100
 MOST_SHOWN = 80
 """Letters of a wrong line."""
 HEADERS = (["height", "width", "count"], ["length", "count"])
@@ -69,7 +70,7 @@ def read_size_table(path: Path) -> tuple[Int[np.ndarray, "n r"], Int[np.ndarray,
         )
     numbers = []
     for line, row in enumerate(rows, start=2):
-        if len(row) != len(header) or not all(cell.strip().isdecimal() and 0 < int(cell) < 2**31 for cell in row):
+        if len(row) != len(header) or not all(_is_count(cell.strip()) for cell in row):
             raise ValueError(
                 f"{path}, line {line} is {','.join(row)[:MOST_SHOWN]!r}, but it must be whole numbers above 0"
             )
@@ -78,3 +79,8 @@ def read_size_table(path: Path) -> tuple[Int[np.ndarray, "n r"], Int[np.ndarray,
         raise ValueError(f"{path} holds no sizes below its header")
     table = np.array(numbers, np.int64)
     return table[:, :-1], table[:, -1]
+
+
+def _is_count(text: str) -> bool:
+    """Whether it is a whole number above 0, of a size that is one."""
+    return text.isdecimal() and len(text) < MOST_DIGITS and 0 < int(text) < 2**31

@@ -32,6 +32,9 @@ from fcn_jax.models.tacotron2_encoder import make_tacotron2_encoder
 from fcn_jax.models.wavenet import make_wavenet
 from fcn_jax.types import Block, filler_block
 
+LARGEST_SIDE = 2**20
+"""That a net may ask for."""
+
 
 class Model(nnx.Module):
     """Input scaling, then a net.
@@ -170,8 +173,18 @@ def abstract_model(config: Config, *, rank: int) -> Model:
 
 
 def smallest_input(config: Config) -> int:
-    """The smallest side that survives the model of a config."""
-    return smallest_side(abstract_model(config, rank=1).windows)
+    """The smallest side that survives the model of a config.
+
+    Raises:
+        ValueError: no image is that large.
+    """
+    side = smallest_side(abstract_model(config, rank=1).windows)
+    if side > LARGEST_SIDE:
+        raise ValueError(
+            f"the net of config.model takes no side below {side:,}: make its kernels, strides or dilations smaller, or "
+            "its layers fewer"
+        )
+    return side
 
 
 def trace_shapes(config: Config, size: tuple[int, ...]) -> list[Record]:

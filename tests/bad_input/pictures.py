@@ -12,7 +12,7 @@ from tests.bad_input.damage import damaged
 from tests.bad_input.world import PETS, World, picture
 
 FORMS = {"png": "PNG", "jpg": "JPEG", "gif": "GIF", "bmp": "BMP", "tiff": "TIFF", "webp": "WEBP", "ppm": "PPM"}
-MODES = ("L", "RGB", "1", "P", "CMYK", "RGBA", "LA", "I", "F")
+MODES = ("L", "RGB", "1", "P", "CMYK", "RGBA", "LA", "F")
 SIDES = (0, 1, 2, 7, 65_535, 65_536, 30_000, 2**31 - 1, 2**31, 2**32 - 1)
 MOST_PER_COMMAND = 12
 SUFFIXES = (*FORMS, "jpeg", "pgm", "PNG", "txt", "")

@@ -10,7 +10,7 @@ from tests.bad_input.attempt import Attempt, run_here
 from tests.bad_input.kinds import KINDS
 from tests.bad_input.world import World
 
-EXAMPLES = {"records of a report": 3, "checkpoints": 8, "workdirs": 15, "artifacts": 15, "safetensors": 10,
+EXAMPLES = {"records of a report": 3, "checkpoints": 6, "workdirs": 15, "artifacts": 15, "safetensors": 6,
             "pictures": 4, "signals": 6}  # fmt: skip
 """Of the slower kinds."""
 EXAMPLES_OF_OTHERS = 40
@@ -22,13 +22,15 @@ def world(tmp_path_factory) -> World:
     return World(tmp_path_factory.mktemp("world"))
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    """Runs an attempt with a home directory of its own."""
-    (tmp_path / "home/.cache").mkdir(parents=True)
-    (tmp_path / "tried").mkdir()
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    return lambda attempt: run_here(attempt, tmp_path / "tried/here")
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Runs an attempt with a home directory of its own, which stays the same: JAX keeps to the first cache it has."""
+    folder = tmp_path_factory.mktemp("bad_input")
+    (folder / "home/.cache").mkdir(parents=True)
+    (folder / "tried").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder / "home"))
+        yield lambda attempt: run_here(attempt, folder / "tried/here")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -44,6 +46,16 @@ def test_wrong_input_is_one_line_or_a_bad_example(kind, world, run):
 
 def config(content: bytes, *arguments: str) -> Attempt:
     return Attempt(("shapes", "--size=28x28", "--config=config.py", *arguments), {"config.py": content})
+
+
+@pytest.mark.parametrize(
+    "content", [b"1 / 0", b"assert False", b"def get_config(): return get_config()", b"open('nosuch')"]
+)
+def test_a_config_file_that_raises_is_one_line(content, run):
+    outcome = run(config(content))
+    assert outcome.code == 2
+    assert "--config cannot be read" in outcome.said
+    assert len(outcome.said.splitlines()) == 1
 
 
 FAILURES = {

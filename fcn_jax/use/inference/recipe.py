@@ -85,6 +85,7 @@ class Recipe:
             ("smallest_side", self.smallest_side, 1, math.inf),
             ("scale", self.scale, 0.01, 100),
             ("background", self.background, 0, 255),
+            ("max_megapixels", self.max_megapixels, 0, 1e9),
         ):
             if not low <= value <= high:
                 raise ValueError(f"{name} is {value}, but it must be between {low} and {high}")

@@ -1,5 +1,6 @@
 """An artifact says what the model says, at any size, and nothing passes for what it is not."""
 
+import hashlib
 import json
 import shutil
 
@@ -90,6 +91,33 @@ WRONG = {
     "with a wrong bucket": (lambda artifact: edited(artifact, lambda v: v.update(buckets=["9"])), "bucket 9"),
     "of colour": (lambda artifact: edited(artifact, lambda v: v["recipe"].update(channels=3)), "3 channels"),
 }
+
+
+def rewritten(artifact, content: bytes):
+    """A stranger's artifact, whose sidecar agrees with it."""
+    artifact.write_bytes(content)
+    edited(artifact, lambda values: values.update(sha256=hashlib.sha256(content).hexdigest()))
+
+
+@pytest.mark.parametrize("content", [b"", b"no artifact", b"\xff" * 1000])
+def test_a_strangers_artifact_can_only_fail(exported, tmp_path, capsys, content):
+    artifact = tmp_path / "net.bin"
+    shutil.copy(sidecar_path(exported[1]), sidecar_path(artifact))
+    rewritten(artifact, content)
+    assert main(["fcn_jax", "predict", f"--artifact={artifact}", str(tmp_path)]) == 2
+    assert "the artifact is damaged, or of a JAX that this one does not read" in capsys.readouterr().err
+
+
+def test_a_strangers_program_can_only_fail(exported, tmp_path, capsys):
+    artifact = tmp_path / "net.bin"
+    shutil.copy(sidecar_path(exported[1]), sidecar_path(artifact))
+    content = bytearray(exported[1].read_bytes())
+    start = content.index(b"StableHLO_v") + 20
+    content[start : start + 40] = bytes(40)
+    rewritten(artifact, bytes(content))
+    write_picture(tmp_path / "a.png", (12, 12))
+    assert main(["fcn_jax", "predict", f"--artifact={artifact}", str(tmp_path / "a.png")]) == 2
+    assert "cannot be compiled" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("damage", "said"), WRONG.values(), ids=WRONG.keys())
