@@ -17,7 +17,7 @@ import jax
 from jax._src import distributed  # Its client has no public name; Orbax takes it from here too.
 
 from fcn_jax.console import hush, say
-from fcn_jax.lifeline import watch
+from fcn_jax.lifeline import end_together, watch
 
 Context = TypeVar("Context")
 
@@ -160,6 +160,7 @@ def together() -> Iterator[None]:
     failed = next((number for number, text in enumerate(texts) if text is not None), None)
     if failed is None:
         return
+    end_together()
     if error is not None and (is_first() or not isinstance(error, ValueError)):
         raise error
     if is_first():

@@ -49,7 +49,7 @@ class Checkpoints:
             options = ocp.CheckpointManagerOptions(
                 max_to_keep=keep, create=True, cleanup_tmp_directories=True, enable_async_checkpointing=False
             )
-        self._manager = ocp.CheckpointManager(directory.resolve(), options=options)
+        self._manager = _Manager(directory.resolve(), options=options)
         self._directory, self._only_reads = directory, keep is None
 
     def __enter__(self) -> "Checkpoints":
@@ -73,8 +73,6 @@ class Checkpoints:
             self._manager.save(
                 step, args=ocp.args.Composite(state=ocp.args.StandardSave(state), position=ocp.args.JsonSave(position))
             )
-        except jax.errors.JaxRuntimeError:  # Not of the disk: another process is lost, or a device.
-            raise
         except Exception as error:  # Orbax and TensorStore raise many kinds.
             path = self._directory / str(step)
             raise ValueError(
@@ -125,8 +123,6 @@ class Checkpoints:
                 args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract), position=ocp.args.JsonRestore()),
             )
             state, position = restored["state"], dict(restored["position"])
-        except jax.errors.JaxRuntimeError:
-            raise
         except Exception as error:  # Orbax and TensorStore raise many kinds.
             raise _DamagedError(_first_line(error)) from error
         if position.pop(CHECKSUM, None) != checksum(state, position):
@@ -145,6 +141,18 @@ class Checkpoints:
                 path.rename(aside)
         self._manager.reload()
         return aside
+
+
+class _Manager(ocp.CheckpointManager):
+    """Leaves it to the loop to ask whether the run has to stop.
+
+    Orbax asks too, and counts by steps. JAX has processes agree on the next count, whosever it is: one of Orbax's is
+    past for the loop, which then would never stop.
+    """
+
+    def reached_preemption(self, step: int) -> bool:
+        del step
+        return False
 
 
 class _DamagedError(Exception):
