@@ -21,8 +21,8 @@ from fcn_jax.lifeline import end_together, watch
 
 Context = TypeVar("Context")
 
-SECONDS_TO_NOTICE = 25
-"""Until JAX ends this process by abort as another is gone, which `lifeline` says before; also at the end of all."""
+SECONDS_TO_END = 25
+"""For all processes, once the first has come to its end. Before, `lifeline` notices who is lost, sooner than JAX."""
 LONGEST_WAIT_MS = 24 * 3600 * 1000
 """For a process that lives, however slow its disk is."""
 
@@ -58,8 +58,7 @@ def join_cluster(coordinator: str | None, num_processes: int | None, process_id:
             coordinator,
             num_processes,
             process_id,
-            heartbeat_timeout_seconds=SECONDS_TO_NOTICE,
-            shutdown_timeout_seconds=SECONDS_TO_NOTICE,
+            shutdown_timeout_seconds=SECONDS_TO_END,
         )
     except (RuntimeError, ValueError, OSError) as error:  # RuntimeError is what XLA's errors are.
         raise ValueError(

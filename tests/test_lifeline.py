@@ -25,7 +25,7 @@ time.sleep(100)
     ("lost", "how"),
     [
         (0, signal.SIGKILL),
-        pytest.param(1, signal.SIGKILL, marks=pytest.mark.full),
+        (1, signal.SIGKILL),
         pytest.param(0, signal.SIGSTOP, marks=pytest.mark.full),
         pytest.param(1, signal.SIGSTOP, marks=pytest.mark.full),
     ],
