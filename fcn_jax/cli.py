@@ -49,6 +49,7 @@ def main(argv: Sequence[str]) -> int:
         say(str(stopped))
         return 0
     except ValueError as error:
+        wait_for_the_lost()
         return _refuse(argv[1], str(error))
     except OSError as error:
         if error.errno in DISK_ERRORS:
@@ -138,8 +139,8 @@ def train(argv: list[str]) -> None:
 
         _join(line)
         summary = train(config, workdir, strict=line.switch("strict"), stop=of_all(stop))
-    if is_first():
-        print(format_summary(summary))
+        if is_first():
+            print(format_summary(summary))
 
 
 def evaluate(argv: list[str]) -> None:

@@ -17,12 +17,12 @@ import jax
 from jax._src import distributed  # Its client has no public name; Orbax takes it from here too.
 
 from fcn_jax.console import hush, say
-from fcn_jax.lifeline import watch
+from fcn_jax.lifeline import end_together, watch
 
 Context = TypeVar("Context")
 
-SECONDS_TO_NOTICE = 25
-"""Until JAX ends this process by abort as another is gone, which `lifeline` says before; also at the end of all."""
+SECONDS_TO_END = 25
+"""For all processes, once the first has come to its end. Before, `lifeline` notices who is lost, sooner than JAX."""
 LONGEST_WAIT_MS = 24 * 3600 * 1000
 """For a process that lives, however slow its disk is."""
 
@@ -58,8 +58,7 @@ def join_cluster(coordinator: str | None, num_processes: int | None, process_id:
             coordinator,
             num_processes,
             process_id,
-            heartbeat_timeout_seconds=SECONDS_TO_NOTICE,
-            shutdown_timeout_seconds=SECONDS_TO_NOTICE,
+            shutdown_timeout_seconds=SECONDS_TO_END,
         )
     except (RuntimeError, ValueError, OSError) as error:  # RuntimeError is what XLA's errors are.
         raise ValueError(
@@ -160,6 +159,7 @@ def together() -> Iterator[None]:
     failed = next((number for number, text in enumerate(texts) if text is not None), None)
     if failed is None:
         return
+    end_together()
     if error is not None and (is_first() or not isinstance(error, ValueError)):
         raise error
     if is_first():

@@ -19,9 +19,10 @@ from fcn_jax.console import complain, console
 SECONDS_BETWEEN_SIGNS = 2.0
 SECONDS_TO_LOSE = 15.0
 """Without a sign until a process is lost."""
-LIFELINE = "lifeline"
 
 _ends = threading.Event()
+_heard: dict[int, float] = {}
+"""When each of several processes last gave a sign."""
 
 
 def watch(client: Any, address: str, process_id: int, num_processes: int) -> None:
@@ -31,21 +32,34 @@ def watch(client: Any, address: str, process_id: int, num_processes: int) -> Non
         client: of JAX's coordinator, in which signs stand.
         address: host:port of the coordinator.
     """
-    heard = dict.fromkeys(range(num_processes), time.monotonic())
-    atexit.register(_ends.set)
-    threading.Thread(target=_exchange_signs, args=(client, process_id, heard), name="signs", daemon=True).start()
-    threading.Thread(target=_end_when_one_is_lost, args=(heard,), name=LIFELINE, daemon=True).start()
+    _heard.update(dict.fromkeys(range(num_processes), time.monotonic()))
+    atexit.register(end_together)
+    threading.Thread(target=_exchange_signs, args=(client, process_id), name="signs", daemon=True).start()
+    threading.Thread(target=_end_when_one_is_lost, name="lifeline", daemon=True).start()
     if process_id:
         threading.Thread(target=_end_with_the_coordinator, args=(address,), name="coordinator", daemon=True).start()
 
 
+def end_together() -> None:
+    """From now on nobody is lost: all end."""
+    _ends.set()
+
+
 def wait_for_the_lost() -> None:
-    """What a computation says when another process is gone names nobody; the line that does ends this process."""
-    if any(thread.name == LIFELINE for thread in threading.enumerate()):
-        time.sleep(SECONDS_TO_LOSE + 5 * SECONDS_BETWEEN_SIGNS)
+    """Return once all other processes have given signs for a while; where one is lost, the line says so that ends this.
+
+    What a computation, or a file that all write, says when another process is gone names nobody.
+    """
+    asked = time.monotonic()
+    heard_later = asked + 2 * SECONDS_BETWEEN_SIGNS  # What is heard before may have been said before.
+    heed_until = heard_later + 2 * SECONDS_BETWEEN_SIGNS
+    while _heard and not _ends.is_set():
+        if min(_heard.values()) > heard_later and time.monotonic() > heed_until:
+            return
+        time.sleep(SECONDS_BETWEEN_SIGNS / 10)
 
 
-def _exchange_signs(client: Any, process_id: int, heard: dict[int, float]) -> None:
+def _exchange_signs(client: Any, process_id: int) -> None:
     """Note when each process last gave a sign; of none, once the coordinator in process 0 is gone."""
     last: dict[str, str] = {}
     for number in itertools.count():
@@ -56,20 +70,20 @@ def _exchange_signs(client: Any, process_id: int, heard: dict[int, float]) -> No
             return
         for key, sign in signs.items():
             if last.get(key) != sign:
-                heard[int(key.rpartition("/")[2])] = time.monotonic()
+                _heard[int(key.rpartition("/")[2])] = time.monotonic()
         last = signs
         if _ends.wait(SECONDS_BETWEEN_SIGNS):
             return
 
 
-def _end_when_one_is_lost(heard: dict[int, float]) -> None:
+def _end_when_one_is_lost() -> None:
     looked = time.monotonic()
     while not _ends.wait(SECONDS_BETWEEN_SIGNS):
         now = time.monotonic()
         if now - looked > SECONDS_TO_LOSE / 2:  # This process itself stood still, as a machine that is moved does.
-            heard.update(dict.fromkeys(heard, now))
+            _heard.update(dict.fromkeys(_heard, now))
         looked = now
-        lost = [number for number, when in heard.items() if now - when > SECONDS_TO_LOSE]
+        lost = [number for number, when in _heard.items() if now - when > SECONDS_TO_LOSE]
         if lost:
             _end(lost[0], f"no sign of it for {SECONDS_TO_LOSE:.0f} s")
 

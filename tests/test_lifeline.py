@@ -12,8 +12,11 @@ from tests.processes import free_address, started
 JOINS = """
 import sys, time
 from fcn_jax.cluster import join_cluster
+from fcn_jax.lifeline import wait_for_the_lost
 join_cluster(sys.argv[1], 2, int(sys.argv[2]))
 print("joined", flush=True)
+wait_for_the_lost()  # As after an error that may be due to one.
+print("all live", flush=True)
 time.sleep(100)
 """
 
@@ -22,7 +25,7 @@ time.sleep(100)
     ("lost", "how"),
     [
         (0, signal.SIGKILL),
-        pytest.param(1, signal.SIGKILL, marks=pytest.mark.full),
+        (1, signal.SIGKILL),
         pytest.param(0, signal.SIGSTOP, marks=pytest.mark.full),
         pytest.param(1, signal.SIGSTOP, marks=pytest.mark.full),
     ],
@@ -34,10 +37,11 @@ def test_the_other_says_who_is_lost_and_ends(lost, how):
             assert process.stdout.readline() == "joined\n"
         processes[lost].send_signal(how)
         began = time.monotonic()
-        _, said = processes[1 - lost].communicate(timeout=60)
+        answer, said = processes[1 - lost].communicate(timeout=60)
         assert time.monotonic() - began < 30
         assert f"process {lost} is lost: " in said
         assert processes[1 - lost].returncode == 1
+        assert "all live" not in answer
 
 
 @pytest.mark.full
@@ -46,7 +50,7 @@ def test_all_that_were_stopped_go_on_together():
     address = free_address()
     with started([[sys.executable, "-c", JOINS, address, str(number)] for number in range(2)]) as processes:
         for process in processes:
-            assert process.stdout.readline() == "joined\n"
+            assert [process.stdout.readline() for _ in range(2)] == ["joined\n", "all live\n"]
         for how in (signal.SIGSTOP, signal.SIGCONT):
             for process in processes:
                 process.send_signal(how)

@@ -6,13 +6,10 @@ of an array. Restoring needs an abstract target, so a checkpoint of another mode
 unpickled. A damaged checkpoint is set aside, and the one before it restored.
 """
 
-import asyncio
-import contextlib
 import hashlib
 import json
 import shutil
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +20,7 @@ import orbax.checkpoint as ocp
 from fcn_jax.cluster import is_first, together
 from fcn_jax.console import say
 from fcn_jax.disk import REMEDY
+from fcn_jax.train.checkpoint_manager import CheckpointManager
 from fcn_jax.train.state import TrainState
 
 CHECKSUM = "sha256"
@@ -56,7 +54,7 @@ class Checkpoints:
                 max_to_keep=keep, create=True, cleanup_tmp_directories=True, enable_async_checkpointing=False
             )
         try:
-            self._manager = ocp.CheckpointManager(directory.resolve(), options=options)
+            self._manager = CheckpointManager(directory.resolve(), options=options)
         except Exception as error:  # Orbax reads what each checkpoint says of itself, and raises many kinds.
             raise ValueError(
                 f"{directory} cannot be read ({_first_line(error)}): delete the checkpoint in it whose "
@@ -85,8 +83,6 @@ class Checkpoints:
             self._manager.save(
                 step, args=ocp.args.Composite(state=ocp.args.StandardSave(state), position=ocp.args.JsonSave(position))
             )
-        except jax.errors.JaxRuntimeError:  # Not of the disk: another process is lost, or a device.
-            raise
         except Exception as error:  # Orbax and TensorStore raise many kinds.
             path = self._directory / str(step)
             raise ValueError(
@@ -132,14 +128,11 @@ class Checkpoints:
         """
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, target)
         try:
-            with _forgiving():
-                restored = self._manager.restore(
-                    step,
-                    args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract), position=ocp.args.JsonRestore()),
-                )
+            restored = self._manager.restore(
+                step,
+                args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract), position=ocp.args.JsonRestore()),
+            )
             state, position = restored["state"], dict(restored["position"])
-        except jax.errors.JaxRuntimeError:
-            raise
         except Exception as error:  # Orbax and TensorStore raise many kinds.
             raise _DamagedError(_first_line(error)) from error
         if position.pop(CHECKSUM, None) != checksum(state, position):
@@ -158,31 +151,6 @@ class Checkpoints:
                 path.rename(aside)
         self._manager.reload()
         return aside
-
-
-class _ForgivingLoop(asyncio.SelectorEventLoop):
-    """Where one read fails, Orbax closes its loop while others are on their way; these say nothing when they arrive."""
-
-    def call_soon_threadsafe(self, callback, *args, context=None):
-        try:
-            return super().call_soon_threadsafe(callback, *args, context=context)
-        except RuntimeError:  # It is closed.
-            return asyncio.Handle(callback, args, self, context)
-
-
-class _ForgivingLoops(asyncio.DefaultEventLoopPolicy):
-    _loop_factory = _ForgivingLoop
-
-
-@contextlib.contextmanager
-def _forgiving() -> Iterator[None]:
-    """Inside, what Orbax runs runs in such loops."""
-    before = asyncio.get_event_loop_policy()
-    asyncio.set_event_loop_policy(_ForgivingLoops())
-    try:
-        yield
-    finally:
-        asyncio.set_event_loop_policy(before)
 
 
 class _DamagedError(Exception):
