@@ -67,6 +67,8 @@ def decode_image(encoded: bytes, *, channels: int, background: int, max_pixels: 
         BadExampleError: it is damaged, no image, or too large.
     """
     try:
+        if not encoded:
+            raise BadExampleError("the file is empty")
         with Image.open(io.BytesIO(encoded)) as image, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             _check_pixels(image, max_pixels)

@@ -85,7 +85,7 @@ def with_channels(values: Float[np.ndarray, "*t_c"], channels: int) -> Float32[n
     """
     values = values.reshape(len(values), -1)
     if channels not in (1, values.shape[1]):
-        raise BadExampleError(f"it has {values.shape[1]} channels, but config.data.channels is {channels}")
+        raise BadExampleError(f"its number of channels is {values.shape[1]}, but config.data.channels is {channels}")
     if channels < values.shape[1]:
         values = values.mean(1, keepdims=True)
     if not np.isfinite(values).all():

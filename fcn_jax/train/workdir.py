@@ -23,8 +23,7 @@ def locked_workdir(workdir: Path, config: Config) -> Iterator[None]:
     Raises:
         ValueError: it is in use, holds another config, or holds something else.
     """
-    if workdir.exists() and not workdir.is_dir():
-        raise ValueError(f"--workdir={workdir} is a file, but it must be a folder")
+    _check_folder(workdir)
     if (workdir / "config.json").exists():
         changed = differences(read_config(workdir), config)
         if changed:
@@ -61,6 +60,7 @@ def read_config(workdir: Path) -> Config:
         ValueError: there is none, or it is damaged.
     """
     path = workdir / "config.json"
+    _check_folder(workdir)
     try:
         values = parse_json(path.read_text())
     except FileNotFoundError:
@@ -70,4 +70,12 @@ def read_config(workdir: Path) -> Config:
     try:
         return from_dict(Config, values)
     except ValueError as error:
-        raise ValueError(f"{path} cannot be used: {error}") from error
+        raise ValueError(
+            f"{path} cannot be used: {error}; if another version of this code wrote it, check that out (git_commit in "
+            "summary.json)"
+        ) from error
+
+
+def _check_folder(workdir: Path) -> None:
+    if workdir.exists() and not workdir.is_dir():
+        raise ValueError(f"--workdir={workdir} is a file, but it must be a folder")
