@@ -33,6 +33,9 @@ class _ForgivingLoop(asyncio.SelectorEventLoop):
         except RuntimeError:  # It is closed.
             return asyncio.Handle(callback, args, self, context)
 
+    def call_exception_handler(self, context):
+        """Nor do those that fail after the first, which is the one that is told."""
+
 
 class _ForgivingLoops(asyncio.DefaultEventLoopPolicy):
     _loop_factory = _ForgivingLoop

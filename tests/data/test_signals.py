@@ -71,7 +71,7 @@ def test_channels_stay_or_become_their_mean():
     stereo = wav(np.stack([VALUES, np.zeros(5, np.float32)], axis=1))
     np.testing.assert_array_equal(decode_signal(stereo, channels=2, max_values=MOST)[:, 0], VALUES)
     np.testing.assert_array_equal(decode_signal(stereo, channels=1, max_values=MOST)[:, 0], VALUES / 2)
-    with pytest.raises(BadExampleError, match=r"it has 2 channels, but config\.data\.channels is 3"):
+    with pytest.raises(BadExampleError, match=r"its number of channels is 2, but config\.data\.channels is 3"):
         decode_signal(stereo, channels=3, max_values=MOST)
 
 

@@ -159,7 +159,12 @@ class _Reader:
         damaged = []
         for number, line in enumerate(text.split("\n")[:-1], start=1):
             try:
-                add(parse_json(line), f"line {number}")
+                row = parse_json(line)
+            except ValueError as error:
+                damaged.append(f"line {number}: {error}")
+                continue
+            try:
+                add(row, f"line {number}")
             except ValueError as error:
                 damaged.append(str(error))
         if damaged:
