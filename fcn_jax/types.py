@@ -40,11 +40,21 @@ class Block:
 
 
 def filler_block(rows: int, canvas: tuple[int, ...], channels: int) -> Block:
-    """A block of nothing but filler; also the pattern of shapes and types that programs are compiled for."""
+    """A block of nothing but filler."""
     return Block(
         image=np.zeros((rows, *canvas, channels), VALUE_TYPES[len(canvas)]),
         size=np.zeros((rows, len(canvas)), np.int32),
         label=np.zeros(rows, np.int32),
         weight=np.zeros(rows, np.float32),
         index=np.full(rows, -1, np.int32),
+    )
+
+
+def abstract_block(
+    rows: int, canvas: tuple[int, ...], channels: int, *, sharding: jax.sharding.Sharding | None = None
+) -> Block:
+    """The shapes, types and place of a block, which programs are compiled for."""
+    return jax.tree.map(
+        lambda values: jax.ShapeDtypeStruct((rows, *values.shape[1:]), values.dtype, sharding=sharding),
+        filler_block(0, canvas, channels),
     )

@@ -79,7 +79,10 @@ WRONG = {
     "not a number": (["train", CONFIG, "--config.train.epochs=many", "--workdir=W"], "many"),
     "negative width": (["train", CONFIG, "--config.model.channels=(8,-1)", "--workdir=W"], "config.model.channels"),
     "stride 0": (["train", CONFIG, "--config.model.stride=(0,)", "--workdir=W"], "config.model.stride"),
-    "strides too wide": (["train", CONFIG, "--config.model.stride=(999,)", "--workdir=W"], "takes no side below"),
+    "strides too wide": (
+        ["train", CONFIG, "--config.model.stride=(999,)", "--config.model.channels=(4,4,4,4)", "--workdir=W"],
+        "takes no side below",
+    ),
     "unknown norm": (["train", CONFIG, "--config.model.norm=spectral", "--workdir=W"], "batch, group, layer, none"),
     "more classes than labels": (["train", CONFIG, "--config.model.num_classes=11", "--workdir=W"], "num_classes=10"),
     "fewer classes than labels": (["train", CONFIG, "--config.model.num_classes=9", "--workdir=W"], "num_classes=10"),

@@ -30,7 +30,7 @@ from fcn_jax.models.nin import make_nin
 from fcn_jax.models.resnet import make_resnet
 from fcn_jax.models.tacotron2_encoder import make_tacotron2_encoder
 from fcn_jax.models.wavenet import make_wavenet
-from fcn_jax.types import Block, filler_block
+from fcn_jax.types import Block, abstract_block
 
 LARGEST_SIDE = 2**20
 """That a net may ask for."""
@@ -195,7 +195,7 @@ def trace_shapes(config: Config, size: tuple[int, ...]) -> list[Record]:
     """
     model = abstract_model(config, rank=len(size))
     model.net.check_size(size)
-    block = filler_block(1, size, config.data.channels)
+    block = abstract_block(1, size, config.data.channels)
     with recording() as records:
         nnx.eval_shape(lambda m, b: m((b,), training=False), model, block)
     return records

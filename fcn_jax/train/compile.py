@@ -24,7 +24,7 @@ from fcn_jax.data.layout import Program
 from fcn_jax.geometry import format_size
 from fcn_jax.train.setup import Setup, Split
 from fcn_jax.train.step import make_evaluate_step, make_moments_step, make_train_step
-from fcn_jax.types import Block, filler_block
+from fcn_jax.types import abstract_block
 
 STEP_FUNCTIONS = ("train_step", "evaluate_step", "moments_step")
 
@@ -196,7 +196,8 @@ def _compile_evaluate(setup: Setup, shape: tuple[int, ...], rows: int) -> Compil
 
 def _compile(name: str, jitted, state: tuple, shapes: list[tuple[tuple[int, ...], int]], setup: Setup) -> Compiled:
     began = time.perf_counter()
-    blocks = tuple(_abstract_block(setup, shape, rows) for shape, rows in shapes)
+    sharding, channels = NamedSharding(setup.mesh, PartitionSpec("rows")), setup.config.data.channels
+    blocks = tuple(abstract_block(rows, shape, channels, sharding=sharding) for shape, rows in shapes)
     try:
         executable = jitted.lower(*state, blocks).compile()
     except jax.errors.JaxRuntimeError as error:
@@ -227,12 +228,6 @@ def arguments_mib(executable: Any) -> float:
 def _abstract(tree):
     """Shapes, types and places of arrays, without the arrays."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
-
-
-def _abstract_block(setup: Setup, shape: tuple[int, ...], rows: int) -> Block:
-    sharding = NamedSharding(setup.mesh, PartitionSpec("rows"))
-    block = filler_block(rows, shape, setup.config.data.channels)
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), block)
 
 
 def device_memory_mib() -> float:
