@@ -4,8 +4,10 @@ import signal
 import sys
 
 from fcn_jax.cli import main
+from fcn_jax.train.orbax_quiet import hush_orbax
 
 if __name__ == "__main__":
+    hush_orbax()
     code = main(sys.argv)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # It is over, and nothing is left to stop: a code of 0 stays 0.
     sys.exit(code)

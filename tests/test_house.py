@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "use": ROOT_FILES | {"page", "data", "models", "train"},
     "command_line": {"config", "config_fields"},
     "cli": ROOT_FILES | {"command_line", "models", "train", "use"},
-    "__main__": {"cli"},
+    "__main__": {"cli", "train"},
 }
 USE_MAY_IMPORT = {
     "inference": set(),

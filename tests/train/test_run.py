@@ -13,6 +13,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from fcn_jax.train.writer import read_metrics
+from tests.limits import file_size_limit
 
 ROOT = Path(__file__).parents[2]
 WHOLE = {
@@ -193,6 +194,15 @@ def test_sigterm_ends_it_with_a_line_that_says_how_to_go_on(undisturbed, cache, 
         run(train_command(workdir, cache))
         for old, new in zip(final_state(undisturbed), final_state(workdir), strict=True):
             np.testing.assert_array_equal(old, new)
+
+
+def test_a_full_disk_ends_it_with_one_line(cache, tmp_path):
+    """Each of the files before the first checkpoint is smaller."""
+    with file_size_limit(150_000):
+        done = run(train_command(tmp_path / "full", cache, "--config.model.channels=(64,128,128)"), code=2)
+    assert "checkpoints/4 cannot be saved" in done.stderr.splitlines()[-1]
+    for noise in ("Traceback", "ERROR"):
+        assert noise not in done.stderr
 
 
 def test_evaluating_without_a_checkpoint_is_refused(undisturbed, tmp_path):
