@@ -1,5 +1,6 @@
 """What is right, to be spoiled: runs, an artifact, weights, pictures, signals; and where configs stand."""
 
+import contextlib
 import io
 from pathlib import Path
 
@@ -32,7 +33,8 @@ class World:
         make_workdir(folder / "images", config)
         make_workdir(folder / "signals", small_config(name="fcn1d", kernel=(3,)), buckets=((64,),))
         make_run(folder / "finished")
-        assert main(["fcn_jax", "export", f"--workdir={folder / 'images'}", f"--out={folder / 'net.bin'}"]) == 0
+        with contextlib.redirect_stdout(io.StringIO()):
+            assert main(["fcn_jax", "export", f"--workdir={folder / 'images'}", f"--out={folder / 'net.bin'}"]) == 0
         self.images = read_tree(folder / "images")
         """A run of images."""
         self.signals = read_tree(folder / "signals")
