@@ -76,7 +76,7 @@ def test_transparency_shows_the_background(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"", "no image"), (b"not an image", "no image"), (b"\x89PNG\r\n\x1a\n", "no image")],
+    [(b"", "the file is empty"), (b"not an image", "no image"), (b"\x89PNG\r\n\x1a\n", "no image")],
 )
 def test_what_is_no_image_is_a_bad_example(content, said):
     with pytest.raises(BadExampleError, match=said):
