@@ -130,7 +130,7 @@ class Checkpoints:
         """
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, target)
         try:
-            with _forgiving():
+            with _patient():
                 restored = self._manager.restore(
                     step,
                     args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract), position=ocp.args.JsonRestore()),
@@ -156,28 +156,24 @@ class Checkpoints:
         return aside
 
 
-class _ForgivingLoop(asyncio.SelectorEventLoop):
-    """Where one read fails, Orbax closes its loop while others are on their way; these say nothing when they arrive."""
+class _PatientLoop(asyncio.SelectorEventLoop):
+    """Where one read fails, Orbax closes its loop while others are on their way, and these would print tracebacks."""
 
-    def call_soon_threadsafe(self, callback, *args, context=None):
-        try:
-            return super().call_soon_threadsafe(callback, *args, context=context)
-        except RuntimeError:  # It is closed.
-            return asyncio.Handle(callback, args, self, context)
-
-    def call_exception_handler(self, context):
-        """Nor do those that fail after the first, which is the one that is told."""
+    def close(self):
+        if not self.is_closed() and (left := asyncio.all_tasks(self)):
+            self.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        super().close()
 
 
-class _ForgivingLoops(asyncio.DefaultEventLoopPolicy):
-    _loop_factory = _ForgivingLoop
+class _PatientLoops(asyncio.DefaultEventLoopPolicy):
+    _loop_factory = _PatientLoop
 
 
 @contextlib.contextmanager
-def _forgiving() -> Iterator[None]:
+def _patient() -> Iterator[None]:
     """Inside, what Orbax runs runs in such loops."""
     before = asyncio.get_event_loop_policy()
-    asyncio.set_event_loop_policy(_ForgivingLoops())
+    asyncio.set_event_loop_policy(_PatientLoops())
     try:
         yield
     finally:
