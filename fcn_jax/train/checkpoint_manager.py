@@ -20,32 +20,28 @@ class CheckpointManager(ocp.CheckpointManager):
         return False
 
     def restore(self, *arguments: Any, **options: Any) -> Any:
-        with _forgiving_loops():
+        with _patient_loops():
             return super().restore(*arguments, **options)
 
 
-class _ForgivingLoop(asyncio.SelectorEventLoop):
-    """Where one read fails, Orbax closes its loop while others are on their way; these say nothing when they arrive."""
+class _PatientLoop(asyncio.SelectorEventLoop):
+    """Where one read fails, Orbax closes its loop while others are on their way, and these would print tracebacks."""
 
-    def call_soon_threadsafe(self, callback, *args, context=None):
-        try:
-            return super().call_soon_threadsafe(callback, *args, context=context)
-        except RuntimeError:  # It is closed.
-            return asyncio.Handle(callback, args, self, context)
-
-    def call_exception_handler(self, context):
-        """Nor do those that fail after the first, which is the one that is told."""
+    def close(self):
+        if not self.is_closed() and (left := asyncio.all_tasks(self)):
+            self.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        super().close()
 
 
-class _ForgivingLoops(asyncio.DefaultEventLoopPolicy):
-    _loop_factory = _ForgivingLoop
+class _PatientLoops(asyncio.DefaultEventLoopPolicy):
+    _loop_factory = _PatientLoop
 
 
 @contextlib.contextmanager
-def _forgiving_loops() -> Iterator[None]:
+def _patient_loops() -> Iterator[None]:
     """Inside, what is run runs in such loops."""
     before = asyncio.get_event_loop_policy()
-    asyncio.set_event_loop_policy(_ForgivingLoops())
+    asyncio.set_event_loop_policy(_PatientLoops())
     try:
         yield
     finally:

@@ -39,8 +39,9 @@ def test_small_and_large_files_and_what_is_missing_keep_their_order(tmp_path, mo
 def test_whoever_stops_early_waits_for_no_more(tmp_path):
     paths = [str(tmp_path / "0.png")] * 5000
     write_picture(tmp_path / "0.png", LARGE)
-    recipe = recipe_of(small_config(), rank=2, smallest_side=6, largest_side=None)
+    recipe, before = recipe_of(small_config(), rank=2, smallest_side=6, largest_side=None), set(threading.enumerate())
     files = read_ahead(recipe, paths, num_threads=2)
     next(files)
+    assert set(threading.enumerate()) > before
     files.close()
-    assert not [thread for thread in threading.enumerate() if "ThreadPoolExecutor" in thread.name and thread.is_alive()]
+    assert set(threading.enumerate()) <= before
