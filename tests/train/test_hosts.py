@@ -54,7 +54,7 @@ def write_pictures(folder: Path) -> None:
 
 @pytest.fixture(
     scope="module",
-    params=[(2, 2), pytest.param((4, 1), marks=pytest.mark.full)],
+    params=[(2, 2), (4, 1)],
     ids=lambda layout: "{}x{}".format(*layout),
 )
 def found(request, tmp_path_factory) -> Found:
@@ -181,6 +181,7 @@ RELAY = """
 import json, sys
 from pathlib import Path
 from fcn_jax.cluster import join_cluster
+from fcn_jax.train.workdir import read_config
 from tests.train.host import own_rows
 from tests.train.stopped import train_until
 coordinator, processes, number, folder = sys.argv[1:]
