@@ -9,14 +9,12 @@ import numpy as np
 from fcn_jax.config import AugmentConfig, Config
 from fcn_jax.data.augment import Motion
 from fcn_jax.data.bad_examples import BadExamples
-from fcn_jax.data.dataset import Dataset
+from fcn_jax.data.dataset import Dataset, open_dataset
 from fcn_jax.data.resize import Resize
 from fcn_jax.data.sources import Source, open_source
 from fcn_jax.data.views import Views
 
 SMALLEST = 8
-
-
 BACKGROUND = 37
 
 
@@ -79,3 +77,16 @@ def assert_same(block, other):
         array, other_array = getattr(block, name), getattr(other, name)
         assert array.dtype == other_array.dtype, name
         assert np.array_equal(array, other_array), name
+
+
+def config_for(source, **fields) -> Config:
+    config = Config()
+    config.data.source, config.data.channels, config.model.num_classes = source, 3, 2
+    config.machine.cache_dir = ""
+    for name, value in fields.items():
+        setattr(config.data, name, value)
+    return config
+
+
+def opened(config, split="train"):
+    return open_dataset(config, split, smallest_input=8, training=False)

@@ -14,7 +14,7 @@ from fcn_jax.cli import main
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.data.files import read_file
 from tests.data.conftest import picture
-from tests.data.test_files import config_for, opened
+from tests.data.made import config_for, opened
 from tests.train.test_run import ROOT
 
 

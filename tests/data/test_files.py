@@ -1,140 +1,17 @@
 """Folders and tables of one's own: what is found, how it is split, what is refused, what is left out."""
 
 import csv
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from fcn_jax.config import Config
-from fcn_jax.data.bad_examples import BadExampleError, BadExamples
-from fcn_jax.data.dataset import open_dataset
+from fcn_jax.data.bad_examples import BadExamples
 from fcn_jax.data.files import list_folder, list_table, positions_of
-from fcn_jax.data.images import decode_image, read_image_size
-from fcn_jax.data.sizes import measure_files
 from tests.data.conftest import picture
+from tests.data.made import config_for, opened
 
 PLAIN = {"seed": 0, "group_pattern": ""}
-
-
-def decoded(path, *, channels=3, background=0, max_pixels=10**6):
-    return decode_image(path.read_bytes(), channels=channels, background=background, max_pixels=max_pixels)
-
-
-def config_for(source, **fields) -> Config:
-    config = Config()
-    config.data.source, config.data.channels, config.model.num_classes = source, 3, 2
-    config.machine.cache_dir = ""
-    for name, value in fields.items():
-        setattr(config.data, name, value)
-    return config
-
-
-def opened(config, split="train"):
-    return open_dataset(config, split, smallest_input=8, training=False)
-
-
-# Images
-
-
-@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "gif", "tiff"])
-def test_the_header_and_the_pixels_agree(tmp_path, suffix):
-    path = picture(tmp_path / f"a.{suffix}", (12, 10))
-    assert read_image_size(path, max_pixels=10**6) == (12, 10) == decoded(path).shape[:2]
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_exif_orientation_counts_in_the_size(tmp_path, orientation):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    path = picture(tmp_path / "a.jpg", (12, 10), exif=exif)
-    expected = (10, 12) if orientation >= 5 else (12, 10)
-    assert read_image_size(path, max_pixels=10**6) == expected == decoded(path).shape[:2]
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_every_mode_is_brought_to_the_channels(tmp_path, mode, channels):
-    suffix = "jpg" if mode in ("CMYK", "YCbCr") else "png"
-    pixels = decoded(picture(tmp_path / f"a.{suffix}", mode=mode), channels=channels)
-    assert pixels.shape == (12, 10, channels)
-    assert pixels.dtype == np.uint8
-
-
-def test_sixteen_bits_keep_the_upper_eight(tmp_path):
-    values = np.array([[0, 255, 256, 65535]], np.uint16)
-    Image.fromarray(values).save(tmp_path / "a.png")
-    assert decoded(tmp_path / "a.png", channels=1)[0, :, 0].tolist() == [0, 0, 1, 255]
-
-
-def test_transparency_shows_the_background(tmp_path):
-    Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "a.png")
-    assert (decoded(tmp_path / "a.png", background=77) == 77).all()
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [(b"", "the file is empty"), (b"not an image", "no image"), (b"\x89PNG\r\n\x1a\n", "no image")],
-)
-def test_what_is_no_image_is_a_bad_example(content, said):
-    with pytest.raises(BadExampleError, match=said):
-        decode_image(content, channels=3, background=0, max_pixels=100)
-
-
-def test_a_truncated_image_is_a_bad_example(tmp_path):
-    path = picture(tmp_path / "a.jpg", (64, 64))
-    with pytest.raises(BadExampleError):
-        decode_image(path.read_bytes()[:400], channels=3, background=0, max_pixels=10**6)
-
-
-def test_a_bomb_is_refused_before_it_is_decoded(tmp_path):
-    Image.new("1", (20_000, 16_000)).save(tmp_path / "bomb.png")
-    for read in (lambda p: read_image_size(p, max_pixels=10**8), lambda p: decoded(p, max_pixels=10**8)):
-        with pytest.raises(BadExampleError, match=r"16000×20000, more than config\.data\.max_megapixels=100 allows"):
-            read(tmp_path / "bomb.png")
-
-
-# Sizes
-
-
-def test_only_a_changed_file_is_measured_again(tmp_path):
-    paths = [str(picture(tmp_path / f"{number}.png", (9 + number, 10))) for number in range(4)]
-    read = []
-
-    def measured():
-        read.clear()
-        return measure_files(
-            paths,
-            lambda path: read.append(path) or read_image_size(path, max_pixels=10**6),
-            columns=2, cache=tmp_path / "cache", num_threads=2,
-        )  # fmt: skip
-
-    sizes, bad = measured()
-    assert sizes[:, 0].tolist() == [9, 10, 11, 12]
-    assert not bad
-    assert len(read) == 4
-    measured()
-    assert not read
-    picture(Path(paths[2]), (20, 20))
-    os.utime(paths[2], ns=(1, 1))
-    assert measured()[0][2].tolist() == [20, 20]
-    assert read == [paths[2]]
-
-
-def test_bad_files_are_told_with_their_reason(tmp_path):
-    (tmp_path / "empty.png").touch()
-    (tmp_path / "text.png").write_text("hello")
-    picture(tmp_path / "good.png")
-    paths = [str(tmp_path / f"{name}.png") for name in ("empty", "text", "gone", "good")]
-    sizes, bad = measure_files(
-        paths, lambda path: read_image_size(path, max_pixels=10**6), columns=2, cache=None, num_threads=1
-    )
-    assert bad.keys() == {0, 1, 2}
-    assert "empty" in bad[0]
-    assert "No such file" in bad[2]
-    assert sizes[3].tolist() == [12, 10]
 
 
 # Folders

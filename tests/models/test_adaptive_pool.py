@@ -11,7 +11,7 @@ from fcn_jax.config_rules import validate
 from fcn_jax.models.model import make_model, smallest_input, trace_shapes
 from fcn_jax.models.pooling import AdaptiveAveragePool, cell_shares
 from tests.models.law import NUM_CLASSES
-from tests.models.test_layers import assert_close, make_map
+from tests.models.made_maps import assert_close, make_map
 
 
 def pooled(m, cells):

@@ -20,7 +20,7 @@ from fcn_jax.models.net import Net
 from fcn_jax.models.resnet import Residual
 from fcn_jax.types import filler_block
 from tests.models.law import NUM_CLASSES, Layout, check, drawn, map_size
-from tests.models.test_layers import assert_close, make_map
+from tests.models.made_maps import assert_close, make_map
 
 CHANNELS = 2
 FAMILIES = {

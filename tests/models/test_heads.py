@@ -18,7 +18,7 @@ from fcn_jax.models.model import Model
 from fcn_jax.models.net import Net
 from fcn_jax.models.norms import LAYER_EPSILON
 from tests.models.law import NUM_CLASSES, QUICK, Layout, check, drawn
-from tests.models.test_layers import CHANNELS, assert_close, inside_of, make_map, shake
+from tests.models.made_maps import CHANNELS, assert_close, inside_of, make_map, shake
 
 SIZES, CANVAS = [(2, 3), (0, 0), (5, 4), (1, 1)], (6, 5)
 

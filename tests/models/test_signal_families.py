@@ -10,7 +10,7 @@ from fcn_jax.models.lstm import LSTM
 from fcn_jax.models.maker import LayerMaker
 from fcn_jax.models.maps import Map
 from fcn_jax.models.wavenet import Causal, make_wavenet
-from tests.models.test_layers import CHANNELS, assert_close, make_map, shake
+from tests.models.made_maps import CHANNELS, assert_close, make_map, shake
 
 SIZES, CANVAS, UNITS = [(4,), (0,), (7,), (1,)], (9,), 3
 
