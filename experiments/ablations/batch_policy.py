@@ -40,7 +40,7 @@ BATCH_POLICY = Ablation(
         Claim("So is one that follows the examples", ACCURACY, "pixels, rate ∝ examples", "pixels", "higher"),
     ),
     plots=(Dots(ACCURACY),),
-    short=short_mnist(22),
+    short=short_mnist(46),
     full=full_mnist(160),
     remarks=(
         "Training at random scales of 0.5 to 2, tested at native size, so that areas differ sixteenfold; one bucket a "

@@ -69,7 +69,7 @@ BATCHES = Ablation(
         ),
     ),
     plots=(Dots(ACCURACY),),
-    short=short_mnist(14),
+    short=short_mnist(25),
     full=full_mnist(110),
     remarks=(
         "Shuffled: every example on one 20×20 canvas, masked. Stratified: one block of each of six buckets in every "

@@ -48,7 +48,7 @@ GEOMETRY = Ablation(
         ),
     ),
     plots=(Dots(ACCURACY),),
-    short=short_mnist(17),
+    short=short_mnist(31),
     full=full_mnist(120),
     remarks=(
         "Every arm names what differs from the first. Dilation 2 with padding 3 has the output sizes of the first arm.",

@@ -38,7 +38,7 @@ HEAD_ORDER = Ablation(
         ),
     ),
     plots=(Dots(ACCURACY),),
-    short=short_mnist(11),
+    short=short_mnist(18),
     full=full_mnist(90),
     remarks=(
         "Untrained: an epoch with a learning rate of 0, so that BatchNorm has statistics and the weights are those of "

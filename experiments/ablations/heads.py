@@ -56,7 +56,7 @@ HEADS = Ablation(
             ),
         ),
     ),
-    short=short_mnist(22),
+    short=short_mnist(37),
     full=full_mnist(110),
     remarks=(
         "Flatten: every digit in the middle of a 20×20 canvas, the same convolutions, a dense layer over all "

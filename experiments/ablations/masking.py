@@ -63,7 +63,7 @@ MASKING = Ablation(
         ),
         Dots(ACCURACY),
     ),
-    short=short_mnist(28),
+    short=short_mnist(42),
     full=full_mnist(120),
     remarks=(
         "Padding is added to both sides of every canvas, below and to the right; the first 2,000 test examples. The "

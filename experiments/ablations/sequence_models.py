@@ -35,7 +35,7 @@ SEQUENCE_MODELS = Ablation(
         "all 225 training examples of Japanese Vowels for 40 epochs, tested on all 370",
         {"train.evaluate_every_epochs": 0},
         num_seeds=SHORT_SEEDS,
-        seconds_per_run=13,
+        seconds_per_run=14,
     ),
     full=Form(
         "full",

@@ -57,7 +57,7 @@ VARIABLE_SIZES = Ablation(
         ),
     ),
     plots=(HeatMap("Test accuracy, %: trained on (rows), tested on (columns)", TESTS), Dots(MEAN)),
-    short=short_mnist(38),
+    short=short_mnist(51),
     full=full_mnist(200),
     remarks=(
         "Native: cropped to the ink, with sides of at least 8. On the canvas the ink stands in the middle by its box, "
