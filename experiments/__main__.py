@@ -14,7 +14,7 @@ from experiments.runner import check_jobs, make_runs, missing_runs, print_plan
 from experiments.runs import Runs
 from experiments.slurm import check_slurm, sbatch_options, slurm
 from experiments.words import answer
-from fcn_jax.console import say
+from fcn_jax.console import say, silence_closed_output
 
 
 class Parser(argparse.ArgumentParser):
@@ -27,21 +27,30 @@ class Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str]) -> int:
     """Run one command line; returns the exit code."""
     try:
-        arguments = make_parser().parse_args(argv)
-        match arguments.command:
-            case "list":
-                return list_command(full=arguments.full)
-            case "run":
-                return run_command(arguments)
-            case "report":
-                return report_command(arguments)
-            case _:
-                ablation, jobs = named(arguments.name), 1 if arguments.jobs is None else arguments.jobs
-                check_jobs(ablation, jobs)
-                return check(ablation, full=arguments.full, seed=arguments.seed, jobs=jobs)
+        code = run(make_parser().parse_args(argv))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        silence_closed_output()
+        return 1
     except ValueError as error:
         say(f"python -m experiments: {' '.join(str(error).split())}")
         return 2
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run one command; returns the exit code."""
+    match arguments.command:
+        case "list":
+            return list_command(full=arguments.full)
+        case "run":
+            return run_command(arguments)
+        case "report":
+            return report_command(arguments)
+        case _:
+            ablation, jobs = named(arguments.name), 1 if arguments.jobs is None else arguments.jobs
+            check_jobs(ablation, jobs)
+            return check(ablation, full=arguments.full, seed=arguments.seed, jobs=jobs)
 
 
 def make_parser() -> Parser:

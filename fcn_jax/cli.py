@@ -4,7 +4,6 @@ Results stand on standard output, everything else on standard error. JAX is impo
 """
 
 import json
-import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 from fcn_jax.command_line import HELP, CommandLine, HelpAsked
 from fcn_jax.config import Config
 from fcn_jax.config_rules import validate
-from fcn_jax.console import complain, say
+from fcn_jax.console import complain, say, silence_closed_output
 from fcn_jax.disk import DISK_ERRORS, REMEDY
 from fcn_jax.lifeline import wait_for_the_lost
 from fcn_jax.memory import keep_freed_memory
@@ -42,8 +41,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"python -m fcn_jax {argv[1]}: {COMMANDS[argv[1]].__doc__}\n{flags}")
         return 0
     except BrokenPipeError:
-        # Whoever reads has seen enough, as `head` has; what Python still writes at its end goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence_closed_output()
         return 1
     except Stopped as stopped:
         say(str(stopped))

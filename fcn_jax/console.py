@@ -4,6 +4,7 @@ On a terminal a live bar; elsewhere plain lines, at most one every few seconds. 
 that results alone stand on standard output.
 """
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,11 @@ def complain(line: str) -> None:
     quiet, console.quiet = console.quiet, False
     say(line)
     console.quiet = quiet
+
+
+def silence_closed_output() -> None:
+    """Whoever read standard output has seen enough, as `head` has; what Python still writes at its end goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -150,8 +150,9 @@ def test_a_mistake_is_one_line_and_leaves_nothing(arguments, said, capsys, tmp_p
     assert not list(tmp_path.iterdir())
 
 
-def test_a_reader_who_has_seen_enough_is_no_error():
-    command = [sys.executable, "-m", "fcn_jax", "plan", TABLE, "--max_buckets=2"]
+@pytest.mark.parametrize("command", [["fcn_jax", "plan", TABLE, "--max_buckets=2"], ["experiments", "list"]])
+def test_a_reader_who_has_seen_enough_is_no_error(command):
+    command = [sys.executable, "-m", *command]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         process.stdout.close()
