@@ -19,13 +19,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import jax
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.soak_runs import EVERY_STEPS, MOMENTS, Bench, last_step, newest_step, wait_for
+from benchmarks.soak_runs import EVERY_STEPS, MOMENTS, Bench, Tally, last_step, newest_step, wait_for
 from fcn_jax.disk import REMEDY
 from fcn_jax.train.checkpoint import Checkpoints, checksum
 from fcn_jax.train.summary import describe_versions
@@ -35,27 +34,9 @@ SECONDS_TO_END = 30
 """At most, for a process that has lost another or is told to stop."""
 
 
-@dataclass
-class Tally:
-    """A row of the table."""
-
-    fault: str
-    injected: int = 0
-    survived: int = 0
-    seconds: list[float] = field(default_factory=list)
-    """From the fault to the end of the process, where the process has to notice it."""
-    repeated: list[int] = field(default_factory=list)
-    """Steps done twice."""
-
-    def row(self) -> str:
-        slowest = f"{max(self.seconds):.1f}" if self.seconds else "–"
-        most = f"{max(self.repeated)}" if self.repeated else "–"
-        return f"| {self.fault} | {self.injected} | {self.survived} | {slowest} | {most} |"
-
-
-def disturb(bench: Bench, number: int, *, with_signal: signal.Signals) -> list[Tally]:
+def disturb(bench: Bench, number: int, *, with_signal: signal.Signals) -> None:
     """Send a signal that often at moments of all kinds, over as many runs as it takes."""
-    tallies = [Tally(f"{with_signal.name} during {moment}") for moment in MOMENTS]
+    tallies = [bench.tally(f"{with_signal.name} during {moment}") for moment in MOMENTS]
     workdir, runs = bench.folder / f"{with_signal.name}_0", 0
     while (done := sum(tally.injected for tally in tallies)) < number and not bench.is_over:
         tally = tallies[done % len(MOMENTS)]
@@ -83,12 +64,11 @@ def disturb(bench: Bench, number: int, *, with_signal: signal.Signals) -> list[T
         print(f"{done + 1}/{number} {tally.fault}", file=sys.stderr)
     if workdir.exists():
         bench.finish(workdir)
-    return tallies
 
 
-def lose(bench: Bench, number: int) -> list[Tally]:
+def lose(bench: Bench, number: int) -> None:
     """Kill or stop one of two processes that often, during a step or a save; the other has to notice."""
-    tallies = [Tally("one of two processes killed"), Tally("one of two processes stopped (SIGSTOP)")]
+    tallies = [bench.tally(f"one of two processes {lost}") for lost in ("killed", "stopped (SIGSTOP)")]
     workdir, runs = bench.folder / "lost_0", 0
     while (done := sum(tally.injected for tally in tallies)) < number and not bench.is_over:
         tally, how = tallies[done % 2], (signal.SIGKILL, signal.SIGSTOP)[done % 2]
@@ -117,12 +97,12 @@ def lose(bench: Bench, number: int) -> list[Tally]:
         print(f"{done + 1}/{number} {tally.fault}", file=sys.stderr)
     if workdir.exists():
         bench.finish(workdir, 2)
-    return tallies
 
 
-def damage(bench: Bench, number: int, undisturbed: Path) -> list[Tally]:
+def damage(bench: Bench, number: int, undisturbed: Path) -> None:
     """Flip a bit of a random file of the newest checkpoint, or cut it off, and restore."""
-    flips, cuts = Tally("a bit of the newest checkpoint flipped"), Tally("a file of the newest checkpoint cut off")
+    flips = bench.tally("a bit of the newest checkpoint flipped")
+    cuts = bench.tally("a file of the newest checkpoint cut off")
     newest = newest_step(undisturbed)
     for count in bench.until_over(number):
         tally = (flips, cuts)[count % 2]
@@ -145,7 +125,6 @@ def damage(bench: Bench, number: int, undisturbed: Path) -> list[Tally]:
         tally.repeated.append(newest - restored.step)
         tally.survived += 1
         shutil.rmtree(folder)
-    return [flips, cuts]
 
 
 @contextlib.contextmanager
@@ -158,9 +137,9 @@ def small_disk(folder: Path, kib: int) -> Iterator[None]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def fill_disks(bench: Bench, number: int, undisturbed: Path) -> Tally:
+def fill_disks(bench: Bench, number: int, undisturbed: Path) -> None:
     """Run on a disk that is too small by a random amount, then give it room."""
-    tally = Tally("disk full")
+    tally = bench.tally("disk full")
     needed = sum(path.stat().st_size for path in undisturbed.rglob("*") if path.is_file()) // 1024
     for count in bench.until_over(number):
         folder = bench.folder / f"disk_{count}"
@@ -179,19 +158,18 @@ def fill_disks(bench: Bench, number: int, undisturbed: Path) -> Tally:
             bench.finish(workdir)
             tally.survived += 1
         print(f"{count + 1}/{number} disk full", file=sys.stderr)
-    return tally
 
 
-def inject(bench: Bench, given: argparse.Namespace) -> Iterator[Tally]:
+def inject(bench: Bench, given: argparse.Namespace) -> None:
     """All faults, kind by kind."""
     if given.losses:
         bench.run_undisturbed(2)
     undisturbed = bench.run_undisturbed(1)
-    yield from disturb(bench, given.kills, with_signal=signal.SIGKILL)
-    yield from disturb(bench, given.terms, with_signal=signal.SIGTERM)
-    yield from lose(bench, given.losses)
-    yield from damage(bench, given.damages, undisturbed)
-    yield fill_disks(bench, given.full_disks, undisturbed)
+    disturb(bench, given.kills, with_signal=signal.SIGKILL)
+    disturb(bench, given.terms, with_signal=signal.SIGTERM)
+    lose(bench, given.losses)
+    damage(bench, given.damages, undisturbed)
+    fill_disks(bench, given.full_disks, undisturbed)
 
 
 def main() -> None:
@@ -202,8 +180,10 @@ def main() -> None:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), random.Random(given.seed), over_at=began + 60 * given.minutes)
-        tallies = list(inject(bench, given))
-    print_table([tally for tally in tallies if tally.injected], seconds=time.monotonic() - began, given=given)
+        try:
+            inject(bench, given)
+        finally:  # Where one does not survive: what was seen until then.
+            print_table(bench.tallies, seconds=time.monotonic() - began, given=given)
 
 
 def print_table(tallies: list[Tally], *, seconds: float, given: argparse.Namespace) -> None:
@@ -214,12 +194,13 @@ def print_table(tallies: list[Tally], *, seconds: float, given: argparse.Namespa
     print(f"jax {jax.__version__}, commit {versions['git_commit']}.\n")
     print(
         f"Survived: the same command went on, and the run ended with the bits of an undisturbed one; so no example was "
-        f"lost or\nseen twice. A checkpoint every {EVERY_STEPS} steps.\n"
+        f"lost or\nseen twice: rows lost, 0. A checkpoint every {EVERY_STEPS} steps.\n"
     )
     print("| fault | injected | survived | slowest to end, s | most steps repeated |")
     print("|---|---|---|---|---|")
     for tally in tallies:
-        print(tally.row())
+        if tally.injected:
+            print(tally.row())
 
 
 if __name__ == "__main__":

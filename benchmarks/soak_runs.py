@@ -42,13 +42,32 @@ FLAGS = (
 
 
 @dataclass
+class Tally:
+    """A row of the table."""
+
+    fault: str
+    injected: int = 0
+    survived: int = 0
+    seconds: list[float] = field(default_factory=list)
+    """From the fault to the end of the process, where the process has to notice it."""
+    repeated: list[int] = field(default_factory=list)
+    """Steps done twice."""
+
+    def row(self) -> str:
+        slowest = f"{max(self.seconds):.1f}" if self.seconds else "–"
+        most = f"{max(self.repeated)}" if self.repeated else "–"
+        return f"| {self.fault} | {self.injected} | {self.survived} | {slowest} | {most} |"
+
+
+@dataclass
 class Bench:
-    """Where runs are made, and how they have to end."""
+    """Where runs are made, how they have to end, and what became of them."""
 
     folder: Path
     random: random.Random
     over_at: float
     """By the monotonic clock: no fault more is injected then."""
+    tallies: list[Tally] = field(default_factory=list)
     expected: dict[int, str] = field(default_factory=dict)
     """By the number of processes: checksum of the end of a run that nothing disturbs."""
     seconds_to_compile: float = 0.0
@@ -57,6 +76,11 @@ class Bench:
 
     def __post_init__(self):
         self.target: TrainState = prepare(config_of_runs(), abstract=True).state
+
+    def tally(self, fault: str) -> Tally:
+        """A new row of the table."""
+        self.tallies.append(Tally(fault))
+        return self.tallies[-1]
 
     @property
     def is_over(self) -> bool:
