@@ -34,7 +34,7 @@ test-interop: .venv-interop/installed
 	.venv-interop/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r $< $(if $(LOCK),-c $(LOCK))
 	touch $@
 
-# Runs that are killed, terminated, torn apart, damaged and starved of disk; hours. SOAK=--kills=3 for fewer.
+# Runs that are killed, terminated, torn apart, damaged and starved of disk; twenty minutes. SOAK=--kills=3 for fewer.
 soak: setup
 	$(BIN)/python benchmarks/soak.py $(SOAK) > soak.md.new
 	mv soak.md.new benchmarks/soak.md
