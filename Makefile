@@ -39,7 +39,7 @@ soak: setup
 	$(BIN)/python benchmarks/soak.py $(SOAK) > soak.md.new
 	mv soak.md.new benchmarks/soak.md
 
-# Ten thousand wrong inputs; half an hour. BAD_INPUT=--share=0.1 for fewer.
+# Ten thousand wrong inputs; ten minutes. BAD_INPUT=--share=0.1 for fewer.
 bad-input: setup
 	$(BIN)/python benchmarks/bad_input.py $(BAD_INPUT) > bad_input.md.new
 	mv bad_input.md.new benchmarks/bad_input.md

@@ -201,14 +201,28 @@ def main() -> int:
     return any(tally.failures for tally in tallies)
 
 
+WHAT_COUNTS = """\
+Through the programs' own entry functions in one process, and commands of all kinds in a process each. A failure is a
+traceback, more than 30 seconds of the processor or 300 of the clock, more than 2 GiB, a file written elsewhere, or
+something unpickled.
+"""
+LEGEND = """
+Exit code 2 is a line that says what to mend; 1, that some files of a command were bad; 0, that the input was right
+after all, or that a report or a prediction could do without what was spoiled. Bad examples are those that got a JSON
+line with `error`. Seconds are of the processor, of the slowest command; MiB are resident, with JAX and all that came
+before."""
+
+
 def print_report(tallies: list[Tally], seconds: float) -> None:
     versions = describe_versions()
     inputs, failures = sum(tally.inputs for tally in tallies), [line for tally in tallies for line in tally.failures]
     print("# Wrong input, in bulk\n")
-    print(f"`python {' '.join(sys.argv)}`: {inputs:,} inputs in {seconds / 60:.0f} minutes, {len(failures)} failures\n")
+    print(f"`python {' '.join(sys.argv)}`: {inputs:,} inputs in {seconds / 60:.0f} minutes, {len(failures)} failures.")
+    print(WHAT_COUNTS)
     print("| kind | inputs | commands | exit 2 | exit 1 | exit 0 | bad examples | slowest s | largest MiB | failures |")
     print("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
     print(*(tally.row() for tally in tallies), *failures, sep="\n")
+    print(LEGEND)
     print(f"\n{', '.join(f'{name} {version}' for name, version in versions['versions'].items())}; {versions['device']}")
 
 
