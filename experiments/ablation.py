@@ -118,7 +118,7 @@ class Form:
     overrides: Overrides
     num_seeds: int
     seconds_per_run: float
-    """Measured or extrapolated on two CPU cores; only for estimates of time."""
+    """Measured or extrapolated on two CPU cores, two runs at a time (one, where time is measured); for estimates."""
 
 
 @dataclass(frozen=True)

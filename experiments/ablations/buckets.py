@@ -49,7 +49,7 @@ BUCKETS = Ablation(
         "place of 512, tested on all 10,000",
         {"train.epochs": 4, "schedule.examples_per_step": 256},
         num_seeds=SHORT_SEEDS,
-        seconds_per_run=36,
+        seconds_per_run=42,
     ),
     full=Form(
         "full",

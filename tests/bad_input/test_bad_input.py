@@ -3,8 +3,10 @@
 `make bad-input` tries thousands.
 """
 
+import jax
 import pytest
 from hypothesis import HealthCheck, given, settings
+from jax.experimental.compilation_cache import compilation_cache
 
 from tests.bad_input.attempt import Attempt, run_here
 from tests.bad_input.kinds import KINDS
@@ -24,7 +26,12 @@ def world(tmp_path_factory) -> World:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Runs an attempt with a home directory of its own, which stays the same: JAX keeps to the first cache it has."""
+    """Runs an attempt with a home directory of its own, which stays the same: JAX keeps to the first cache it has.
+
+    What tests before these have used is forgotten.
+    """
+    jax.config.update("jax_compilation_cache_dir", None)
+    compilation_cache.reset_cache()
     folder = tmp_path_factory.mktemp("bad_input")
     (folder / "home/.cache").mkdir(parents=True)
     (folder / "tried").mkdir()
