@@ -194,7 +194,8 @@ def print_table(tallies: list[Tally], *, seconds: float, given: argparse.Namespa
     print(f"jax {jax.__version__}, commit {versions['git_commit']}.\n")
     print(
         f"Survived: the same command went on, and the run ended with the bits of an undisturbed one; so no example was "
-        f"lost or\nseen twice: rows lost, 0. A checkpoint every {EVERY_STEPS} steps.\n"
+        f"lost or\nseen twice: rows lost, 0. Of a damaged checkpoint: its own bits were restored, or the "
+        f"checkpoint before it. A\ncheckpoint every {EVERY_STEPS} steps.\n"
     )
     print("| fault | injected | survived | slowest to end, s | most steps repeated |")
     print("|---|---|---|---|---|")
