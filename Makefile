@@ -48,7 +48,7 @@ bad-input: setup
 setup-onnx: .venv-onnx/installed
 
 test-onnx: setup-onnx
-	.venv-onnx/bin/python -m pytest tests/use/export/test_onnx.py
+	.venv-onnx/bin/python -m pytest tests/inference/test_onnx.py
 
 .venv-onnx/installed: requirements-onnx.txt requirements.txt $(LOCK)
 	$(PYTHON) -m venv .venv-onnx

@@ -26,7 +26,7 @@ from hypothesis import HealthCheck, Phase
 from hypothesis.strategies import SearchStrategy
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from fcn_jax.train.summary import describe_versions
+from fcn_jax.system.machine import describe_versions
 from tests.bad_input.attempt import SECONDS_TO_WAIT, Attempt, Outcome, failure_of, lay_out, run_here
 from tests.bad_input.kinds import KINDS
 from tests.bad_input.world import ROOT, World

@@ -23,7 +23,7 @@ import scipy
 from scipy import optimize, sparse
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from fcn_jax.data.buckets import plan_buckets
+from fcn_jax.core.buckets import plan_buckets
 
 BATCH_SIZE = 64
 OPTIMUM_SECONDS = 300

@@ -22,10 +22,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from configs.resnet50 import get_config
+from fcn_jax.commands.compile import parse_target
 from fcn_jax.config_fields import overridden
 from fcn_jax.data.size_table import read_size_table
 from fcn_jax.train.setup import train_split
-from fcn_jax.use.planning.topology import parse_target
 
 ROOT = Path(__file__).parents[1]
 TIMES = 26

@@ -25,9 +25,9 @@ import jax
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.soak_runs import EVERY_STEPS, MOMENTS, Bench, Tally, last_step, newest_step, wait_for
-from fcn_jax.disk import REMEDY
+from fcn_jax.system.disk import REMEDY
+from fcn_jax.system.machine import describe_versions
 from fcn_jax.train.checkpoint import Checkpoints, checksum
-from fcn_jax.train.summary import describe_versions
 
 DEFAULTS = {"kills": 100, "terms": 20, "losses": 8, "damages": 200, "full_disks": 10, "seed": 0, "minutes": 600}
 SECONDS_TO_END = 30

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from configs.mnist import get_config
 from fcn_jax.config import Config
+from fcn_jax.core.step import TrainState
 from fcn_jax.train.checkpoint import Checkpoints, checksum
+from fcn_jax.train.log import read_metrics
 from fcn_jax.train.setup import prepare
-from fcn_jax.train.state import TrainState
-from fcn_jax.train.writer import read_metrics
 from tests.processes import free_address
 
 ROOT = Path(__file__).parents[1]

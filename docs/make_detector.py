@@ -21,15 +21,13 @@ from PIL import Image
 
 from configs import mnist
 from docs.make_figures import INK, save
+from fcn_jax.commands.train import train
 from fcn_jax.config_fields import overridden
+from fcn_jax.core.net import Model
 from fcn_jax.data.sources import Source, open_source
-from fcn_jax.models.model import Model
-from fcn_jax.train.loop import train
-from fcn_jax.train.trained import restore_trained
-from fcn_jax.use.cam.grid import Grid, read_map
-from fcn_jax.use.cam.maps import Explained, MapMaker
-from fcn_jax.use.cam.view import tinted, view_of
-from fcn_jax.use.inference.classifier import predict_batch
+from fcn_jax.inference.class_maps import Explained, Grid, MapMaker, read_map
+from fcn_jax.inference.classifier import predict_batch, restore_trained
+from fcn_jax.reports.class_map_plots import tinted, view_of
 
 WORKDIR, CANVAS = Path("runs/detector"), Path("runs/detector_canvas.png")
 RUN = {

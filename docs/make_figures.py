@@ -21,15 +21,16 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from configs import mnist
+from fcn_jax.commands.train import train
 from fcn_jax.config import Config
 from fcn_jax.config_fields import overridden
-from fcn_jax.geometry import Window, format_size, receptive_field, sizes_through
-from fcn_jax.models.model import Model, windows_of
+from fcn_jax.core.block import Block
+from fcn_jax.core.geometry import Window, format_size, receptive_field, sizes_through
+from fcn_jax.core.net import Model
+from fcn_jax.nets.model import windows_of
 from fcn_jax.train.checkpoint import restore_latest
-from fcn_jax.train.logits import split_logits
-from fcn_jax.train.loop import train
+from fcn_jax.train.passes import split_logits
 from fcn_jax.train.setup import prepare
-from fcn_jax.types import Block
 
 FIGURES = Path(__file__).parent / "figures"
 RUN = {

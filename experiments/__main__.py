@@ -14,7 +14,7 @@ from experiments.runner import check_jobs, make_runs, missing_runs, print_plan
 from experiments.runs import Runs
 from experiments.slurm import check_slurm, sbatch_options, slurm
 from experiments.words import answer
-from fcn_jax.console import say, silence_closed_output
+from fcn_jax.system.console import say, silence_closed_output
 
 
 class Parser(argparse.ArgumentParser):

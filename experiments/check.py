@@ -16,7 +16,7 @@ from experiments.runner import make_runs
 from experiments.runs import Runs
 from experiments.statistics import interval_of_next
 from experiments.words import number
-from fcn_jax.console import say
+from fcn_jax.system.console import say
 
 
 def check(ablation: Ablation, *, full: bool, seed: int, jobs: int, root: Path = RESULTS) -> int:

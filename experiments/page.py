@@ -10,7 +10,7 @@ from experiments.results import Results
 from experiments.tables import results_table
 from experiments.words import answer, claim_text
 from fcn_jax.config_fields import changes_result, flatten
-from fcn_jax.page import Picture, document, figure
+from fcn_jax.reports.html import Picture, document, figure
 
 
 def page(results: Results, pictures: Sequence[Picture]) -> str:

@@ -18,14 +18,13 @@ from fcn_jax.config_fields import changes_result, flatten, overridden
 
 ROOT = Path(__file__).parents[1]
 DECIDES_RESULTS = (
-    "fcn_jax/types.py",
     "fcn_jax/config.py",
     "fcn_jax/config_fields.py",
-    "fcn_jax/geometry.py",
-    "fcn_jax/memory.py",
+    "fcn_jax/core/*.py",
     "fcn_jax/data/*.py",
-    "fcn_jax/models/*.py",
+    "fcn_jax/nets/*.py",
     "fcn_jax/train/*.py",
+    "fcn_jax/commands/train.py",
     "experiments/worker.py",
 )
 NOT_OF_THE_RUN = {"checkpoint.every_steps": 10**9, "checkpoint.keep": 1}

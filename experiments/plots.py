@@ -11,7 +11,7 @@ from experiments.ablation import ByLength, Dots, HeatMap, Lines, Metric, Plot
 from experiments.results import Results
 from experiments.statistics import interval_of_mean, spread
 from experiments.words import arm_text, factor_of, number
-from fcn_jax.page import Picture, png_of
+from fcn_jax.reports.html import Picture, png_of
 
 WIDTH = 5.4
 """Inches."""

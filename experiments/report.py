@@ -12,8 +12,8 @@ from experiments.results import Results, select
 from experiments.runs import Runs
 from experiments.tables import results_table
 from experiments.words import answer, claim_text
-from fcn_jax.page import document
-from fcn_jax.train.writer import write_atomically
+from fcn_jax.reports.html import document
+from fcn_jax.system.disk import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
 

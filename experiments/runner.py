@@ -13,7 +13,7 @@ from experiments.ablation import Ablation, Form, Row
 from experiments.launchers import Launcher, log_of
 from experiments.plan import ROOT, Run, all_runs, code_version
 from experiments.worker import TAKEN, EvaluationJob, Job
-from fcn_jax.console import print_table, say
+from fcn_jax.system.console import print_table, say
 
 SCRATCH = ROOT / ".cache" / "experiments"
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import IO
 
 from experiments.ablation import Row
-from fcn_jax.console import say
-from fcn_jax.train.writer import write_atomically
+from fcn_jax.system.console import say
+from fcn_jax.system.disk import write_atomically
 
 FIELDS = {
     "ablation": str,

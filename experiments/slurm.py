@@ -21,7 +21,7 @@ from experiments.launchers import log_of
 from experiments.plan import ROOT
 from experiments.runs import Runs
 from experiments.worker import TAKEN, Job
-from fcn_jax.console import say
+from fcn_jax.system.console import say
 
 os.environ.setdefault("SUBMITIT_LOG_LEVEL", "NOCONFIG")  # Else importing it would reset the process's logging.
 import submitit

@@ -2,7 +2,7 @@
 
 from experiments.results import Results
 from experiments.words import arm_text, difference_text, probability
-from fcn_jax.page import Table
+from fcn_jax.reports.html import Table
 
 
 def results_table(results: Results) -> Table:

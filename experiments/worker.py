@@ -23,7 +23,7 @@ from experiments.plan import ROOT, code_version
 from experiments.runs import Runs
 from fcn_jax.config import Config
 from fcn_jax.config_fields import from_dict
-from fcn_jax.memory import keep_freed_memory
+from fcn_jax.system.machine import keep_freed_memory
 
 TAKEN = 75
 """Exit code of a worker whose run another process makes; EX_TEMPFAIL of sysexits.h."""
@@ -146,8 +146,8 @@ def config_of(values: dict[str, Any], cache: Path) -> Config:
 
 def train_job(job: Job, workdir: Path, cache: Path) -> tuple[dict[str, Any], list[dict[str, float]]]:
     """(summary, every validation): what the run's own files say."""
-    from fcn_jax.train.loop import train
-    from fcn_jax.train.writer import read_metrics
+    from fcn_jax.commands.train import train
+    from fcn_jax.train.log import read_metrics
 
     keep_freed_memory()
     summary = train(config_of(job.config, cache), workdir)
@@ -159,7 +159,7 @@ def train_job(job: Job, workdir: Path, cache: Path) -> tuple[dict[str, Any], lis
 def evaluate_job(job: Job, workdir: Path, cache: Path) -> dict[str, dict[str, Any]]:
     """What the trained model says of the test set under every evaluation's config."""
     from fcn_jax.train.checkpoint import restore_latest
-    from fcn_jax.train.logits import split_logits
+    from fcn_jax.train.passes import split_logits
     from fcn_jax.train.setup import prepare
 
     found, logits = {}, {}

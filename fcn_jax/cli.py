@@ -12,11 +12,11 @@ from pathlib import Path
 from fcn_jax.command_line import HELP, CommandLine, HelpAsked
 from fcn_jax.config import Config
 from fcn_jax.config_rules import validate
-from fcn_jax.console import complain, say, silence_closed_output
-from fcn_jax.disk import DISK_ERRORS, REMEDY
-from fcn_jax.lifeline import wait_for_the_lost
-from fcn_jax.memory import keep_freed_memory
-from fcn_jax.train.stopping import Stopped, stop_on_sigterm
+from fcn_jax.system.console import complain, say, silence_closed_output
+from fcn_jax.system.disk import DISK_ERRORS, REMEDY
+from fcn_jax.system.lost_process import wait_for_the_lost
+from fcn_jax.system.machine import keep_freed_memory
+from fcn_jax.system.stopping import Stopped, stop_on_sigterm
 
 STRICT = {"strict": "refuse a damaged newest checkpoint, rather than use the one before it"}
 
@@ -72,8 +72,8 @@ def _commands() -> list[str]:
 
 def shapes(argv: list[str]) -> None:
     """Size and parameters of every layer: --config=FILE --size=28x16"""
-    from fcn_jax.geometry import parse_size
-    from fcn_jax.models.model import format_shapes, trace_shapes
+    from fcn_jax.core.geometry import parse_size
+    from fcn_jax.nets.model import format_shapes, trace_shapes
 
     line = CommandLine(argv, texts={"size": "HEIGHTxWIDTH, or a LENGTH"}, takes_config=True)
     config, size = line.config, parse_size(line.text("size"))
@@ -83,7 +83,7 @@ def shapes(argv: list[str]) -> None:
 
 def plan(argv: list[str]) -> None:
     """The buckets of a data set: --config=FILE, or a table: --sizes=FILE.csv [--max_buckets=N] [--resize=area:256]"""
-    from fcn_jax.use.planning.plan import plan_of_config, plan_of_table, report_plans
+    from fcn_jax.commands.plan import plan_of_config, plan_of_table, report_plans
 
     line = CommandLine(
         argv,
@@ -112,7 +112,7 @@ def plan(argv: list[str]) -> None:
 
 def compile_(argv: list[str]) -> None:
     """Compile every program, what it needs: --config=FILE [--target=tpu:v5e:4x4] [--sizes=FILE.csv] [--out=DIR]"""
-    from fcn_jax.use.planning.compile import report_programs
+    from fcn_jax.commands.compile import report_programs
 
     texts = {
         "target": "TPUs that need not be here, such as tpu:v5e:4x4",
@@ -130,10 +130,10 @@ def train(argv: list[str]) -> None:
     line = _cluster_line(argv, texts={"workdir": "folder of the run"}, takes_config=True)
     config, workdir = line.config, Path(line.text("workdir"))
     with stop_on_sigterm() as stop:
-        from fcn_jax.cluster import is_first
-        from fcn_jax.train.loop import train
-        from fcn_jax.train.stopping_together import of_all
-        from fcn_jax.train.summary import format_summary
+        from fcn_jax.commands.train import train
+        from fcn_jax.system.processes import is_first
+        from fcn_jax.system.stopping import of_all
+        from fcn_jax.train.log import format_summary
 
         _join(line)
         summary = train(config, workdir, strict=line.switch("strict"), stop=of_all(stop))
@@ -143,8 +143,8 @@ def train(argv: list[str]) -> None:
 
 def evaluate(argv: list[str]) -> None:
     """Evaluate the newest checkpoint, a JSON line a scale: --workdir=DIR [--split=test] [--scale=0.5,1] [--out=DIR]"""
-    from fcn_jax.cluster import is_first
-    from fcn_jax.use.evaluation.command import evaluate_run, parse_scales
+    from fcn_jax.commands.evaluate import evaluate_run, parse_scales
+    from fcn_jax.system.processes import is_first
 
     line = _cluster_line(
         argv,
@@ -169,7 +169,7 @@ def evaluate(argv: list[str]) -> None:
 
 def predict(argv: list[str]) -> int:
     """Label files of any size, a JSON line each: --workdir=DIR PATH... (or --artifact=FILE) [--format=csv]"""
-    from fcn_jax.use.predict.command import predict_paths
+    from fcn_jax.commands.predict import predict_paths
 
     texts = {"workdir": "folder of the run", "artifact": "what export wrote", "format": "json or csv"}
     line = _cluster_line(argv, texts=texts, takes_paths=True)
@@ -196,7 +196,7 @@ def _cluster_line(
 
 def _join(line: CommandLine) -> None:
     """Join the other processes, if there are any."""
-    from fcn_jax.cluster import join_cluster
+    from fcn_jax.system.processes import join_cluster
 
     coordinator = line.text("coordinator") if line.given("coordinator") else None
     join_cluster(coordinator, line.number("num_processes"), line.number("process_id"))
@@ -204,7 +204,7 @@ def _join(line: CommandLine) -> None:
 
 def cam(argv: list[str]) -> int:
     """Draw what each place of files says of a class: --workdir=DIR --out=DIR PATH... [--label=NAME]"""
-    from fcn_jax.use.cam.command import draw_maps
+    from fcn_jax.commands.cam import draw_maps
 
     texts = {"workdir": "folder of the run", "out": "folder for the pictures", "label": "class whose map is drawn"}
     line = CommandLine(argv, texts=texts, takes_paths=True)
@@ -216,7 +216,7 @@ def cam(argv: list[str]) -> int:
 
 def export(argv: list[str]) -> None:
     """One file of a trained net, for any batch, height and width: --workdir=DIR --out=FILE [--format=onnx]"""
-    from fcn_jax.use.export.export import export_workdir
+    from fcn_jax.commands.export import export_workdir
 
     texts = {"workdir": "folder of the run", "out": "file to write", "format": "stablehlo or onnx"}
     line = CommandLine(argv, texts=texts, switches=STRICT)
@@ -227,7 +227,7 @@ def export(argv: list[str]) -> None:
 
 def report(argv: list[str]) -> None:
     """One page of a run, from its files alone: --workdir=DIR"""
-    from fcn_jax.use.report.report import write_report
+    from fcn_jax.reports.run_page import write_report
 
     line = CommandLine(argv, texts={"workdir": "folder of the run"})
     print(write_report(Path(line.text("workdir"))))

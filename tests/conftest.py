@@ -7,17 +7,17 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 from jaxtyping import install_import_hook
 
 # Not checked: JAX also makes blocks of shapes, shardings and whatever else a tree of arrays can hold.
-import fcn_jax.types
+import fcn_jax.core.block
 
 with install_import_hook("fcn_jax", "beartype.beartype"):
+    import fcn_jax.commands.cam
+    import fcn_jax.commands.evaluate
+    import fcn_jax.commands.export
+    import fcn_jax.commands.train
     import fcn_jax.data.dataset
-    import fcn_jax.models.model
-    import fcn_jax.train.loop
-    import fcn_jax.use.cam.command
-    import fcn_jax.use.evaluation.command
-    import fcn_jax.use.export.export
-    import fcn_jax.use.predict.predict
-    import fcn_jax.use.report.report  # noqa: F401
+    import fcn_jax.inference.predict
+    import fcn_jax.nets.model
+    import fcn_jax.reports.run_page  # noqa: F401
 
 import jax
 import pytest

@@ -5,8 +5,8 @@ filler rows. Either way they are named, counted, and too many of them stop the r
 import json
 from pathlib import Path
 
-from fcn_jax.disk import writing
-from fcn_jax.json_text import parse_json
+from fcn_jax.system.disk import parse_json, writing
+from fcn_jax.system.processes import gather
 
 
 class BadExampleError(ValueError):
@@ -69,3 +69,10 @@ class BadExamples:
                     row = {"split": self._split, "name": name, "reason": reason}
                     file.write(json.dumps(row, ensure_ascii=False) + "\n")
         self._written |= reasons.keys()
+
+
+def share(bad: BadExamples) -> None:
+    """Let every process know of the bad examples that any has met since the last time."""
+    for reasons in gather(bad.take_new()):
+        for name, reason in reasons.items():
+            bad.add(name, reason)

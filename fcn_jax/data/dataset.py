@@ -9,14 +9,12 @@ import numpy as np
 from jaxtyping import Int, Num
 
 from fcn_jax.config import AugmentConfig, Config
-from fcn_jax.data.augment import Colour, Motion
+from fcn_jax.core.block import Block, filler_block
+from fcn_jax.core.geometry import format_size
+from fcn_jax.core.schedule import FILLER
 from fcn_jax.data.bad_examples import BadExampleError, BadExamples
-from fcn_jax.data.resize import Resize, widen, widened_sizes
-from fcn_jax.data.schedule import FILLER
 from fcn_jax.data.sources import Source, open_source
-from fcn_jax.data.views import Views
-from fcn_jax.geometry import format_size
-from fcn_jax.types import Block, filler_block
+from fcn_jax.data.transforms import Colour, Motion, Resize, Views, widen, widened_sizes
 
 
 class Dataset:

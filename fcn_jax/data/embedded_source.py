@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Num
 
-from fcn_jax.data.tfds_quiet import quiet
+from fcn_jax.data.tfds_builder import quiet
 
 DIRECTORY = Path(__file__).parent / "embedded"
 

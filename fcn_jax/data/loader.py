@@ -14,9 +14,9 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
-from fcn_jax.data.course import Course
+from fcn_jax.core.block import Block
+from fcn_jax.core.stages import Course
 from fcn_jax.data.dataset import Dataset
-from fcn_jax.types import Block
 
 
 class Step(NamedTuple):

@@ -93,19 +93,6 @@ def with_channels(values: Float[np.ndarray, "*t_c"], channels: int) -> Float32[n
     return values.astype(np.float32)
 
 
-def pack_frames(values: Float32[np.ndarray, "t c"]) -> bytes:
-    """Values of six decimals, without loss: differences in time, in millionths, the low bytes of all first.
-
-    A compressor finds in that two thirds of what it finds in the floats.
-    """
-    steps = np.diff(np.rint(values.astype(np.float64) * 1e6).astype("<i4"), axis=0, prepend=0)
-    assert np.abs(steps).max() < 2**23, "it takes three bytes"
-    planes = steps.astype("<i4").view(np.uint8).reshape(*values.shape, 4)[..., :3]
-    packed = np.moveaxis(planes, -1, 0).tobytes()
-    assert np.array_equal(unpack_frames(packed, channels=values.shape[1]), values), "it has six decimals"
-    return packed
-
-
 def unpack_frames(packed: bytes, *, channels: int) -> Float32[np.ndarray, "t c"]:
     """What `pack_frames` packed."""
     planes: UInt8[np.ndarray, "3 t c"] = np.frombuffer(packed, np.uint8).reshape(3, -1, channels)

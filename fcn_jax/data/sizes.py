@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from fcn_jax.console import Bar
 from fcn_jax.data.bad_examples import BadExampleError
-from fcn_jax.disk import writing
+from fcn_jax.system.console import Bar
+from fcn_jax.system.disk import save_arrays
 
 CHUNK = 256
 
@@ -122,12 +122,3 @@ def _load(paths: Sequence[str], cache: Path | None, columns: int) -> Int[np.ndar
     places = np.array([place_of.get(path, -1) for path in paths])
     rows[places >= 0] = stored_rows[places[places >= 0]]
     return rows
-
-
-def save_arrays(target: Path, **arrays: np.ndarray) -> None:
-    """Write all or nothing, whoever else writes."""
-    temporary = target.with_suffix(f".{os.getpid()}.new.npz")
-    with writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(temporary, allow_pickle=False, **arrays)
-        temporary.replace(target)

@@ -12,14 +12,14 @@ import numpy as np
 from jaxtyping import Int, Num
 
 from fcn_jax.config import Config
-from fcn_jax.console import say
 from fcn_jax.data.embedded_source import EMBEDDED, EmbeddedSource
 from fcn_jax.data.files import Listing, list_folder, list_table, positions_of, read_file
 from fcn_jax.data.images import check_image_channels, decode_image, read_image_size, too_large
 from fcn_jax.data.signals import decode_signal, read_signal_header, unpack_frames
 from fcn_jax.data.size_table import SizeTable
 from fcn_jax.data.sizes import measure_files
-from fcn_jax.data.tfds_source import TfdsSource
+from fcn_jax.data.tfds import TfdsSource
+from fcn_jax.system.console import say
 
 JAPANESE_VOWELS_CHANNELS = 12
 SOURCES = (*EMBEDDED, "folder:DIR", "table:FILE.csv", "tfds:NAME[:VERSION]", "sizes:FILE.csv")

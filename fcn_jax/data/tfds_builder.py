@@ -6,6 +6,8 @@ download (files fetched before, generated data) is prepared without a network, t
 
 import contextlib
 import difflib
+import io
+import logging
 import os
 import sys
 import threading
@@ -16,13 +18,30 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from fcn_jax.console import say
-from fcn_jax.data.tfds_quiet import quiet
+from fcn_jax.system.console import say
 
 SECONDS_TO_ANSWER = 8.0
 MOST_ASKED = 8
 USUAL_ROOT = "https://storage.googleapis.com"
 """Asked where a data set does not say where it downloads from."""
+
+
+USELESS = (
+    "was created with group size",  # array_record, of the groups that keep the embedded data small
+    "has no dataset_info.json",  # TFDS, of a data set that is about to be prepared
+)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """While TFDS works. It prints, for one, a banner where TensorFlow is missing."""
+    logging.getLogger("absl").addFilter(_is_useful)  # for good: array_record speaks up later, too
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
+
+
+def _is_useful(record: logging.LogRecord) -> bool:
+    return not any(text in record.getMessage() for text in USELESS)
 
 
 def open_builder(name: str) -> Any:

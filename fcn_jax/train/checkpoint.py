@@ -6,10 +6,13 @@ of an array. Restoring needs an abstract target, so a checkpoint of another mode
 unpickled. A damaged checkpoint is set aside, and the one before it restored.
 """
 
+import asyncio
+import contextlib
 import hashlib
 import json
 import shutil
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,11 +20,51 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from fcn_jax.cluster import is_first, together
-from fcn_jax.console import say
-from fcn_jax.disk import REMEDY
-from fcn_jax.train.checkpoint_manager import CheckpointManager
-from fcn_jax.train.state import TrainState
+from fcn_jax.core.step import TrainState
+from fcn_jax.system.console import say
+from fcn_jax.system.disk import REMEDY
+from fcn_jax.system.processes import is_first, together
+
+
+class CheckpointManager(ocp.CheckpointManager):
+    """Leaves it to the loop to ask whether the run has to stop, and is quiet where a checkpoint is damaged."""
+
+    def reached_preemption(self, step: int) -> bool:
+        """Never: JAX has processes agree on the next count, whosever it is, and the loop counts otherwise.
+
+        A count of Orbax's, which are steps, would be past for the loop, which then would never stop.
+        """
+        del step
+        return False
+
+    def restore(self, *arguments: Any, **options: Any) -> Any:
+        with _patient_loops():
+            return super().restore(*arguments, **options)
+
+
+class _PatientLoop(asyncio.SelectorEventLoop):
+    """Where one read fails, Orbax closes its loop while others are on their way, and these would print tracebacks."""
+
+    def close(self):
+        if not self.is_closed() and (left := asyncio.all_tasks(self)):
+            self.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        super().close()
+
+
+class _PatientLoops(asyncio.DefaultEventLoopPolicy):
+    _loop_factory = _PatientLoop
+
+
+@contextlib.contextmanager
+def _patient_loops() -> Iterator[None]:
+    """Inside, what is run runs in such loops."""
+    before = asyncio.get_event_loop_policy()
+    asyncio.set_event_loop_policy(_PatientLoops())
+    try:
+        yield
+    finally:
+        asyncio.set_event_loop_policy(before)
+
 
 CHECKSUM = "sha256"
 

@@ -5,26 +5,23 @@ shapes are known from the plan: programs are lowered from shapes alone, compiled
 which take no other shape. A monitor counts what XLA really compiled.
 """
 
-import os
 import re
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from fcn_jax.config import Config
-from fcn_jax.console import Bar, print_table
-from fcn_jax.data.course import Stage
-from fcn_jax.data.layout import Program
-from fcn_jax.geometry import format_size
+from fcn_jax.core.block import abstract_block
+from fcn_jax.core.geometry import format_size
+from fcn_jax.core.stages import Stage
+from fcn_jax.core.step import make_evaluate_step, make_moments_step, make_train_step
+from fcn_jax.core.step_plan import Program
+from fcn_jax.system.console import Bar, print_table
 from fcn_jax.train.setup import Setup, Split
-from fcn_jax.train.step import make_evaluate_step, make_moments_step, make_train_step
-from fcn_jax.types import abstract_block
 
 STEP_FUNCTIONS = ("train_step", "evaluate_step", "moments_step")
 
@@ -109,14 +106,6 @@ def monitoring_compilation():
         yield monitor
     finally:
         jax.monitoring.unregister_event_duration_listener(monitor)
-
-
-def use_compilation_cache(config: Config) -> None:
-    """Find programs again that an earlier process compiled."""
-    if config.machine.cache_dir:
-        jax.config.update("jax_compilation_cache_dir", str(Path(config.machine.cache_dir).expanduser() / "programs"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def compile_programs(setup: Setup, *, train: bool = True, splits: tuple[Split, ...]) -> Programs:
@@ -228,11 +217,3 @@ def arguments_mib(executable: Any) -> float:
 def _abstract(tree):
     """Shapes, types and places of arrays, without the arrays."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
-
-
-def device_memory_mib() -> float:
-    """Memory of the first device; of the machine when the device is the CPU."""
-    stats = jax.local_devices()[0].memory_stats()
-    if stats and "bytes_limit" in stats:
-        return stats["bytes_limit"] / 2**20
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20

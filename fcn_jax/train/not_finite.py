@@ -3,51 +3,23 @@
 Which examples a step held follows from the schedule, so nothing is kept for it while training.
 """
 
-import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fcn_jax.data.schedule import FILLER
+from fcn_jax.core.schedule import FILLER
+from fcn_jax.core.step import TrainState
+from fcn_jax.system.disk import write_json
 from fcn_jax.train.compile import Programs
-from fcn_jax.train.metrics import Sums
+from fcn_jax.train.log import NotFiniteError
 from fcn_jax.train.setup import Split
-from fcn_jax.train.state import TrainState
-from fcn_jax.train.writer import write_json
 
 EXAMPLES = "not_finite.json"
 """In a workdir: the examples of the first such step."""
 EXAMPLES_NAMED = 3
 """In the line itself."""
-
-
-class NotFiniteError(ArithmeticError):
-    """A step came to something that is not finite.
-
-    Args:
-        step: its number, from 1.
-        what: is not finite.
-    """
-
-    def __init__(self, step: int, what: str):
-        super().__init__(f"{what} at step {step}")
-        self.step, self.what = step, what
-
-
-def check_losses(sums: Sequence[Sums], *, last: int) -> None:
-    """
-    Args:
-        sums: of the steps up to `last`.
-
-    Raises:
-        NotFiniteError: the first step whose loss is not finite.
-    """
-    for step, of_step in enumerate(sums, start=last - len(sums) + 1):
-        if not math.isfinite(of_step.loss):
-            raise NotFiniteError(step, f"the loss is {of_step.loss}")
 
 
 def check_state(state: TrainState, *, step: int) -> None:

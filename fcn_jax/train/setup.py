@@ -4,6 +4,7 @@ Nothing is written and nothing compiled here, so whatever is wrong with a config
 leaves a trace.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,16 +16,19 @@ import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from fcn_jax.config import Config
+from fcn_jax.config_fields import flatten, from_dict
 from fcn_jax.config_rules import validate
-from fcn_jax.console import say
-from fcn_jax.data.buckets import BucketPlan
-from fcn_jax.data.course import Course, evaluation_course, make_plan, scale_of_epochs, train_course
+from fcn_jax.core.buckets import BucketPlan
+from fcn_jax.core.stages import Course, evaluation_course, make_plan, scale_of_epochs, train_course
+from fcn_jax.core.step import TrainState, abstract_state, initial_state, replicate, split_model
 from fcn_jax.data.dataset import Dataset, open_dataset
+from fcn_jax.data.fingerprint import changed_data, fingerprint
 from fcn_jax.data.loader import Loader
-from fcn_jax.models.model import abstract_model, make_model, smallest_input
-from fcn_jax.models.pretrained import load_pretrained
+from fcn_jax.nets.model import abstract_model, make_model, smallest_input
+from fcn_jax.nets.pretrained import load_pretrained
+from fcn_jax.system.console import say
+from fcn_jax.system.processes import gather, together
 from fcn_jax.train.optimizer import make_optimizer
-from fcn_jax.train.state import TrainState, abstract_state, initial_state, replicate, split_model
 
 
 @dataclass(frozen=True)
@@ -161,3 +165,40 @@ def make_mesh(config: Config, devices: Sequence[Any]) -> Mesh:
             "multiple of that, or use fewer devices"
         )
     return jax.make_mesh((number,), ("rows",), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def prepare_together(config: Config, *, abstract: bool) -> Setup:
+    """`prepare` in every process; what one of them refuses ends all.
+
+    Raises:
+        ValueError: as `prepare`; or their configs or training data differ.
+    """
+    configs = gather(dataclasses.asdict(config))
+    with together():
+        _check_same_config(from_dict(Config, configs[0]), config)
+        setup = prepare(config, abstract=abstract)
+    if jax.process_count() == 1:
+        return setup
+    found = gather(fingerprint(setup.train.dataset))
+    with together():
+        for number, other in enumerate(found):
+            if changes := changed_data({"train": found[0]}, {"train": other}):
+                raise ValueError(
+                    f"process {number} has other data than process 0 ({'; '.join(changes)}): give all hosts the same "
+                    f"files as {config.data.source}"
+                )
+    return setup
+
+
+def _check_same_config(first: Config, own: Config) -> None:
+    """All but `machine`, which may differ from host to host."""
+    theirs, ours = flatten(first), flatten(own)
+    changed = [
+        f"{name}: {theirs[name]} -> {value}"
+        for name, value in ours.items()
+        if value != theirs[name] and not name.startswith("machine.")
+    ]
+    if changed:
+        raise ValueError(
+            f"its config differs from that of process 0 ({'; '.join(changed)}): start all processes with the same flags"
+        )

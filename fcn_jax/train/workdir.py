@@ -9,8 +9,9 @@ from pathlib import Path
 
 from fcn_jax.config import Config
 from fcn_jax.config_fields import differences, from_dict
-from fcn_jax.json_text import parse_json
-from fcn_jax.train.writer import write_json
+from fcn_jax.data.fingerprint import changed_data, fingerprint
+from fcn_jax.system.disk import parse_json, write_json
+from fcn_jax.train.setup import Setup
 
 LABELS = "labels.json"
 """In a workdir: the names of the classes, in the order of the logits."""
@@ -79,3 +80,33 @@ def read_config(workdir: Path) -> Config:
 def _check_folder(workdir: Path) -> None:
     if workdir.exists() and not workdir.is_dir():
         raise ValueError(f"--workdir={workdir} is a file, but it must be a folder")
+
+
+FINGERPRINTS = "data.json"
+"""In a workdir."""
+
+
+def keep_same_data(setup: Setup, workdir: Path, *, resumes: bool) -> None:
+    """Note the data of a run that begins; compare it with that of a run that goes on.
+
+    Raises:
+        ValueError: it changed in between.
+    """
+    splits = {"train": setup.train, "validation": setup.validation, "test": setup.test}
+    found = {name: fingerprint(split.dataset) for name, split in splits.items()}
+    path = workdir / FINGERPRINTS
+    if not (resumes and path.exists()):
+        write_json(path, found)
+        return
+    try:
+        changes = changed_data(parse_json(path.read_text()), found)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"{path} is damaged ({type(error).__name__}: {error}): delete it if you are sure that the data is what the "
+            "run began with"
+        ) from error
+    if changes:
+        raise ValueError(
+            f"the data of {setup.config.data.source} changed since the run in {workdir} began ({'; '.join(changes)}): "
+            "bring back the data that it began with, or start again in another workdir"
+        )

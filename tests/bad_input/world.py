@@ -10,8 +10,8 @@ from PIL import Image
 
 from fcn_jax.cli import main
 from tests.bad_input.attempt import read_tree
-from tests.use.made import LABEL_NAMES, make_workdir, small_config
-from tests.use.made_run import make_run
+from tests.inference.made import LABEL_NAMES, make_workdir, small_config
+from tests.inference.made_run import make_run
 
 ROOT = Path(__file__).parents[2]
 MNIST = f"--config={ROOT / 'configs/mnist.py'}"

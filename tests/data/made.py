@@ -7,12 +7,10 @@ from typing import ClassVar
 import numpy as np
 
 from fcn_jax.config import AugmentConfig, Config
-from fcn_jax.data.augment import Motion
 from fcn_jax.data.bad_examples import BadExamples
 from fcn_jax.data.dataset import Dataset, open_dataset
-from fcn_jax.data.resize import Resize
 from fcn_jax.data.sources import Source, open_source
-from fcn_jax.data.views import Views
+from fcn_jax.data.transforms import Motion, Resize, Views
 
 SMALLEST = 8
 BACKGROUND = 37

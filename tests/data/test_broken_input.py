@@ -13,9 +13,9 @@ from PIL import Image
 from fcn_jax.cli import main
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.data.files import read_file
+from tests.commands.test_train import ROOT
 from tests.data.conftest import picture
 from tests.data.made import config_for, opened
-from tests.train.test_run import ROOT
 
 
 def png_that_says(height: int, width: int) -> bytes:

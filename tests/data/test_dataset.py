@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from fcn_jax.config import Config
+from fcn_jax.core.schedule import FILLER
 from fcn_jax.data.dataset import open_dataset
-from fcn_jax.data.schedule import FILLER
 from fcn_jax.data.sources import open_source
 from fcn_jax.train.setup import prepare
 from tests.data.made import BACKGROUND, SMALLEST, Signals, assert_same, dataset, mnist, strong_motion, with_data

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from fcn_jax.cli import main
 from fcn_jax.config import Config
-from fcn_jax.data.builders import japanese_vowels
 from fcn_jax.data.dataset import open_dataset
 from fcn_jax.data.embedded_source import DIRECTORY
-from fcn_jax.data.signals import pack_frames, unpack_frames
+from fcn_jax.data.signals import unpack_frames
 from fcn_jax.data.sources import open_source
-from tests.train.test_run import ROOT
+from tests.commands.test_train import ROOT
+from tools.embedded_data import japanese_vowels
+from tools.embedded_data.pack import pack_frames
 
 PREPARED = DIRECTORY / "japanese_vowels" / "1.0.0"
 CONFIG = f"--config={ROOT / 'configs/japanese_vowels.py'}:tiny"

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from fcn_jax.config import AugmentConfig, ScheduleConfig
-from fcn_jax.data.course import Course, train_course
+from fcn_jax.core.schedule import FILLER
+from fcn_jax.core.stages import Course, train_course
 from fcn_jax.data.dataset import Dataset
 from fcn_jax.data.loader import Loader
-from fcn_jax.data.schedule import FILLER
 from tests.data.made import Signals, assert_same, dataset, mnist, strong_motion
 
 

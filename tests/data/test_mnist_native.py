@@ -19,7 +19,7 @@ from PIL import Image
 from tensorflow_datasets.proto import tf_example_pb2
 
 import fcn_jax.data
-from fcn_jax.data.builders import mnist_native
+from tools.embedded_data import mnist_native
 
 EMBEDDED = Path(fcn_jax.data.__path__[0]) / "embedded"
 DIRECTORY = EMBEDDED / "mnist_native" / "1.0.0"

@@ -16,7 +16,7 @@ from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.data.dataset import open_dataset
 from fcn_jax.data.files import list_folder
 from fcn_jax.data.signals import decode_signal, read_signal_header
-from tests.train.test_run import ROOT
+from tests.commands.test_train import ROOT
 
 VALUES = np.array([0.0, 0.5, -0.5, 0.25, -1.0], np.float32)
 MOST = 10_000

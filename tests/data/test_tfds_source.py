@@ -16,7 +16,7 @@ from fcn_jax.config import Config
 from fcn_jax.data import images, tfds_builder
 from fcn_jax.data.dataset import open_dataset
 from fcn_jax.data.sources import Source, open_source
-from tests.train.test_run import ROOT
+from tests.commands.test_train import ROOT
 
 SIZES = [(9 + number % 5, 12 + number % 3) for number in range(30)]
 PREPARE = {"download_config": tfds.download.DownloadConfig(try_download_gcs=False)}

@@ -50,9 +50,9 @@ def test_an_arm_makes_no_evaluation_that_it_skips():
 
 
 def test_the_code_version_follows_the_code_that_decides_results_alone(tmp_path):
-    for part in ("fcn_jax/models", "fcn_jax/train", "fcn_jax/data"):
+    for part in ("fcn_jax/nets", "fcn_jax/train", "fcn_jax/data"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("embedded", "__pycache__"))
-    (tmp_path / "fcn_jax/use/cam").mkdir(parents=True)
+    (tmp_path / "fcn_jax/reports").mkdir(parents=True)
     (tmp_path / "README.md").write_text("x")
 
     def version() -> str:
@@ -60,10 +60,10 @@ def test_the_code_version_follows_the_code_that_decides_results_alone(tmp_path):
         return code_version(tmp_path)
 
     before = version()
-    for harmless in ("README.md", "fcn_jax/use/cam/maps.py", "fcn_jax/cli.py"):
+    for harmless in ("README.md", "fcn_jax/reports/html.py", "fcn_jax/cli.py"):
         (tmp_path / harmless).write_text("y")
         assert version() == before
-    family = tmp_path / "fcn_jax/models/fcn.py"
+    family = tmp_path / "fcn_jax/nets/convolutional.py"
     source = family.read_text()
     docstring = source.split('"""')[1]
     for harmless in (f"\n    # {docstring.splitlines()[0]}\n", "\n"):

@@ -1,4 +1,4 @@
-"""Makes tests/models/golden/: weights a net, and one file of images and timm's logits.
+"""Makes tests/nets/golden/: weights a net, and one file of images and timm's logits.
 
 .venv-interop/bin/python -m tests.interop.make_golden
 """
@@ -8,7 +8,7 @@ from safetensors.numpy import save_file
 
 from tests.interop import conftest  # noqa: F401  (timm needs it to be imported)
 from tests.interop.theirs import golden_net, logits_of, save, shake
-from tests.models.golden_nets import GOLDEN, NETS, make_images
+from tests.nets.golden_nets import GOLDEN, NETS, make_images
 
 
 def main() -> None:

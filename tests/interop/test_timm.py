@@ -12,13 +12,12 @@ from safetensors.torch import load_file as load_torch_file
 
 from configs.convnext import PRESETS, get_config
 from fcn_jax.config import Config
-from fcn_jax.models.model import abstract_model, make_model
-from fcn_jax.models.pretrained import check_tensors, load_pretrained
-from fcn_jax.models.published_names import published_places
+from fcn_jax.nets.model import abstract_model, make_model
+from fcn_jax.nets.pretrained import check_tensors, load_pretrained, published_places
+from tests.core.law import alone
 from tests.interop.theirs import golden_net, logits_of, save, shake
-from tests.models import golden_nets as ours
-from tests.models.golden_nets import GOLDEN, NETS
-from tests.models.law import alone
+from tests.nets import golden_nets as ours
+from tests.nets.golden_nets import GOLDEN, NETS
 
 SIZES = ((64, 64), (64, 96), (75, 101))
 

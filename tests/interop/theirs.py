@@ -9,7 +9,7 @@ from timm.models.convnext import ConvNeXt
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet, downsample_conv
 from torch import nn
 
-from tests.models.golden_nets import MEAN, STD, golden_config
+from tests.nets.golden_nets import MEAN, STD, golden_config
 
 
 def shake(net: nn.Module, seed: int = 0) -> nn.Module:

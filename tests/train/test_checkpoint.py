@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 from configs.mnist import get_config
-from fcn_jax.models.model import make_model
+from fcn_jax.core.block import Block, filler_block
+from fcn_jax.core.step import TrainState, initial_state, make_evaluate_step, split_model
+from fcn_jax.nets.model import make_model
 from fcn_jax.train import checkpoint
 from fcn_jax.train.checkpoint import Checkpoints, restore_latest
 from fcn_jax.train.optimizer import make_optimizer
-from fcn_jax.train.state import TrainState, initial_state, split_model
-from fcn_jax.train.step import make_evaluate_step
-from fcn_jax.types import Block, filler_block
 from tests.limits import file_size_limit
 
 

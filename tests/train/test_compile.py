@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from configs.mnist import get_config
+from fcn_jax.core.block import filler_block
 from fcn_jax.train.compile import compile_programs, monitoring_compilation
 from fcn_jax.train.setup import prepare
-from fcn_jax.types import filler_block
 
 
 def small(**changes):

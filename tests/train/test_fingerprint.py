@@ -6,8 +6,8 @@ import pytest
 
 from fcn_jax.config import Config
 from fcn_jax.data.dataset import Dataset, open_dataset
-from fcn_jax.train.fingerprint import changed_data, fingerprint
-from tests.use.made import write_picture
+from fcn_jax.data.fingerprint import changed_data, fingerprint
+from tests.inference.made import write_picture
 
 
 @pytest.fixture

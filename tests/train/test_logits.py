@@ -7,8 +7,7 @@ from configs import mnist
 from fcn_jax.config import Config
 from fcn_jax.config_fields import overridden
 from fcn_jax.train.compile import compile_programs
-from fcn_jax.train.evaluate import evaluate
-from fcn_jax.train.logits import split_logits
+from fcn_jax.train.passes import evaluate, split_logits
 from fcn_jax.train.setup import prepare
 
 SMALL = {"data.train_split": "train[:64]", "data.test_split": "test[:50]", "model.channels": (4, 8, 8)}

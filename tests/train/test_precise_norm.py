@@ -10,20 +10,20 @@ import pytest
 from flax import nnx
 
 from configs.mnist import get_config
+from fcn_jax.commands.evaluate import evaluate_run
+from fcn_jax.commands.train import train
 from fcn_jax.config import Config
-from fcn_jax.geometry import Window
-from fcn_jax.models.convolution import convolve_direct
-from fcn_jax.models.model import make_model
-from fcn_jax.models.norms import EPSILON, Moments, batch_norms
-from fcn_jax.train import precise_norm
+from fcn_jax.core.block import Block
+from fcn_jax.core.convolution import convolve_direct
+from fcn_jax.core.geometry import Window
+from fcn_jax.core.norms import EPSILON, Moments, batch_norms
+from fcn_jax.core.step import split_model
+from fcn_jax.nets.model import make_model
+from fcn_jax.train import passes
 from fcn_jax.train.compile import compile_programs
-from fcn_jax.train.loop import train
-from fcn_jax.train.precise_norm import pool, with_precise_statistics
+from fcn_jax.train.passes import pool, with_precise_statistics
 from fcn_jax.train.setup import Setup, prepare
-from fcn_jax.train.state import split_model
-from fcn_jax.types import Block
-from fcn_jax.use.evaluation.command import evaluate_run
-from tests.train.test_run import final_state
+from tests.commands.test_train import final_state
 
 
 def small(**changes) -> Config:
@@ -135,7 +135,7 @@ def test_a_run_killed_while_it_estimates_ends_with_the_same_bits(run, tmp_path, 
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(precise_norm, "pool", killed)
+        patch.setattr(passes, "pool", killed)
         with pytest.raises(KeyboardInterrupt):
             train(config, tmp_path / "killed")
     assert not (tmp_path / "killed" / "summary.json").exists()

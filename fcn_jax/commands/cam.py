@@ -1,0 +1,111 @@
+"""The `cam` command: paths in, a picture of each and a contact sheet out, and how many could not be read."""
+
+import json
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+from fcn_jax.inference.class_maps import Explained, MapMaker, Unread, check_has_map
+from fcn_jax.inference.classifier import DECIMALS, restore_trained
+from fcn_jax.inference.inputs import check_paths, expand_paths
+from fcn_jax.reports.class_map_plots import Caption, View, draw_file, draw_sheet, view_of
+from fcn_jax.reports.html import png_of
+from fcn_jax.system.console import Bar, say
+from fcn_jax.system.machine import use_compilation_cache
+from fcn_jax.train.workdir import read_config
+
+LEAST_SHOWN, MOST_SHOWN = 480, 1600
+"""Pixels of the longer side of an image's picture; of a signal, values."""
+SHOWN_ON_SHEET = 160
+MOST_ON_SHEET = 96
+SHEET = "contact.png"
+MOST_LETTERS = 60
+"""Of a file's own name in that of its picture."""
+MOST_NAMES = 20
+
+
+def draw_maps(paths: Sequence[str], *, workdir: Path, out: Path, label_name: str | None) -> int:
+    """Write a picture of every file and a contact sheet, a line each to standard output; returns how many failed.
+
+    Args:
+        label_name: of the class whose maps are drawn; None: of each file the most probable.
+
+    Raises:
+        ValueError: a mistake on the command line, or a net that has no maps, before any file is read.
+    """
+    check_paths(paths)
+    use_compilation_cache(read_config(workdir))
+    trained = restore_trained(workdir)
+    check_has_map(trained.model)
+    label = None if label_name is None else _label_of(label_name, trained.label_names)
+    maker = MapMaker(trained, label=label)
+    listed = map(os.fsdecode, sys.stdin.buffer)
+    files = expand_paths(paths, suffixes=maker.classifier.recipe.suffixes, listed=listed)
+    album = Album(out, trained.label_names, number=len(files))
+    failed, bar = 0, Bar("cam", len(files))
+    # On one terminal, the lines themselves are the progress.
+    with nullcontext() if sys.stdout.isatty() else bar, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        for number, found in enumerate(maker.maps(files), start=1):
+            failed += isinstance(found, Unread)
+            said = {"error": found.error} if isinstance(found, Unread) else album.add(number, found)
+            print(json.dumps({"path": found.path, **said}), flush=True)
+            bar.advance()
+        album.finish()
+    if failed:
+        say(f"{failed:,} of {len(files):,} files have no picture: their lines have an error")
+    return failed
+
+
+def _label_of(name: str, label_names: Sequence[str]) -> int:
+    if name in label_names:
+        return label_names.index(name)
+    shown = ", ".join(label_names[:MOST_NAMES]) + (", ..." if len(label_names) > MOST_NAMES else "")
+    raise ValueError(f"--label={name} is none of the {len(label_names)} classes of this net: {shown}")
+
+
+class Album:
+    """The pictures that go to a folder.
+
+    Args:
+        number: of all files, of which some may turn out bad.
+    """
+
+    def __init__(self, out: Path, label_names: Sequence[str], *, number: int):
+        self._out, self._label_names, self._digits, self._shown = out, label_names, len(str(number)), 0
+        self._views: list[View] = []
+        self._captions: list[Caption] = []
+        out.mkdir(parents=True, exist_ok=True)
+
+    def add(self, number: int, explained: Explained) -> dict[str, str | float]:
+        """Write the picture of the file of that number; returns what to say of it."""
+        self._shown += 1
+        path, probabilities = Path(explained.path), explained.probabilities
+        label, predicted = self._label_names[explained.label], self._label_names[explained.predicted]
+        name = path.name.encode(errors="backslashreplace").decode()  # Its bytes may be no text.
+        caption = Caption(name, label, float(probabilities[explained.label]), predicted)
+        most = min(max(LEAST_SHOWN, *explained.values.shape[:-1]), MOST_SHOWN)
+        picture = self._out / f"{number:0{self._digits}}_{path.stem[:MOST_LETTERS]}.png"
+        self._write(picture, png_of(draw_file(view_of(explained, most=most), caption)))
+        if self._shown <= MOST_ON_SHEET:
+            self._views.append(view_of(explained, most=SHOWN_ON_SHEET))
+            self._captions.append(caption)
+        probability = round(float(probabilities[explained.predicted]), DECIMALS)
+        return {"label": predicted, "probability": probability, "map_of": label, "picture": str(picture)}
+
+    def finish(self) -> None:
+        """Write the contact sheet, if there is anything on it."""
+        if self._views:
+            first = "" if self._shown <= MOST_ON_SHEET else f"the first {MOST_ON_SHEET} of "
+            title = f"{first}{self._shown:,} file{'s' if self._shown > 1 else ''}"
+            self._write(self._out / SHEET, png_of(draw_sheet(self._views, self._captions, title=title)))
+            say(f"{self._out / SHEET} shows {title}")
+
+    def _write(self, path: Path, png: bytes) -> None:
+        try:
+            path.write_bytes(png)
+        except OSError as error:
+            raise ValueError(f"{path} cannot be written ({error.strerror}): choose another --out") from error

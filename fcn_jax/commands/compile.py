@@ -1,0 +1,188 @@
+"""The `compile` command: every program of a config, what it costs, and whether it fits, here or on TPUs elsewhere."""
+
+import importlib.util
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.experimental.topologies import get_topology_desc
+
+from fcn_jax.config import Config
+from fcn_jax.config_fields import overridden
+from fcn_jax.system.console import print_table
+from fcn_jax.system.disk import write_json
+from fcn_jax.system.machine import device_memory_mib, use_compilation_cache
+from fcn_jax.train.compile import Compiled
+from fcn_jax.train.out_of_memory import compile_fitting, parts_of
+from fcn_jax.train.setup import prepare
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A kind of TPU: what its maker publishes (docs.cloud.google.com/tpu/docs, v5e, v5p, v6e), but for its memory."""
+
+    memory_gib: float
+    """What libtpu lets a program have; published are 16, 95 and 32."""
+    teraflops: float
+    """Peak in bfloat16, in which a TPU multiplies float32 too unless told otherwise."""
+    gigabytes_per_second: float
+    """Of its memory."""
+    axes: int
+    most: int
+    """Chips of the largest slice."""
+
+    def estimated_seconds(self, executable: Any) -> float:
+        """A roofline: the longer of computing at the peak and of moving what XLA says is read and written.
+
+        XLA's own `optimal_seconds` is at times negative.
+        """
+        cost = executable.cost_analysis()
+        return max(cost["flops"] / (self.teraflops * 1e12), cost["bytes accessed"] / (self.gigabytes_per_second * 1e9))
+
+
+CHIPS = {
+    "v5e": Chip(15.75, 197, 819, axes=2, most=256),
+    "v5p": Chip(95.74, 459, 2765, axes=3, most=6144),
+    "v6e": Chip(31.25, 918, 1638, axes=2, most=256),
+}
+EXAMPLES = "tpu:v5e:4x4, tpu:v6e:2x4, tpu:v5p:2x2x4"
+
+WITHOUT_TPU = {
+    "TPU_SKIP_MDS_QUERY": "1",  # Do not ask the metadata server which TPU this machine has.
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",  # Nor warn that it is not known; the topology says what counts.
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # Nothing runs, so a program that holds a TPU here is not in the way.
+    "TPU_LOG_DIR": "disabled",
+    "TPU_STDERR_LOG_LEVEL": "3",
+    "TPU_MIN_LOG_LEVEL": "3",
+}
+"""The environment in which libtpu only compiles."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Devices to compile for."""
+
+    name: str
+    devices: Sequence[Any]
+    memory_mib: float
+    """Of one device."""
+    chip: Chip | None = None
+    """None: the devices are here."""
+
+
+def present_target() -> Target:
+    """The devices that are here."""
+    devices = jax.devices()
+    return Target(devices[0].platform, devices, device_memory_mib())
+
+
+def tpu_target(text: str) -> Target:
+    """The TPUs of a `--target`; call it before JAX is used, since it keeps JAX off a TPU that may be here.
+
+    Raises:
+        ValueError: no such chip or shape, or libtpu is not installed.
+    """
+    name, sides = parse_target(text)
+    if importlib.util.find_spec("libtpu") is None:
+        raise ValueError(
+            f"--target={text} needs libtpu, the compiler of TPUs, which is not installed: "
+            "python -m pip install -r requirements-tpu.txt"
+        )
+    os.environ.update(WITHOUT_TPU)
+    jax.config.update("jax_platforms", "cpu")
+    # A program for devices that are not here can be written to the cache, but not read again.
+    jax.config.update("jax_enable_compilation_cache", False)
+    host = [min(2, side) for side in (*sides, 1, 1)[:3]]
+    try:
+        shape = "x".join(map(str, sides))
+        topology = get_topology_desc(platform="tpu", topology_name=f"{name}:{shape}", chips_per_host_bounds=host)
+    except jax.errors.JaxRuntimeError as error:
+        raise ValueError(
+            f"--target={text} is no shape of {name} that libtpu knows ({error}): try {EXAMPLES}"
+        ) from error
+    chip = CHIPS[name]
+    return Target(text, topology.devices, chip.memory_gib * 2**10, chip)
+
+
+def config_for_tpu(config: Config) -> Config:
+    """The config as a TPU would have it: there, and not on the CPU that compiles, `auto` is XLA's own convolution."""
+    automatic = config.model.convolution == "auto"
+    return overridden(config, {"model.convolution": "direct"}) if automatic else config
+
+
+def parse_target(text: str) -> tuple[str, tuple[int, ...]]:
+    """`tpu:v5e:4x4` -> ('v5e', (4, 4)).
+
+    Raises:
+        ValueError: it is not of that form, or there is no such chip or shape.
+    """
+    platform, _, rest = text.partition(":")
+    name, _, shape = rest.partition(":")
+    sides = shape.split("x")
+    if platform != "tpu" or name not in CHIPS or not all(side.isdecimal() and int(side) for side in sides):
+        raise ValueError(
+            f"--target={text}, but it must be tpu:CHIP:SHAPE with one of the chips {', '.join(CHIPS)}: {EXAMPLES}"
+        )
+    chip, numbers = CHIPS[name], tuple(map(int, sides))
+    if len(numbers) != chip.axes or math.prod(numbers) > chip.most:
+        raise ValueError(
+            f"--target={text}, but a slice of {name} has {chip.axes} axes and at most {chip.most:,} chips: {EXAMPLES}"
+        )
+    return name, numbers
+
+
+def report_programs(config: Config, *, target: str | None, sizes: Path | None, out: Path | None) -> None:
+    """Compile every program of a config; print the table and that it fits, write compile.json to `out`.
+
+    Args:
+        target: such as tpu:v5e:4x4; None: the devices that are here.
+        sizes: a table in place of the config's data.
+
+    Raises:
+        ValueError: a program does not fit; it says which step does.
+    """
+    if target is None:
+        use_compilation_cache(config)
+        place = present_target()
+    else:
+        config, place = config_for_tpu(config), tpu_target(target)
+    if sizes is not None:
+        config = overridden(config, {"data.source": f"sizes:{sizes}"})
+    prepare_here = partial(prepare, devices=place.devices, abstract=True)
+    setup = prepare_here(config)
+    programs = [program for part in parts_of(setup) for program in compile_fitting(part, setup, place, prepare_here)]
+    print_programs(programs, place)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / "compile.json", [as_row(program, place) for program in programs])
+
+
+def print_programs(programs: list[Compiled], target: Target) -> None:
+    """The table, and as a result how much of the memory is needed."""
+    columns = ["program", "seconds", "peak MiB", "GFLOP", "blocks: rows × canvas"]
+    rows = [[p.name, f"{p.seconds:.1f}", f"{p.peak_mib:,.0f}", f"{p.gflop:,.3f}", p.blocks] for p in programs]
+    if target.chip is not None:
+        columns.insert(-1, "ms at peak")
+        for row, program in zip(rows, programs, strict=True):
+            row.insert(-1, f"{1e3 * target.chip.estimated_seconds(program.run):,.3f}")
+    seconds, devices = sum(program.seconds for program in programs), len(target.devices)
+    print_table(f"{len(programs)} programs compiled in {seconds:.1f} s for {target.name} (×{devices})", columns, rows)
+    largest = max(programs, key=lambda program: program.peak_mib)
+    print(f"{largest.name} needs {largest.peak_mib:,.0f} MiB of {target.memory_mib:,.0f} MiB a device: it fits")
+
+
+def as_row(program: Compiled, target: Target) -> dict[str, Any]:
+    """A row of compile.json."""
+    return {
+        **program.as_row(),
+        "target": target.name,
+        "devices": len(target.devices),
+        "memory_mib": round(target.memory_mib, 2),
+        "estimated_seconds": None if target.chip is None else target.chip.estimated_seconds(program.run),
+    }

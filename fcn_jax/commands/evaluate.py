@@ -1,0 +1,80 @@
+"""The `evaluate` command: a split at one test scale or several, as a JSON line each, and as a page with its numbers."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from fcn_jax.inference.evaluation import Evaluation, answered, configs_at_scales, evaluated, open_run
+from fcn_jax.reports.evaluation_page import evaluation_json, evaluation_page, predictions_csv
+from fcn_jax.system.console import say
+from fcn_jax.system.disk import write_atomically, write_json
+from fcn_jax.system.processes import is_first, together
+from fcn_jax.train.workdir import read_config
+
+
+def parse_scales(text: str) -> tuple[float, ...]:
+    """`0.5,1,2`, each once.
+
+    Raises:
+        ValueError: something in it is no number.
+    """
+    scales = []
+    for part in text.split(","):
+        try:
+            scales.append(float(part))
+        except ValueError:
+            raise ValueError(
+                f"--scale={text}: {part!r} is no number; give one test scale or several, such as --scale=0.5,1,2"
+            ) from None
+    return tuple(dict.fromkeys(scales))
+
+
+def evaluate_run(
+    workdir: Path,
+    *,
+    split: str,
+    scales: Sequence[float] = (),
+    out: Path | None = None,
+    command: str = "",
+    strict: bool = False,
+) -> Iterator[dict[str, Any]]:
+    """How good the newest checkpoint is: {split, step, loss, accuracy, count}, with `scale` if one is given.
+
+    Args:
+        scales: of all examples at test time; without one, that of the run.
+        out: folder for index.html, evaluation.json and predictions.csv.
+        command: to be shown on the page.
+        strict: the newest checkpoint of all has to be whole.
+
+    Raises:
+        ValueError: there is no run, no checkpoint or no such split, a scale breaks a rule, or `out` cannot be written.
+    """
+    evaluations = []
+    with together():
+        own = read_config(workdir)
+        configs = configs_at_scales(own, scales)
+    for config in configs:
+        run = open_run(workdir, config, split, strict=strict)
+        if out is None:
+            means = evaluated(run, title=split)
+        else:
+            with together():
+                if is_first():
+                    out.mkdir(parents=True, exist_ok=True)
+            evaluations.append(answered(run, title=split))
+            means = evaluations[-1].means
+        yield {"split": split, "step": run.step, **({"scale": run.scale} if scales else {}), **means}
+    if out is not None and is_first():
+        shown = next((each for each in evaluations if each.scale == own.evaluate.scale), evaluations[0])
+        net = f"{own.model.name} (norm {own.model.norm}, head {own.model.head}) on {own.data.source}"
+        _write(out, evaluations, shown, subject=f"{workdir.resolve().name}: {net}", command=command)
+
+
+def _write(out: Path, evaluations: Sequence[Evaluation], shown: Evaluation, *, subject: str, command: str) -> None:
+    try:
+        write_atomically(out / "predictions.csv", predictions_csv(evaluations))
+        write_json(out / "evaluation.json", evaluation_json(evaluations, shown))
+        write_atomically(out / "index.html", evaluation_page(evaluations, shown, subject=subject, command=command))
+    except OSError as error:
+        raise ValueError(f"{out} cannot be written ({error.strerror}): choose another folder with --out") from error
+    say(f"{out / 'index.html'}, with evaluation.json and predictions.csv beside it")

@@ -1,0 +1,95 @@
+"""The `plan` command: buckets of a data set or of a bare table of sizes, as tables, JSON and a picture."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from fcn_jax.config import Config
+from fcn_jax.config_rules import validate
+from fcn_jax.core.buckets import MOST_BUCKETS, BucketPlan, choose_bucket_count, fill_curve, plan_buckets
+from fcn_jax.core.geometry import format_size
+from fcn_jax.data.size_table import read_size_table
+from fcn_jax.data.transforms import Resize
+from fcn_jax.reports.plan_plot import draw_plan
+from fcn_jax.system.console import say
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan and the sizes it is for."""
+
+    title: str
+    plan: BucketPlan
+    sizes: Int[np.ndarray, "n r"]
+    """Distinct sizes of a table, or of every example."""
+    counts: Int[np.ndarray, " n"]
+
+
+def plan_of_config(config: Config) -> tuple[list[Planned], str]:
+    """The plan of every stage of training, and what the schedule makes of them all."""
+    from fcn_jax.train.setup import train_split
+
+    validate(config)
+    train = train_split(config)
+    course, views = train.course, train.dataset.views
+    planned = []
+    for number, stage in enumerate(course.stages, start=1):
+        sizes = views.sizes(stage.epochs[0])
+        title = f"stage {number}, epochs {stage.epochs.start + 1} to {stage.epochs.stop}"
+        planned.append(Planned(title, stage.plan, sizes, np.ones(len(sizes), np.int64)))
+    steps = "".join(f", {stage.schedule.steps_per_epoch} steps an epoch" for stage in course.stages)
+    return planned, (
+        f"{config.schedule.kind}{steps}, filler share {course.filler_share:.4f}, run fill {course.fill:.4f}"
+    )
+
+
+def plan_of_table(path: Path, config: Config) -> Planned:
+    """The plan of a CSV with the columns height,width,count (or length,count)."""
+    sizes, counts = read_size_table(path)
+    sizes = Resize.parse(config.data.resize).sizes(sizes)
+    schedule, count = config.schedule, config.schedule.max_buckets
+    if not count:
+        curve = fill_curve(sizes, MOST_BUCKETS, multiple_of=schedule.multiple_of, counts=counts)
+        positions = int(sizes.prod(1, dtype=np.int64) @ counts)
+        count, reason = choose_bucket_count(curve, true_positions=positions, epochs=config.train.epochs)
+        say(reason)
+    plan = plan_buckets(sizes, count, multiple_of=schedule.multiple_of, counts=counts)
+    return Planned("", plan, sizes, counts)
+
+
+def report_plans(planned: list[Planned], *, note: str, multiple_of: int, out: Path | None) -> None:
+    """Print bucket tables and fill by number of buckets; write plan.json and plan.png of the last plan to `out`."""
+    for one in planned:
+        if len(planned) > 1:
+            print(one.title)
+        print_buckets(one)
+    if note:
+        print(note)
+    last = planned[-1]
+    curve = fill_curve(
+        last.sizes, max(MOST_BUCKETS, len(last.plan.shapes)), multiple_of=multiple_of, counts=last.counts
+    )
+    print(f"\n{'buckets':<12}{'plan fill':>12}")
+    for count, fill in curve:
+        if count & (count - 1) == 0 or count == len(last.plan.shapes):
+            print(f"{count:<12}{fill:>12.4f}{'   this plan' if count == len(last.plan.shapes) else ''}")
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "plan.json").write_text(last.plan.to_json() + "\n")
+        draw_plan(last.plan, last.sizes, out / "plan.png", counts=last.counts, curve=curve)
+
+
+def print_buckets(planned: Planned) -> None:
+    """A row a bucket: its examples, their share, how full they make it."""
+    plan, sizes, counts = planned.plan, planned.sizes, planned.counts
+    bucket = plan.assign(sizes)
+    pixels = sizes.prod(1, dtype=np.int64) * counts
+    print(f"{'bucket':<12}{'examples':>12}{'share':>9}{'fill':>8}")
+    for number, shape in enumerate(plan.shapes):
+        inside = bucket == number
+        examples = int(counts[inside].sum())
+        fill = pixels[inside].sum() / max(1, examples * plan.areas[number])
+        print(f"{format_size(shape):<12}{examples:>12,}{examples / counts.sum():>9.1%}{fill:>8.3f}")
+    print(f"plan fill {plan.fill(sizes, counts):.4f} with {len(plan.shapes)} buckets")

@@ -1,0 +1,66 @@
+"""The `predict` command: paths in, a line a file out, in the same order, and how many could not be read.
+
+Several processes share the files, and the first writes what all of them say.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+from fcn_jax.inference.artifact import classifier_of_artifact
+from fcn_jax.inference.classifier import Answer, Classifier, classifier_of_workdir
+from fcn_jax.inference.inputs import check_paths, expand_paths
+from fcn_jax.inference.predict import check_format, outcome_writer, predict_together
+from fcn_jax.system.console import Bar, say
+from fcn_jax.system.processes import check_shared, gather, is_first, together
+
+
+def predict_paths(
+    paths: Sequence[str], *, workdir: Path | None, artifact: Path | None, form: str, strict: bool = False
+) -> int:
+    """Write a line for every file to standard output; returns how many have an error.
+
+    Args:
+        strict: the newest checkpoint of all has to be whole.
+
+    Raises:
+        ValueError: a mistake on the command line, before any file is read.
+    """
+    with together():
+        check_format(form)
+        check_paths(paths)
+    if workdir is not None:
+        check_shared(workdir / "checkpoints")
+    with together():
+        classifier = _classifier(workdir, artifact, strict=strict)
+        files = _listed(paths, classifier.recipe.suffixes) if is_first() else []
+    (files, *_) = gather(files)
+    out, failed = sys.stdout, 0
+    bar = Bar("predict", len(files))
+    # On one terminal, the lines themselves are the progress. The stream is held before the bar takes its place.
+    with nullcontext() if out.isatty() else bar:
+        writer = None
+        if is_first():
+            writer = outcome_writer(form, out, classifier.label_names, rank=classifier.recipe.rank)
+        for outcomes in predict_together(classifier, files):
+            if writer is not None:
+                writer.write(outcomes)
+            failed += sum(bool(outcome.error) for outcome in outcomes)
+            bar.advance(len(outcomes))
+    if failed:
+        say(f"{failed:,} of {len(files):,} files could not be predicted: their lines have an error")
+    return failed
+
+
+def _listed(paths: Sequence[str], suffixes: frozenset[str]) -> list[str]:
+    return expand_paths(paths, suffixes=suffixes, listed=map(os.fsdecode, sys.stdin.buffer))
+
+
+def _classifier(workdir: Path | None, artifact: Path | None, *, strict: bool) -> Classifier[Answer]:
+    if workdir is not None and artifact is None:
+        return classifier_of_workdir(workdir, strict=strict)
+    if artifact is not None and workdir is None:
+        return classifier_of_artifact(artifact)
+    raise ValueError("give either --workdir=DIR or --artifact=FILE")

@@ -1,0 +1,247 @@
+"""Sizes -> buckets: the few canvas shapes into which all examples are padded.
+
+XLA compiles one program per shape, so a data set of a thousand sizes has to become a handful of canvases, and every
+padded pixel is work for nothing. `plan_buckets` minimises the padded pixels. What always holds: the largest canvas,
+the elementwise maximum rounded up, covers every size; sides are multiples of `multiple_of`; more buckets never pad
+more; the order of the sizes changes nothing, and a size counted twice is the size given twice.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fcn_jax.core import bucket_search
+from fcn_jax.system.disk import parse_json
+
+# So many distinct heights, widths or lengths are kept; of more, an evenly spread selection to round up to.
+TABLE_SIDES = 2048
+TABLE_LENGTHS = 65536
+
+
+@dataclass(frozen=True)
+class BucketPlan:
+    """The buckets of a data set.
+
+    Attributes:
+        shapes: canvas shapes, (height, width) or (length,), ascending by area, ties by shape.
+    """
+
+    shapes: tuple[tuple[int, ...], ...]
+
+    def __post_init__(self):
+        if not self.shapes:
+            raise ValueError("a plan has 0 buckets; it needs at least 1: plan it with plan_buckets")
+        for shape in self.shapes:
+            if len(shape) not in (1, 2) or len(shape) != len(self.shapes[0]):
+                raise ValueError(
+                    f"bucket shape {list(shape)} beside {list(self.shapes[0])}: all shapes of a plan are "
+                    "[height, width], or all are [length]; correct the shape"
+                )
+            if min(shape) < 1:
+                raise ValueError(f"bucket shape {list(shape)}: sides are at least 1; correct the shape")
+        if list(self.shapes) != sorted(set(self.shapes), key=_by_area):
+            raise ValueError(
+                f"bucket shapes {list(self.shapes)}: shapes are distinct and ascend by area, ties by shape; "
+                "sort them and drop what stands twice"
+            )
+
+    @property
+    def areas(self) -> np.ndarray:
+        """[k] padded positions of each canvas."""
+        return np.array([math.prod(shape) for shape in self.shapes], np.int64)
+
+    def covers(self) -> np.ndarray:
+        """[k, k] bool: covers[i, j] where bucket j's canvas holds bucket i's; each holds itself."""
+        shapes = np.array(self.shapes)
+        return np.asarray((shapes[:, None] <= shapes[None, :]).all(axis=-1))
+
+    def assign(self, sizes: np.ndarray) -> np.ndarray:
+        """The bucket of each size: the first in the plan, so the smallest, whose canvas holds it.
+
+        Args:
+            sizes: [n, r] true sizes.
+
+        Returns:
+            [n] indices into `shapes`.
+
+        Raises:
+            ValueError: a size that no bucket holds.
+        """
+        sizes = _checked_sizes(sizes)
+        rank = len(self.shapes[0])
+        if sizes.shape[1] != rank:
+            raise ValueError(f"sizes of rank {sizes.shape[1]} for a plan of rank {rank}; plan buckets for these sizes")
+        lines = [np.unique(sides) for sides in zip(*self.shapes, strict=True)]
+        owner = np.full([len(line) + 1 for line in lines], -1, np.intp)
+        for index, shape in reversed(list(enumerate(self.shapes))):
+            ends = [int(np.searchsorted(line, side)) + 1 for line, side in zip(lines, shape, strict=True)]
+            owner[tuple(map(slice, ends))] = index
+        bucket = owner[tuple(np.searchsorted(line, sizes[:, axis]) for axis, line in enumerate(lines))]
+        if bucket.min() < 0:
+            row = int(np.argmin(bucket))
+            raise ValueError(
+                f"size {sizes[row].tolist()} (row {row}) fits in no bucket, the largest being "
+                f"{list(self.shapes[-1])}: every size needs a canvas at least as large on each side; plan again with "
+                "these sizes, or resize the example"
+            )
+        return bucket
+
+    def fill(self, sizes: np.ndarray, counts: np.ndarray | None = None) -> float:
+        """The plan fill: true pixels / padded pixels, of sizes [n, r] that occur `counts` [n] times each."""
+        sizes = _checked_sizes(sizes)
+        counts = _checked_counts(counts, len(sizes))
+        return _num_pixels(sizes, counts) / int((self.areas[self.assign(sizes)] * counts).sum())
+
+    def to_json(self) -> str:
+        return json.dumps({"buckets": [{"shape": list(shape)} for shape in self.shapes]})
+
+    @classmethod
+    def from_json(cls, text: str) -> "BucketPlan":
+        """Reads `{"buckets": [{"shape": [H, W]}, ...]}`, in any order; further keys are ignored."""
+        layout = '{"buckets": [{"shape": [height, width]}, ...]}'
+        try:
+            shapes = [tuple(bucket["shape"]) for bucket in parse_json(text)["buckets"]]
+        except ValueError as error:
+            raise ValueError(f"the plan is not JSON ({error}); it should read {layout}; write it anew") from None
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"the plan lacks a part ({type(error).__name__}: {error}); it should read {layout}; write it anew"
+            ) from None
+        for shape in shapes:
+            if any(type(side) is not int for side in shape):
+                raise ValueError(f"bucket shape {list(shape)}: sides are whole numbers; correct the shape")
+        return cls(tuple(sorted(shapes, key=_by_area)))
+
+
+def plan_buckets(
+    sizes: np.ndarray, max_buckets: int, *, multiple_of: int = 1, counts: np.ndarray | None = None
+) -> BucketPlan:
+    """The plan of at most `max_buckets` buckets that pads least: exact in one dimension, by search in two.
+
+    Args:
+        sizes: [n, r] true sizes, r = 1 or 2.
+        max_buckets: the most buckets, one of which covers everything.
+        multiple_of: what the canvases' sides are multiples of.
+        counts: [n] how often each size occurs; once without it.
+
+    Raises:
+        ValueError: empty sizes, sides or counts below 1, another rank, max_buckets or multiple_of below 1.
+    """
+    *_, (plan, _) = _plans(sizes, max_buckets, multiple_of=multiple_of, counts=counts)
+    return plan
+
+
+def fill_curve(
+    sizes: np.ndarray, max_buckets: int, *, multiple_of: int = 1, counts: np.ndarray | None = None
+) -> list[tuple[int, float]]:
+    """(k, plan fill) for k = 1, 2, ..., for little more than the largest plan alone; shorter where nothing is left to
+    gain. Arguments and errors as for `plan_buckets`."""
+    plans = _plans(sizes, max_buckets, multiple_of=multiple_of, counts=counts)
+    return [(len(plan.shapes), fill) for plan, fill in plans]
+
+
+def _plans(sizes, max_buckets, *, multiple_of, counts) -> Iterator[tuple[BucketPlan, float]]:
+    sizes = _checked_sizes(sizes)
+    counts = None if counts is None else _checked_counts(counts, len(sizes))
+    for name, value in (("max_buckets", max_buckets), ("multiple_of", multiple_of)):
+        if value < 1:
+            raise ValueError(f"{name} is {value}; it has to be at least 1: set {name} to 1 or more")
+    table = _table(sizes, multiple_of, counts)
+    num_pixels = _num_pixels(sizes, counts)
+    for canvases in bucket_search.plans(table, max_buckets):
+        shapes = sorted((canvas[-sizes.shape[1] :] for canvas in canvases), key=_by_area)
+        yield BucketPlan(tuple(shapes)), num_pixels / table.cost(canvases)
+
+
+def _table(sizes: np.ndarray, multiple_of: int, counts: np.ndarray | None) -> bucket_search.Table:
+    """Counts the sizes, rounded up to the multiple; a length is a width of height 1."""
+    most_sides = TABLE_SIDES if sizes.shape[1] == 2 else TABLE_LENGTHS
+    lines, index = [np.ones(1, np.int64)], 0
+    for column in sizes.T:
+        sides = -(-column // multiple_of)
+        distinct = np.unique(sides)
+        if len(distinct) > most_sides:
+            distinct = distinct[np.linspace(0, len(distinct) - 1, most_sides).round().astype(np.intp)]
+        index = index * len(distinct) + np.searchsorted(distinct, sides)
+        lines.append(distinct.astype(np.int64) * multiple_of)
+    heights, widths = lines[-2:]
+    cells = len(heights) * len(widths)
+    count = np.bincount(index, counts, minlength=cells).reshape(len(heights), len(widths))
+    total = len(sizes) if counts is None else int(counts.sum())
+    if total * int(heights[-1]) * int(widths[-1]) >= 2**62:
+        raise ValueError(
+            f"{total} sizes up to {sizes.max(axis=0).tolist()} have more than 2**62 padded positions; "
+            "fewer can be counted: correct the sizes or the counts"
+        )
+    return bucket_search.Table(heights, widths, count)
+
+
+def _checked_sizes(sizes: np.ndarray) -> np.ndarray:
+    sizes = np.asarray(sizes)
+    if sizes.ndim != 2 or sizes.shape[1] not in (1, 2):
+        raise ValueError(
+            f"sizes have shape {list(sizes.shape)}; they need shape [n, 2] (height, width) or [n, 1] (length): "
+            "give one row per size"
+        )
+    if not len(sizes):
+        raise ValueError("sizes are empty; at least one is needed: check the data source")
+    if not np.issubdtype(sizes.dtype, np.integer):
+        raise ValueError(f"sizes are {sizes.dtype}; they count pixels, in integers: round them")
+    if sizes.min() < 1:
+        row = int(np.argmax((sizes < 1).any(axis=1)))
+        raise ValueError(f"size {sizes[row].tolist()} (row {row}) has a side below 1; correct or leave out the example")
+    return sizes
+
+
+def _checked_counts(counts: np.ndarray | None, num_sizes: int) -> np.ndarray:
+    if counts is None:
+        return np.ones(num_sizes, np.int64)
+    counts = np.asarray(counts)
+    if counts.shape != (num_sizes,) or not np.issubdtype(counts.dtype, np.integer):
+        raise ValueError(
+            f"counts are {counts.dtype} of shape {list(counts.shape)} for {num_sizes} sizes; "
+            "one integer per size is needed: count each size"
+        )
+    if counts.min() < 1:
+        row = int(np.argmin(counts))
+        raise ValueError(f"count {counts[row]} (row {row}) is below 1; leave out sizes that do not occur")
+    return counts.astype(np.int64)
+
+
+def _num_pixels(sizes: np.ndarray, counts: np.ndarray | None) -> int:
+    pixels = sizes.prod(axis=1, dtype=np.int64)
+    return int(pixels.sum() if counts is None else pixels @ counts)
+
+
+def _by_area(shape: tuple[int, ...]) -> tuple:
+    return math.prod(shape), shape
+
+
+POSITIONS_PER_SECOND = 4e6
+"""Padded positions trained, default config."""
+SECONDS_PER_BUCKET = 1.4
+"""To compile one more block of the training step and one more evaluation program."""
+MOST_BUCKETS = 32
+
+
+def choose_bucket_count(curve: Sequence[tuple[int, float]], *, true_positions: int, epochs: int) -> tuple[int, str]:
+    """The number of buckets that costs the fewest seconds, and a line that says why.
+
+    Args:
+        curve: (number of buckets, plan fill), from `fill_curve`.
+        true_positions: of an epoch.
+        epochs: of the run.
+    """
+
+    def seconds(count: int, fill: float) -> tuple[float, float]:
+        return epochs * true_positions / fill / POSITIONS_PER_SECOND, count * SECONDS_PER_BUCKET
+
+    count, fill = min(curve, key=lambda point: sum(seconds(*point)))
+    computing, compiling = seconds(count, fill)
+    return count, (
+        f"schedule.max_buckets=0 chose {count}: fill {fill:.3f}, about {computing:.0f} s of computing and "
+        f"{compiling:.0f} s of compiling at the reference rates, the least of {len(curve)} plans"
+    )

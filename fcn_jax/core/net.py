@@ -1,0 +1,216 @@
+"""A net, whatever its family: layers in a row, then a head; and the model around it, which scales the input.
+
+`LayerMaker` makes the layers, so that what they all share is said once. `Model` takes blocks as the loader makes them
+and returns a prediction of each.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from fcn_jax.core.block import Block
+from fcn_jax.core.convolution import Convolution, prefers_patches
+from fcn_jax.core.geometry import Window, sizes_through
+from fcn_jax.core.layers import (
+    Activate,
+    Activation,
+    Layer,
+    Map,
+    Maps,
+    full_precision,
+    identity,
+    masked,
+)
+from fcn_jax.core.norms import BatchNorm, GroupNorm, LayerNorm
+from fcn_jax.core.pooling import AdaptiveAveragePool, AveragePool, MaxPool
+
+
+@dataclass(frozen=True)
+class LayerMaker:
+    """What all layers of a net have in common.
+
+    Parameters are drawn in the order in which layers are made.
+    """
+
+    rank: int
+    """2 for images, 1 for signals."""
+    rngs: nnx.Rngs
+    norm_kind: str = "batch"
+    """batch, group, layer or none."""
+    norm_momentum: float = 0.9
+    """Of BatchNorm's running statistics."""
+    group_size: int = 8
+    """Channels of a group of GroupNorm."""
+    patches: bool | None = False
+    """See `Convolution`; None: where `prefers_patches`."""
+    dtype: Any = jnp.float32
+
+    def convolution(
+        self,
+        features: tuple[int, int],
+        window: Window,
+        *,
+        groups: int = 1,
+        bias: bool | None = None,
+        init_scale: float = 2.0,
+    ) -> Convolution:
+        """A convolution; without `bias` said, it has one unless a BatchNorm, whose mean takes it away, follows."""
+        patches = prefers_patches(features[0], window) if self.patches is None else self.patches
+        return Convolution(
+            features,
+            window,
+            rank=self.rank,
+            groups=groups,
+            bias=self.norm_kind != "batch" if bias is None else bias,
+            patches=patches,
+            rngs=self.rngs,
+            init_scale=init_scale,
+            dtype=self.dtype,
+        )
+
+    def max_pool(self, window: Window) -> MaxPool:
+        return MaxPool(window, rank=self.rank)
+
+    def average_pool(self, window: Window) -> AveragePool:
+        return AveragePool(window, rank=self.rank)
+
+    def adaptive_pool(self, cells: int) -> AdaptiveAveragePool:
+        return AdaptiveAveragePool(cells, rank=self.rank)
+
+    def norm(self, channels: int, activation: Activation = identity, *, scale: float = 1.0) -> Layer:
+        """The net's normalisation, whose scale begins as `scale`, and the activation after it."""
+        options: Any = {"activation": activation, "scale": scale, "dtype": self.dtype}
+        match self.norm_kind:
+            case "batch":
+                return BatchNorm(channels, momentum=self.norm_momentum, **options)
+            case "group":
+                return GroupNorm(channels, group_size=self.group_size, **options)
+            case "layer":
+                return self.layer_norm(channels, activation, scale=scale)
+            case "none":
+                return Activate(activation)
+            case _:
+                raise AssertionError(self.norm_kind)
+
+    def layer_norm(self, channels: int, activation: Activation = identity, *, scale: float = 1.0) -> LayerNorm:
+        """LayerNorm, whatever the norm of the net."""
+        return LayerNorm(channels, activation=activation, scale=scale, dtype=self.dtype)
+
+
+class Prediction(NamedTuple):
+    """What a model says of one block."""
+
+    logits: Float[Array, "b k"]
+    logits_2d: Map
+    """[b, *spatial, k], the class activation map; for the average heads its mean over true positions is `logits`."""
+
+
+class Head(nnx.Module):
+    """Maps -> predictions."""
+
+    def __call__(self, maps: Maps, *, training: bool) -> tuple[Prediction, ...]:
+        raise AssertionError(f"{type(self).__name__} has no __call__")
+
+
+class ClassifyFirst(Head):
+    """1×1 convolution to the classes, then a pool."""
+
+    def __init__(self, classifier: Convolution, pool: Layer):
+        self.classifier, self.pool = classifier, pool
+
+    def __call__(self, maps: Maps, *, training: bool) -> tuple[Prediction, ...]:
+        logits_2d = self.classifier(maps, training=training)
+        return predictions(self.pool(logits_2d, training=training), logits_2d)
+
+
+class PoolFirst(Head):
+    """A pool, the average or the last position, then the same 1×1 convolution, which is a dense layer now."""
+
+    def __init__(self, classifier: Convolution, pool: Layer):
+        self.classifier, self.pool = classifier, pool
+
+    def __call__(self, maps: Maps, *, training: bool) -> tuple[Prediction, ...]:
+        logits = self.classifier(self.pool(maps, training=training), training=training)
+        # Compiled away where nobody reads it.
+        return predictions(logits, self.classifier.apply(maps, training=training))
+
+
+def predictions(logits: Maps, logits_2d: Maps) -> tuple[Prediction, ...]:
+    return tuple(Prediction(m.x.reshape(m.x.shape[0], -1), m_2d) for m, m_2d in zip(logits, logits_2d, strict=True))
+
+
+class Net(nnx.Module):
+    """Maps -> layers -> head -> predictions. The head works in float32, whatever the layers do."""
+
+    def __init__(self, layers: Sequence[Layer], head: Head):
+        self.layers, self.head = nnx.List(layers), head
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """The windows that an input has to survive: not those behind an adaptive pool, which makes any size one."""
+        before = takewhile(lambda layer: not isinstance(layer, AdaptiveAveragePool), self.layers)
+        return tuple(window for layer in before for window in layer.windows)
+
+    @property
+    def largest_side(self) -> int | None:
+        """The largest side that the net takes; None: any."""
+        return None
+
+    def check_size(self, size: Sequence[int]) -> None:
+        """
+        Raises:
+            ValueError: the net does not take inputs of that size; it says why and which it takes.
+        """
+        sizes_through(self.windows, size)
+
+    def __call__(self, maps: Maps, *, training: bool) -> tuple[Prediction, ...]:
+        for layer in self.layers:
+            maps = layer(maps, training=training)
+        return self.head(tuple(Map(full_precision(x), size) for x, size in maps), training=training)
+
+
+class Model(nnx.Module):
+    """Input scaling, then a net.
+
+    Args:
+        net: maps -> predictions.
+        mean, std: of values scaled to 0-1, for every channel or one for all.
+        is_masked: False counts padding as image, as where nobody masks; for comparison.
+        dtype: what the layers compute in; their parameters may have another.
+    """
+
+    def __init__(
+        self,
+        net: Net,
+        *,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        is_masked: bool = True,
+        dtype=jnp.float32,
+    ):
+        self.net, self.mean, self.std, self.is_masked, self.dtype = net, mean, std, is_masked, dtype
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        return self.net.windows
+
+    def __call__(self, blocks: tuple[Block, ...], *, training: bool) -> tuple[Prediction, ...]:
+        return self.net(tuple(self._scaled(block) for block in blocks), training=training)
+
+    def _scaled(self, block: Block) -> Map:
+        dtype = jnp.promote_types(self.dtype, jnp.float32)
+        x = jnp.asarray(block.image, dtype)
+        if block.image.dtype == jnp.uint8:
+            x = x / 255
+        x = (x - np.asarray(self.mean, dtype)) / np.asarray(self.std, dtype)
+        m = masked(Map(x.astype(self.dtype), jnp.asarray(block.size)))
+        if self.is_masked:
+            return m
+        canvas = jnp.asarray(x.shape[1:-1], m.size.dtype)
+        return Map(m.x, jnp.where(m.size > 0, canvas, 0))

@@ -1,0 +1,150 @@
+"""Masked pooling over windows, and over all true positions.
+
+What a window sees beyond the true size counts for nothing, be it the window's own padding or the canvas; a window
+that sees nothing else gives 0. Filler becomes 0.
+"""
+
+import operator
+from collections.abc import Callable
+from functools import reduce
+
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int, Num
+
+from fcn_jax.core.block import Side
+from fcn_jax.core.geometry import Window, format_size
+from fcn_jax.core.layers import (
+    GlobalPool,
+    Layer,
+    Map,
+    Maps,
+    full_precision,
+    larger,
+    mask_of,
+    masked,
+    masked_mean,
+    size_after,
+    spatial_axes,
+)
+
+
+class MaxPool(Layer):
+    """The largest true value in every window, as PyTorch and flax have it."""
+
+    def __init__(self, window: Window, *, rank: int):
+        self.window, self.rank = window, rank
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        return (self.window,)
+
+    def apply(self, maps: Maps, *, training: bool) -> Maps:
+        return tuple(self._pool(m) for m in maps)
+
+    def _pool(self, m: Map) -> Map:
+        x = jnp.where(mask_of(m.size, m.x.shape[1:-1]), m.x, -jnp.inf)
+        y = slide(x, self.window, larger, outside=-jnp.inf)
+        return masked(Map(jnp.where(y == -jnp.inf, 0, y), size_after(self.window, m.size)))
+
+    def __str__(self) -> str:
+        return f"MaxPool {self.window.describe(self.rank)}"
+
+
+class AveragePool(Layer):
+    """The mean of the true values in every window.
+
+    Zeros of the padding are not counted: `count_include_pad=False` of PyTorch and flax.
+    """
+
+    def __init__(self, window: Window, *, rank: int):
+        self.window, self.rank = window, rank
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        return (self.window,)
+
+    def apply(self, maps: Maps, *, training: bool) -> Maps:
+        return tuple(self._pool(m) for m in maps)
+
+    def _pool(self, m: Map) -> Map:
+        total = slide(full_precision(m.x), self.window, operator.add, outside=0.0)
+        count = slide(mask_of(m.size, m.x.shape[1:-1]).astype(total.dtype), self.window, operator.add, outside=0.0)
+        mean = (total / jnp.maximum(count, 1)).astype(m.x.dtype)
+        return masked(Map(mean, size_after(self.window, m.size)))
+
+    def __str__(self) -> str:
+        return f"AveragePool {self.window.describe(self.rank)}"
+
+
+class AdaptiveAveragePool(Layer):
+    """The means of the cells of a grid laid over the true size: the same number of cells for every size.
+
+    A position on the border of two cells counts for each with the part of it that lies inside, so that the cells of a
+    map smaller than the grid repeat it. What stands behind sees every image at one scale, by features, not by pixels,
+    as in spatial pyramid pooling (He et al., arXiv:1406.4729).
+
+    Args:
+        cells: of the grid, on every axis.
+    """
+
+    def __init__(self, cells: int, *, rank: int):
+        self.cells, self.rank = cells, rank
+
+    def apply(self, maps: Maps, *, training: bool) -> Maps:
+        return tuple(self._pool(m) for m in maps)
+
+    def _pool(self, m: Map) -> Map:
+        x = full_precision(m.x)
+        for axis in range(self.rank):
+            shares = cell_shares(m.size[:, axis], x.shape[1 + axis], self.cells, x.dtype)
+            x = jnp.moveaxis(jnp.einsum("bip,bp...->bi...", shares, jnp.moveaxis(x, 1 + axis, 1)), 1, 1 + axis)
+        return Map(x.astype(m.x.dtype), jnp.where(m.size > 0, self.cells, 0))
+
+    def __str__(self) -> str:
+        return f"AdaptiveAveragePool {format_size([self.cells] * self.rank)}"
+
+
+def cell_shares(side: Int[Array, " b"], canvas: Side, cells: int, dtype: DTypeLike) -> Float[Array, "b cells canvas"]:
+    """The weight of every position of an axis in the mean of every cell: its part inside / the side of the cell.
+
+    In whole numbers, cells of a position: exact for every size. 0 for filler.
+    """
+    side = side[:, None, None]
+    cell, position = jnp.arange(cells)[:, None], jnp.arange(canvas)
+    start = jnp.maximum(cell * side, position * cells)
+    stop = jnp.minimum((cell + 1) * side, (position + 1) * cells)
+    inside = jnp.where(position < side, jnp.maximum(stop - start, 0), 0)
+    return inside.astype(dtype) / jnp.maximum(side, 1).astype(dtype)
+
+
+def slide(
+    x: Num[Array, "b *spatial c"], window: Window, combine: Callable[[Array, Array], Array], *, outside: float
+) -> Num[Array, "b *places c"]:
+    """Combine the values in every place of a window, axis by axis.
+
+    By slices: XLA's reduce_window has no gradient for dilated windows, and takes 4 times as long on CPU (175 ms against
+    45 for 32×56×56×64, kernel 3, stride 2, forward and gradient).
+    """
+    for axis in spatial_axes(x):
+        last = (window.output_side(x.shape[axis]) - 1) * window.stride
+        around = [(0, 0)] * x.ndim
+        around[axis] = (window.padding, window.padding)
+        padded = jnp.pad(x, around, constant_values=outside)
+        starts = range(0, window.extent, window.dilation)
+        slices = [lax.slice_in_dim(padded, start, start + last + 1, window.stride, axis) for start in starts]
+        x = reduce(combine, slices)
+    return x
+
+
+class GlobalAverage(GlobalPool, Layer):
+    """The mean (Lin et al., arXiv:1312.4400)."""
+
+    def apply(self, maps: Maps, *, training: bool) -> Maps:
+        return tuple(one_position(masked_mean(m), m.size) for m in maps)
+
+
+def one_position(x: Float[Array, "b c"], size: Int[Array, "b r"]) -> Map:
+    """Pooled features as a map of side 1."""
+    return masked(Map(x.reshape(x.shape[0], *[1] * size.shape[1], x.shape[1]), jnp.minimum(size, 1)))

@@ -1,0 +1,240 @@
+"""The course of a run: its stages in a row, each with a plan, a layout and the epochs they are for.
+
+Sizes may change from epoch to epoch (random scales and crops) and from stage to stage (progressive resizing). All
+sizes that will be drawn are known from the headers, so plan, rows and steps of every stage are settled before anything
+is compiled: every epoch of a stage fits its layout, the total is known, and a step's position takes no search.
+"""
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from fcn_jax.config import ScheduleConfig, TrainConfig
+from fcn_jax.core.buckets import MOST_BUCKETS, BucketPlan, choose_bucket_count, fill_curve, plan_buckets
+from fcn_jax.core.schedule import Schedule
+from fcn_jax.core.step_plan import Layout, bucketed_layout, stratified_layout
+from fcn_jax.data.transforms import Views
+from fcn_jax.system.console import say
+
+EPOCHS_PLANNED_FROM = 4
+SIZES_PLANNED_FROM = 4_000_000
+
+
+def scale_of_epochs(config: TrainConfig) -> list[tuple[range, float]]:
+    """The epochs of every stage and the scale of its examples.
+
+    Raises:
+        ValueError: a stage without an epoch.
+    """
+    scales = config.stage_scales
+    shares = config.stage_shares * len(scales) if len(config.stage_shares) == 1 else config.stage_shares
+    ends = np.rint(np.cumsum(shares) / np.sum(shares) * config.epochs).astype(int).tolist()
+    stages = [(range(start, end), scale) for start, end, scale in zip([0, *ends], ends, scales, strict=False)]
+    for number, (epochs, _) in enumerate(stages, start=1):
+        if not epochs:
+            raise ValueError(
+                f"config.train.epochs is {config.epochs}, too few for {len(scales)} stages: stage {number} has none; "
+                "set config.train.stage_scales or stage_shares to fewer or more even ones"
+            )
+    return stages
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Epochs that share a plan and a layout."""
+
+    epochs: range
+    plan: BucketPlan
+    schedule: Schedule
+    true_positions: int
+    """Of all its epochs."""
+    own_positions: int
+    """Of all its epochs, if every example stood in its own bucket."""
+
+    @property
+    def num_steps(self) -> int:
+        return len(self.epochs) * self.schedule.steps_per_epoch
+
+    @property
+    def computed_positions(self) -> int:
+        """Of all its epochs, padding and filler together."""
+        return len(self.epochs) * int((self.schedule.layout.capacity * self.plan.areas).sum())
+
+
+class Position(NamedTuple):
+    """Where a step stands in a course."""
+
+    stage: int
+    epoch: int
+    step: int
+
+
+@dataclass(frozen=True)
+class Course:
+    """The stages of a run."""
+
+    stages: tuple[Stage, ...]
+
+    @cached_property
+    def _first_steps(self) -> list[int]:
+        return np.cumsum([0, *(stage.num_steps for stage in self.stages)]).tolist()
+
+    @property
+    def total_steps(self) -> int:
+        return self._first_steps[-1]
+
+    @property
+    def num_epochs(self) -> int:
+        return self.stages[-1].epochs.stop
+
+    def position(self, step: int) -> Position:
+        """Where the step of that number (from 0) stands."""
+        number = min(bisect_right(self._first_steps, step), len(self.stages)) - 1
+        stage = self.stages[number]
+        epoch, step_of_epoch = divmod(step - self._first_steps[number], stage.schedule.steps_per_epoch)
+        return Position(number, stage.epochs.start + epoch, step_of_epoch)
+
+    def epochs_done(self, step: int) -> float:
+        """Epochs behind a step."""
+        stage, epoch, step_of_epoch = self.position(step)
+        return epoch + step_of_epoch / self.stages[stage].schedule.steps_per_epoch
+
+    def steps_of(self, epochs: float) -> int:
+        """Steps of the first epochs."""
+        steps = 0.0
+        for stage in self.stages:
+            inside = min(max(epochs - stage.epochs.start, 0), len(stage.epochs))
+            steps += inside * stage.schedule.steps_per_epoch
+        return round(steps)
+
+    @property
+    def plan_fill(self) -> float:
+        """True positions / positions of every example's own bucket."""
+        return sum(s.true_positions for s in self.stages) / sum(s.own_positions for s in self.stages)
+
+    @property
+    def fill(self) -> float:
+        """Run fill: true positions / all positions computed, padding and filler together."""
+        return sum(s.true_positions for s in self.stages) / sum(s.computed_positions for s in self.stages)
+
+    @property
+    def filler_share(self) -> float:
+        """Rows without an example / all rows."""
+        examples = sum(len(s.epochs) * s.schedule.num_examples for s in self.stages)
+        return 1 - examples / sum(len(s.epochs) * s.schedule.layout.rows_per_epoch for s in self.stages)
+
+
+def train_course(views: Views, stages: Sequence[range], config: ScheduleConfig, *, seed: int) -> Course:
+    """The course of training over stages of these epochs."""
+    return Course(tuple(_train_stage(views, epochs, config, seed=seed) for epochs in stages))
+
+
+def _train_stage(views: Views, epochs: range, config: ScheduleConfig, *, seed: int) -> Stage:
+    plan = make_plan(_sizes_to_plan_from(views, epochs), config, epochs=len(epochs), num_examples=len(views))
+    drawn = epochs if views.is_random else epochs[:1]
+    demand, true_positions, own_positions = [], 0, 0
+    for epoch in drawn:
+        sizes = views.sizes(epoch)
+        demand.append(np.bincount(plan.assign(sizes), minlength=len(plan.shapes)))
+        true_positions += int(sizes.prod(1, dtype=np.int64).sum())
+        own_positions += int(demand[-1] @ plan.areas)
+    layout = _train_layout(config, plan, np.array(demand))
+    schedule = Schedule(plan, layout, _buckets(views, plan, epochs), num_examples=len(views), seed=seed)
+    times = len(epochs) // len(drawn)
+    return Stage(epochs, plan, schedule, times * true_positions, times * own_positions)
+
+
+def _sizes_to_plan_from(views: Views, epochs: range) -> Int[np.ndarray, "n r"]:
+    """Sizes drawn over some epochs, and one that covers whatever may be drawn."""
+    if not views.is_random:
+        return views.sizes(epochs[0])
+    number = min(len(epochs), EPOCHS_PLANNED_FROM, max(1, SIZES_PLANNED_FROM // len(views)))
+    sample = epochs[:: len(epochs) // number][:number]
+    return np.concatenate([*(views.sizes(epoch) for epoch in sample), views.largest(epochs)[None]])
+
+
+def _buckets(views: Views, plan: BucketPlan, epochs: range) -> Callable[[int], Int[np.ndarray, " n"]]:
+    """The bucket of every example as a function of the epoch."""
+    if views.is_random:
+        return lambda epoch: plan.assign(views.sizes(epoch))
+    always = plan.assign(views.sizes(epochs[0]))
+    return lambda _: always
+
+
+def make_plan(sizes: Int[np.ndarray, "n r"], config: ScheduleConfig, *, epochs: int, num_examples: int) -> BucketPlan:
+    """The buckets of a stage. Says so when it chose their number, or when a step holds fewer than were asked for.
+
+    A stratified step holds `rows_multiple_of` rows of every bucket, in all its turns together.
+    """
+    count = wanted = config.max_buckets or MOST_BUCKETS
+    if config.kind == "stratified":
+        most = config.turns * config.examples_per_step // config.rows_multiple_of
+        count = min(wanted, most)
+        if config.max_buckets > most:
+            say(
+                f"planning {most} buckets, not {wanted}: a step of {config.examples_per_step} examples has no more "
+                f"blocks of {config.rows_multiple_of} rows (schedule.turns={config.turns})"
+            )
+    if config.max_buckets == 0:
+        curve = fill_curve(sizes, count, multiple_of=config.multiple_of)
+        positions = round(sizes.prod(1, dtype=np.int64).mean() * num_examples)
+        count, reason = choose_bucket_count(curve, true_positions=positions, epochs=epochs)
+        say(reason)
+    return plan_buckets(sizes, count, multiple_of=config.multiple_of)
+
+
+def _train_layout(config: ScheduleConfig, plan: BucketPlan, demand: Int[np.ndarray, "e k"]) -> Layout:
+    """The layout of the config's kind of schedule."""
+    rows = {"examples_per_step": config.examples_per_step, "rows_multiple_of": config.rows_multiple_of}
+    if config.kind == "bucketed":
+        return bucketed_layout(plan, demand, positions_per_step=config.positions_per_step, **rows)
+    return stratified_layout(plan, demand, turns=config.turns, **rows)
+
+
+def evaluation_course(
+    sizes: Int[np.ndarray, "n r"],
+    plan: BucketPlan,
+    config: ScheduleConfig,
+    *,
+    examples_per_step: int,
+    padding: int = 0,
+) -> Course:
+    """One epoch in the order of the split, one shape a step, in the plan's buckets or one more that it needs.
+
+    Args:
+        padding: added to every side of every canvas.
+    """
+    plan = padded(covering(plan, sizes, multiple_of=config.multiple_of), padding)
+    bucket = plan.assign(sizes + padding)
+    demand = np.bincount(bucket, minlength=len(plan.shapes))
+    layout = bucketed_layout(
+        plan, demand, examples_per_step=examples_per_step, rows_multiple_of=config.rows_multiple_of
+    )
+    schedule = Schedule(plan, layout, lambda _: bucket, num_examples=len(sizes), seed=0, shuffle=False)
+    true_positions = int(sizes.prod(1, dtype=np.int64).sum())
+    return Course((Stage(range(1), plan, schedule, true_positions, int(demand @ plan.areas)),))
+
+
+def covering(plan: BucketPlan, sizes: Int[np.ndarray, "n r"], *, multiple_of: int) -> BucketPlan:
+    """`plan`, with one more bucket where it does not cover all sizes."""
+    largest = np.maximum(np.max(plan.shapes, axis=0), sizes.max(0))
+    largest = tuple(int(side) for side in -(-largest // multiple_of) * multiple_of)
+    if largest in plan.shapes:
+        return plan
+    return plan_of({*plan.shapes, largest})
+
+
+def padded(plan: BucketPlan, padding: int) -> BucketPlan:
+    """`plan` with so much added to every side of every canvas."""
+    return plan_of({tuple(side + padding for side in shape) for shape in plan.shapes})
+
+
+def plan_of(shapes: set[tuple[int, ...]]) -> BucketPlan:
+    """A plan of these canvases, in its order."""
+    return BucketPlan(tuple(sorted(shapes, key=lambda shape: (math.prod(shape), shape))))

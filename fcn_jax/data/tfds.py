@@ -1,0 +1,254 @@
+"""Any TFDS data set that can be read by random access: images, or signals of float values.
+
+Examples stay encoded until they are read, and none are held in memory. Sizes and labels take one pass over the data,
+which is remembered for as long as its files stay as they are.
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, Num
+
+from fcn_jax.config import Config
+from fcn_jax.data import images, signals
+from fcn_jax.data.bad_examples import BadExampleError
+from fcn_jax.data.images import check_image_channels
+from fcn_jax.data.sizes import read_in_parallel
+from fcn_jax.data.tfds_builder import open_builder, quiet
+from fcn_jax.system.disk import save_arrays
+
+
+@dataclass(frozen=True)
+class Features:
+    source: str
+    """As the user calls it."""
+    value: str
+    label: str
+    rank: int
+    """2: an image; 1: a signal."""
+    channels: int | None
+    """Of a signal; None: unknown."""
+    label_names: tuple[str, ...]
+
+    def check_channels(self, channels: int) -> None:
+        """
+        Raises:
+            ValueError: examples cannot be brought to them.
+        """
+        if self.rank == 2:
+            check_image_channels(channels)
+        elif channels not in (1, self.channels):
+            raise ValueError(
+                f"config.data.channels is {channels}, but the signals of {self.source} have {self.channels}: "
+                f"set config.data.channels={self.channels}, or 1 for their mean"
+            )
+
+
+def find_features(info: Any, source: str) -> Features:
+    """
+    Raises:
+        ValueError: no example or label can be told, or values of another kind.
+    """
+    import tensorflow_datasets as tfds
+
+    features = dict(info.features)
+    labels = [name for name, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)]
+    values = [name for name, feature in features.items() if isinstance(feature, tfds.features.Image)]
+    values = values or [name for name, feature in features.items() if _is_signal(feature)]
+    pair = info.supervised_keys
+    if isinstance(pair, tuple) and len(pair) == 2 and pair[0] in values and pair[1] in labels:
+        values, labels = [pair[0]], [pair[1]]
+    if len(values) != 1 or len(labels) != 1:
+        told = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features.items())
+        raise ValueError(
+            f"{source} has the features {told}, but it needs one image (or one float signal, [length] or "
+            "[length, channels]) and one class label: prepare a data set that has them"
+        )
+    value, label = features[values[0]], features[labels[0]]
+    is_image = isinstance(value, tfds.features.Image)
+    return Features(
+        source=source,
+        value=values[0],
+        label=labels[0],
+        rank=2 if is_image else 1,
+        channels=None if is_image else (*value.shape, 1)[1],
+        label_names=tuple(label.names),
+    )
+
+
+def _is_signal(feature: Any) -> bool:
+    import tensorflow_datasets as tfds
+
+    if not isinstance(feature, tfds.features.Tensor):
+        return False
+    shape: Any = feature.shape
+    dtype: Any = feature.np_dtype
+    is_series = len(shape) in (1, 2) and shape[0] is None and None not in shape[1:]
+    return is_series and np.issubdtype(np.dtype(dtype), np.floating)
+
+
+class TfdsSource:
+    """One split of a TFDS data set.
+
+    Args:
+        name: NAME[/CONFIG][:VERSION].
+        split: in TFDS notation, such as `train[:90%]`.
+
+    Raises:
+        ValueError: there is no such data set or split, it cannot be prepared or read, or its labels break a rule.
+    """
+
+    def __init__(self, name: str, split: str, *, config: Config):
+        builder = open_builder(name)
+        self._features = find_features(builder.info, f"tfds:{name}")
+        self._features.check_channels(config.data.channels)
+        self._data = _open_split(builder, name, split, self._features, config)
+        self._channels, self._background = config.data.channels, config.data.background
+        self._max_pixels = round(config.data.max_megapixels * 1e6)
+        self._label = f"tfds:{name} {split}"
+        measured, reasons = self._measured(_cache_file(builder, split, config), config.machine.num_threads)
+        good = np.array([position for position in range(len(measured)) if position not in reasons], np.int64)
+        if not len(good):
+            raise ValueError(f"split {split!r} of tfds:{name} has no example that can be read: #0: {reasons[0]}")
+        self.bad = {f"{self._label} #{position}": reason for position, reason in reasons.items()}
+        self._positions = good
+        self.sizes, self.labels = measured[good, :-1].astype(np.int32), measured[good, -1].astype(np.int32)
+        self.label_names = self._features.label_names
+        without = np.flatnonzero((self.labels < 0) | (self.labels >= len(self.label_names)))
+        if len(without):
+            example = int(without[0])
+            raise ValueError(
+                f"{self.name(example)} has label {self.labels[example]}, but labels go from 0 to "
+                f"{len(self.label_names) - 1}: take a split that is labelled"
+            )
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def name(self, index: int) -> str:
+        return f"{self._label} #{self._positions[index]}"
+
+    def read(self, index: int) -> Num[np.ndarray, "*spatial c"]:
+        value = self._example(int(self._positions[index]))[self._features.value]
+        if self._features.rank == 1:
+            return signals.with_channels(np.asarray(value, np.float32), self._channels)
+        how = {"channels": self._channels, "background": self._background}
+        if isinstance(value, bytes):
+            return images.decode_image(value, max_pixels=self._max_pixels, **how)
+        return images.with_channels(value, **how)
+
+    def _example(self, position: int) -> dict[str, Any]:
+        try:
+            return self._data[position]
+        except Exception as error:  # array_record and TFDS raise many kinds for a damaged record.
+            raise BadExampleError(" ".join(str(error).split()) or type(error).__name__) from error
+
+    def _measure(self, position: int) -> tuple[int, ...]:
+        """(*size, label)"""
+        example = self._example(position)
+        value = example[self._features.value]
+        if isinstance(value, bytes):
+            size = images.encoded_image_size(value, max_pixels=self._max_pixels)
+        else:
+            size = np.shape(value)[: self._features.rank]
+        if not min(size):
+            raise BadExampleError("nothing is there")
+        return (*size, int(example[self._features.label]))
+
+    def _measured(self, cache: Path | None, num_threads: int) -> tuple[Int[np.ndarray, "n columns"], dict[int, str]]:
+        """Size and label of every example, zeros where it is bad, and why it is."""
+        columns = self._features.rank + 1
+        measured, bad = _load(cache, (len(self._data), columns)), {}
+        missing = np.flatnonzero(measured[:, 0] == 0).tolist()
+        for position, row in read_in_parallel(missing, self._measure, num_threads=num_threads):
+            if isinstance(row, str):
+                bad[position] = row
+            else:
+                measured[position] = row
+        if cache is not None and missing:
+            save_arrays(cache, measured=measured)
+        return measured, bad
+
+
+def _open_split(builder: Any, name: str, split: str, features: Features, config: Config) -> Any:
+    """Examples by random access, images encoded where the data source can leave them so."""
+    import tensorflow_datasets as tfds
+
+    given = {name: info.num_examples for name, info in builder.info.splits.items()}
+    names = [part.partition("[")[0].strip() for part in split.split("+")]
+    if given and not set(names) <= given.keys():
+        raise ValueError(_unknown_split(name, split, given, config))
+    encoded = {features.value: tfds.decode.SkipDecoding()} if features.rank == 2 else None
+    try:
+        with quiet():
+            data = builder.as_data_source(split, decoders=encoded)
+            if not len(data):
+                raise ValueError("it is empty")
+            try:
+                data[0]
+            except ImportError:  # The data of `tfds.testing.mock_data` cannot be encoded without TensorFlow.
+                data = builder.as_data_source(split)
+            except Exception:
+                pass  # A damaged example is no damaged split.
+            return data
+    except NotImplementedError as error:
+        raise ValueError(
+            f"tfds:{name} is prepared in {builder.data_dir} as {builder.info.file_format.value}, which cannot be read "
+            "by random access: prepare it again, in another TFDS_DATA_DIR, with "
+            "download_and_prepare(file_format='array_record')"
+        ) from error
+    except Exception as error:  # TFDS raises ValueError, AssertionError and others for a slice that it cannot take.
+        sizes = ", ".join(f"{name} ({count:,})" for name, count in given.items())
+        raise ValueError(
+            f"split {split!r} of tfds:{name} cannot be read: {' '.join(str(error).split())}; it has {sizes}"
+        ) from error
+
+
+def _unknown_split(name: str, split: str, given: dict[str, int], config: Config) -> str:
+    """What is there, and which flags make three splits of it."""
+    fields = {
+        "train_split": "train[:90%]",
+        "validation_split": "train[90%:]",
+        "test_split": "test" if "test" in given else "validation" if "validation" in given else "",
+    }
+    if not fields["test_split"]:
+        fields = {"train_split": "train[:80%]", "validation_split": "train[80%:90%]", "test_split": "train[90%:]"}
+    own = [field for field in fields if getattr(config.data, field) == split]
+    found = f"config.data.{own[0]} is {split!r}" if own else f"split is {split!r}"
+    there = ", ".join(f"{name} ({count:,})" for name, count in given.items())
+    flags = " ".join(
+        f"--config.data.{field}='{value}'" for field, value in fields.items() if getattr(config.data, field) != value
+    )
+    remedy = f"set {flags}" if own and "train" in given else "take one of them, or a part such as train[:90%]"
+    return f"{found}, but tfds:{name} has {there}: {remedy}"
+
+
+def _cache_file(builder: Any, split: str, config: Config) -> Path | None:
+    """Of these files as they are now; None where nothing is to be remembered."""
+    try:
+        files = sorted(entry.path for entry in os.scandir(builder.data_dir) if entry.is_file())
+        states = [(path, status.st_size, status.st_mtime_ns) for path in files for status in (os.stat(path),)]
+    except OSError:
+        return None
+    if not config.machine.cache_dir:
+        return None
+    key = repr((builder.info.full_name, split, config.data.max_megapixels, states))
+    folder = Path(config.machine.cache_dir).expanduser() / "sizes"
+    return folder / f"tfds_{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
+
+
+def _load(cache: Path | None, shape: tuple[int, int]) -> Int[np.ndarray, "n columns"]:
+    """What was measured before; zeros where nothing was."""
+    if cache is not None:
+        try:
+            with np.load(cache, allow_pickle=False) as stored:
+                measured = stored["measured"]
+            if measured.shape == shape and measured.dtype == np.int64:
+                return measured
+        except (OSError, ValueError, KeyError, EOFError):
+            pass
+    return np.zeros(shape, np.int64)

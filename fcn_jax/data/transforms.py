@@ -1,0 +1,334 @@
+"""What changes an example before the net sees it: the rule of `data.resize`, random views, random changes.
+
+`Resize` gives every example its size once. `Views` says what is seen of an example in an epoch and at what size:
+scaled, stretched, cropped, drawn before it is decoded. `Motion` and `Colour` change it and keep its size. Every draw
+is a pure function of (seed, epoch, example), so the sizes of any epoch are known from the headers alone, and an example
+looks the same on any host and after any resume. What always holds: no draw takes a side below the smallest the model
+survives.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int, Num, UInt8
+from PIL import Image
+
+from fcn_jax.config import AugmentConfig
+from fcn_jax.core.geometry import format_size, parse_size
+from fcn_jax.core.random import uniform
+
+
+@dataclass(frozen=True)
+class Resize:
+    """A rule for the size of an example: `none`, `longest`, `shortest`, `area` (of n² pixels), `square`, or `canvas`.
+
+    All but `square` and `canvas` keep the aspect and never enlarge. `canvas` resamples nothing: the example stands in
+    the middle, what is beyond is cut off, and what is added is background that counts as image.
+    """
+
+    kind: str
+    n: int = 0
+    canvas: tuple[int, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> "Resize":
+        """
+        Raises:
+            ValueError: no such rule.
+        """
+        kind, _, number = text.partition(":")
+        if text == "none":
+            return cls("none")
+        if kind == "canvas" and number:
+            return cls("canvas", canvas=parse_size(number))
+        if kind in ("longest", "shortest", "area", "square") and number.isdecimal() and 0 < int(number) <= 65536:
+            return cls(kind, int(number))
+        raise ValueError(
+            f"config.data.resize is {text!r}, but it must be none, longest:N, shortest:N, area:N, square:N or "
+            "canvas:HxW"
+        )
+
+    def sizes(self, sizes: Int[np.ndarray, "n r"]) -> Int[np.ndarray, "n r"]:
+        """Sizes after the rule.
+
+        Raises:
+            ValueError: a canvas of another rank.
+        """
+        match self.kind:
+            case "canvas" if len(self.canvas) != sizes.shape[1]:
+                raise ValueError(
+                    f"config.data.resize is canvas:{format_size(self.canvas)}, but the examples have "
+                    f"{sizes.shape[1]} spatial axes: give canvas:HxW for images, canvas:N for signals"
+                )
+            case "canvas":
+                return np.broadcast_to(np.array(self.canvas, sizes.dtype), sizes.shape)
+            case "none":
+                return sizes
+            case "square":
+                return np.full_like(sizes, self.n)
+            case "longest":
+                scale = self.n / sizes.max(1)
+            case "shortest":
+                scale = self.n / sizes.min(1)
+            case _:
+                scale = self.n / sizes.prod(1, dtype=np.int64) ** (1 / sizes.shape[1])
+        return scaled_sizes(sizes, np.minimum(scale, 1)[:, None])
+
+    def apply(self, example: Num[np.ndarray, "*spatial c"], *, background: int) -> Num[np.ndarray, "*resized c"]:
+        """An example after the rule."""
+        (size,) = self.sizes(np.array([example.shape[:-1]])).tolist()
+        if self.kind == "canvas":
+            return centred(example, size, background)
+        return resample(example, tuple(size))
+
+
+def scaled_sizes(sizes: Int[np.ndarray, "n r"], factor: Float[np.ndarray, "n #r"]) -> Int[np.ndarray, "n r"]:
+    """Sizes times a factor, rounded, at least 1."""
+    return np.maximum(np.rint(sizes * factor), 1).astype(sizes.dtype)
+
+
+def resample(
+    example: Num[np.ndarray, "*spatial c"],
+    size: tuple[int, ...],
+    *,
+    start: tuple[float, ...] | None = None,
+    extent: tuple[float, ...] | None = None,
+) -> Num[np.ndarray, "*resized c"]:
+    """A part of an example at another size, linearly interpolated; images are antialiased when they shrink.
+
+    Args:
+        start, extent: of the part, in positions of the example; the whole of it without them.
+    """
+    start, extent = start or (0,) * len(size), extent or example.shape[:-1]
+    if size == tuple(extent) and all(float(place).is_integer() for place in start):
+        return example[tuple(slice(int(place), int(place) + side) for place, side in zip(start, size, strict=True))]
+    if len(size) == 1:
+        places = start[0] + (np.arange(size[0]) + 0.5) * extent[0] / size[0] - 0.5
+        known = np.arange(len(example))
+        return np.stack([np.interp(places, known, channel) for channel in example.T], axis=1).astype(example.dtype)
+    box = (start[1], start[0], start[1] + extent[1], start[0] + extent[0])
+    resized = to_picture(example).resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box)
+    return np.asarray(resized).reshape(*size, -1)
+
+
+def to_picture(image: Num[np.ndarray, "h w c"]) -> Image.Image:
+    """A grey or RGB image for Pillow."""
+    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+
+
+def widened_sizes(sizes: Int[np.ndarray, "n r"], min_side: int) -> Int[np.ndarray, "n r"]:
+    """True sizes once every short side is widened."""
+    return np.maximum(sizes, min_side)
+
+
+def widen(example: np.ndarray, min_side: int, background: int) -> np.ndarray:
+    """`example` in the middle of a canvas whose sides are at least `min_side`."""
+    return centred(example, [max(min_side, side) for side in example.shape[:-1]], background)
+
+
+def centred(example: np.ndarray, canvas: Sequence[int], background: int) -> np.ndarray:
+    """`example` in the middle of a canvas: what is beyond is cut off, what is missing is background."""
+    gaps = [wanted - side for wanted, side in zip(canvas, example.shape[:-1], strict=True)]
+    if any(gap < 0 for gap in gaps):
+        start = [max(0, -gap) // 2 for gap in gaps]
+        example = example[tuple(slice(first, first + side) for first, side in zip(start, canvas, strict=True))]
+    if any(gap > 0 for gap in gaps):
+        around = [(max(0, gap) // 2, max(0, gap) - max(0, gap) // 2) for gap in gaps]
+        example = np.pad(example, [*around, (0, 0)], constant_values=background)
+    return example
+
+
+LUMA = np.array([0.299, 0.587, 0.114])
+MIDDLE_GREY = 127.5
+
+
+class _Draws:
+    """Uniform draws of some examples, symmetric around 0, a stream a name."""
+
+    def __init__(self, seed: int, epoch: int, index: Int[np.ndarray, " n"]):
+        self._key = (seed, epoch, index)
+
+    def __call__(self, stream: str, largest: float) -> Float[np.ndarray, " n"]:
+        return (2 * uniform(*self._key, stream=stream) - 1) * largest
+
+
+class Motion:
+    """Random rotation, shear, stretch, shift and mirroring of an image on its own canvas.
+
+    Args:
+        config: the largest changes.
+        background: value that comes in from outside.
+    """
+
+    def __init__(self, config: AugmentConfig, *, seed: int, background: int):
+        self._config, self._seed, self._background = config, seed, background
+
+    @property
+    def is_identity(self) -> bool:
+        c = self._config
+        return not (c.rotate or c.shear or c.stretch or c.shift or c.flip)
+
+    def draw(self, epoch: int, index: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 6"]:
+        """(a, b, c, d, e, f) of every example.
+
+        The pixel at (x, y) off the centre comes from (ax + by + c, dx + ey + f).
+        """
+        c, draw = self._config, _Draws(self._seed, epoch, index)
+        angle, shear = draw("rotate", math.radians(c.rotate)), np.tan(draw("shear", math.radians(c.shear)))
+        scale_x, scale_y = 1 + draw("scale_x", c.stretch), 1 + draw("scale_y", c.stretch)
+        if c.flip:
+            scale_x = scale_x * np.where(draw("flip", 1.0) < 0, -1, 1)
+        cos, sin = np.cos(angle), np.sin(angle)
+        return np.stack(
+            [cos / scale_x, (sin + shear * cos) / scale_x, draw("shift_x", c.shift),
+             -sin / scale_y, (cos - shear * sin) / scale_y, draw("shift_y", c.shift)],
+            axis=1,
+        )  # fmt: skip
+
+    def apply(self, image: UInt8[np.ndarray, "h w c"], matrix: Float[np.ndarray, " 6"]) -> UInt8[np.ndarray, "h w c"]:
+        """One image moved by one matrix, bilinear."""
+        height, width, channels = image.shape
+        a, b, shift_x, d, e, shift_y = matrix.tolist()
+        x, y = width / 2, height / 2
+        moved = to_picture(image).transform(
+            (width, height),
+            Image.Transform.AFFINE,
+            (a, b, x - a * x - b * y + shift_x, d, e, y - d * x - e * y + shift_y),
+            Image.Resampling.BILINEAR,
+            fillcolor=(self._background,) * channels if channels > 1 else self._background,
+        )
+        return np.asarray(moved).reshape(height, width, channels)
+
+
+class Colour:
+    """Random brightness, contrast (around middle grey) and saturation.
+
+    Args:
+        config: the largest relative changes.
+    """
+
+    def __init__(self, config: AugmentConfig, *, seed: int):
+        self._config, self._seed = config, seed
+
+    @property
+    def is_identity(self) -> bool:
+        return not (self._config.brightness or self._config.contrast or self._config.saturation)
+
+    def draw(self, epoch: int, index: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 3 4"]:
+        """A linear map of (red, green, blue, 1) to colours, for every example."""
+        c, draw = self._config, _Draws(self._seed, epoch, index)
+        brightness, contrast, saturation = (
+            (1 + draw(name, largest))[:, None, None]
+            for name, largest in (("brightness", c.brightness), ("contrast", c.contrast), ("saturation", c.saturation))
+        )
+        linear = brightness * contrast * (saturation * np.eye(3) + (1 - saturation) * LUMA)
+        offset = np.broadcast_to((1 - contrast) * MIDDLE_GREY, (len(index), 3, 1))
+        return np.concatenate([linear, offset], axis=2)
+
+    def apply(self, image: UInt8[np.ndarray, "h w c"], matrix: Float[np.ndarray, "3 4"]) -> UInt8[np.ndarray, "h w c"]:
+        """One image in other colours; of a grey image the grey axis of the map."""
+        if image.shape[-1] == 1:
+            levels = np.arange(256) * matrix[0, :3].sum() + matrix[0, 3]
+            return np.clip(np.rint(levels), 0, 255).astype(np.uint8)[image]
+        return np.asarray(to_picture(image).convert("RGB", tuple(matrix.ravel().tolist())))
+
+
+@dataclass(frozen=True)
+class View:
+    """What is seen of some examples: of each, scaled to `scaled`, the part of size `cropped` that begins at `start`."""
+
+    scaled: Int[np.ndarray, "n r"]
+    start: Int[np.ndarray, "n r"]
+    cropped: Int[np.ndarray, "n r"]
+
+    def apply(self, example: Num[np.ndarray, "*spatial c"], number: int) -> Num[np.ndarray, "*cropped c"]:
+        """What is seen of the example of that number, whole in `example`."""
+        scaled, size = self.scaled[number], tuple(self.cropped[number].tolist())
+        if size == example.shape[:-1]:
+            return example
+        ratio = np.array(example.shape[:-1]) / scaled
+        start, extent = self.start[number] * ratio, self.cropped[number] * ratio
+        return resample(example, size, start=tuple(start.tolist()), extent=tuple(extent.tolist()))
+
+
+class Views:
+    """The views of one split.
+
+    Args:
+        sizes: of the examples, before.
+        scale: of all examples in an epoch: the stage's scale in training, the test-time scale in evaluation.
+        augment: the largest random changes of size; None: none.
+        smallest: side that no draw goes below, and to which shorter sides are widened in the end.
+    """
+
+    def __init__(
+        self,
+        sizes: Int[np.ndarray, "n r"],
+        *,
+        scale: Callable[[int], float] = lambda _: 1.0,
+        augment: AugmentConfig | None = None,
+        seed: int = 0,
+        smallest: int,
+    ):
+        self._sizes, self._scale, self._seed, self._smallest = sizes, scale, seed, smallest
+        self._augment = augment or AugmentConfig()
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    @property
+    def rank(self) -> int:
+        return self._sizes.shape[1]
+
+    @property
+    def is_random(self) -> bool:
+        """Whether sizes differ between epochs of one scale."""
+        a = self._augment
+        return a.scale != (1.0, 1.0) or a.aspect > 0 or a.crop > 0
+
+    def sizes(self, epoch: int) -> Int[np.ndarray, "n r"]:
+        """True sizes of all examples in an epoch, widened."""
+        return widened_sizes(self.draw(epoch, np.arange(len(self))).cropped, self._smallest)
+
+    def undrawn(self, scale: float) -> Int[np.ndarray, "n r"]:
+        """True sizes of all examples at a scale, without random changes, widened."""
+        return Views(self._sizes, scale=lambda _: scale, smallest=self._smallest).sizes(0)
+
+    def largest(self, epochs: Sequence[int]) -> Int[np.ndarray, " r"]:
+        """A size that covers whatever may be drawn in some epochs."""
+        stretch = math.sqrt(1 + self._augment.aspect)
+        scale = max(map(self._scale, epochs)) * max(self._augment.scale) * stretch
+        return widened_sizes(np.ceil(self._sizes.max(0) * scale).astype(self._sizes.dtype)[None], self._smallest)[0]
+
+    def draw(self, epoch: int, index: Int[np.ndarray, " n"]) -> View:
+        """What is seen of some examples."""
+        sizes = self._sizes[index]
+        scaled = sizes
+        factor = self._factor(epoch, index)
+        if factor is not None:
+            scaled = np.maximum(scaled_sizes(sizes, factor), np.minimum(sizes, self._smallest))
+        if not self._augment.crop:
+            return View(scaled, np.zeros_like(scaled), scaled)
+        kept = 1 - self._augment.crop * self._uniform_each_axis(epoch, index, stream="crop")
+        cropped = np.maximum(scaled_sizes(scaled, kept), np.minimum(scaled, self._smallest))
+        place = self._uniform_each_axis(epoch, index, stream="crop_start")
+        return View(scaled, (place * (scaled - cropped + 1)).astype(scaled.dtype), cropped)
+
+    def _factor(self, epoch: int, index: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n r"] | None:
+        """Of every side of some examples; None where none is to change."""
+        a, scale = self._augment, self._scale(epoch)
+        if scale == 1 and a.scale == (1.0, 1.0) and not a.aspect:
+            return None
+        low, high = np.log(a.scale)
+        drawn = uniform(self._seed, epoch, index, stream="scale")
+        factor = np.repeat((scale * np.exp(low + (high - low) * drawn))[:, None], self.rank, axis=1)
+        if a.aspect:
+            taller = (2 * uniform(self._seed, epoch, index, stream="aspect") - 1) * math.log1p(a.aspect) / 2
+            factor *= np.exp(np.stack([taller, -taller], axis=1))
+        return factor
+
+    def _uniform_each_axis(self, epoch: int, index: np.ndarray, *, stream: str) -> Float[np.ndarray, "n r"]:
+        draws = [uniform(self._seed, epoch, index, stream=f"{stream}_{axis}") for axis in range(self.rank)]
+        return np.stack(draws, axis=1)

@@ -1,0 +1,204 @@
+"""Files -> what each place of them says of a class, for nets whose logits are the mean of what all positions say.
+
+The class activation map (Zhou et al., arXiv:1512.04150) of a class is its channel of `logits_2d`. What always holds:
+its mean over the true positions is the logit of the class. Softmax does not see what is added to all classes alike, so
+what speaks for a class at a place is its map less the mean of all classes' maps there, `Explained.evidence`: zero means
+no more than for any class, and the mean is the logit less the mean of all logits.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Num
+
+from fcn_jax.core.block import AnyArray, filler_block
+from fcn_jax.core.layers import Layer
+from fcn_jax.core.net import ClassifyFirst, Head, Model, PoolFirst
+from fcn_jax.core.pooling import AdaptiveAveragePool, GlobalAverage
+from fcn_jax.data.bad_examples import BadExampleError
+from fcn_jax.inference.classifier import Classifier, Trained, classifier_of_trained, predict_batch
+from fcn_jax.inference.inputs import read_ahead
+from fcn_jax.inference.programs import Programs, TooLargeError
+from fcn_jax.nets.dense import Flatten
+from fcn_jax.nets.heads import NormedAverage, NormFirst
+from fcn_jax.nets.recurrent import LSTM
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The cells of a map on one axis of the input: cell i is centred on position first + step i."""
+
+    first: float
+    step: float
+    cells: int
+
+
+def grid_of(layers: Iterable[Layer], side: int) -> Grid:
+    """The cells that some layers, one after the other, make of a side of the input."""
+    first, step = 0.0, 1.0
+    for layer in layers:
+        if isinstance(layer, AdaptiveAveragePool):
+            extent = side / layer.cells
+            first, step, side = first + step * (extent - 1) / 2, step * extent, layer.cells
+        for window in layer.windows:
+            first += step * ((window.extent - 1) / 2 - window.padding)
+            step *= window.stride
+            side = window.output_side(side)
+    return Grid(first, step, side)
+
+
+def places_of(side: int, shown: int) -> Float[np.ndarray, " shown"]:
+    """Middles of the parts of a side that is shown in that many parts."""
+    return (np.arange(shown) + 0.5) * side / shown - 0.5
+
+
+def read_map(
+    values: Float[np.ndarray, "*cells"], grids: Sequence[Grid], places: Sequence[Float[np.ndarray, " _"]]
+) -> Float[np.ndarray, "*places"]:
+    """Values of a map at positions of the input, given for every axis."""
+    for axis, (grid, at) in enumerate(zip(grids, places, strict=True)):
+        assert values.shape[axis] == grid.cells, (values.shape, grids)
+        cell = np.clip((at - grid.first) / grid.step, 0, grid.cells - 1)
+        before = np.minimum(cell.astype(np.int64), max(0, grid.cells - 2))
+        after = np.minimum(before + 1, grid.cells - 1)
+        share = (cell - before).reshape(-1, *[1] * (values.ndim - 1 - axis))
+        values = values.take(before, axis) * (1 - share) + values.take(after, axis) * share
+    return values
+
+
+class MapAnswer(NamedTuple):
+    """What a net says of a batch, and of which places it says it."""
+
+    logits: Float[Array, "b k"]
+    label: Int[Array, " b"]
+    """The class whose map it is."""
+    class_map: Float[Array, "b *cells"]
+    mean_map: Float[Array, "b *cells"]
+    """Mean of all classes' maps."""
+    map_size: Int[Array, "b r"]
+    """True cells."""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A file, what a net says of it, and where."""
+
+    path: str
+    values: Num[np.ndarray, "*spatial c"]
+    """As the net saw it."""
+    probabilities: Float[np.ndarray, " k"]
+    label: int
+    """The class whose map it is."""
+    class_map: Float[np.ndarray, "*cells"]
+    evidence: Float[np.ndarray, "*cells"]
+    """The map of the class less the mean of all classes' maps."""
+    grids: tuple[Grid, ...]
+    """Where the cells lie, on every axis."""
+
+    @property
+    def predicted(self) -> int:
+        """The most probable class."""
+        return int(self.probabilities.argmax())
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A file that has no map, and why."""
+
+    path: str
+    error: str
+
+
+def map_answer_of(
+    model: Model, image: Num[AnyArray, "b *spatial c"], size: Int[AnyArray, "b r"], *, label: int | None
+) -> MapAnswer:
+    """The maps of a padded batch, of one class or of the class that each example is taken for."""
+    logits, logits_2d = predict_batch(model, image, size)
+    wanted = logits.argmax(-1) if label is None else jnp.full(logits.shape[0], label)
+    index = wanted.reshape(-1, *[1] * (logits_2d.x.ndim - 1))
+    class_map = jnp.take_along_axis(logits_2d.x, index, axis=-1)[..., 0]
+    return MapAnswer(logits, wanted, class_map, logits_2d.x.mean(-1), logits_2d.size)
+
+
+def check_has_map(model: Model) -> None:
+    """
+    Raises:
+        ValueError: the model's logits are not the mean of what its positions say, or a position is no place.
+    """
+    why = ""
+    for layer in model.net.layers:
+        match layer:
+            case Flatten():
+                why = "it flattens its positions into one, so that none of them has a logit of its own"
+            case LSTM():
+                why = "what its LSTM says at a position comes from all that was read before, so that it is no place"
+    why = why or _why_not_a_mean(model.net.head)
+    if why:
+        raise ValueError(
+            f"this net has no class activation map: {why}; nets of convolutions alone have one, with "
+            "config.model.head=average_last or average_first: train one of them"
+        )
+
+
+def _why_not_a_mean(head: Head) -> str:
+    match head:
+        case NormFirst():
+            return _why_not_a_mean(head.head)
+        case NormedAverage() | ClassifyFirst(pool=GlobalAverage()) | PoolFirst(pool=GlobalAverage()):
+            return ""
+        case ClassifyFirst() | PoolFirst():
+            return f"its head is {head.pool}, not the average, so that its logits are no mean of its positions' logits"
+        case _:
+            return f"its head is {type(head).__name__}, so that its logits are no mean of its positions' logits"
+
+
+class MapMaker:
+    """Makes the maps of files.
+
+    Args:
+        trained: a net that has maps, see `check_has_map`.
+        label: the class whose map is made; None: of each file the most probable.
+    """
+
+    def __init__(self, trained: Trained, *, label: int | None):
+        self._layers = list(trained.model.net.layers)
+        self.classifier: Classifier[MapAnswer] = classifier_of_trained(trained, partial(map_answer_of, label=label))
+        # A row at a time: a picture takes longer to draw than its map to make.
+        self._programs = Programs(self.classifier, most_rows=1)
+
+    def maps(self, paths: Sequence[str]) -> Iterator[Explained | Unread]:
+        """One of each file, in their order."""
+        for chunk in read_ahead(self.classifier.recipe, paths, num_threads=self.classifier.num_threads):
+            for path, example in chunk:
+                if isinstance(example, BadExampleError):
+                    yield Unread(path, str(example))
+                else:
+                    yield self._explain(path, example.values)
+
+    def _explain(self, path: str, values: Num[np.ndarray, "*spatial c"]) -> Explained | Unread:
+        size = values.shape[:-1]
+        canvas = self.classifier.ladder.canvas(size)
+        try:
+            program = self._programs[canvas]
+        except TooLargeError as error:
+            return Unread(path, str(error))
+        block = filler_block(program.rows, canvas, values.shape[-1])
+        block.image[(0, *(slice(side) for side in size))] = values
+        block.size[0] = size
+        answer = jax.device_get(program.run(block.image, block.size))
+        cells = tuple(slice(side) for side in answer.map_size[0])
+        class_map = answer.class_map[0][cells]
+        return Explained(
+            path,
+            values,
+            probabilities=np.asarray(jax.nn.softmax(answer.logits[0])),
+            label=int(answer.label[0]),
+            class_map=class_map,
+            evidence=class_map - answer.mean_map[0][cells],
+            grids=tuple(grid_of(self._layers, side) for side in size),
+        )

@@ -1,0 +1,163 @@
+"""The newest checkpoint of a run on a split, at any test scale: sums alone, or an answer for every example.
+
+Either way every example counts once, and one that cannot be read is named.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from fcn_jax.config import Config
+from fcn_jax.config_fields import overridden
+from fcn_jax.config_rules import validate
+from fcn_jax.core.step import TrainState
+from fcn_jax.data.bad_examples import BadExampleError, share
+from fcn_jax.data.dataset import Dataset
+from fcn_jax.inference.statistics import Answers, Findings, answers_of, findings_of
+from fcn_jax.system.machine import use_compilation_cache
+from fcn_jax.system.processes import check_shared, together
+from fcn_jax.train.checkpoint import restore_latest
+from fcn_jax.train.compile import compile_programs
+from fcn_jax.train.passes import evaluate, split_logits
+from fcn_jax.train.setup import Setup, Split, prepare_together
+
+
+@dataclass(frozen=True)
+class OpenedRun:
+    """A trained net and the split that it is evaluated on."""
+
+    setup: Setup
+    state: TrainState
+    split: Split
+
+    @property
+    def step(self) -> int:
+        return int(self.state.step)
+
+    @property
+    def scale(self) -> float:
+        return self.setup.config.evaluate.scale
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the net says of a whole split at a test scale."""
+
+    split: str
+    step: int
+    """Of the checkpoint."""
+    scale: float
+    dataset: Dataset
+    answers: Answers
+    bad: dict[str, str]
+    """Names of examples that cannot be read, and why."""
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        return self.dataset.source.label_names
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Of the answers' examples."""
+        return [as_text(self.dataset.source.name(index)) for index in self.answers.index.tolist()]
+
+    @cached_property
+    def findings(self) -> Findings:
+        return findings_of(self.answers, len(self.label_names))
+
+    @property
+    def means(self) -> dict[str, float]:
+        """{loss, accuracy, count}, as `evaluated` has them."""
+        accuracy = self.answers.accuracy
+        return {"loss": self.answers.mean_loss, "accuracy": accuracy.value, "count": accuracy.examples}
+
+
+def as_text(name: str) -> str:
+    """A name, as it can be written into a file: the bytes of a path may be no text."""
+    return name.encode(errors="backslashreplace").decode()
+
+
+def configs_at_scales(config: Config, scales: Sequence[float]) -> list[Config]:
+    """The config of a run at every test scale; without one, at its own.
+
+    Raises:
+        ValueError: a scale breaks a rule.
+    """
+    # Every example is read once: there is nothing to keep decoded.
+    configs = [
+        overridden(config, {"evaluate.scale": scale, "machine.cache_mib": 0})
+        for scale in scales or [config.evaluate.scale]
+    ]
+    for each in configs:
+        validate(each)
+    return configs
+
+
+def open_run(workdir: Path, config: Config, split: str, *, strict: bool = False) -> OpenedRun:
+    """The newest checkpoint, and a split.
+
+    Args:
+        split: `train`, `validation` or `test` as the config has them, or any part such as `test[:100]`.
+        strict: the newest checkpoint of all has to be whole.
+
+    Raises:
+        ValueError: there is no checkpoint or no such split.
+    """
+    use_compilation_cache(config)
+    setup = prepare_together(config, abstract=True)
+    check_shared(workdir / "checkpoints")
+    data = config.data
+    own = {"train": data.train_split, "validation": data.validation_split, "test": data.test_split}
+    with together():
+        chosen = setup.split(own.get(split, split))
+    with together():
+        state = restore_latest(workdir, setup.state, strict=strict)
+    return OpenedRun(setup, state, chosen)
+
+
+def evaluated(run: OpenedRun, *, title: str) -> dict[str, float]:
+    """{loss, accuracy, count}, without holding more than a step."""
+    programs = compile_programs(run.setup, train=False, splits=(run.split,))
+    return evaluate(run.setup, programs, run.state, run.split, title=title)
+
+
+def answered(run: OpenedRun, *, title: str) -> Evaluation:
+    """An answer for every example.
+
+    Raises:
+        ValueError: no example, or too few, can be read, or logits are not finite.
+    """
+    dataset = run.split.dataset
+    logits = split_logits(run.setup, run.state, run.split, title=f"{title} at scale {run.scale:g}")
+    share(dataset.bad)
+    with together():
+        dataset.bad.check()
+    known = np.isfinite(logits).all(1)
+    bad = {**dataset.source.bad, **_reasons(dataset, np.flatnonzero(~known))}
+    index = np.flatnonzero(known)
+    if not len(index):
+        raise ValueError(f"no example of {title} can be read: {'; '.join(map(': '.join, list(bad.items())[:3]))}")
+    answers = answers_of(logits[index], index=index, size=dataset.source.sizes[index], label=dataset.labels[index])
+    bad = {as_text(name): reason for name, reason in bad.items()}
+    return Evaluation(title, run.step, run.scale, dataset, answers, bad)
+
+
+def _reasons(dataset: Dataset, without_answer: Int[np.ndarray, " n"]) -> dict[str, str]:
+    """Why examples have no answer."""
+    reasons = {}
+    for index in without_answer.tolist():
+        name = dataset.source.name(index)
+        try:
+            dataset.example(index)
+        except BadExampleError as error:
+            reasons[name] = str(error)
+        else:
+            raise ValueError(
+                f"the logits of {name} are not finite, though it can be read: look at its values, or train this net "
+                "again with a smaller learning rate"
+            )
+    return reasons

@@ -1,0 +1,237 @@
+"""What is done with a file before a net sees it, and which sizes the net takes: the same as in the net's evaluation.
+
+A recipe is all that is left of the config, so that an artifact can carry it beside it.
+"""
+
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Num
+
+from fcn_jax.config import Config
+from fcn_jax.core.geometry import format_size
+from fcn_jax.data import images, signals
+from fcn_jax.data.bad_examples import BadExampleError
+from fcn_jax.data.files import files_below, read_file
+from fcn_jax.data.transforms import Resize, Views, widen
+
+SIDES = {1: ("length",), 2: ("height", "width")}
+"""What the sides of a size are called, by spatial rank."""
+
+
+class Example(NamedTuple):
+    """A file, read."""
+
+    size: tuple[int, ...]
+    """As it was decoded."""
+    values: Num[np.ndarray, "*spatial c"]
+    """As the net will see it."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The way from a file to the net."""
+
+    rank: int
+    """2 for images, 1 for signals."""
+    channels: int
+    resize: str
+    """As `data.resize`."""
+    scale: float
+    """As `evaluate.scale`."""
+    min_side: int
+    """Shorter sides are widened to this."""
+    background: int
+    """Value that surrounds what is widened, and lies under transparency."""
+    max_megapixels: float
+    """A larger image is refused before it is decoded."""
+    smallest_side: int
+    """That the net takes."""
+    largest_side: int | None
+    """None: any."""
+    is_masked: bool
+    """Whether the net tells padding from image."""
+
+    @property
+    def suffixes(self) -> frozenset[str]:
+        """Of the files that are looked for in folders."""
+        return images.SUFFIXES if self.rank == 2 else signals.SUFFIXES
+
+    @cached_property
+    def _decode(self) -> Callable[[bytes], np.ndarray]:
+        limit = round(self.max_megapixels * 1e6)
+        if self.rank == 1:
+            return partial(signals.decode_signal, channels=self.channels, max_values=limit)
+        images.check_image_channels(self.channels)
+        return partial(images.decode_image, channels=self.channels, background=self.background, max_pixels=limit)
+
+    @cached_property
+    def _resize(self) -> Resize:
+        return Resize.parse(self.resize)
+
+    def check(self) -> None:
+        """
+        Raises:
+            ValueError: a rule that cannot be followed.
+        """
+        if self.rank not in (1, 2):
+            raise ValueError(f"rank is {self.rank}, but it must be 1 (signals) or 2 (images)")
+        for name, value, low, high in (
+            ("smallest_side", self.smallest_side, 1, math.inf),
+            ("scale", self.scale, 0.01, 100),
+            ("background", self.background, 0, 255),
+            ("max_megapixels", self.max_megapixels, 0, 1e9),
+        ):
+            if not low <= value <= high:
+                raise ValueError(f"{name} is {value}, but it must be between {low} and {high}")
+        assert self._decode
+        assert self._resize
+
+    def read(self, path: str) -> Example:
+        """A file as the net will see it.
+
+        Raises:
+            BadExampleError: it cannot be read, or the net does not take its size.
+        """
+        decoded = self._decode(read_file(path))
+        values = self._resize.apply(decoded, background=self.background)
+        if self.scale != 1:
+            smallest = max(self.min_side, self.smallest_side)
+            views = Views(np.array([values.shape[:-1]]), scale=lambda _: self.scale, smallest=smallest)
+            values = views.draw(0, np.zeros(1, np.int64)).apply(values, 0)
+        values = widen(values, self.min_side, self.background)
+        self._check_size(values.shape[:-1])
+        return Example(decoded.shape[:-1], values)
+
+    def _check_size(self, size: tuple[int, ...]) -> None:
+        least, most = self.smallest_side, self.largest_side
+        if min(size) >= least and (most is None or max(size) <= most):
+            return
+        sides = f"sides of {least}" if least == most else f"sides of at least {least}"
+        sides += "" if most in (None, least) else f" and at most {most}"
+        raise BadExampleError(f"it is {format_size(size)} to the net, which takes {sides} only")
+
+
+def recipe_of(config: Config, *, rank: int, smallest_side: int, largest_side: int | None) -> Recipe:
+    """The recipe of a net that was trained with a config."""
+    data = config.data
+    return Recipe(
+        rank=rank,
+        channels=data.channels,
+        resize=data.resize,
+        scale=config.evaluate.scale,
+        min_side=smallest_side if data.min_side is None else data.min_side,
+        background=data.background,
+        max_megapixels=data.max_megapixels,
+        smallest_side=smallest_side,
+        largest_side=largest_side,
+        is_masked=config.model.masked,
+    )
+
+
+LIST = "-"
+
+
+def check_paths(paths: Sequence[str]) -> None:
+    """
+    Raises:
+        ValueError: there is no path, or one that does not exist.
+    """
+    if not paths:
+        raise ValueError("no PATH is given: give files, folders, or - for a list of them on standard input")
+    for path in paths:
+        if path != LIST and not os.path.lexists(path):
+            raise ValueError(f"there is no file or folder {path!r}: correct the path")
+
+
+def expand_paths(paths: Sequence[str], *, suffixes: frozenset[str], listed: Iterable[str]) -> list[str]:
+    """Every file that is meant.
+
+    Args:
+        suffixes: of the files that are looked for in folders, which are gone through in the order of their paths.
+        listed: lines, a path each, that stand for `-`; what is not there will be found missing when it is read.
+
+    Raises:
+        ValueError: a folder that cannot be listed, or holds no such file.
+    """
+    found = []
+    for path in paths:
+        lines = (line.rstrip("\r\n") for line in listed) if path == LIST else [path]
+        for line in filter(None, lines):
+            found += _files_of(line, suffixes) if os.path.isdir(line) else [line]
+    return found
+
+
+def _files_of(folder: str, suffixes: frozenset[str]) -> list[str]:
+    try:
+        files = files_below(Path(folder), suffixes)
+    except OSError as error:
+        raise ValueError(f"{error.filename} cannot be listed: {error.strerror}") from error
+    if not files:
+        raise ValueError(f"nothing below {folder} ends in one of {' '.join(sorted(suffixes))}: give another folder")
+    return files
+
+
+CHUNK_FILES, CHUNK_BYTES = 32, 2**20
+"""At most, but for a larger file."""
+SMALL_BYTES = 2**12
+"""Of a file, on average: decoding more of them takes longer than handing them over."""
+CHUNKS_AHEAD = 4
+"""For every thread."""
+
+ReadFile = tuple[str, Example | BadExampleError]
+
+
+class _Chunk(NamedTuple):
+    paths: list[str]
+    num_bytes: int
+
+    @property
+    def is_small(self) -> bool:
+        return self.num_bytes <= SMALL_BYTES * len(self.paths)
+
+
+def read_ahead(recipe: Recipe, paths: Sequence[str], *, num_threads: int) -> Iterator[list[ReadFile]]:
+    """Chunks of files as a net will see them."""
+    with ThreadPoolExecutor(num_threads) as threads:
+        begun: deque[Callable[[], list[ReadFile]]] = deque()
+        try:
+            for chunk in _chunks(paths):
+                read = partial(_read, recipe, chunk.paths)
+                begun.append(read if chunk.is_small else threads.submit(read).result)
+                if len(begun) > CHUNKS_AHEAD * num_threads:
+                    yield begun.popleft()()
+            while begun:
+                yield begun.popleft()()
+        finally:
+            threads.shutdown(cancel_futures=True)
+
+
+def _chunks(paths: Sequence[str]) -> Iterator[_Chunk]:
+    chunk, num_bytes = [], 0
+    for path in paths:
+        chunk.append(path)
+        num_bytes += os.path.getsize(path) if os.path.isfile(path) else 0
+        if len(chunk) == CHUNK_FILES or num_bytes >= CHUNK_BYTES:
+            yield _Chunk(chunk, num_bytes)
+            chunk, num_bytes = [], 0
+    if chunk:
+        yield _Chunk(chunk, num_bytes)
+
+
+def _read(recipe: Recipe, paths: list[str]) -> list[ReadFile]:
+    read = []
+    for path in paths:
+        try:
+            read.append((path, recipe.read(path)))
+        except BadExampleError as error:
+            read.append((path, error))
+    return read

@@ -1,0 +1,93 @@
+"""One compiled program for every canvas that turns up, found again in the compilation cache the next time.
+
+Rows are a function of the canvas alone, so that there is no second program for what is left over at the end.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic
+
+import jax
+import numpy as np
+
+from fcn_jax.core.block import VALUE_TYPES, AnyArray
+from fcn_jax.core.geometry import format_size
+from fcn_jax.inference.classifier import AnswerT, Classifier
+from fcn_jax.system.machine import device_memory_mib
+from fcn_jax.train.compile import peak_mib
+
+POSITIONS = 2**16
+"""Of a batch: more do not stay in a processor's cache, and fewer do not fill it."""
+MOST_ROWS = 256
+SHARE_OF_MEMORY = 0.8
+"""That a program may take."""
+
+
+class TooLargeError(ValueError):
+    """A canvas for whose program there is not enough memory; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Program(Generic[AnswerT]):
+    """A compiled program."""
+
+    rows: int
+    run: Callable[[AnyArray, AnyArray], AnswerT]
+    """(images or signals, true sizes) -> answer."""
+
+
+class Programs(Generic[AnswerT]):
+    """The programs of a classifier, compiled when they are first asked for.
+
+    Args:
+        most_rows: of a batch.
+    """
+
+    def __init__(self, classifier: Classifier[AnswerT], *, most_rows: int = MOST_ROWS):
+        self._classifier, self._most_rows = classifier, most_rows
+        self._jitted = jax.jit(classifier.function)
+        self._programs: dict[tuple[int, ...], Program[AnswerT] | TooLargeError] = {}
+        self._variables = jax.device_put(classifier.variables, jax.local_devices()[0])
+
+    def __getitem__(self, canvas: tuple[int, ...]) -> Program[AnswerT]:
+        """The program of a canvas.
+
+        Raises:
+            TooLargeError: it needs more memory than the device has.
+            ValueError: XLA does not compile it, as where an artifact is damaged.
+        """
+        if canvas not in self._programs:
+            self._programs[canvas] = self._compile(canvas)
+        program = self._programs[canvas]
+        if isinstance(program, TooLargeError):
+            raise program
+        return program
+
+    def _compile(self, canvas: tuple[int, ...]) -> Program[AnswerT] | TooLargeError:
+        recipe, rows = self._classifier.recipe, rows_of(canvas, most=self._most_rows)
+        if not self._classifier.is_compiled:
+            return Program(rows, partial(self._classifier.function, self._classifier.variables))
+        image = jax.ShapeDtypeStruct((rows, *canvas, recipe.channels), VALUE_TYPES[recipe.rank])
+        size = jax.ShapeDtypeStruct((rows, recipe.rank), np.int32)
+        try:
+            executable = self._jitted.lower(self._variables, image, size).compile()
+        except jax.errors.JaxRuntimeError as error:
+            reason = str(error).split("\n")[0]
+            raise ValueError(
+                f"the program for a canvas of {format_size(canvas)} cannot be compiled ({reason}): export the artifact "
+                "again, if it is one"
+            ) from error
+        needed, available = peak_mib(executable), device_memory_mib()
+        if needed > SHARE_OF_MEMORY * available:
+            return TooLargeError(
+                f"its canvas of {format_size(canvas)} needs {needed:,.0f} MiB of memory, and the device has "
+                f"{available:,.0f}: make it smaller"
+            )
+        return Program(rows, lambda image, size: executable(self._variables, image, size))
+
+
+def rows_of(canvas: tuple[int, ...], *, most: int) -> int:
+    """Rows of a batch on that canvas."""
+    return max(1, min(most, POSITIONS // math.prod(canvas)))

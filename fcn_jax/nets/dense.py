@@ -1,0 +1,147 @@
+"""Dense layers over flattened positions, which fix the size of the input: the baselines that a global pool replaces.
+
+A dense layer has a weight for every position, so it is a convolution with the whole map as its window: that window
+tells what size survives, and any other is refused. So is a larger canvas, even where only padding is beyond the size:
+what is compiled knows canvases alone, and could not tell a larger image from padding.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from fcn_jax.core.geometry import Window, format_size, largest_side, sizes_through
+from fcn_jax.core.layers import GlobalPool, Layer, Maps
+from fcn_jax.core.net import Head, LayerMaker, Net
+from fcn_jax.core.pooling import one_position
+from fcn_jax.nets.convolutional import fcn_layers
+from fcn_jax.nets.heads import make_head
+
+
+class Flatten(GlobalPool, Layer):
+    """All positions of a map of one size, one after the other, as the channels of a single one.
+
+    Args:
+        side: of the map, on every axis.
+        pads: take smaller maps too, as if zeros stood where they end.
+    """
+
+    def __init__(self, side: int, *, rank: int, pads: bool = False):
+        self.side, self.rank, self.pads = side, rank, pads
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """One over the whole map; where it pads, whatever the map leaves of it."""
+        return (Window(self.side, self.side + 1, padding=self.side // 2) if self.pads else Window(self.side),)
+
+    def check(self, sides: Sequence[int]) -> None:
+        """
+        Raises:
+            ValueError: a map that the dense layer behind has no weights for.
+        """
+        fits = max(sides) <= self.side if self.pads else set(sides) == {self.side}
+        if not fits:
+            raise ValueError(
+                f"{self} is given a map of {format_size(sides)}, but the dense layer behind it has a weight for each "
+                f"of {format_size([self.side] * self.rank)} positions, which fixes the size of the input; a global "
+                f"pool in its place takes any size (config.model.name=fcn), or {self._remedy}"
+            )
+
+    @property
+    def _remedy(self) -> str:
+        if self.pads:
+            return "let config.model.input_side be as long as the longest"
+        if self.rank == 1:
+            return "pad all to one length (config.model.name=dense)"
+        return "bring all inputs to one size (config.data.resize=square:N, config.model.input_side=N)"
+
+    def apply(self, maps: Maps, *, training: bool) -> Maps:
+        outputs = []
+        for x, size in maps:
+            canvas = x.shape[1:-1]
+            self.check(canvas)
+            x = jnp.pad(x, [(0, 0), *[(0, self.side - side) for side in canvas], (0, 0)])
+            outputs.append(one_position(x.reshape(x.shape[0], -1), size))
+        return tuple(outputs)
+
+    def __str__(self) -> str:
+        return f"Flatten {format_size([self.side] * self.rank)}"
+
+
+class FixedNet(Net):
+    """A net that flattens its map somewhere, and takes inputs of one size."""
+
+    def __init__(self, before: Sequence[Layer], flatten: Flatten, behind: Sequence[Layer], head: Head):
+        super().__init__([*before, flatten, *behind], head)
+        self.flatten_at = len(before)
+
+    @property
+    def _flatten(self) -> Flatten:
+        flatten = self.layers[self.flatten_at]
+        assert isinstance(flatten, Flatten)
+        return flatten
+
+    @property
+    def _windows_before(self) -> list[Window]:
+        return [window for layer in list(self.layers)[: self.flatten_at] for window in layer.windows]
+
+    @property
+    def largest_side(self) -> int:
+        return largest_side(self._windows_before, self._flatten.side)
+
+    def check_size(self, size: Sequence[int]) -> None:
+        self._flatten.check(sizes_through(self._windows_before, size)[-1])
+
+
+def make_flatten(
+    input_channels: int,
+    channels: Sequence[int],
+    windows: Sequence[Window],
+    *,
+    input_side: int,
+    num_classes: int,
+    head: str,
+    make: LayerMaker,
+) -> Net:
+    """Convolutions as in `make_fcn`, flattened, then a dense layer to the classes (LeCun et al., Proc. IEEE 1998).
+
+    Args:
+        input_side: of every input, on every axis. Others that leave a map of the same size are taken as well.
+        head: see `make_head`; all see one position, and average_last is the dense layer.
+
+    Raises:
+        ValueError: nothing is left of an input of that side.
+    """
+    side = sizes_through(windows, (input_side,))[-1][0]
+    layers = fcn_layers(input_channels, channels, windows, make=make)
+    features = channels[-1] * side**make.rank
+    dense = make_head(head, features, num_classes, make=make)
+    return FixedNet(layers, Flatten(side, rank=make.rank), [], dense)
+
+
+def make_mlp(
+    input_channels: int,
+    channels: Sequence[int],
+    *,
+    input_side: int,
+    pads: bool,
+    num_classes: int,
+    head: str,
+    make: LayerMaker,
+) -> Net:
+    """The flattened input, then dense layers.
+
+    Args:
+        input_channels: of the image or signal.
+        channels: of every hidden layer.
+        input_side: of every input, on every axis; where it pads, the largest.
+        pads: `dense`: take smaller inputs, padded with zeros to that side.
+        head: see `make_head`; all see one position, and average_last is a dense layer.
+    """
+    behind: list[Layer] = []
+    features = input_channels * input_side**make.rank
+    for width in channels:
+        behind += [make.convolution((features, width), Window(1)), make.norm(width, jax.nn.relu)]
+        features = width
+    flatten = Flatten(input_side, rank=make.rank, pads=pads)
+    return FixedNet([], flatten, behind, make_head(head, features, num_classes, make=make))

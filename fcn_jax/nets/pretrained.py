@@ -1,0 +1,224 @@
+"""Initial weights from a file that others made: safetensors, with the names of `published_names.py`.
+
+All or nothing: every tensor of the file has its place and every place its tensor, or an error names the first that
+has not. The one exception is the classifier, which stays newly drawn where its shape is another. Nothing is unpickled.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array
+from safetensors import SafetensorError, safe_open
+
+from fcn_jax.config import ModelConfig
+from fcn_jax.core.convolution import Convolution
+from fcn_jax.core.layers import count_parameters
+from fcn_jax.core.net import ClassifyFirst, Head, Model, Net, PoolFirst
+from fcn_jax.core.norms import BatchNorm, LayerNorm
+from fcn_jax.nets.convnext import ConvNextBlock, LayerScale
+from fcn_jax.nets.heads import AttentionHead, NormedAverage, NormFirst, PyramidHead
+from fcn_jax.nets.model import each
+from fcn_jax.nets.resnet import Residual
+
+NamedLayers = Iterator[tuple[str, nnx.Module]]
+Places = dict[str, nnx.Variable]
+
+CONVNEXT_BRANCH = ("conv_dw", "norm", "mlp.fc1", "mlp.act", "mlp.fc2", "gamma")
+"""Of the layers of a `ConvNextBlock`."""
+
+
+def published_places(net: Net, family: str, blocks: Sequence[int]) -> tuple[Places, Places]:
+    """{their name of a tensor: our variable}, of all layers before the classifier, and of the classifier.
+
+    Args:
+        family: `resnet` or `convnext`.
+        blocks: of every stage.
+    """
+    match family:
+        case "resnet":
+            layers, classifier = _resnet_layers(net, blocks), "fc"
+        case "convnext":
+            layers, classifier = _convnext_layers(net, blocks), "head.fc"
+        case _:
+            raise AssertionError(family)
+    places = {}
+    for name, layer in layers:
+        places |= _places_of(name, layer)
+    return places, _places_of(classifier, classifier_of(net.head))
+
+
+def _resnet_layers(net: Net, blocks: Sequence[int]) -> NamedLayers:
+    yield "conv1", net.layers[0]
+    yield "bn1", net.layers[1]
+    names = [f"layer{stage}.{block}" for stage, number in enumerate(blocks, start=1) for block in range(number)]
+    residuals = [layer for layer in net.layers if isinstance(layer, Residual)]
+    for name, residual in zip(names, residuals, strict=True):
+        for position, layer in enumerate(residual.branch):
+            yield f"{name}.{'bn' if position % 2 else 'conv'}{position // 2 + 1}", layer
+        for position, layer in enumerate(residual.shortcut):
+            yield f"{name}.downsample.{position}", layer
+
+
+def _convnext_layers(net: Net, blocks: Sequence[int]) -> NamedLayers:
+    layers = iter(net.layers)
+    for stage, number in enumerate(blocks):
+        entry = f"stages.{stage}.downsample" if stage else "stem"
+        yield f"{entry}.0", next(layers)
+        yield f"{entry}.1", next(layers)
+        for block in range(number):
+            ours = next(layers)
+            assert isinstance(ours, ConvNextBlock), ours
+            for name, layer in zip(CONVNEXT_BRANCH, ours.branch, strict=True):
+                yield f"stages.{stage}.blocks.{block}.{name}", layer
+    assert isinstance(net.head, NormedAverage | NormFirst), net.head
+    yield "head.norm", net.head.norm
+
+
+def classifier_of(head: Head) -> Convolution:
+    """The layer of a head that makes classes."""
+    match head:
+        case ClassifyFirst() | PoolFirst() | NormedAverage() | AttentionHead() | PyramidHead():
+            return head.classifier
+        case NormFirst():
+            return classifier_of(head.head)
+        case _:
+            raise AssertionError(head)
+
+
+def _places_of(name: str, layer: nnx.Module) -> Places:
+    """{their name: our variable} of one layer."""
+    match layer:
+        case Convolution(bias=None):
+            return {f"{name}.weight": layer.kernel}
+        case Convolution(bias=nnx.Param() as bias):
+            return {f"{name}.weight": layer.kernel, f"{name}.bias": bias}
+        case BatchNorm():
+            return {
+                f"{name}.weight": layer.scale,
+                f"{name}.bias": layer.bias,
+                f"{name}.running_mean": layer.mean,
+                f"{name}.running_var": layer.var,
+            }
+        case LayerNorm():
+            return {f"{name}.weight": layer.scale, f"{name}.bias": layer.bias}
+        case LayerScale():
+            return {name: layer.scale}
+        case _:
+            assert not count_parameters(layer), layer
+            return {}
+
+
+FLOATS = ("F16", "F32", "F64")
+"""What numpy has of the types of a safetensors file, of those that weights come in."""
+REMEDY = "let config.model be the net of the file (name, channels, blocks, bottleneck, stem), or choose another file"
+
+Tensors = dict[str, np.ndarray]
+
+
+def load_pretrained(model: Model, c: ModelConfig) -> str:
+    """Fill the model of a config with the weights of its `init_from`; returns a line that says what was filled.
+
+    Raises:
+        ValueError: the file cannot be read, or is of another net: the first tensor that is missing, extra or misshapen.
+    """
+    path = Path(c.init_from).expanduser()
+    tensors = read_tensors(path)
+    places, classifier = published_places(model.net, c.name, each(len(c.channels), c.blocks))
+    note = _why_newly_drawn(classifier, tensors)
+    if note:
+        tensors = {name: tensor for name, tensor in tensors.items() if name not in classifier}
+    else:
+        places |= classifier
+    check_tensors(tensors, places, path)
+    for name, place in places.items():
+        place[...] = _as_ours(tensors[name], place)
+    filled = sum(place.size for place in places.values() if isinstance(place, nnx.Param))
+    return f"initial weights: {filled:,} of {count_parameters(model):,} parameters from {path}{note}"
+
+
+def _why_newly_drawn(classifier: Places, tensors: Tensors) -> str:
+    """What is to be said of a classifier that the file has not, or in another shape; '' of one to be filled."""
+    found = [name for name in classifier if name in tensors]
+    if not found:
+        return f"; the head stays newly drawn: the file has no {next(iter(classifier))}"
+    for name in found:
+        if not _fits(tensors[name], classifier[name]):
+            here = _shape_of_theirs(classifier[name])[: tensors[name].ndim]
+            return f"; the head stays newly drawn: {name} is {tensors[name].shape} in the file and {here} here"
+    return ""
+
+
+def read_tensors(path: Path) -> Tensors:
+    """All tensors of a safetensors file but BatchNorm's counts of batches, which nothing reads.
+
+    Raises:
+        ValueError: there is no such file, or it holds something else.
+    """
+    if not path.is_file():
+        raise ValueError(
+            f"config.model.init_from is {str(path)!r}, but there is no such file: give a .safetensors file"
+        )
+    try:
+        with safe_open(path, framework="np") as file:
+            names = [name for name in file.keys() if not name.endswith("num_batches_tracked")]  # noqa: SIM118
+            for name in names:
+                kind = file.get_slice(name).get_dtype()
+                if kind not in FLOATS:
+                    raise ValueError(
+                        f"config.model.init_from is {str(path)!r}, whose {name} is of type {kind}, but weights must be "
+                        f"one of {', '.join(FLOATS)}: save them as float32"
+                    )
+            return {name: file.get_tensor(name) for name in names}
+    except (OSError, SafetensorError) as error:
+        raise ValueError(
+            f"config.model.init_from is {str(path)!r}, which is no safetensors file ({error}): convert it first; "
+            "nothing else is read, for pickled files can run code"
+        ) from error
+
+
+def check_tensors(tensors: Tensors, places: Places, path: Path) -> None:
+    """Every tensor has its place, every place its tensor, and they have the same shape.
+
+    Raises:
+        ValueError: the first that has not, how many more, and what to do.
+    """
+    missing = [name for name in places if name not in tensors]
+    extra = [name for name in tensors if name not in places]
+    misshapen = [name for name in places if name in tensors and not _fits(tensors[name], places[name])]
+    faults = []
+    if missing:
+        faults.append(f"lacks {_first_of(missing)}, which the net of this config has")
+    if extra:
+        faults.append(f"holds {_first_of(extra)}, for which the net of this config has no place")
+    if misshapen:
+        found, needed = tensors[misshapen[0]].shape, _shape_of_theirs(places[misshapen[0]])
+        faults.append(f"has {_first_of(misshapen)} of shape {found}, where the net of this config needs {needed}")
+    if faults:
+        raise ValueError(f"config.model.init_from is {str(path)!r}, which {' and '.join(faults)}: {REMEDY}")
+
+
+def _first_of(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+def _shape_of_theirs(place: nnx.Variable) -> tuple[int, ...]:
+    """PyTorch has [outputs, inputs, *window] where we have [*window, inputs, outputs]; vectors are vectors."""
+    if place.ndim == 1:
+        return place.shape
+    *window, inputs, outputs = place.shape
+    return (outputs, inputs, *window)
+
+
+def _fits(theirs: np.ndarray, place: nnx.Variable) -> bool:
+    """A dense layer's [outputs, inputs] serves a 1×1 convolution."""
+    needed = _shape_of_theirs(place)
+    return theirs.shape == needed or (theirs.ndim == 2 and (*theirs.shape, *[1] * (place.ndim - 2)) == needed)
+
+
+def _as_ours(theirs: np.ndarray, place: nnx.Variable) -> Array:
+    if place.ndim > 1:
+        theirs = np.moveaxis(theirs.reshape(_shape_of_theirs(place)), (0, 1), (-1, -2))
+    return jnp.asarray(theirs, place.dtype)

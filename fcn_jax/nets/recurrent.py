@@ -1,0 +1,147 @@
+"""Long short-term memory (Hochreiter and Schmidhuber, Neural Computation 1997) over signals, one way or both.
+
+The state is carried unchanged through every padded frame: forwards nothing that follows the end changes it, backwards
+it is still zero at the true end, where reading begins. With the head `last` the classes are read from the state at
+the end, of the way back at the beginning; with an average head from the mean state. `logits_2d` is what the same
+weights say of the state at each frame. There is no norm.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from jaxtyping import Array, Float
+
+from fcn_jax.core.geometry import Window
+from fcn_jax.core.layers import Layer, Map, Maps, full_precision, mask_of, masked
+from fcn_jax.core.net import LayerMaker, Net
+from fcn_jax.nets.heads import make_head
+
+NUM_GATES = 4
+"""Input, forget, candidate, output, in this order, as in PyTorch."""
+
+
+class Direction(nnx.Module):
+    """One way through a signal.
+
+    The bias of the forget gate begins as 1 (Gers et al., Neural Computation 2000; Jozefowicz et al., ICML 2015), the
+    recurrent weights of every gate as orthogonal (Saxe et al., arXiv:1312.6120). Of bfloat16 only the frames are read
+    in it: the state, which sums over all of them, is kept and advanced in float32.
+    """
+
+    def __init__(self, input_channels: int, units: int, *, backward: bool, rngs: nnx.Rngs, dtype=jnp.float32):
+        self.backward = backward
+        init = nnx.initializers.variance_scaling(1.0, "fan_in", "uniform")
+        orthogonal = nnx.initializers.orthogonal()
+        gates = [orthogonal(rngs.params(), (units, units), dtype) for _ in range(NUM_GATES)]
+        self.kernel = nnx.Param(init(rngs.params(), (input_channels, NUM_GATES * units), dtype))
+        self.recurrent = nnx.Param(jnp.concatenate(gates, axis=1))
+        self.bias = nnx.Param(jnp.zeros(NUM_GATES * units, dtype).at[units : 2 * units].set(1))
+
+    def __call__(self, m: Map) -> Float[Array, "b t u"]:
+        """The hidden state at every frame; outside, the state that was carried there."""
+        recurrent = self.recurrent[...]
+        inputs = full_precision(m.x @ self.kernel[...].astype(m.x.dtype)) + self.bias[...]
+        inside = mask_of(m.size, m.x.shape[1:-1])
+        start = jnp.zeros((m.x.shape[0], recurrent.shape[0]), inputs.dtype)
+
+        def step(state, frame):
+            x, is_true = frame
+            after = advance(state, x + state[0] @ recurrent)
+            state = tuple(jnp.where(is_true, new, old) for new, old in zip(after, state, strict=True))
+            return state, state[0]
+
+        frames = (inputs.swapaxes(0, 1), inside.swapaxes(0, 1))
+        _, hidden = lax.scan(step, (start, start), frames, reverse=self.backward)
+        return hidden.swapaxes(0, 1).astype(m.x.dtype)
+
+
+def advance(state: tuple[Float[Array, "b u"], Float[Array, "b u"]], gates: Float[Array, "b four_u"]):
+    """(hidden, cell) after one frame."""
+    i, f, candidate, o = jnp.split(gates, NUM_GATES, axis=-1)
+    cell = jax.nn.sigmoid(f) * state[1] + jax.nn.sigmoid(i) * jnp.tanh(candidate)
+    return jax.nn.sigmoid(o) * jnp.tanh(cell), cell
+
+
+class LSTM(Layer):
+    """The hidden states at every frame; both ways, those of the way back stand behind those of the way there.
+
+    Args:
+        units: of every direction.
+        bidirectional: read backwards too (Schuster and Paliwal, IEEE Transactions on Signal Processing 1997).
+    """
+
+    def __init__(self, input_channels: int, units: int, *, bidirectional: bool, make: LayerMaker):
+        assert make.rank == 1, make.rank
+        ways = (False, True) if bidirectional else (False,)
+        self.directions = nnx.List(
+            Direction(input_channels, units, backward=way, rngs=make.rngs, dtype=make.dtype) for way in ways
+        )
+        self.units, self.output_channels = units, units * len(ways)
+
+    def apply(self, maps: Maps, *, training: bool) -> Maps:
+        outputs = []
+        for m in maps:
+            hidden = jnp.concatenate([direction(m) for direction in self.directions], axis=-1)
+            outputs.append(masked(Map(hidden, m.size)))
+        return tuple(outputs)
+
+    def __str__(self) -> str:
+        return "LSTM, both ways" if len(self.directions) == 2 else "LSTM"
+
+
+def make_lstm(
+    input_channels: int,
+    channels: Sequence[int],
+    *,
+    bidirectional: bool,
+    num_classes: int,
+    head: str,
+    make: LayerMaker,
+) -> Net:
+    """Layers of LSTM.
+
+    Args:
+        input_channels: of the signal.
+        channels: units of every layer, in each direction.
+        head: see `make_head`.
+    """
+    layers, features, units = [], input_channels, 0
+    for units in channels:
+        layer = LSTM(features, units, bidirectional=bidirectional, make=make)
+        layers.append(layer)
+        features = layer.output_channels
+    return Net(layers, make_head(head, features, num_classes, num_backward=features - units, make=make))
+
+
+def make_tacotron2_encoder(
+    input_channels: int,
+    channels: Sequence[int],
+    kernels: Sequence[int],
+    *,
+    num_classes: int,
+    head: str,
+    make: LayerMaker,
+) -> Net:
+    """Convolutions that keep the length, then a bidirectional LSTM.
+
+    Args:
+        input_channels: of the signal.
+        channels, kernels: of every convolution, kernels padded by half of them; the LSTM has half as many units each
+            way as the last has channels.
+        head: see `make_head`.
+    """
+    assert channels[-1] % 2 == 0, channels
+    units = channels[-1] // 2
+    layers: list[Layer] = []
+    features = input_channels
+    for width, kernel in zip(channels, kernels, strict=True):
+        layers += [
+            make.convolution((features, width), Window(kernel, padding=kernel // 2)),
+            make.norm(width, jax.nn.relu),
+        ]
+        features = width
+    layers.append(LSTM(features, units, bidirectional=True, make=make))
+    return Net(layers, make_head(head, 2 * units, num_classes, num_backward=units, make=make))

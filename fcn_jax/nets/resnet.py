@@ -1,0 +1,107 @@
+"""Residual nets (He et al., arXiv:1512.03385), version 1.5: the 3×3 convolution of a bottleneck strides, not the 1×1.
+
+ResNet-18, -34 and -50 are a choice of blocks, (2, 2, 2, 2) or (3, 4, 6, 3), of the stem and of the bottleneck. All
+padding is half a kernel, so a side of any length survives.
+"""
+
+from collections.abc import Sequence
+
+import jax
+from flax import nnx
+
+from fcn_jax.core.geometry import Window
+from fcn_jax.core.layers import Add, Layer, Maps
+from fcn_jax.core.net import LayerMaker, Net
+from fcn_jax.nets.heads import make_head
+
+EXPANSION = 4
+"""Channels that leave a bottleneck, over those of its 3×3 convolution."""
+
+
+class Residual(Layer):
+    """Two or three convolutions, added to their input: 3×3, 3×3, or a bottleneck of 1×1, 3×3, 1×1.
+
+    Where the shape changes, the shortcut is a 1×1 convolution with a norm. Both branches give the same size.
+
+    Args:
+        width: channels of the 3×3 convolutions.
+        zero_init: the branch begins as zero (Goyal et al., arXiv:1706.02677).
+    """
+
+    def __init__(
+        self, input_channels: int, width: int, stride: int, *, bottleneck: bool, zero_init: bool, make: LayerMaker
+    ):
+        strided, skipped = Window(3, stride, padding=1), Window(1, stride)
+        assert all(strided.output_side(side) == skipped.output_side(side) for side in range(1, 3 * stride))
+        scale = 0.0 if zero_init else 1.0
+        channels = EXPANSION * width if bottleneck else width
+        if bottleneck:
+            branch = [
+                make.convolution((input_channels, width), Window(1)),
+                make.norm(width, jax.nn.relu),
+                make.convolution((width, width), strided),
+                make.norm(width, jax.nn.relu),
+                make.convolution((width, channels), Window(1)),
+                make.norm(channels, scale=scale),
+            ]
+        else:
+            branch = [
+                make.convolution((input_channels, width), strided),
+                make.norm(width, jax.nn.relu),
+                make.convolution((width, width), Window(3, padding=1)),
+                make.norm(width, scale=scale),
+            ]
+        shortcut = []
+        if stride != 1 or channels != input_channels:
+            shortcut = [make.convolution((input_channels, channels), skipped), make.norm(channels)]
+        self.branch, self.shortcut, self.add = nnx.List(branch), nnx.List(shortcut), Add(jax.nn.relu)
+        self.output_channels = channels
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        return tuple(window for layer in self.branch for window in layer.windows)
+
+    def __call__(self, maps: Maps, *, training: bool) -> Maps:
+        branch = shortcut = maps
+        for layer in self.branch:
+            branch = layer(branch, training=training)
+        for layer in self.shortcut:
+            shortcut = layer(shortcut, training=training)
+        return self.add(branch, shortcut)
+
+
+def make_resnet(
+    input_channels: int,
+    channels: Sequence[int],
+    blocks: Sequence[int],
+    *,
+    stem: Window,
+    stem_pool: bool,
+    bottleneck: bool,
+    zero_init: bool,
+    num_classes: int,
+    head: str,
+    make: LayerMaker,
+) -> Net:
+    """A stem, then stages of residual blocks; every stage but the first halves the size.
+
+    Args:
+        input_channels: of the image or signal.
+        channels: of every stage; a bottleneck gives `EXPANSION` times as many on.
+        blocks: of every stage.
+        stem: of the first convolution, to the channels of the first stage.
+        stem_pool: a max pool that halves the size follows.
+        bottleneck, zero_init: see `Residual`.
+        head: see `make_head`.
+    """
+    layers = [make.convolution((input_channels, channels[0]), stem), make.norm(channels[0], jax.nn.relu)]
+    if stem_pool:
+        layers.append(make.max_pool(Window(3, 2, padding=1)))
+    features = channels[0]
+    for stage, (width, number) in enumerate(zip(channels, blocks, strict=True)):
+        for block in range(number):
+            stride = 2 if stage > 0 and block == 0 else 1
+            residual = Residual(features, width, stride, bottleneck=bottleneck, zero_init=zero_init, make=make)
+            layers.append(residual)
+            features = residual.output_channels
+    return Net(layers, make_head(head, features, num_classes, make=make))

@@ -1,0 +1,343 @@
+"""One HTML page of an evaluation: how good, where it is bad, how sure it is, what it confuses, its worst mistakes."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+from jaxtyping import Num
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+
+from fcn_jax.core.geometry import format_size
+from fcn_jax.data.transforms import Resize, to_picture
+from fcn_jax.inference.evaluation import Evaluation
+from fcn_jax.inference.inputs import SIDES
+from fcn_jax.inference.statistics import Bin, Proportion, confusion_matrix
+from fcn_jax.reports.evaluation_plots import (
+    accuracy_by,
+    accuracy_by_scale,
+    confusion_picture,
+    percent,
+    reliability,
+    with_interval,
+)
+from fcn_jax.reports.html import Picture, Table, document, figure, png_of
+from fcn_jax.system.machine import describe_versions
+
+
+def evaluation_json(evaluations: Sequence[Evaluation], shown: Evaluation) -> dict[str, Any]:
+    """What the page says.
+
+    Args:
+        evaluations: of one split at several scales.
+        shown: the one of them that everything but `scales` is about.
+    """
+    found, names = shown.findings, shown.label_names
+    return {
+        **_headline_numbers(shown),
+        "scales": [_headline_numbers(each) for each in evaluations],
+        **{f"by_{name}": [_bin(one) for one in bins] for name, bins in found.by_size.items()},
+        "by_class": [
+            {
+                "label": names[row.label],
+                "count": row.recall.examples,
+                "recall": _number(row.recall.value),
+                "recall_interval": _interval(row.recall),
+                "predicted": row.precision.examples,
+                "precision": _number(row.precision.value),
+            }
+            for row in found.classes
+        ],
+        "calibration": [_bin(one) for one in found.calibration],
+        "confusions": [
+            {"label": names[one.label], "predicted": names[one.predicted], "count": one.examples}
+            for one in found.confusions
+        ],
+        "worst_mistakes": [_example(shown, row) for row in found.worst.tolist()],
+        "bad_examples": [{"name": name, "reason": reason} for name, reason in shown.bad.items()],
+    }
+
+
+def predictions_csv(evaluations: Sequence[Evaluation]) -> str:
+    """A row an example and scale, in the order of the split."""
+    with io.StringIO() as text:
+        sides = SIDES[evaluations[0].dataset.rank]
+        columns = ("scale", "index", "name", *sides, "label", "predicted", "probability")
+        table = csv.DictWriter(text, columns, lineterminator="\n")
+        table.writeheader()
+        for each in evaluations:
+            rows = range(each.answers.accuracy.examples)
+            table.writerows({"scale": f"{each.scale:g}", **_example(each, row)} for row in rows)
+        return text.getvalue()
+
+
+def _headline_numbers(evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "split": evaluation.split,
+        "step": evaluation.step,
+        "scale": evaluation.scale,
+        **evaluation.means,
+        "accuracy_interval": _interval(evaluation.answers.accuracy),
+        "expected_calibration_error": evaluation.findings.calibration_error,
+        "mean_probability": float(evaluation.answers.probability.mean()),
+    }
+
+
+def _example(evaluation: Evaluation, row: int) -> dict[str, Any]:
+    """A row of the answers."""
+    answers, names = evaluation.answers, evaluation.label_names
+    return {
+        "index": int(answers.index[row]),
+        "name": evaluation.names[row],
+        **dict(zip(SIDES[evaluation.dataset.rank], answers.size[row].tolist(), strict=True)),
+        "label": names[answers.label[row]],
+        "predicted": names[answers.predicted[row]],
+        "probability": round(float(answers.probability[row]), 7),
+    }
+
+
+def _bin(one: Bin) -> dict[str, Any]:
+    return {
+        "from": one.low,
+        "to": one.high,
+        "mean": one.mean,
+        "count": one.accuracy.examples,
+        "accuracy": one.accuracy.value,
+        "accuracy_interval": _interval(one.accuracy),
+    }
+
+
+def _interval(share: Proportion) -> list[float | None]:
+    return [_number(end) for end in share.interval]
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(value) else value
+
+
+LONGEST_SIDE = 160
+"""Of a picture on the page; a larger image is reduced, and a smaller one shown larger by whole pixels."""
+MOST_LINES = 4
+"""A signal of more channels is drawn as an image, a row a channel."""
+
+
+def mistake_pictures(evaluation: Evaluation) -> list[Picture]:
+    """The worst mistakes, the most confident first."""
+    return [_mistake(evaluation, row) for row in evaluation.findings.worst.tolist()]
+
+
+def _mistake(evaluation: Evaluation, row: int) -> Picture:
+    """The picture of a row of the answers."""
+    answers, names, dataset = evaluation.answers, evaluation.label_names, evaluation.dataset
+    index, size = int(answers.index[row]), format_size(answers.size[row].tolist())
+    size = size if dataset.rank == 2 else f"length {size}"
+    true, predicted = names[answers.label[row]], names[answers.predicted[row]]
+    said = f"{true}, taken for {predicted} with probability {answers.probability[row]:.3f}"
+    where = f"{size}, {evaluation.names[row]}"
+    example = dataset.example(index)
+    kind, png = ("Image", png_of_image(example)) if dataset.rank == 2 else ("Signal", png_of_signal(example))
+    return Picture(f"mistake_{index}", f"{said}; {where}", f"{kind} of {said}: {where}", png)
+
+
+def png_of_image(image: Num[np.ndarray, "h w c"]) -> bytes:
+    """An image as a PNG file, its longest side near LONGEST_SIDE, its pixels to be seen where it is small."""
+    picture = to_picture(Resize("longest", LONGEST_SIDE).apply(image, background=0))
+    times = max(1, LONGEST_SIDE // max(picture.size))
+    enlarged = picture.resize((times * picture.width, times * picture.height), Image.Resampling.NEAREST)
+    with io.BytesIO() as file:
+        enlarged.save(file, format="png")
+        return file.getvalue()
+
+
+def png_of_signal(signal: Num[np.ndarray, "t c"]) -> bytes:
+    """A signal as a PNG file: a line a channel, or of many channels an image."""
+    figure = Figure(figsize=(2.2, 1.5), layout="constrained")
+    axes = figure.add_subplot()
+    if signal.shape[1] <= MOST_LINES:
+        axes.plot(signal, linewidth=1)
+        axes.margins(x=0)
+    else:
+        axes.imshow(signal.T, aspect="auto", cmap="viridis", interpolation="nearest")
+        axes.set_ylabel("channel", fontsize=7)
+        axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.set_xlabel("position", fontsize=7)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.tick_params(labelsize=7)
+    return png_of(figure)
+
+
+MOST_CLASSES_IN_MATRIX = 50
+MOST_CLASSES_IN_SIGHT = 50
+"""More are folded away."""
+MOST_CONFUSIONS, MOST_BAD = 20, 100
+
+
+def evaluation_page(evaluations: Sequence[Evaluation], shown: Evaluation, *, subject: str, command: str) -> str:
+    """The page.
+
+    Args:
+        evaluations: of one split at several scales.
+        shown: the one of them that everything but the comparison of the scales is about.
+        subject: the run, its net and its data.
+        command: that makes the page.
+    """
+    answers = shown.answers
+    return document(
+        f"Evaluation: {shown.split}",
+        f"<h1>Accuracy on {escape(shown.split)}: {percent(answers.accuracy.value)} %</h1>",
+        f"<p>{escape(subject)}</p>",
+        *_headline(shown),
+        *(_scales(evaluations, shown) if len(evaluations) > 1 else ()),
+        *_sizes(shown),
+        *_calibration(shown),
+        *_classes(shown),
+        *_confusions(shown),
+        *_mistakes(shown),
+        *_bad(shown),
+        f"<h2>How this page is made</h2><pre>{escape(command)}</pre>",
+        f'<p class="small">{escape(_provenance())}</p>',
+    )
+
+
+def _headline(shown: Evaluation) -> list[str]:
+    answers = shown.answers
+    accuracy = answers.accuracy
+    rows = (
+        ("accuracy, % [95 % interval]", with_interval(accuracy)),
+        ("mistakes", f"{accuracy.examples - accuracy.hits:,}"),
+        ("examples", f"{accuracy.examples:,}"),
+        ("examples that cannot be read", f"{len(shown.bad):,}"),
+        ("loss (cross entropy, nats)", f"{answers.mean_loss:.4f}"),
+        ("mean probability of the predicted class, %", percent(float(answers.probability.mean()))),
+        ("expected calibration error, points", percent(shown.findings.calibration_error)),
+        ("test scale", f"{shown.scale:g}"),
+        ("step of the checkpoint", f"{shown.step:,}"),
+    )
+    return [
+        _scrolling(Table(("", "value"), rows)),
+        _small(
+            "Intervals are Wilson's, of 95 %. They take every example as drawn by itself: near copies make them too "
+            "narrow."
+        ),
+    ]
+
+
+def _scales(evaluations: Sequence[Evaluation], shown: Evaluation) -> list[str]:
+    rows = tuple(
+        (f"{each.scale:g}", with_interval(each.answers.accuracy), f"{each.answers.mean_loss:.4f}")
+        for each in evaluations
+    )
+    picture = accuracy_by_scale([each.scale for each in evaluations], [each.answers.accuracy for each in evaluations])
+    return [
+        "<h2>Test scales</h2>",
+        figure(picture),
+        _scrolling(Table(("test scale", "accuracy, % [95 %]", "loss"), rows)),
+        _small(f"All else on this page is about scale {shown.scale:g}."),
+    ]
+
+
+def _sizes(shown: Evaluation) -> list[str]:
+    overall, parts = shown.answers.accuracy.value, []
+    for name, bins in shown.findings.by_size.items():
+        heading, what, digits = {
+            "length": ("By length", "length", 0),
+            "side": ("By size", "side √(height × width), pixels", 1),
+            "aspect": ("By aspect ratio", "height / width", 2),
+        }[name]
+        parts += [f"<h2>{heading}</h2>", figure(accuracy_by(bins, what, name=name, overall=overall, digits=digits))]
+    return [*parts, _small("Sizes are those of the examples as they are stored, before they are resized.")]
+
+
+def _calibration(shown: Evaluation) -> list[str]:
+    found, sure = shown.findings, float(shown.answers.probability.mean())
+    lean = "too sure" if sure > shown.answers.accuracy.value else "not sure enough"
+    return [
+        "<h2>Calibration</h2>",
+        f"<p>On average the probability of the predicted class is {percent(sure)} %, and "
+        f"{percent(shown.answers.accuracy.value)} % is right: the net is {lean}. The expected calibration error, over "
+        f"{len(found.calibration)} bins of equal width that have examples, is {percent(found.calibration_error)} "
+        "points.</p>",
+        figure(reliability(found.calibration)),
+    ]
+
+
+def _classes(shown: Evaluation) -> list[str]:
+    names = shown.label_names
+    rows = [
+        (
+            names[row.label],
+            f"{row.recall.examples:,}",
+            with_interval(row.recall) if row.recall.examples else "–",
+            "–" if math.isnan(row.precision.value) else percent(row.precision.value),
+            "–" if row.taken_for is None else names[row.taken_for],
+        )
+        for row in shown.findings.classes
+    ]
+    columns = ("class", "examples", "recall, % [95 %]", "precision, %", "most often taken for")
+    first, rest = rows[:MOST_CLASSES_IN_SIGHT], rows[MOST_CLASSES_IN_SIGHT:]
+    return [
+        "<h2>By class, the worst first</h2>",
+        _scrolling(Table(columns, tuple(first))),
+        f"<details><summary>{len(rest):,} more</summary>{_scrolling(Table(columns, tuple(rest)))}</details>"
+        if rest
+        else "",
+        _small("Recall: of the class, what is found. Precision: of what is taken for the class, what is it."),
+    ]
+
+
+def _confusions(shown: Evaluation) -> list[str]:
+    names, found = shown.label_names, shown.findings.confusions
+    parts = ["<h2>Confusions</h2>"]
+    if len(names) <= MOST_CLASSES_IN_MATRIX:
+        matrix = confusion_matrix(shown.answers, len(names))
+        parts.append(figure(confusion_picture(matrix, names, found[:MOST_CONFUSIONS])))
+    if not found:
+        return [*parts, "<p>Nothing is confused.</p>"]
+    rows = tuple((names[one.label], names[one.predicted], f"{one.examples:,}") for one in found[:MOST_CONFUSIONS])
+    of = f"The {len(rows)} most frequent of {len(found):,} kinds." if len(rows) < len(found) else ""
+    return [*parts, _scrolling(Table(("true", "taken for", "examples"), rows)), _small(of) if of else ""]
+
+
+def _mistakes(shown: Evaluation) -> list[str]:
+    pictures = mistake_pictures(shown)
+    if not pictures:
+        return []
+    return [
+        "<h2>The worst mistakes</h2>",
+        f"<p>The {len(pictures)} that the net is surest of. Some may be mistakes of whoever labelled them.</p>",
+        f'<div class="cards">{"".join(map(figure, pictures))}</div>',
+    ]
+
+
+def _bad(shown: Evaluation) -> list[str]:
+    if not shown.bad:
+        return []
+    rows = tuple(list(shown.bad.items())[:MOST_BAD])
+    more = f"And {len(shown.bad) - len(rows):,} more, in evaluation.json." if len(rows) < len(shown.bad) else ""
+    return [
+        "<h2>Examples that cannot be read</h2>",
+        "<p>They count neither as right nor as wrong.</p>",
+        _scrolling(Table(("name", "reason"), rows)),
+        _small(more) if more else "",
+    ]
+
+
+def _provenance() -> str:
+    described = describe_versions()
+    versions = ", ".join(f"{name} {number}" for name, number in described["versions"].items())
+    commit = described["git_commit"]
+    return f"{f'Commit {commit}; ' if commit else ''}on {described['device']}; {versions}."
+
+
+def _scrolling(table: Table) -> str:
+    return f'<div class="scroll">{table.to_html()}</div>'
+
+
+def _small(text: str) -> str:
+    return f'<p class="small">{escape(text)}</p>'

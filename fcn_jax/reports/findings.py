@@ -1,0 +1,295 @@
+"""What is to be noticed of a run: what a rule says of it, and what the rules share.
+
+A rule compares figures in a workdir with its limit. It says what it found in one sentence and, beyond the limit, what
+that means and what to do; it says nothing where it lacks the figures. Limits are rules of thumb, chosen so that the
+runs of the benchmarks pass.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from fcn_jax.config_model_rules import WITHOUT_BATCH_NORM
+from fcn_jax.reports.run_files import Evaluation, RunFiles
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a rule says."""
+
+    is_warning: bool
+    text: str
+
+
+def standard_error(evaluation: Evaluation) -> float:
+    """Of an accuracy, as a fraction; where all or nothing is right, that of about one mistake or hit."""
+    count = max(evaluation.count, 1)
+    accuracy = min(max(evaluation.accuracy, 1 / (count + 1)), count / (count + 1))
+    return math.sqrt(accuracy * (1 - accuracy) / count)
+
+
+MOST_LOSS_RISE = 0.1
+"""Of the validation loss over its lowest."""
+MOST_GAP = 0.05
+"""Between training and validation accuracy."""
+LARGEST_JUMP = 0.5
+"""Of the training loss between two readings, relative to the first."""
+DEVIATIONS = 2.0
+"""A difference between accuracies of so many standard errors is no chance."""
+
+
+def find_learning(files: RunFiles) -> list[Finding]:
+    """What the rules say, in their order."""
+    rules = (_not_finite, _guessing, _validation_falls, _loss_rises, _gap, _jumps, _still_improves, _one_shape)
+    return [finding for finding in (rule(files) for rule in rules) if finding]
+
+
+def _epoch(files: RunFiles, step: int) -> str:
+    """The epoch of a step, for people."""
+    readings = files.metrics.readings
+    return f"{np.interp(step, [r.step for r in readings], [r.epoch for r in readings]):.3g}" if readings else "?"
+
+
+def _not_finite(files: RunFiles) -> Finding | None:
+    for evaluation in [*files.metrics.validations, *files.metrics.tests]:
+        if not math.isfinite(evaluation.loss):
+            epoch = _epoch(files, evaluation.step)
+            return Finding(
+                True,
+                f"At epoch {epoch} the loss of an evaluation is {evaluation.loss}: the weights, or the statistics of "
+                "BatchNorm, overflow. Lower train.learning_rate.",
+            )
+    return None
+
+
+def _guessing(files: RunFiles) -> Finding | None:
+    evaluations = files.metrics.tests or files.metrics.validations
+    if not evaluations or files.config is None:
+        return None
+    evaluation = evaluations[-1]
+    chance = 1 / files.config.model.num_classes
+    if evaluation.accuracy > chance + DEVIATIONS * standard_error(evaluation):
+        return None
+    return Finding(
+        True,
+        f"The last evaluation has an accuracy of {evaluation.accuracy:.1%}, no better than guessing one of "
+        f"{files.config.model.num_classes} classes. Look at train.learning_rate, at data.mean and data.std, and at the "
+        "labels.",
+    )
+
+
+def _validation_falls(files: RunFiles) -> Finding | None:
+    validations = files.metrics.validations
+    if len(validations) < 2:
+        return None
+    best, last = max(validations, key=lambda row: row.accuracy), validations[-1]
+    drop = best.accuracy - last.accuracy
+    where = f"the last is {last.accuracy:.2%}, the best {best.accuracy:.2%}, at epoch {_epoch(files, best.step)}"
+    if drop <= DEVIATIONS * standard_error(best):
+        return Finding(False, f"Validation accuracy does not fall by more than chance: {where}.")
+    return Finding(
+        True,
+        f"Validation accuracy has fallen by more than chance: {where}. Train for fewer epochs, or with more "
+        "regularisation.",
+    )
+
+
+def _loss_rises(files: RunFiles) -> Finding | None:
+    validations = [row for row in files.metrics.validations if math.isfinite(row.loss)]
+    if len(validations) < 2:
+        return None
+    best, last = min(validations, key=lambda row: row.loss), validations[-1]
+    rise = last.loss / best.loss - 1 if best.loss > 0 else 0.0
+    where = f"{last.loss:.3g} at last, {best.loss:.3g} at its lowest, at epoch {_epoch(files, best.step)}"
+    if rise <= MOST_LOSS_RISE:
+        return Finding(False, f"Validation loss stays near its lowest: {where}.")
+    return Finding(
+        True,
+        f"Validation loss has risen by {rise:.0%} since its lowest: {where}. The net has become too sure of its "
+        "mistakes: where probabilities matter, train for fewer epochs or with more regularisation.",
+    )
+
+
+def _gap(files: RunFiles) -> Finding | None:
+    readings, validations = files.metrics.readings, files.metrics.validations
+    if not readings or not validations:
+        return None
+    last = validations[-1]
+    epoch = [row for row in readings if row.step <= last.step]
+    trained = float(np.mean([row.accuracy for row in epoch if row.epoch > epoch[-1].epoch - 1]))
+    gap = trained - last.accuracy
+    where = f"{trained:.2%} on what is trained on, {last.accuracy:.2%} on validation"
+    if gap <= max(MOST_GAP, DEVIATIONS * standard_error(last)):
+        return Finding(False, f"Training accuracy is not far above validation accuracy: {where}.")
+    return Finding(
+        True,
+        f"Training accuracy is {100 * gap:.1f} points above validation accuracy ({where}): the net learns the "
+        "training data by heart. More augmentation (data.augment), weight decay or data would help.",
+    )
+
+
+def _jumps(files: RunFiles) -> Finding | None:
+    readings = files.metrics.readings
+    if len(readings) < 2:
+        return None
+    rises = np.diff([row.loss for row in readings])
+    place = int(np.argmax(rises))
+    before, after = readings[place], readings[place + 1]
+    if rises[place] <= LARGEST_JUMP * readings[0].loss:
+        return Finding(False, f"Training loss never jumps up by more than {max(rises[place], 0):.2g}.")
+    return Finding(
+        True,
+        f"Training loss jumped from {before.loss:.3g} to {after.loss:.3g} at epoch {after.epoch:.3g}. Lower "
+        "train.learning_rate, or look at the data.",
+    )
+
+
+def _still_improves(files: RunFiles) -> Finding | None:
+    validations = files.metrics.validations
+    if not files.is_finished or len(validations) < 4:
+        return None
+    earlier, last = validations[(len(validations) - 1) * 3 // 4], validations[-1]
+    where = f"from {earlier.accuracy:.2%} to {last.accuracy:.2%}"
+    if last.accuracy - earlier.accuracy <= DEVIATIONS * standard_error(last):
+        return Finding(False, f"Validation accuracy no longer rose by more than chance in the last quarter: {where}.")
+    return Finding(
+        True,
+        f"Validation accuracy still rose in the last quarter, {where}: more train.epochs may help.",
+    )
+
+
+def _one_shape(files: RunFiles) -> Finding | None:
+    config = files.config
+    if config is None or config.schedule.kind != "bucketed" or len(files.plan.shapes if files.plan else ()) < 2:
+        return None
+    if config.model.norm != "batch" or config.model.name in WITHOUT_BATCH_NORM:
+        return None
+    return Finding(
+        True,
+        "Every step holds one shape, and BatchNorm takes its statistics from it: where shape goes with class, training "
+        "suffers. Use schedule.kind=stratified, or model.norm=group.",
+    )
+
+
+MOST_INPUT_WAIT = 0.1
+"""Of the seconds of the training steps."""
+MOST_FILLER = 0.1
+"""Of all rows."""
+LEAST_FILL = 0.6
+MOST_COMPILING = 0.5
+"""Of the seconds of training."""
+LEAST_SPEED = 0.7
+"""Of the last quarter of a run, relative to the first."""
+
+
+def find_cost(files: RunFiles) -> list[Finding]:
+    """What the rules say, in their order."""
+    rules = (_input_wait, _fill, _filler, _compiling, _slows_down, _bad_examples, _code)
+    return [finding for finding in (rule(files) for rule in rules) if finding]
+
+
+def _input_wait(files: RunFiles) -> Finding | None:
+    readings = files.metrics.readings
+    if files.summary:
+        wait = files.summary.input_wait
+    elif readings:
+        wait = float(np.mean([row.input_wait for row in readings]))
+    else:
+        return None
+    if wait <= MOST_INPUT_WAIT:
+        return Finding(False, f"Input keeps up: {wait:.1%} of the steps' time was waiting for it.")
+    return Finding(
+        True,
+        f"{wait:.0%} of the steps' time was waiting for input. Raise machine.num_threads, machine.prefetch_steps or "
+        "machine.cache_mib, or store smaller images.",
+    )
+
+
+def _fill(files: RunFiles) -> Finding | None:
+    summary = files.summary
+    if summary is None:
+        return None
+    if summary.fill >= LEAST_FILL:
+        return Finding(False, f"{summary.fill:.1%} of the positions computed are true ones.")
+    return Finding(
+        True,
+        f"Only {summary.fill:.1%} of the positions computed are true ones (plan fill {summary.plan_fill:.3f}, filler "
+        f"share {summary.filler_share:.3f}). {_remedy_of_fill(summary.plan_fill, summary.filler_share, summary.fill)}",
+    )
+
+
+def _remedy_of_fill(plan_fill: float, filler_share: float, fill: float) -> str:
+    """What the largest loss asks for: padding in the own bucket, filler rows, or rows of a larger bucket."""
+    moved_up = 1 - fill / max(plan_fill * (1 - filler_share), 1e-9)
+    losses = {
+        "Most is padding inside the buckets: raise schedule.max_buckets.": 1 - plan_fill,
+        "Most is filler: raise schedule.examples_per_step, or lower schedule.rows_multiple_of.": filler_share,
+        "Most is examples in larger buckets than their own: raise schedule.turns or schedule.examples_per_step, or "
+        "lower schedule.rows_multiple_of.": moved_up,
+    }
+    return max(losses, key=losses.__getitem__)
+
+
+def _filler(files: RunFiles) -> Finding | None:
+    if files.summary is None:
+        return None
+    share = files.summary.filler_share
+    if share <= MOST_FILLER:
+        return Finding(False, f"{share:.1%} of all rows are filler.")
+    return Finding(
+        True,
+        f"{share:.0%} of all rows are filler: blocks are not full. Lower schedule.rows_multiple_of or "
+        "schedule.max_buckets, or raise schedule.turns.",
+    )
+
+
+def _compiling(files: RunFiles) -> Finding | None:
+    summary = files.summary
+    if summary is None:
+        return None
+    times = f"{summary.compile_seconds:.1f} s of compiling, {summary.train_seconds:.1f} s of training"
+    if summary.compile_seconds <= MOST_COMPILING * summary.train_seconds:
+        return Finding(False, f"Compiling is short beside training: {times}.")
+    return Finding(
+        True,
+        f"Compiling weighs much beside training: {times}. Fewer buckets or turns make fewer or smaller programs; with "
+        "machine.cache_dir a second run finds them again.",
+    )
+
+
+def _slows_down(files: RunFiles) -> Finding | None:
+    if files.config is None or len(files.config.train.stage_scales) > 1 or len(files.metrics.readings) < 8:
+        return None
+    speeds = np.array([row.images_per_second for row in files.metrics.readings])
+    quarter = len(speeds) // 4
+    first, last = float(np.median(speeds[:quarter])), float(np.median(speeds[-quarter:]))
+    if last >= LEAST_SPEED * first:
+        return Finding(False, f"Training keeps its pace: {first:,.0f} examples/s at first, {last:,.0f} at last.")
+    return Finding(
+        True,
+        f"Training became slower, from {first:,.0f} examples/s in its first quarter to {last:,.0f} in its last. Does "
+        "something else use the machine?",
+    )
+
+
+def _bad_examples(files: RunFiles) -> Finding | None:
+    if not files.bad:
+        return Finding(False, "No example was bad.")
+    count = "1 example" if len(files.bad) == 1 else f"{len(files.bad):,} examples"
+    return Finding(True, f"{count} could not be used; the table below names them.")
+
+
+def _code(files: RunFiles) -> Finding | None:
+    if files.summary is None:
+        return None
+    commit = files.summary.git_commit
+    if not commit:
+        return Finding(True, "The code was in no git checkout: its version is not known.")
+    if commit.endswith("-dirty"):
+        return Finding(
+            True,
+            f"The code had changes that commit {commit.removesuffix('-dirty')[:12]} does not hold: the run cannot be "
+            "repeated from it. Commit before a run that counts.",
+        )
+    return Finding(False, f"The code is that of commit {commit[:12]}, unchanged.")

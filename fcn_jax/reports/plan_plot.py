@@ -1,0 +1,109 @@
+"""A picture of a plan: sizes as dots, buckets as rectangles."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from jaxtyping import Int
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from fcn_jax.core.buckets import BucketPlan
+from fcn_jax.core.geometry import format_size
+
+matplotlib.use("agg")
+
+MOST_BARS = 120
+INK, PAPER = "#22303c", "#ffffff"
+
+
+def draw_plan(
+    plan: BucketPlan,
+    sizes: Int[np.ndarray, "n r"],
+    path: Path,
+    *,
+    counts: Int[np.ndarray, " n"] | None = None,
+    curve: Sequence[tuple[int, float]] = (),
+) -> None:
+    """Write the picture as PNG; a signal's lengths are drawn as a histogram with a line for each bucket.
+
+    Args:
+        counts: how often each size occurs; once without it.
+        curve: (number of buckets, plan fill), drawn beside it.
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(
+        1, 2 if curve else 1, figsize=(13 if curve else 8, 6), width_ratios=[3, 2] if curve else None, squeeze=False,
+        facecolor=PAPER,
+    )  # fmt: skip
+    colours = plt.get_cmap("viridis")(np.linspace(0.0, 0.9, len(plan.shapes)))
+    draw = _draw_lengths if sizes.shape[1] == 1 else _draw_sizes
+    counts = np.ones(len(sizes), np.int64) if counts is None else counts
+    distinct, inverse = np.unique(sizes, axis=0, return_inverse=True)
+    counts = np.bincount(inverse.reshape(-1), counts).astype(np.int64)
+    draw(axes[0, 0], plan, distinct, counts, colours)
+    axes[0, 0].set_title(
+        f"{counts.sum():,} examples in {len(plan.shapes)} buckets, plan fill {plan.fill(distinct, counts):.3f}",
+        color=INK,
+        loc="left",
+    )
+    if curve:
+        _draw_curve(axes[0, 1], curve, chosen=len(plan.shapes))
+    for one in axes.flat:
+        one.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def _draw_curve(axes, curve: Sequence[tuple[int, float]], *, chosen: int) -> None:
+    counts, fills = zip(*curve, strict=True)
+    axes.plot(counts, fills, color=INK, marker=".", linewidth=1)
+    for count, fill in curve:
+        if count == chosen:
+            axes.plot(count, fill, color=INK, marker="o", markersize=10)
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:.0f}")
+    axes.set(xlabel="buckets", ylabel="plan fill", ylim=(0, 1.02))
+    axes.set_title("fill by number of buckets", color=INK, loc="left")
+    axes.grid(alpha=0.3)
+
+
+def _draw_sizes(axes, plan: BucketPlan, sizes, counts, colours) -> None:
+    area, bucket = 12 + 260 * counts / counts.max(), plan.assign(sizes)
+    for number, ((height, width), colour) in enumerate(zip(plan.shapes, colours, strict=True)):
+        inside = bucket == number
+        axes.add_patch(Rectangle((0, 0), width, height, fill=False, edgecolor=colour, linewidth=2))
+        axes.scatter(
+            sizes[inside, 1], sizes[inside, 0], s=area[inside], color=colour, alpha=0.75, linewidths=0, zorder=2,
+            label=f"{format_size((height, width))}: {counts[inside].sum():,}",
+        )  # fmt: skip
+    height, width = np.max(plan.shapes, axis=0)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlim=(0, width * 1.05), ylim=(0, height * 1.05), xlabel="width", ylabel="height", aspect="equal")
+    legend = axes.legend(title="bucket: examples", loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+    for handle in legend.legend_handles:
+        handle.set_sizes([40])
+
+
+def _draw_lengths(axes, plan: BucketPlan, sizes, counts, colours) -> None:
+    """Examples of every length, or of every bin of lengths where there are many, stacked by bucket."""
+    longest = plan.shapes[-1][0]
+    step = max(1, -(-longest // MOST_BARS))
+    edges = np.arange(0, longest + step, step) + 0.5
+    inside = [plan.assign(sizes) == number for number in range(len(plan.shapes))]
+    lengths, weights = [sizes[i, 0] for i in inside], [counts[i] for i in inside]
+    labels = [f"{length:,}: {weight.sum():,}" for (length,), weight in zip(plan.shapes, weights, strict=True)]
+    axes.hist(
+        lengths, edges, weights=weights, rwidth=0.9, stacked=True, color=list(colours), label=labels, zorder=2
+    )  # fmt: skip
+    for (length,), colour in zip(plan.shapes, colours, strict=True):
+        axes.axvline(length + 0.5, color=colour, linewidth=2, zorder=1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    unit = "examples" if step == 1 else f"examples in {step:,} lengths"
+    axes.set(xlim=(0.5, longest * 1.02 + 0.5), xlabel="length", ylabel=unit)
+    axes.legend(title="bucket: examples", loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)

@@ -1,0 +1,303 @@
+"""What a workdir holds for its report, read file by file: what is damaged or missing is named, the rest is shown.
+
+No data, no checkpoint and no device is needed, and a run may still write while its files are read.
+"""
+
+import fcntl
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fcn_jax.config import Config
+from fcn_jax.config_fields import from_dict
+from fcn_jax.core.buckets import BucketPlan
+from fcn_jax.system.disk import parse_json
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A log step of training: means since the reading before."""
+
+    step: int
+    epoch: float
+    loss: float
+    accuracy: float
+    images_per_second: float
+    true_megapixels_per_second: float
+    input_wait: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A whole split, evaluated after a step."""
+
+    step: int
+    loss: float
+    accuracy: float
+    count: int
+
+
+@dataclass(frozen=True)
+class CompiledProgram:
+    """A row of compile.json."""
+
+    program: str
+    blocks: str
+    seconds: float
+    peak_mib: float
+    gflop: float
+
+    def __post_init__(self):
+        if not self.rows:
+            raise ValueError(f"{self.program} has no blocks")
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """{canvas: rows} of its blocks."""
+        pairs = (block.partition(" × ") for block in self.blocks.split("  "))
+        return {canvas: int(rows) for rows, _, canvas in pairs}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """summary.json."""
+
+    loss: float
+    accuracy: float
+    count: int
+    images_per_second: float
+    true_megapixels_per_second: float
+    input_wait: float
+    plan_fill: float
+    filler_share: float
+    fill: float
+    train_seconds: float
+    parameters: int
+    compile_seconds: float
+    versions: dict[str, str]
+    device: str
+    git_commit: str
+    """Empty where it is not known."""
+
+
+@dataclass(frozen=True)
+class BadExample:
+    """A line of bad_examples.jsonl."""
+
+    split: str
+    name: str
+    reason: str
+
+
+def record(kind: type[Record], values: Any, *, what: str) -> Record:
+    """A record from parsed JSON.
+
+    Args:
+        what: it is, for the error.
+
+    Raises:
+        ValueError: it is no object, or the first field that is missing or of another type.
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"{what} is no object")
+    found = {}
+    for name, hint in typing.get_type_hints(kind).items():
+        if name not in values:
+            raise ValueError(f"{what} has no {name}")
+        value = values[name]
+        accepted = (int, float) if hint is float else typing.get_origin(hint) or hint
+        if isinstance(value, bool) or not isinstance(value, accepted):
+            raise ValueError(f"{what} has {value!r} as {name}")
+        found[name] = value
+    return kind(**found)
+
+
+def read_programs(path: Path) -> list[CompiledProgram]:
+    """compile.json."""
+    rows = parse_json(path.read_text())
+    if not isinstance(rows, list):
+        raise ValueError("it is no list")
+    return [record(CompiledProgram, row, what=f"row {number}") for number, row in enumerate(rows, start=1)]
+
+
+def read_summary(path: Path) -> Summary:
+    """summary.json."""
+    values = parse_json(path.read_text())
+    if isinstance(values, dict):
+        values["git_commit"] = values.get("git_commit") or ""
+    return record(Summary, values, what="it")
+
+
+Value = TypeVar("Value")
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """metrics.jsonl."""
+
+    readings: list[Reading] = field(default_factory=list)
+    validations: list[Evaluation] = field(default_factory=list)
+    tests: list[Evaluation] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """A workdir, as far as it can be read."""
+
+    workdir: Path
+    config: Config | None
+    plan: BucketPlan | None
+    plan_png: bytes
+    programs: list[CompiledProgram]
+    metrics: Metrics
+    summary: Summary | None
+    bad: list[BadExample]
+    checkpoints: list[int]
+    """Steps of those that are kept."""
+    num_starts: int
+    """How often training was started or resumed; 0: not known."""
+    is_live: bool
+    """Whether a process of this machine is training in it."""
+    written: datetime | None
+    """When something was last logged, UTC."""
+    problems: list[str]
+    """A line for every file that is missing or damaged."""
+
+    @property
+    def is_finished(self) -> bool:
+        """A run that was begun anew has the summary of the one before it, but no test yet."""
+        return self.summary is not None and (bool(self.metrics.tests) or not self.metrics.readings)
+
+    @property
+    def rank(self) -> int:
+        """1 for signals, 2 for images."""
+        return len(self.plan.shapes[0]) if self.plan else 2
+
+
+def read_run(workdir: Path) -> RunFiles:
+    """
+    Raises:
+        ValueError: there is no run, or nothing of it that can be shown.
+    """
+    if not workdir.is_dir():
+        raise ValueError(f"--workdir={workdir} is no folder: give the workdir of a run")
+    is_live = _is_live(workdir)
+    reader = _Reader(workdir, expects_all=not is_live)
+    config = reader.read("config.json", lambda path: from_dict(Config, parse_json(path.read_text())))
+    plan = reader.read("plan.json", lambda path: BucketPlan.from_json(path.read_text()))
+    files = RunFiles(
+        workdir=workdir,
+        config=config,
+        plan=plan,
+        plan_png=reader.read("plan.png", _read_png) or b"",
+        programs=reader.read("compile.json", read_programs) or [],
+        metrics=reader.read_metrics(),
+        summary=reader.read("summary.json", read_summary, may_be_missing=True),
+        bad=reader.read_bad_examples(),
+        checkpoints=sorted(int(path.name) for path in (workdir / "checkpoints").glob("*") if path.name.isdigit()),
+        num_starts=len(list((workdir / "tensorboard").glob("events.out.tfevents.*"))),
+        is_live=is_live,
+        written=_written(workdir / "metrics.jsonl"),
+        problems=reader.problems,
+    )
+    if not (config or plan or files.programs or files.metrics.readings or files.summary):
+        raise ValueError(f"--workdir={workdir} holds no run that could be shown: {' '.join(files.problems)}")
+    return files
+
+
+class _Reader:
+    """Reads the files of a workdir and collects what is wrong with them.
+
+    Args:
+        expects_all: a file that is missing is a problem.
+    """
+
+    def __init__(self, workdir: Path, *, expects_all: bool):
+        self.problems: list[str] = []
+        self._workdir, self._expects_all = workdir, expects_all
+
+    def read(self, name: str, parse: Callable[[Path], Value], *, may_be_missing: bool = False) -> Value | None:
+        """What `parse` makes of a file; None where it is missing, or `parse` raises a ValueError."""
+        try:
+            return parse(self._workdir / name)
+        except FileNotFoundError:
+            if self._expects_all and not may_be_missing:
+                self.problems.append(f"{name} is missing.")
+        except (OSError, ValueError) as error:
+            self.problems.append(f"{name} cannot be used ({' '.join(str(error).split())}).")
+        return None
+
+    def read_metrics(self) -> Metrics:
+        """metrics.jsonl, less the lines that are damaged."""
+        metrics = Metrics()
+
+        def add(row: Any, what: str) -> None:
+            match row.get("kind") if isinstance(row, dict) else None:
+                case "train":
+                    metrics.readings.append(record(Reading, row, what=what))
+                case "validation":
+                    metrics.validations.append(record(Evaluation, row, what=what))
+                case "test":
+                    metrics.tests.append(record(Evaluation, row, what=what))
+                case kind:
+                    raise ValueError(f"{what} is of kind {kind!r}")
+
+        self._read_lines("metrics.jsonl", add)
+        return metrics
+
+    def read_bad_examples(self) -> list[BadExample]:
+        """bad_examples.jsonl, which need not be there, less the lines that are damaged."""
+        bad: list[BadExample] = []
+        self._read_lines(
+            "bad_examples.jsonl",
+            lambda row, what: bad.append(record(BadExample, row, what=what)),
+            may_be_missing=True,
+        )
+        return bad
+
+    def _read_lines(self, name: str, add: Callable[[Any, str], None], *, may_be_missing: bool = False) -> None:
+        """Add every line; a last one without its end was cut off by a kill, or is being written."""
+        text = self.read(name, lambda path: path.read_text(errors="replace"), may_be_missing=may_be_missing) or ""
+        damaged = []
+        for number, line in enumerate(text.split("\n")[:-1], start=1):
+            try:
+                row = parse_json(line)
+            except ValueError as error:
+                damaged.append(f"line {number}: {error}")
+                continue
+            try:
+                add(row, f"line {number}")
+            except ValueError as error:
+                damaged.append(str(error))
+        if damaged:
+            lines = "1 damaged line" if len(damaged) == 1 else f"{len(damaged):,} damaged lines"
+            self.problems.append(f"Left out of {name}: {lines} ({damaged[0]}).")
+
+
+def _is_live(workdir: Path) -> bool:
+    """Whether a process of this machine holds the workdir's lock."""
+    try:
+        with (workdir / ".lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _read_png(path: Path) -> bytes:
+    data = path.read_bytes()
+    if not data.startswith(PNG):
+        raise ValueError("it is no PNG file")
+    return data
+
+
+def _written(path: Path) -> datetime | None:
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC) if path.exists() else None

@@ -1,0 +1,249 @@
+"""The pictures of a run, drawn for a phone's width, each with a text that says the same numbers."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from fcn_jax.config import TrainConfig
+from fcn_jax.core.stages import scale_of_epochs
+from fcn_jax.reports.html import Picture, png_of
+from fcn_jax.reports.run_files import Evaluation, Reading, RunFiles
+from fcn_jax.train.optimizer import learning_rate_schedule
+
+MOST_POINTS_OF_RATE = 400
+
+
+class Timeline:
+    """The time of a run with at least one reading.
+
+    Args:
+        config: None: not known.
+    """
+
+    def __init__(self, readings: Sequence[Reading], config: TrainConfig | None):
+        self._config = config
+        self._steps = np.array([0, *(reading.step for reading in readings)], np.int64)
+        self._epochs = np.array([0.0, *(reading.epoch for reading in readings)])
+
+    def epochs_at(self, steps: Sequence[int]) -> Float[np.ndarray, " n"]:
+        """Epochs behind some steps."""
+        return np.interp(np.array(steps, np.int64), self._steps, self._epochs)
+
+    @cached_property
+    def stage_starts(self) -> list[int]:
+        """The epochs after which the second stage and those behind it begin."""
+        return [epochs.start for epochs, _ in scale_of_epochs(self._config)[1:]] if self._config else []
+
+    @cached_property
+    def total_steps(self) -> int | None:
+        """Of the whole run; None while it cannot be known, since a later stage may have other steps an epoch."""
+        last_stage = self.stage_starts[-1] if self.stage_starts else 0
+        if self._config is None or self._epochs[-1] <= last_stage:
+            return None
+        done = self._steps[-1] - np.interp(last_stage, self._epochs, self._steps)
+        steps_per_epoch = done / (self._epochs[-1] - last_stage)
+        return round(self._steps[-1] + (self._config.epochs - self._epochs[-1]) * steps_per_epoch)
+
+    def learning_rates(self) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]] | None:
+        """(epochs, learning rates after them) of the whole run, or None while they cannot be known."""
+        if self._config is None or self.total_steps is None:
+            return None
+        steps, epochs = self._whole(self.total_steps, self._config.epochs)
+        warmup_steps = round(float(np.interp(self._config.warmup_epochs, epochs, steps)))
+        rate = learning_rate_schedule(self._config, warmup_steps=warmup_steps, total_steps=self.total_steps)
+        points = np.unique(np.linspace(0, self.total_steps, MOST_POINTS_OF_RATE).round())
+        # The accelerators of this machine may be busy with the very run that is reported.
+        jax.config.update("jax_platforms", "cpu")
+        return np.interp(points, steps, epochs), np.asarray(rate(points), np.float64)
+
+    def _whole(self, total_steps: int, num_epochs: int) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+        """(steps, epochs) up to the end of the run."""
+        return np.append(self._steps, total_steps), np.append(self._epochs, float(num_epochs))
+
+
+WIDTH = 6.4
+"""Inches."""
+TRAIN, VALIDATION, INK = "#3a78b5", "#d95f02", "#22303c"
+MOST_POINTS, MOST_PARTS = 120, 60
+"""A curve of more points is drawn light, with the means over so many parts of it on top."""
+SETTLING = 0.1
+"""The readings in this first share of a run may leave a picture, so that the rest can be told apart."""
+NUM_SAID = 5
+"""Points of a curve that its text says."""
+
+
+def draw_curves(files: RunFiles) -> list[Picture]:
+    """The pictures of a run; none before its first reading."""
+    if not files.metrics.readings:
+        return []
+    time = Timeline(files.metrics.readings, files.config.train if files.config else None)
+    pictures = [_accuracy(files, time), _loss(files, time), _learning_rate(files, time), _speed(files, time)]
+    return [picture for picture in pictures if picture]
+
+
+def _accuracy(files: RunFiles, time: Timeline) -> Picture:
+    return _learning_curve(
+        files,
+        time,
+        name="accuracy",
+        label="accuracy, %",
+        value=lambda row: 100 * row.accuracy,
+        form="{:.2f}%",
+        note="Training accuracy is that of the examples as they are trained on, while the weights still change.",
+    )
+
+
+def _loss(files: RunFiles, time: Timeline) -> Picture:
+    smoothing = files.config.train.label_smoothing if files.config else 0.0
+    smoothed = f" Training loss holds label smoothing of {smoothing:g}, validation loss none." if smoothing else ""
+    return _learning_curve(
+        files,
+        time,
+        name="loss",
+        label="loss",
+        value=lambda row: row.loss,
+        form="{:.4g}",
+        note=f"Cross entropy.{smoothed}",
+    )
+
+
+def _learning_curve(
+    files: RunFiles,
+    time: Timeline,
+    *,
+    name: str,
+    label: str,
+    value: Callable[[Reading | Evaluation], float],
+    form: str,
+    note: str,
+) -> Picture:
+    """Training and validation in one picture."""
+    figure, (axes,) = _figure(3.4, 1)
+    readings, validations = files.metrics.readings, files.metrics.validations
+    curves = [_points(readings, time, value)]
+    texts = [f"training {_said(*curves[0], form)}"]
+    _draw_readings(axes, *curves[0], TRAIN, label="training")
+    if validations:
+        curves.append(_points(validations, time, value))
+        texts.append(f"validation {_said(*curves[1], form)}")
+        axes.plot(*curves[1], "o-", color=VALIDATION, markersize=4, linewidth=1.6, label="validation")
+    cut = " The steep beginning is cut off." if _limit(axes, curves) else ""
+    axes.set_ylabel(label)
+    axes.legend(frameon=False)
+    _label_epochs([axes], time)
+    caption = f"{name.capitalize()} against epochs. {note}{cut}{_light(readings)}"
+    return Picture(name, caption, f"{name.capitalize()}: {'; '.join(texts)}.", png_of(figure))
+
+
+def _points(
+    rows: Sequence[Reading] | Sequence[Evaluation], time: Timeline, value: Callable[[Reading | Evaluation], float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(epochs, values)"""
+    return time.epochs_at([row.step for row in rows]), np.array([value(row) for row in rows])
+
+
+def _learning_rate(files: RunFiles, time: Timeline) -> Picture | None:
+    found = time.learning_rates()
+    if found is None or files.config is None:
+        return None
+    epochs, rates = found
+    figure, (axes,) = _figure(2.0, 1)
+    axes.plot(epochs, rates, color=INK, linewidth=1.6)
+    done = files.metrics.readings[-1].epoch
+    if done < epochs[-1]:
+        axes.plot(done, np.interp(done, epochs, rates), "o", color=TRAIN, label="now")
+        axes.legend(frameon=False)
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("learning rate")
+    _label_epochs([axes], time)
+    train, caption = files.config.train, "Learning rate against epochs, as the config sets it"
+    if train.backbone_rate != 1:
+        caption += f"; that of everything before the head is {train.backbone_rate:g} times as large"
+    if train.rate_scaling != "none":
+        caption += f"; every step scales it by its number of examples ({train.rate_scaling})"
+    return Picture("learning_rate", f"{caption}.", f"Learning rate: {_said(epochs, rates, '{:.3g}')}.", png_of(figure))
+
+
+def _speed(files: RunFiles, time: Timeline) -> Picture:
+    """Throughput and waiting, over one another."""
+    readings = files.metrics.readings
+    examples, positions = ("images/s", "true Mpx/s") if files.rank == 2 else ("signals/s", "million positions/s")
+    curves = (
+        (examples, "{:,.0f}", [reading.images_per_second for reading in readings]),
+        (positions, "{:.3g}", [reading.true_megapixels_per_second for reading in readings]),
+        ("input wait, %", "{:.1f}%", [100 * reading.input_wait for reading in readings]),
+    )
+    epochs = time.epochs_at([reading.step for reading in readings])
+    figure, panels = _figure(5.0, len(curves))
+    texts = []
+    for axes, (label, form, values) in zip(panels, curves, strict=True):
+        _draw_readings(axes, epochs, np.array(values), INK if "wait" in label else TRAIN)
+        axes.set_ylim(0, 1.08 * max(*values, 1) if "wait" in label else 1.08 * max(values))
+        axes.set_ylabel(label)
+        texts.append(f"{label}: {_said(epochs, np.array(values), form)}")
+    _label_epochs(panels, time)
+    figure.align_ylabels()
+    caption = "Throughput of the training steps, and the share of their time that was waiting for input."
+    return Picture("speed", f"{caption}{_light(readings)}", f"{'; '.join(texts)}.", png_of(figure))
+
+
+def _figure(height: float, num_panels: int) -> tuple[Figure, Sequence[Axes]]:
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    panels = figure.subplots(num_panels, 1, sharex=True, squeeze=False)[:, 0]
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.3)
+        axes.yaxis.set_major_formatter("{x:,g}")
+    return figure, list(panels)
+
+
+def _draw_readings(axes: Axes, epochs: np.ndarray, values: np.ndarray, colour: str, *, label: str = "") -> None:
+    """Every reading; where there are many, light, with the means of parts of them."""
+    if len(values) <= MOST_POINTS:
+        axes.plot(epochs, values, ".-", color=colour, markersize=4, linewidth=1.2, label=label)
+        return
+    axes.plot(epochs, values, color=colour, linewidth=0.8, alpha=0.35)
+    means = [[part.mean() for part in np.array_split(array, MOST_PARTS)] for array in (epochs, values)]
+    axes.plot(*means, color=colour, linewidth=1.6, label=label)
+
+
+def _light(readings: Sequence[Reading]) -> str:
+    """What the light curves are, where there are any."""
+    return " Light: single readings of training; dark: means." if len(readings) > MOST_POINTS else ""
+
+
+def _limit(axes: Axes, curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> bool:
+    """Leave a steep beginning out of the picture; returns whether anything is."""
+    values = np.concatenate([values[epochs > SETTLING * epochs[-1]] for epochs, values in curves])
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return False
+    margin = 0.06 * (np.ptp(values) or max(1e-3, abs(values[0])))
+    low, high = values.min() - margin, values.max() + margin
+    axes.set_ylim(low, high)
+    return any((values < low).any() or (values > high).any() for _, values in curves)
+
+
+def _label_epochs(panels: Sequence[Axes], time: Timeline) -> None:
+    """The axis that panels above one another share."""
+    axes = panels[-1]
+    axes.set_xlim(0, 1.01 * axes.dataLim.x1)
+    starts = [start for start in time.stage_starts if start < axes.get_xlim()[1]]
+    for panel in panels:
+        for start in starts:
+            panel.axvline(start, color=INK, linestyle=":", linewidth=1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    axes.set_xlabel("epoch (dotted: a new stage)" if starts else "epoch")
+
+
+def _said(epochs: np.ndarray, values: np.ndarray, form: str) -> str:
+    """A curve in words: some of its points, evenly spread, the first and the last among them."""
+    places = np.unique(np.linspace(0, len(values) - 1, NUM_SAID).round().astype(int))
+    points = ", ".join(f"{form.format(values[place])} at epoch {epochs[place]:.3g}" for place in places)
+    return f"{points} (lowest {form.format(np.min(values))}, highest {form.format(np.max(values))})"

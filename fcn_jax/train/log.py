@@ -1,0 +1,227 @@
+"""What a run says of itself: metrics.jsonl is the truth, TensorBoard stands beside it."""
+
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore
+from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore
+
+from fcn_jax.core.step import ZERO, Sums
+from fcn_jax.data.loader import Loader, Step
+from fcn_jax.system.disk import parse_json, write_atomically, writing
+from fcn_jax.system.processes import gather
+
+
+class MetricsWriter:
+    """Appends a line a log step and an evaluation; use it as a context manager.
+
+    TensorBoard's events are written here and now: with tensorboardX's thread, a full disk would end the thread and
+    leave the run waiting for it.
+
+    Args:
+        workdir: of the run.
+        step: where the run goes on; later lines and the final test are cut away, so that each step stands once.
+    """
+
+    def __init__(self, workdir: Path, *, step: int):
+        self.workdir = workdir
+        self._path, self._validated = workdir / "metrics.jsonl", set()
+        if self._path.exists():
+            kept = [row for row in read_metrics(self._path) if row["step"] <= step and row["kind"] != "test"]
+            write_atomically(self._path, "".join(json.dumps(row) + "\n" for row in kept))
+            self._validated = {row["step"] for row in kept if row["kind"] == "validation"}
+        self._events_path = workdir / "tensorboard"
+        with writing(self._events_path):
+            self._events_path.mkdir(exist_ok=True)
+            self._events = EventsWriter(str(self._events_path / "events"), f".{step}")
+        self._add_event(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))  # Hides later steps.
+
+    def __enter__(self) -> "MetricsWriter":
+        return self
+
+    def __exit__(self, *_) -> None:
+        with writing(self._events_path):
+            self._events.close()
+
+    def has_validation(self, step: int) -> bool:
+        """Whether there is a line of the validation after that step."""
+        return step in self._validated
+
+    def write(self, step: int, kind: str, values: dict[str, Any]) -> None:
+        """One line.
+
+        Args:
+            step: updates done.
+            kind: `train`, `validation` or `test`.
+        """
+        with writing(self._path), self._path.open("a") as file:
+            file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
+        if kind == "validation":
+            self._validated.add(step)
+        scalars = [Summary.Value(tag=f"{kind}/{name}", simple_value=value) for name, value in values.items()]
+        self._add_event(Event(step=step, summary=Summary(value=scalars)))
+
+    def _add_event(self, event: Event) -> None:
+        event.wall_time = time.time()
+        with writing(self._events_path):
+            self._events.write_event(event)
+            self._events.flush()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl; a last line cut off by a kill is left out."""
+    rows = []
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(parse_json(line))
+        except ValueError:
+            break
+    return rows
+
+
+class NotFiniteError(ArithmeticError):
+    """A step came to something that is not finite.
+
+    Args:
+        step: its number, from 1.
+        what: is not finite.
+    """
+
+    def __init__(self, step: int, what: str):
+        super().__init__(f"{what} at step {step}")
+        self.step, self.what = step, what
+
+
+def check_losses(sums: Sequence[Sums], *, last: int) -> None:
+    """
+    Args:
+        sums: of the steps up to `last`.
+
+    Raises:
+        NotFiniteError: the first step whose loss is not finite.
+    """
+    for step, of_step in enumerate(sums, start=last - len(sums) + 1):
+        if not math.isfinite(of_step.loss):
+            raise NotFiniteError(step, f"the loss is {of_step.loss}")
+
+
+@dataclass
+class Clock:
+    """Totals of a run, kept over resumes in its checkpoints."""
+
+    train_seconds: float = 0.0
+    """From the first step to the last, validation and saving included, compilation not."""
+    step_seconds: float = 0.0
+    """Of the training steps alone, waiting for input included."""
+    input_seconds: float = 0.0
+    """Of waiting for input."""
+    examples: int = 0
+    true_positions: int = 0
+
+    def speed(self, since: "Clock | None" = None) -> dict[str, float]:
+        """Throughput and the share of time spent waiting for input, from an earlier reading on."""
+        since = since or Clock()
+        seconds = max(self.step_seconds - since.step_seconds, 1e-9)
+        return {
+            "images_per_second": (self.examples - since.examples) / seconds,
+            "true_megapixels_per_second": (self.true_positions - since.true_positions) / seconds / 1e6,
+            "input_wait": (self.input_seconds - since.input_seconds) / seconds,
+        }
+
+
+class Meter:
+    """Measures the steps of a loop, over all processes.
+
+    Args:
+        clock: totals so far, brought up to date at every reading.
+        loader: whose waiting is counted.
+    """
+
+    def __init__(self, clock: Clock, loader: Loader):
+        self.clock = clock
+        self._loader = loader
+        self._pending: list[Sums] = []
+        self._then = time.perf_counter()
+        self._last = replace(clock)
+        self._examples = self._true_positions = 0
+
+    def add(self, step: Step, sums: Sums) -> None:
+        """Count a step that was just sent to the device.
+
+        Waits for the step before it: the host stays one step ahead, no more, so that waiting for the loader is time
+        the device lacked input.
+        """
+        if self._pending:
+            jax.block_until_ready(self._pending[-1])
+        self._pending.append(sums)
+        self._examples += step.num_examples
+        self._true_positions += step.true_positions
+
+    def read(self, number: int) -> dict[str, float]:
+        """Loss, accuracy and speed since the last reading.
+
+        Args:
+            number: of the last step, for the error.
+
+        Raises:
+            NotFiniteError: the first step whose loss is not finite.
+        """
+        sums = jax.device_get(self._pending)
+        self._pending.clear()
+        check_losses(sums, last=number)
+        means = sum(sums, start=ZERO).means()
+        self._add_to_clock(self._tick())
+        speed = self.clock.speed(since=self._last)
+        self._last = replace(self.clock)
+        return {**means, **speed}
+
+    def _add_to_clock(self, seconds: float) -> None:
+        """What all processes have read, and the time of the slowest."""
+        own = (self._examples, self._true_positions, seconds, self._loader.seconds_waited)
+        examples, true_positions, seconds_of_each, waited = zip(*gather(own), strict=True)
+        self.clock.examples += sum(examples)
+        self.clock.true_positions += sum(true_positions)
+        self.clock.step_seconds += max(seconds_of_each)
+        self.clock.input_seconds += max(waited)
+        self._examples = self._true_positions = 0
+        self._loader.seconds_waited = 0.0
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Leave what happens inside out of the steps' time; read before."""
+        yield
+        self._tick()
+
+    def _tick(self) -> float:
+        """Seconds since the last tick, which count as training."""
+        now = time.perf_counter()
+        seconds, self._then = now - self._then, now
+        self.clock.train_seconds += seconds
+        return seconds
+
+
+def describe(reading: dict[str, float]) -> str:
+    """A reading for people."""
+    return (
+        f"loss {reading['loss']:.4f}  accuracy {reading['accuracy']:.4f}  "
+        f"{reading['images_per_second']:,.0f} images/s  "
+        f"{reading['true_megapixels_per_second']:.2f} true Mpx/s  input wait {reading['input_wait']:.1%}"
+    )
+
+
+def format_summary(summary: dict[str, Any]) -> str:
+    """The end of a run, for people."""
+    return (
+        f"test accuracy {summary['accuracy']:.4f}  loss {summary['loss']:.4f}  over {summary['count']:,} examples\n"
+        f"trained in {summary['train_seconds']:.1f} s  at {summary['images_per_second']:,.0f} images/s, "
+        f"{summary['input_wait']:.1%} of it waiting for input, fill {summary['fill']:.3f}; "
+        f"{summary['compile_count']} programs compiled in {summary['compile_seconds']:.1f} s"
+    )

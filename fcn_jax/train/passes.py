@@ -1,0 +1,122 @@
+"""Passes over all examples of a split: exact sums, all logits, and precise statistics of BatchNorm."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Float
+
+from fcn_jax.core.norms import Moments, batch_norms
+from fcn_jax.core.schedule import FILLER
+from fcn_jax.core.step import ZERO, TrainState, replicate
+from fcn_jax.data.bad_examples import share
+from fcn_jax.system.console import Bar
+from fcn_jax.system.processes import together
+from fcn_jax.train.compile import Programs
+from fcn_jax.train.setup import Setup, Split
+
+
+def evaluate(
+    setup: Setup,
+    programs: Programs,
+    state: TrainState,
+    split: Split,
+    *,
+    title: str,
+    attend: Callable[[str], None] = lambda _: None,
+) -> dict[str, float]:
+    """{loss, accuracy (a fraction), count} over all examples of a split.
+
+    Args:
+        attend: called before every step with what is waited for; what it raises ends the evaluation.
+    """
+    (stage,), sums = split.course.stages, []
+    with Bar(title, stage.num_steps) as bar:
+        attend(f"step 1 of {title}")
+        for number, step in enumerate(setup.loader(split).steps(0, stage.num_steps), start=1):
+            (block,) = stage.schedule.layout.programs[step.program].blocks
+            program = programs.evaluate[stage.plan.shapes[block.bucket], block.rows]
+            sums.append(program.run(state.evaluated_params, state.stats, step.blocks))
+            bar.advance()
+            attend(f"step {number + 1} of {title}")
+    total = sum(jax.device_get(sums), start=ZERO)
+    count = round(float(total.weight))
+    dataset = split.dataset
+    share(dataset.bad)
+    unread = len(dataset.bad) - len(dataset.source.bad)
+    assert count + unread == len(dataset), f"{count} examples evaluated, {unread} bad, {len(dataset)} in the split"
+    with together():
+        dataset.bad.check()
+    return {**total.means(), "count": count}
+
+
+def split_logits(setup: Setup, state: TrainState, split: Split, *, title: str) -> Float[np.ndarray, "n k"]:
+    """Logits of every example, in the order of the split; NaN for one that turned out bad."""
+    graphdef = setup.graphdef
+
+    @partial(jax.jit, out_shardings=NamedSharding(setup.mesh, PartitionSpec()))
+    def logits_step(params, stats, blocks):
+        predictions = nnx.merge(graphdef, params, stats)(blocks, training=False)
+        return [(block.index, prediction.logits) for block, prediction in zip(blocks, predictions, strict=True)]
+
+    (stage,) = split.course.stages
+    logits = np.full((len(split.dataset), setup.config.model.num_classes), np.nan, np.float32)
+    with Bar(title, stage.num_steps) as bar:
+        for step in setup.loader(split).steps(0, stage.num_steps):
+            for index, found in logits_step(state.evaluated_params, state.stats, step.blocks):
+                rows = np.flatnonzero(np.asarray(index) != FILLER)
+                logits[np.asarray(index)[rows]] = np.asarray(found)[rows]
+            bar.advance()
+    return logits
+
+
+def with_precise_statistics(
+    setup: Setup, programs: Programs, state: TrainState, *, attend: Callable[[str], None] = lambda _: None
+) -> TrainState:
+    """The state with the statistics that its evaluated parameters have over the training data.
+
+    Args:
+        attend: called before every step with what is waited for; what it raises ends the pass.
+    """
+    split = setup.calibration
+    pooled = None
+    with Bar("precise BatchNorm", split.course.total_steps) as bar:
+        attend("step 1 of precise BatchNorm")
+        for number, step in enumerate(setup.loader(split).steps(0, split.course.total_steps), start=1):
+            found = programs.moments[step.program].run(state.evaluated_params, state.stats, step.blocks)
+            moments = [as_float64(m) for m in jax.device_get(found)]
+            pooled = moments if pooled is None else [pool(a, b) for a, b in zip(pooled, moments, strict=True)]
+            bar.advance()
+            attend(f"step {number + 1} of precise BatchNorm")
+    share(split.dataset.bad)
+    with together():
+        split.dataset.bad.check()
+    assert pooled is not None
+    return state._replace(stats=replaced_statistics(setup, state, pooled))
+
+
+def as_float64(moments: Moments) -> Moments:
+    return Moments(*(np.asarray(value, np.float64) for value in moments))
+
+
+def pool(a: Moments, b: Moments) -> Moments:
+    """Of the positions of both together (Chan et al., The American Statistician 1983); of none, zeros."""
+    number = a.number + b.number
+    share = b.number / np.maximum(number, 1)
+    apart = b.mean - a.mean
+    return Moments(
+        number, a.mean + share * apart, (1 - share) * a.var + share * b.var + share * (1 - share) * np.square(apart)
+    )
+
+
+def replaced_statistics(setup: Setup, state: TrainState, moments: Sequence[Moments]) -> Any:
+    """The statistics of a state with these in their place, in the order of `batch_norms`."""
+    model = nnx.merge(setup.graphdef, state.params, state.stats)
+    for layer, found in zip(batch_norms(model), moments, strict=True):
+        for statistic, value in ((layer.mean, found.mean), (layer.var, found.var)):
+            statistic[...] = replicate(value.astype(statistic.dtype), statistic.sharding)
+    return nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))

@@ -1,0 +1,79 @@
+"""Convolution: as a sum over its window, by patches and direct, and in groups."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from fcn_jax.core.convolution import Convolution, convolve_direct, convolve_patches
+from fcn_jax.core.geometry import Window
+from fcn_jax.core.layers import Map
+from tests.core.law import QUICK
+from tests.core.made_maps import CHANNELS, assert_close, make_map, shake
+
+
+@settings(max_examples=25)
+@example(window=Window(4, 2, padding=1), canvas=(9, 6))
+@example(window=Window(6, 2, padding=3), canvas=(7, 10))
+@example(window=Window(6, 3, padding=2), canvas=(11,))
+@given(
+    window=st.builds(Window, st.integers(1, 6), st.integers(1, 3), st.integers(1, 3), st.integers(0, 4)),
+    canvas=st.one_of(st.tuples(st.integers(1, 12)), st.tuples(st.integers(1, 12), st.integers(1, 12))),
+)
+def test_patches_are_the_convolution(window, canvas):
+    assume(all(window.output_side(side) >= 1 for side in canvas))
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        x = rng.standard_normal((2, *canvas, 3))
+        kernel = rng.standard_normal((*[window.kernel] * len(canvas), 3, 4))
+        dy = rng.standard_normal((2, *(window.output_side(side) for side in canvas), 4))
+
+        def both(x, kernel, dy):
+            results = []
+            for convolve in (convolve_direct, convolve_patches):
+                y, pull = jax.vjp(lambda x, kernel, convolve=convolve: convolve(x, kernel, window), x, kernel)
+                results.append((y, *pull(dy)))
+            return results
+
+        direct, patches = jax.jit(both, compiler_options=QUICK)(x, kernel, dy)
+        for a, b in zip(direct, patches, strict=True):
+            assert_close(a, b)
+
+
+@pytest.mark.parametrize("patches", [True, False], ids=["patches", "direct"])
+def test_convolution_is_the_sum_over_its_window(float64, patches):
+    rng = np.random.default_rng(0)
+    window = Window(3, 2, 2, 1)
+    layer = Convolution((2, 3), window, rank=2, bias=True, patches=patches, rngs=nnx.Rngs(0), dtype=jnp.float64)
+    shake(layer, rng)
+    m = make_map(rng, [(9, 7)], (9, 7), channels=2)
+    x = np.pad(np.asarray(m.x[0]), [(1, 1), (1, 1), (0, 0)])
+    ((y, size),) = layer((m,), training=True)
+    assert size.tolist() == [[4, 3]]
+    expected = np.zeros((4, 3, 3)) + np.asarray(layer.bias[...])
+    for i, j, u, v in itertools.product(range(4), range(3), range(3), range(3)):
+        expected[i, j] += x[2 * i + 2 * u, 2 * j + 2 * v] @ np.asarray(layer.kernel[...])[u, v]
+    assert_close(y[0], expected)
+
+
+@pytest.mark.parametrize("groups", [2, 6], ids=["grouped", "depthwise"])
+def test_groups_do_not_see_each_other(float64, groups):
+    window = Window(3, 2, 2, 1)
+    features = (CHANNELS, 2 * CHANNELS)
+    options = {"rank": 2, "bias": False, "patches": False, "rngs": nnx.Rngs(0), "dtype": jnp.float64}
+    layer = Convolution(features, window, groups=groups, **options)
+    (m,) = maps = (make_map(np.random.default_rng(0), [(9, 7), (6, 8)], (9, 8)),)
+    expected = []
+    for group in range(groups):
+        part = Convolution((features[0] // groups, features[1] // groups), window, **options)
+        part.kernel[...] = np.split(layer.kernel[...], groups, axis=-1)[group]
+        (y,) = part((Map(jnp.split(m.x, groups, axis=-1)[group], m.size),), training=True)
+        expected.append(y.x)
+    (y,) = layer(maps, training=True)
+    assert_close(y.x, np.concatenate(expected, axis=-1))
+    assert y.size.tolist() == [[4, 3], [2, 3]]

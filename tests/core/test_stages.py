@@ -1,0 +1,198 @@
+"""The course of a run: every example once in every epoch of every stage, though sizes change; settled before step 0."""
+
+from bisect import bisect_right
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fcn_jax.config import AugmentConfig, Config, ScheduleConfig, TrainConfig
+from fcn_jax.core.buckets import BucketPlan
+from fcn_jax.core.schedule import FILLER
+from fcn_jax.core.stages import Course, covering, evaluation_course, scale_of_epochs, train_course
+from fcn_jax.data.sources import open_source
+from fcn_jax.data.transforms import Views, widened_sizes
+
+AUGMENTS = st.builds(
+    lambda low, high, aspect, crop: AugmentConfig(scale=(low, max(low, high)), aspect=aspect, crop=crop),
+    st.floats(0.3, 1.2),
+    st.floats(0.5, 2),
+    st.sampled_from([0.0, 0.5]),
+    st.sampled_from([0.0, 0.3]),
+)
+SCHEDULES = st.builds(
+    lambda kind, buckets, multiple, rows, units, turns, budget: ScheduleConfig(
+        kind=kind,
+        max_buckets=buckets,
+        multiple_of=multiple,
+        examples_per_step=rows * units,
+        rows_multiple_of=rows,
+        turns=turns,
+        positions_per_step=budget if kind == "bucketed" else 0,
+    ),
+    st.sampled_from(["stratified", "bucketed"]),
+    st.integers(1, 5),
+    st.sampled_from([1, 4]),
+    st.sampled_from([1, 2, 8]),
+    st.integers(1, 6),
+    st.integers(1, 3),
+    st.sampled_from([0, 0, 500, 20_000]),
+)
+
+
+class Case(NamedTuple):
+    views: Views
+    stages: list[range]
+    config: ScheduleConfig
+    seed: int
+
+    def course(self) -> Course:
+        return train_course(self.views, self.stages, self.config, seed=self.seed)
+
+
+@st.composite
+def cases(draw) -> Case:
+    rng = np.random.default_rng(draw(st.integers(0, 1000)))
+    sizes = rng.integers(3, 60, (draw(st.integers(1, 120)), 2))
+    ends = draw(st.sampled_from([[1], [3], [2, 5], [1, 2, 6]]))
+    scales = draw(st.lists(st.sampled_from([0.5, 1.0, 1.5]), min_size=len(ends), max_size=len(ends)))
+    views = Views(
+        sizes,
+        scale=lambda epoch: scales[bisect_right(ends, epoch)],
+        augment=draw(st.one_of(st.none(), AUGMENTS)),
+        smallest=8,
+    )
+    stages = [range(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+    return Case(views, stages, draw(SCHEDULES), seed=draw(st.integers(0, 100)))
+
+
+def blocks_of(course: Course, step: int):
+    """(canvas, examples) of every block of a step."""
+    position = course.position(step)
+    stage = course.stages[position.stage]
+    program, rows = stage.schedule.step(position.epoch, position.step)
+    for shape, examples in zip(stage.schedule.layout.programs[program].blocks, rows, strict=True):
+        assert len(examples) == shape.rows
+        yield stage.plan.shapes[shape.bucket], examples
+
+
+@settings(max_examples=60)
+@given(cases())
+def test_every_example_stands_once_in_every_epoch_on_a_canvas_that_holds_it(case):
+    views, course = case.views, case.course()
+    seen = {}
+    for step in range(course.total_steps):
+        epoch = course.position(step).epoch
+        for canvas, examples in blocks_of(course, step):
+            real = examples[examples != FILLER]
+            assert (views.sizes(epoch)[real] <= canvas).all()
+            seen.setdefault(epoch, []).extend(real.tolist())
+    assert list(seen) == list(range(course.num_epochs))
+    assert all(sorted(examples) == list(range(len(views))) for examples in seen.values())
+
+
+@settings(max_examples=60)
+@given(cases())
+def test_fill_and_filler_are_counted_over_the_whole_course(case):
+    views, course = case.views, case.course()
+    true, own, computed, filler, rows = 0, 0, 0, 0, 0
+    for epoch in range(course.num_epochs):
+        plan = next(stage.plan for stage in course.stages if epoch in stage.epochs)
+        true += views.sizes(epoch).prod(1).sum()
+        own += plan.areas[plan.assign(views.sizes(epoch))].sum()
+    for step in range(course.total_steps):
+        for canvas, examples in blocks_of(course, step):
+            computed += len(examples) * np.prod(canvas)
+            filler += (examples == FILLER).sum()
+            rows += len(examples)
+    assert course.plan_fill == pytest.approx(true / own, rel=1e-12)
+    assert course.fill == pytest.approx(true / computed, rel=1e-12)
+    assert course.filler_share == pytest.approx(filler / rows, abs=1e-12)
+
+
+@given(cases())
+def test_positions_count_up_and_epochs_are_told_from_steps(case):
+    course = case.course()
+    expected = [
+        (number, epoch, step)
+        for number, stage in enumerate(course.stages)
+        for epoch in stage.epochs
+        for step in range(stage.schedule.steps_per_epoch)
+    ]
+    assert [tuple(course.position(step)) for step in range(course.total_steps)] == expected
+    ends = [step for step in range(1, course.total_steps + 1) if course.epochs_done(step).is_integer()]
+    assert len(ends) == course.num_epochs
+    assert [course.steps_of(float(epochs)) for epochs in range(1, course.num_epochs + 1)] == ends
+    assert course.steps_of(course.num_epochs + 3.0) == course.total_steps
+    assert course.epochs_done(course.total_steps) == course.num_epochs
+
+
+@given(cases())
+def test_the_plan_covers_the_extremes_of_the_setting(case):
+    views, course = case.views, case.course()
+    for stage in course.stages:
+        assert (np.array(stage.plan.shapes[-1]) >= views.largest(stage.epochs)).all() or not views.is_random
+        for epoch in stage.epochs:
+            stage.plan.assign(views.sizes(epoch))
+
+
+@given(cases())
+def test_a_budget_of_positions_bounds_a_step(case):
+    course, config = case.course(), case.config
+    for stage in course.stages:
+        for program in stage.schedule.layout.programs:
+            positions = sum(int(stage.plan.areas[block.bucket]) * block.rows for block in program.blocks)
+            smallest = program.rows == config.rows_multiple_of
+            assert not config.positions_per_step or smallest or positions <= config.positions_per_step
+            assert all(block.rows % config.rows_multiple_of == 0 for block in program.blocks)
+
+
+def test_rows_of_a_budget_are_as_many_as_fit():
+    views = Views(np.repeat([[10, 10], [40, 40]], 50, axis=0), smallest=1)
+    config = ScheduleConfig(kind="bucketed", positions_per_step=6400, rows_multiple_of=4, max_buckets=2)
+    (stage,) = train_course(views, [range(1)], config, seed=0).stages
+    assert [program.rows for program in stage.schedule.layout.programs] == [64, 4]
+
+
+def test_stages_share_the_epochs():
+    def stages(**fields):
+        return scale_of_epochs(TrainConfig(**fields))
+
+    assert stages(epochs=16) == [(range(16), 1.0)]
+    assert stages(epochs=10, stage_scales=(0.5, 1.0)) == [(range(5), 0.5), (range(5, 10), 1.0)]
+    three = stages(epochs=12, stage_scales=(0.5, 0.75, 1.0), stage_shares=(6.0, 3.0, 3.0))
+    assert three == [(range(6), 0.5), (range(6, 9), 0.75), (range(9, 12), 1.0)]
+    with pytest.raises(ValueError, match=r"^config.train.epochs is 1, too few for 2 stages: stage 1 has none"):
+        stages(epochs=1, stage_scales=(0.5, 1.0))
+
+
+def test_evaluation_takes_one_more_bucket_where_it_needs_it():
+    plan = BucketPlan(((8, 8), (16, 16)))
+    assert covering(plan, np.array([[16, 3]]), multiple_of=4) is plan
+    assert covering(plan, np.array([[5, 21]]), multiple_of=4).shapes == ((8, 8), (16, 16), (16, 24))
+    course = evaluation_course(np.array([[5, 21], [4, 4]]), plan, ScheduleConfig(multiple_of=4), examples_per_step=8)
+    examples = [row for step in range(course.total_steps) for _, rows in blocks_of(course, step) for row in rows]
+    assert [example for example in examples if example != FILLER] == [1, 0]
+
+
+def test_padded_canvases_keep_every_example_in_its_bucket():
+    plan = BucketPlan(((8, 8), (16, 4), (9, 16), (16, 16)))
+    sizes = np.array([[16, 3], [7, 8], [16, 5], [9, 9]])
+    config = ScheduleConfig(rows_multiple_of=1)
+    plain, wide = (evaluation_course(sizes, plan, config, examples_per_step=1, padding=padding) for padding in (0, 100))
+    stood = [{rows.item(): canvas for step in range(4) for canvas, rows in blocks_of(c, step)} for c in (plain, wide)]
+    assert stood[0] == {0: (16, 4), 1: (8, 8), 2: (16, 16), 3: (9, 16)}
+    assert stood[1] == {example: (height + 100, width + 100) for example, (height, width) in stood[0].items()}
+
+
+def test_mnist_is_nearly_full():
+    sizes = widened_sizes(open_source(Config(), "train").sizes, 8)
+    course = train_course(Views(sizes, smallest=8), [range(16)], ScheduleConfig(), seed=0)
+    (stage,) = course.stages
+    assert len(sizes) == 55_000
+    assert len(stage.schedule.layout.programs) == 1
+    assert course.plan_fill >= 0.963
+    assert course.filler_share <= 0.01
+    assert course.fill >= 0.95

@@ -1,0 +1,160 @@
+"""The update: blocks are one batch, filler is nothing, the loss is what it is called."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from configs.mnist import get_config
+from fcn_jax.core.block import Block, filler_block
+from fcn_jax.core.layers import Map
+from fcn_jax.core.net import Prediction
+from fcn_jax.core.step import ZERO, initial_state, make_evaluate_step, make_loss, make_train_step, split_model, sums_of
+from fcn_jax.nets.model import make_model
+from fcn_jax.train.optimizer import learning_rate_schedule, make_optimizer
+
+
+def blocks_of(sizes, canvas, *, rng) -> Block:
+    block = filler_block(len(sizes), canvas, 1)
+    block.image[:] = rng.integers(0, 256, block.image.shape)
+    block.size[:] = sizes
+    block.label[:] = rng.integers(0, 10, len(sizes))
+    block.weight[:] = 1
+    return block
+
+
+def joined(*blocks: Block) -> Block:
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *blocks)
+
+
+@pytest.fixture
+def tiny(float64):
+    del float64
+    config = get_config("tiny")
+    config.model.norm = "batch"
+    graphdef, params, stats = split_model(make_model(config, rank=2, dtype=jnp.float64))
+    return config, graphdef, params, stats
+
+
+def updated(tiny, blocks, **changes):
+    config, graphdef, params, stats = tiny
+    config = dataclasses.replace(config.train, **changes)
+    warmup_steps = round(10 * config.warmup_epochs)
+    optimizer = make_optimizer(config, warmup_steps=warmup_steps, total_steps=10 * config.epochs)
+    state = initial_state(params, stats, optimizer, average=config.ema_decay > 0)
+    step = make_train_step(graphdef, optimizer, config, mean_examples=4.0)
+    return jax.jit(step)(state, blocks)
+
+
+def assert_close(one, other, tolerance=1e-10):
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance)
+
+
+def gradients(tiny, blocks):
+    _, graphdef, params, stats = tiny
+    return jax.jit(jax.grad(make_loss(graphdef, label_smoothing=0.1), has_aux=True))(params, stats, blocks)
+
+
+def test_two_blocks_are_one_batch(tiny):
+    rng = np.random.default_rng(0)
+    first, second = blocks_of([(12, 9), (10, 14)], (14, 14), rng=rng), blocks_of([(9, 9)], (14, 14), rng=rng)
+    assert_close(gradients(tiny, (first, second)), gradients(tiny, (joined(first, second),)))
+
+
+def test_filler_changes_nothing(tiny):
+    rng = np.random.default_rng(1)
+    block = blocks_of([(12, 9), (10, 14)], (14, 14), rng=rng)
+    filler = filler_block(3, (14, 14), 1)
+    filler.image[:] = 200
+    assert_close(gradients(tiny, (block,)), gradients(tiny, (joined(block, filler),)))
+    assert_close(gradients(tiny, (block,)), gradients(tiny, (block, filler)))
+
+
+def test_a_step_of_filler_alone_leaves_everything_finite(tiny):
+    state, sums = updated(tiny, (filler_block(2, (14, 14), 1),))
+    assert sums.weight == 0
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+
+
+def test_label_smoothing_is_cross_entropy_with_smoothed_labels(float64):
+    del float64
+    rng = np.random.default_rng(2)
+    logits, block = jnp.asarray(rng.normal(size=(5, 10))), blocks_of([(9, 9)] * 5, (9, 9), rng=rng)
+    prediction = Prediction(logits, Map(logits[:, None, None], jnp.asarray(block.size)))
+    sums = sums_of((prediction,), (block,), label_smoothing=0.1)
+    smoothed = optax.smooth_labels(jax.nn.one_hot(block.label, 10, dtype=jnp.float64), 0.1)
+    np.testing.assert_allclose(sums.loss, optax.softmax_cross_entropy(logits, smoothed).sum(), atol=1e-12)
+    assert sums.correct == (logits.argmax(-1) == block.label).sum()
+
+
+def test_sums_of_parts_add_up_to_the_whole(tiny):
+    _, graphdef, params, stats = tiny
+    rng = np.random.default_rng(3)
+    one, two = blocks_of([(12, 9)] * 3, (14, 14), rng=rng), blocks_of([(9, 9)] * 2, (14, 14), rng=rng)
+    evaluate = jax.jit(make_evaluate_step(graphdef))
+    parts = sum((evaluate(params, stats, (block,)) for block in (one, two)), start=ZERO)
+    assert_close(parts, evaluate(params, stats, (one, two)))
+    assert parts.weight == 5
+
+
+def test_biases_and_scales_do_not_decay(tiny):
+    block = (filler_block(2, (14, 14), 1),)
+    state, _ = updated(tiny, block, weight_decay=0.5, warmup_epochs=0.0, learning_rate=0.1)
+    before = jax.tree.leaves_with_path(tiny[2])
+    after = jax.tree.leaves(state.params)
+    for (path, old), new in zip(before, after, strict=True):
+        if old.ndim > 1:
+            np.testing.assert_allclose(new, old * (1 - 0.1 * 0.5), atol=1e-12, err_msg=str(path))
+        else:
+            np.testing.assert_array_equal(new, old, err_msg=str(path))
+
+
+def test_the_average_follows_the_weights(tiny):
+    block = blocks_of([(12, 9)] * 4, (14, 14), rng=np.random.default_rng(4))
+    state, _ = updated(tiny, (block,), ema_decay=0.9, warmup_epochs=0.0)
+    expected = jax.tree.map(lambda old, new: 0.1 * old + 0.9 * new, tiny[2], state.params)
+    assert_close(state.average, expected)
+    assert state.evaluated_params is state.average
+
+
+def test_the_learning_rate_warms_up_and_ends_at_zero():
+    config = get_config().train
+    rate = learning_rate_schedule(
+        config, warmup_steps=round(100 * config.warmup_epochs), total_steps=100 * config.epochs
+    )
+    assert rate(0) == 0
+    assert rate(round(100 * config.warmup_epochs)) == pytest.approx(config.learning_rate)
+    assert rate(config.epochs * 100) == pytest.approx(0, abs=1e-9)
+
+
+def test_an_example_weighs_the_same_in_every_step_where_the_mean_is_of_the_epoch(tiny):
+    _, graphdef, params, stats = tiny
+    few, many = (blocks_of([(12, 9)] * n, (14, 14), rng=np.random.default_rng(n)) for n in (2, 6))
+    for block, number in ((few, 2), (many, 6)):
+        mean, epoch = (
+            jax.jit(jax.grad(make_loss(graphdef, label_smoothing=0.0, mean_examples=m), has_aux=True))(
+                params, stats, (block,)
+            )
+            for m in (None, 4.0)
+        )
+        assert_close(jax.tree.map(lambda g, n=number: g * n / 4, mean[0]), epoch[0])
+
+
+@pytest.mark.parametrize(("scaling", "factor"), [("none", 1.0), ("sqrt", 0.5**0.5), ("linear", 0.5)])
+def test_the_learning_rate_scales_with_the_examples_of_the_step(tiny, scaling, factor):
+    block = (blocks_of([(12, 9)] * 2, (14, 14), rng=np.random.default_rng(4)),)
+    plain, _ = updated(tiny, block, warmup_epochs=0.0)
+    scaled, _ = updated(tiny, block, warmup_epochs=0.0, rate_scaling=scaling)
+    expected = jax.tree.map(lambda old, new: old + factor * (new - old), tiny[2], plain.params)
+    assert_close(scaled.params, expected)
+
+
+def test_the_mean_of_the_epoch_reaches_the_update(tiny):
+    block = (blocks_of([(12, 9)] * 2, (14, 14), rng=np.random.default_rng(4)),)
+    plain_sgd = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "warmup_epochs": 0.0}
+    step, epoch = (updated(tiny, block, loss_mean=mean, **plain_sgd)[0].params for mean in ("step", "epoch"))
+    assert_close(epoch, jax.tree.map(lambda old, new: old + (new - old) * 2 / 4, tiny[2], step))

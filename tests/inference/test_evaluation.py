@@ -1,0 +1,181 @@
+"""The evaluate command: the page says what the JSON line says, of every example once, at any scale."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from fcn_jax.cli import main
+from fcn_jax.config import Config
+from tests.experiments.test_report import Reader
+from tests.inference.made import LABEL_NAMES, make_workdir, small_config, write_picture
+
+SIZES = [(12, 12), (9, 17), (3, 30), (11, 12), (20, 9), (9, 18), (14, 14), (8, 10), (16, 11), (13, 19)]
+TRUNCATED = "test/ant/00.jpg"
+
+
+def folder_config(folder, **data) -> Config:
+    config = small_config()
+    config.data.source, config.data.max_bad_fraction = f"folder:{folder}", 0.1
+    config.schedule.examples_per_step = config.evaluate.examples_per_step = 16
+    config.schedule.max_buckets = 2
+    for name, value in data.items():
+        setattr(config.data, name, value)
+    return config
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The workdir of a net that nobody trained, and its images: in test 60 good ones, a truncated one and no image."""
+    folder = tmp_path_factory.mktemp("images")
+    for split in ("train", "validation", "test"):
+        for shift, name in enumerate(LABEL_NAMES):
+            for number in range(10 if split == "test" else 2):
+                write_picture(folder / split / name / f"{number:02}.png", SIZES[(number + shift) % len(SIZES)])
+    write_picture(folder / TRUNCATED, (16, 16))
+    (folder / TRUNCATED).write_bytes((folder / TRUNCATED).read_bytes()[:-60])
+    (folder / "test/bee/none.png").write_bytes(b"no picture")
+    workdir = tmp_path_factory.mktemp("runs") / "small"
+    make_workdir(workdir, folder_config(folder))
+    return workdir, folder
+
+
+def evaluate(capsys, *flags) -> list[dict]:
+    assert main(["fcn_jax", "evaluate", *flags]) == 0
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def at_three_scales(run, tmp_path_factory):
+    """What the command writes at several scales, and what it prints."""
+    out = tmp_path_factory.mktemp("evaluated") / "made" / "here"
+    with pytest.MonkeyPatch.context() as patch:
+        printed = []
+        patch.setattr("builtins.print", lambda line, **_: printed.append(json.loads(line)))
+        assert main(["fcn_jax", "evaluate", f"--workdir={run[0]}", "--scale=2,1,1.5,2", f"--out={out}"]) == 0
+    return out, printed
+
+
+def test_page_and_files_say_what_the_line_says(run, at_three_scales, capsys):
+    (line,) = evaluate(capsys, f"--workdir={run[0]}")
+    assert list(line) == ["split", "step", "loss", "accuracy", "count"]
+    assert (line["split"], line["step"], line["count"]) == ("test", 0, 60)
+    assert 0 < line["accuracy"] < 1
+    out, printed = at_three_scales
+    assert [row["scale"] for row in printed] == [2, 1, 1.5]
+    there = json.loads((out / "evaluation.json").read_text())
+    for found in (printed[1], there, there["scales"][1]):
+        assert (found["accuracy"], found["count"], found["scale"]) == (line["accuracy"], line["count"], 1)
+        assert found["loss"] == pytest.approx(line["loss"], abs=1e-6)
+    page = (out / "index.html").read_text()
+    assert f"<h1>Accuracy on test: {100 * line['accuracy']:.2f} %</h1>" in page
+
+
+def test_every_scale_is_evaluated_as_the_config_would(run, at_three_scales, capsys):
+    found = evaluate(capsys, f"--workdir={run[0]}", "--scale=1.5")
+    assert found[0]["loss"] == pytest.approx(at_three_scales[1][2]["loss"], abs=1e-6)
+    losses = {round(row["loss"], 4) for row in at_three_scales[1]}
+    assert len(losses) == 3
+
+
+def test_every_example_that_can_be_read_stands_once_a_scale(run, at_three_scales):
+    out, printed = at_three_scales
+    with (out / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["scale", "index", "name", "height", "width", "label", "predicted", "probability"]
+    good = sorted(str(path) for path in (run[1] / "test").rglob("[0-9]*.png"))
+    for scale, line in zip(("2", "1", "1.5"), printed, strict=True):
+        mine = [row for row in rows if row["scale"] == scale]
+        assert [row["name"] for row in mine] == good
+        assert np.mean([row["label"] == row["predicted"] for row in mine]) == line["accuracy"]
+    first = next(row for row in rows if row["name"].endswith("ant/02.png"))
+    assert (first["height"], first["width"], first["label"]) == ("3", "30", "ant")
+
+
+def test_the_json_adds_up(at_three_scales):
+    found = json.loads((at_three_scales[0] / "evaluation.json").read_text())
+    hits = round(found["accuracy"] * found["count"])
+    for bins in ("by_side", "by_aspect", "calibration"):
+        assert sum(one["count"] for one in found[bins]) == found["count"]
+        assert round(sum(one["count"] * one["accuracy"] for one in found[bins])) == hits
+    classes = found["by_class"]
+    assert {row["label"] for row in classes} == set(LABEL_NAMES)
+    assert sum(row["count"] for row in classes) == sum(row["predicted"] for row in classes) == found["count"]
+    assert round(sum(row["count"] * row["recall"] for row in classes)) == hits
+    assert sum(one["count"] for one in found["confusions"]) == found["count"] - hits
+    mistakes = found["worst_mistakes"]
+    assert len(mistakes) == min(24, found["count"] - hits)
+    assert all(one["label"] != one["predicted"] for one in mistakes)
+    probabilities = [one["probability"] for one in mistakes]
+    assert probabilities == sorted(probabilities, reverse=True)
+    low, high = found["accuracy_interval"]
+    assert low < found["accuracy"] < high
+
+
+def test_bad_examples_are_named(run, at_three_scales):
+    bad = json.loads((at_three_scales[0] / "evaluation.json").read_text())["bad_examples"]
+    assert [one["name"] for one in bad] == [str(run[1] / "test/bee/none.png"), str(run[1] / TRUNCATED)]
+    page = (at_three_scales[0] / "index.html").read_text()
+    for one in bad:
+        assert one["name"] in page
+        assert one["reason"] in page
+
+
+def test_the_page_stands_alone_and_its_pictures_have_words(at_three_scales):
+    page = (at_three_scales[0] / "index.html").read_text()
+    images = Reader(page).images
+    assert len(images) == len(["scale", "side", "aspect", "reliability", "confusions"]) + 24
+    for image in images:
+        assert image["src"].startswith("data:image/png;base64,")
+        assert sum(letter.isdigit() for letter in image["alt"]) > 4
+    assert not any(word in page for word in ("http:", "https:", "<script", "<link", "url("))
+    assert "--scale=2,1,1.5,2" in page
+    assert "All else on this page is about scale 1." in page
+
+
+def test_signals_are_evaluated_by_length(tmp_path, capsys):
+    config = small_config(data_channels=12, num_classes=9)
+    config.data.source = "japanese_vowels"
+    config.data.train_split, config.data.test_split = "train[:32]", "test[:60]"
+    config.schedule.examples_per_step = config.evaluate.examples_per_step = 32
+    make_workdir(tmp_path / "run", config, buckets=((29,),))
+    out = tmp_path / "out"
+    (line,) = evaluate(capsys, f"--workdir={tmp_path / 'run'}", "--split=test", f"--out={out}")
+    assert list(line) == ["split", "step", "loss", "accuracy", "count"]
+    found = json.loads((out / "evaluation.json").read_text())
+    assert (found["accuracy"], found["count"]) == (line["accuracy"], 60)
+    assert sum(one["count"] for one in found["by_length"]) == 60
+    assert (out / "predictions.csv").read_text().startswith("scale,index,name,length,label,")
+    assert "Signal of " in (out / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--scale=abc"], "--scale=abc: 'abc' is no number"),
+        (["--scale=1,"], "'' is no number"),
+        (["--scale=1,0"], "config.evaluate.scale is 0.0, but it must be between 0.01 and 100"),
+        (["--scale=nan"], "config.evaluate.scale is nan"),
+        (["--split=nosuch"], "'nosuch'"),
+        (["--split=nosuch", "--out=new"], "'nosuch'"),
+        (["--out=taken"], "taken is a file, but it must be a folder"),
+        (["--out=taken/below"], "taken is a file, but it must be a folder"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(run, tmp_path, monkeypatch, capsys, flags, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("")
+    assert main(["fcn_jax", "evaluate", f"--workdir={run[0]}", *flags]) == 2
+    printed = capsys.readouterr()
+    assert said in printed.err
+    assert "Traceback" not in printed.err
+    assert printed.out == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_logits_that_are_not_finite_are_no_bad_examples(tmp_path, run, capsys):
+    config = folder_config(run[1], std=(1e-12,), mean=(1e30,))
+    make_workdir(tmp_path / "wild", config)
+    assert main(["fcn_jax", "evaluate", f"--workdir={tmp_path / 'wild'}", f"--out={tmp_path / 'out'}"]) == 2
+    assert "are not finite, though it can be read" in capsys.readouterr().err

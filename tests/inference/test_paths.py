@@ -1,0 +1,44 @@
+"""What a list of paths means."""
+
+import pytest
+
+from fcn_jax.inference.inputs import check_paths, expand_paths
+
+SUFFIXES = frozenset({".png", ".jpg"})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("b/2.png", "b/10.JPG", "b-a/1.png", "a.png", "b/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def test_folders_are_gone_through_in_order_and_files_stand_for_themselves(folder):
+    def expand(*paths, listed=()):
+        return expand_paths(
+            [str(folder / path) if path != "-" else path for path in paths], suffixes=SUFFIXES, listed=listed
+        )
+
+    inside = ["a.png", "b/10.JPG", "b/2.png", "b-a/1.png"]
+    assert expand("") == [str(folder / name) for name in inside]
+    assert expand("b/notes.txt", "b") == [str(folder / name) for name in ("b/notes.txt", "b/10.JPG", "b/2.png")]
+    listed = [f"{folder}/nosuch.png\n", "\n", f"{folder}/b-a\r\n"]
+    assert expand("a.png", "-", "b-a", listed=listed) == [
+        str(folder / name) for name in ("a.png", "nosuch.png", "b-a/1.png", "b-a/1.png")
+    ]
+
+
+def test_what_is_not_there_is_a_mistake(folder):
+    with pytest.raises(ValueError, match="no PATH is given"):
+        check_paths([])
+    with pytest.raises(ValueError, match=r"no file or folder '.*nosuch'"):
+        check_paths([str(folder), f"{folder}/nosuch"])
+    check_paths([str(folder), "-"])
+
+
+def test_a_folder_without_any_is_a_mistake(folder):
+    (folder / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"nothing below .*empty ends in one of \.jpg \.png"):
+        expand_paths([f"{folder}/empty"], suffixes=SUFFIXES, listed=[])

@@ -1,0 +1,85 @@
+"""Families that somebody published have as many parameters as theirs."""
+
+import pytest
+
+from fcn_jax.config import Config
+from fcn_jax.config_rules import validate
+from fcn_jax.core.layers import count_parameters
+from fcn_jax.nets.model import abstract_model
+
+
+def count(*, rank: int = 2, input_channels: int = 3, **fields) -> int:
+    config = Config()
+    config.data.channels = input_channels
+    for name, value in fields.items():
+        assert hasattr(config.model, name)
+        setattr(config.model, name, value)
+    validate(config)
+    return count_parameters(abstract_model(config, rank=rank))
+
+
+def test_all_cnn_c():
+    """1.37 M in the paper; by hand."""
+    convolutions = [(27, 96), *[(864, 96)] * 2, (864, 192), *[(1728, 192)] * 3, (192, 192), (192, 10)]
+    by_hand = sum(inputs * outputs + outputs for inputs, outputs in convolutions)
+    assert count(name="all_cnn", channels=(96, 192), norm="none") == by_hand == 1_369_738
+
+
+def test_nin():
+    """About 0.97 M are said of it; by hand."""
+    convolutions = [(75, 192), (192, 160), (160, 96), (2400, 192), *[(192, 192)] * 2]
+    convolutions += [(1728, 192), (192, 192), (192, 10)]
+    by_hand = sum(inputs * outputs + outputs for inputs, outputs in convolutions)
+    channels = (192, 160, 96, *[192] * 5)
+    assert count(name="nin", channels=channels, kernel=(5, 5, 3), norm="none") == by_hand == 966_986
+
+
+@pytest.mark.parametrize(
+    ("width", "blocks", "parameters"),
+    [
+        (40, (2, 2, 6, 2), 3_695_520),
+        (48, (2, 2, 6, 2), 5_217_784),
+        (64, (2, 2, 6, 2), 9_045_672),
+        (80, (2, 2, 8, 2), 15_593_560),
+        (96, (3, 3, 9, 3), 28_589_128),
+        (96, (3, 3, 27, 3), 50_223_688),
+        (128, (3, 3, 27, 3), 88_591_464),
+    ],
+    ids=["atto", "femto", "pico", "nano", "tiny", "small", "base"],
+)
+def test_convnext(width, blocks, parameters):
+    """timm's, at 1,000 classes; of those below tiny its cards give one decimal of a million, 3.7, 5.2, 9.0, 15.6."""
+    channels = tuple(width * 2**stage for stage in range(4))
+    fields = {"channels": channels, "blocks": blocks, "kernel": (7,), "stem_stride": 4, "num_classes": 1000}
+    assert count(name="convnext", **fields) == parameters
+
+
+def test_fcn1d():
+    """By hand: convolutions without a bias, two numbers a channel of BatchNorm."""
+    by_hand = 8 * 12 * 128 + 5 * 128 * 256 + 3 * 256 * 128 + 2 * (128 + 256 + 128) + 128 * 9 + 9
+    fields = {"channels": (128, 256, 128), "kernel": (8, 5, 3), "num_classes": 9}
+    assert count(name="fcn1d", rank=1, input_channels=12, **fields) == by_hand == 276_617
+
+
+def test_tacotron2_encoder():
+    """By hand; the first convolution sees the 512 channels that the embedding of characters has in the paper."""
+    lstm = 2 * 4 * 256 * (512 + 256 + 1)
+    by_hand = 3 * (5 * 512 * 512 + 2 * 512) + lstm + 512 * 10 + 10
+    fields = {"channels": (512, 512, 512), "kernel": (5,)}
+    assert count(name="tacotron2_encoder", rank=1, input_channels=512, **fields) == by_hand == 5_515_274
+
+
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["one way", "both ways"])
+def test_lstm(bidirectional):
+    """Four gates, each with its kernel, recurrent kernel and one bias (PyTorch has two)."""
+    ways = 2 if bidirectional else 1
+    by_hand = ways * 4 * 64 * (12 + 64 + 1) + ways * 4 * 64 * (ways * 64 + 64 + 1) + ways * 64 * 10 + 10
+    assert count(name="lstm", rank=1, input_channels=12, channels=(64, 64), bidirectional=bidirectional) == by_hand
+
+
+def test_wavenet():
+    """By hand: the first convolution, gates, skips, residuals of all blocks but the last, and the end."""
+    gates, skips, residuals = 3 * (2 * 16 * 32 + 32), 3 * (16 * 24 + 24), 2 * (16 * 16 + 16)
+    by_hand = 2 * 12 * 16 + 16 + gates + skips + residuals + 24 * 24 + 24 + 24 * 10 + 10
+    fields = {"channels": (16, 24), "kernel": (2,), "dilation": (1, 2, 4)}
+    assert count(name="wavenet", rank=1, input_channels=12, **fields) == by_hand

@@ -1,0 +1,93 @@
+"""Each rule stays silent on a run that is well, and speaks up on one that is not."""
+
+import dataclasses
+
+import pytest
+
+from fcn_jax.reports.findings import find_cost, find_learning
+from fcn_jax.reports.run_files import read_run
+from fcn_jax.system.disk import write_json
+from tests.inference.made_run import made_rows, make_run, run_config, write_rows
+
+
+def warnings(workdir) -> list[str]:
+    files = read_run(workdir)
+    return [finding.text for finding in find_learning(files) + find_cost(files) if finding.is_warning]
+
+
+def test_a_run_that_is_well_has_no_warning(tmp_path):
+    make_run(tmp_path / "run")
+    assert warnings(tmp_path / "run") == []
+    files = read_run(tmp_path / "run")
+    assert len(find_learning(files) + find_cost(files)) == 12
+
+
+COSTS = {
+    "waiting": ({"input_wait": 0.2}, "20% of the steps' time was waiting for input"),
+    "padding": ({"fill": 0.5, "plan_fill": 0.55}, "Most is padding inside the buckets"),
+    "filler in the fill": ({"fill": 0.55, "filler_share": 0.4}, "Most is filler: raise"),
+    "moved up": ({"fill": 0.5}, "Most is examples in larger buckets than their own"),
+    "filler": ({"filler_share": 0.15}, "15% of all rows are filler"),
+    "compiling": ({"compile_seconds": 50.0}, "50.0 s of compiling, 80.0 s of training"),
+    "changed code": ({"git_commit": "c0ffee-dirty"}, "changes that commit c0ffee does not hold"),
+    "unknown code": ({"git_commit": None}, "its version is not known"),
+}
+
+
+@pytest.mark.parametrize(("summary", "said"), COSTS.values(), ids=COSTS.keys())
+def test_what_costs_too_much_is_said(tmp_path, summary, said):
+    make_run(tmp_path / "run", summary=summary)
+    assert said in warnings(tmp_path / "run")[0]
+
+
+VALIDATIONS = {
+    "falls": ({7: {"accuracy": 0.9}}, "fallen by more than chance: the last is 90.00%, the best 97.98%, at epoch 7"),
+    "loss rises": ({7: {"loss": 0.4}}, "Validation loss has risen by 100% since its lowest"),
+    "is far below": ({n: {"accuracy": 0.92 if n == 7 else 0.0} for n in range(8)}, "6.0 points above"),
+    "still rises": ({n: {"accuracy": 0.9} for n in range(6)}, "still rose in the last quarter, from 90.00% to"),
+    "is none": ({3: {"loss": float("nan")}}, "At epoch 4 the loss of an evaluation is nan"),
+}
+
+
+@pytest.mark.parametrize(("changes", "said"), VALIDATIONS.values(), ids=VALIDATIONS.keys())
+def test_a_validation_that_goes_wrong_is_said(tmp_path, changes, said):
+    make_run(tmp_path / "run")
+    rows = made_rows()
+    validations = [row for row in rows if row["kind"] == "validation"]
+    for number, values in changes.items():
+        validations[number].update(values)
+    write_rows(tmp_path / "run", rows)
+    assert any(said in warning for warning in warnings(tmp_path / "run"))
+
+
+def test_a_difference_within_chance_is_none(tmp_path):
+    make_run(tmp_path / "run")
+    rows = made_rows()
+    [row for row in rows if row["kind"] == "validation"][-1].update(accuracy=0.975)
+    write_rows(tmp_path / "run", rows)
+    assert warnings(tmp_path / "run") == []
+
+
+def test_guessing_jumps_and_a_slower_pace_are_said(tmp_path):
+    make_run(tmp_path / "run")
+    rows = made_rows()
+    rows[-1]["accuracy"] = 0.11
+    trained = [row for row in rows if row["kind"] == "train"]
+    trained[20]["loss"] = 2.0
+    for row in trained[-10:]:
+        row["images_per_second"] = 600.0
+    write_rows(tmp_path / "run", rows)
+    found = " ".join(warnings(tmp_path / "run"))
+    assert "accuracy of 11.0%, no better than guessing one of 10 classes" in found
+    assert "jumped from 0.205 to 2 at epoch 5.25" in found
+    assert "from 1,000 examples/s in its first quarter to 600 in its last" in found
+
+
+def test_batches_of_one_shape_are_said_where_the_net_has_batch_norm(tmp_path):
+    config = run_config()
+    config.schedule.kind = "bucketed"
+    make_run(tmp_path / "run", config=config)
+    assert ["Every step holds one shape" in warning for warning in warnings(tmp_path / "run")] == [True]
+    config.model.norm = "group"
+    write_json(tmp_path / "run/config.json", dataclasses.asdict(config))
+    assert warnings(tmp_path / "run") == []
