@@ -11,7 +11,7 @@ from fcn_jax.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[1]
 CONFIG = f"--config={ROOT / 'configs/mnist.py'}"
-TABLE = f"--sizes={ROOT / 'tests/data/mnist_tightbox_train.csv'}"
+TABLE = f"--sizes={ROOT / 'tests/core/mnist_tightbox_train.csv'}"
 
 
 def test_shapes_prints_the_seeds_notation(capsys):
