@@ -25,7 +25,7 @@ import jax
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.soak_runs import EVERY_STEPS, MOMENTS, Bench, Tally, last_step, newest_step, wait_for
-from fcn_jax.system.disk import REMEDY
+from fcn_jax.system.disk import MAKE_ROOM
 from fcn_jax.system.machine import describe_versions
 from fcn_jax.train.checkpoint import Checkpoints, checksum
 
@@ -151,7 +151,7 @@ def fill_disks(bench: Bench, number: int, undisturbed: Path) -> None:
                 continue
             tally.injected += 1
             assert process.returncode == 2, said
-            assert REMEDY in said.strip().splitlines()[-1], said
+            assert MAKE_ROOM in said.strip().splitlines()[-1], said
             assert "Traceback" not in said, said
             tally.repeated.append(last_step(workdir) - newest_step(workdir))
             subprocess.run(["mount", "-o", "remount,size=64m", str(folder)], check=True)

@@ -14,6 +14,7 @@ from experiments.runner import check_jobs, make_runs, missing_runs, print_plan
 from experiments.runs import Runs
 from experiments.slurm import check_slurm, sbatch_options, slurm
 from experiments.words import answer
+from fcn_jax.config import UserError
 from fcn_jax.system.console import say, silence_closed_output
 
 
@@ -21,7 +22,7 @@ class Parser(argparse.ArgumentParser):
     """Raises what argparse would print."""
 
     def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
+        raise UserError(message)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -33,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     except BrokenPipeError:
         silence_closed_output()
         return 1
-    except ValueError as error:
+    except UserError as error:
         say(f"python -m experiments: {' '.join(str(error).split())}")
         return 2
 
@@ -90,10 +91,10 @@ def make_parser() -> Parser:
 def named(name: str) -> Ablation:
     """
     Raises:
-        ValueError: there is no such ablation.
+        UserError: there is no such ablation.
     """
     if name not in ABLATIONS:
-        raise ValueError(f"there is no ablation {name!r}; there are: {', '.join(ABLATIONS)}")
+        raise UserError(f"there is no ablation {name!r}; there are: {', '.join(ABLATIONS)}")
     return ABLATIONS[name]
 
 
@@ -101,13 +102,13 @@ def parse_seeds(text: str | None) -> list[int] | None:
     """`0,1,2` -> [0, 1, 2].
 
     Raises:
-        ValueError: anything else.
+        UserError: anything else.
     """
     if text is None:
         return None
     parts = text.split(",")
     if not all(part.isdecimal() and len(part) < 10 for part in parts) or len(set(parts)) < len(parts):
-        raise ValueError(f"--seeds is {text!r}, but it must be different whole numbers such as 0,1,2")
+        raise UserError(f"--seeds is {text!r}, but it must be different whole numbers such as 0,1,2")
     return [int(part) for part in parts]
 
 
@@ -141,7 +142,7 @@ def run_command(arguments: argparse.Namespace) -> int:
 def make_launcher(ablation: Ablation, arguments: argparse.Namespace) -> Launcher:
     """
     Raises:
-        ValueError: --launcher and --sbatch do not suit the ablation, the machine, or each other.
+        UserError: --launcher and --sbatch do not suit the ablation, the machine, or each other.
     """
     match arguments.launcher:
         case "slurm":
@@ -149,7 +150,7 @@ def make_launcher(ablation: Ablation, arguments: argparse.Namespace) -> Launcher
             check_slurm(ablation)
             return slurm(options)
         case _ if arguments.sbatch:
-            raise ValueError(f"--sbatch is {arguments.sbatch!r}, but nothing is sent: give --launcher=slurm too")
+            raise UserError(f"--sbatch is {arguments.sbatch!r}, but nothing is sent: give --launcher=slurm too")
         case _:
             return Local()
 
@@ -157,7 +158,7 @@ def make_launcher(ablation: Ablation, arguments: argparse.Namespace) -> Launcher
 def report_command(arguments: argparse.Namespace) -> int:
     full = arguments.full
     if arguments.all == (arguments.name is not None):
-        raise ValueError("give either the name of an ablation or --all")
+        raise UserError("give either the name of an ablation or --all")
     if not arguments.all:
         results = write_report(named(arguments.name), full=full)
         print(f"{answer(results)}\n{directory_of(results.ablation, full=full) / 'index.html'}")

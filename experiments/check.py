@@ -16,6 +16,7 @@ from experiments.runner import make_runs
 from experiments.runs import Runs
 from experiments.statistics import interval_of_next
 from experiments.words import number
+from fcn_jax.config import UserError
 from fcn_jax.system.console import say
 
 
@@ -23,12 +24,12 @@ def check(ablation: Ablation, *, full: bool, seed: int, jobs: int, root: Path = 
     """Make the runs and compare; returns the exit code: 0, or 1 where one fell outside or failed.
 
     Raises:
-        ValueError: an arm has fewer than two committed runs, which have no spread.
+        UserError: an arm has fewer than two committed runs, which have no spread.
     """
     committed, metric = results_of(ablation, full=full, root=root), ablation.metrics[0]
     for arm in ablation.arms:
         if len(committed.values(arm.name, metric)) < 2:
-            raise ValueError(
+            raise UserError(
                 f"{ablation.name} has {len(committed.values(arm.name, metric))} committed runs of {arm.name}, but a "
                 f"spread takes two at least: make them with python -m experiments run {ablation.name}"
             )

@@ -12,6 +12,7 @@ from experiments.results import Results, select
 from experiments.runs import Runs
 from experiments.tables import results_table
 from experiments.words import answer, claim_text
+from fcn_jax.config import UserError
 from fcn_jax.reports.html import document
 from fcn_jax.system.disk import write_atomically
 
@@ -32,11 +33,11 @@ def write_report(ablation: Ablation, *, full: bool, root: Path = RESULTS) -> Res
     """table.md, the plots and index.html of an ablation.
 
     Raises:
-        ValueError: it has no run yet.
+        UserError: it has no run yet.
     """
     directory, results = directory_of(ablation, full=full, root=root), results_of(ablation, full=full, root=root)
     if not results.rows:
-        raise ValueError(
+        raise UserError(
             f"{ablation.name} has no finished run in {directory / 'runs.jsonl'}: make them with "
             f"{commands(ablation, results.form).splitlines()[0]}"
         )

@@ -13,6 +13,7 @@ from experiments.ablation import Ablation, Form, Row
 from experiments.launchers import Launcher, log_of
 from experiments.plan import ROOT, Run, all_runs, code_version
 from experiments.worker import TAKEN, EvaluationJob, Job
+from fcn_jax.config import UserError
 from fcn_jax.system.console import print_table, say
 
 SCRATCH = ROOT / ".cache" / "experiments"
@@ -57,12 +58,12 @@ def expected_seconds(run: Run, rows: Sequence[Row]) -> float:
 def check_jobs(ablation: Ablation, jobs: int) -> None:
     """
     Raises:
-        ValueError: a number of jobs that the ablation cannot have.
+        UserError: a number of jobs that the ablation cannot have.
     """
     if jobs < 1:
-        raise ValueError(f"--jobs is {jobs}, but it must be at least 1")
+        raise UserError(f"--jobs is {jobs}, but it must be at least 1")
     if jobs > 1 and ablation.measures_time:
-        raise ValueError(
+        raise UserError(
             f"--jobs is {jobs}, but {ablation.name} measures time, which runs beside each other would falsify: "
             "leave --jobs at 1"
         )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from experiments.ablation import Row
+from fcn_jax.config import UserError
 from fcn_jax.system.console import say
 from fcn_jax.system.disk import write_atomically
 
@@ -127,15 +128,15 @@ def _holds(file: IO, path: Path) -> bool:
 def parse_row(line: str) -> Row:
     """
     Raises:
-        ValueError: it is no row.
+        UserError: it is no row.
     """
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        raise ValueError(f"no JSON ({error.msg} at character {error.pos})") from error
+        raise UserError(f"no JSON ({error.msg} at character {error.pos})") from error
     if not isinstance(row, dict):
-        raise ValueError("no JSON object")
+        raise UserError("no JSON object")
     for name, kind in FIELDS.items():
         if not isinstance(row.get(name), kind):
-            raise ValueError(f"{name!r} is {'missing' if name not in row else 'not of type ' + kind.__name__}")
+            raise UserError(f"{name!r} is {'missing' if name not in row else 'not of type ' + kind.__name__}")
     return row

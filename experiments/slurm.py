@@ -21,6 +21,7 @@ from experiments.launchers import log_of
 from experiments.plan import ROOT
 from experiments.runs import Runs
 from experiments.worker import TAKEN, Job
+from fcn_jax.config import UserError
 from fcn_jax.system.console import say
 
 os.environ.setdefault("SUBMITIT_LOG_LEVEL", "NOCONFIG")  # Else importing it would reset the process's logging.
@@ -39,13 +40,13 @@ def sbatch_options(text: str) -> Options:
     """`--partition=gpu --exclusive` -> {'partition': 'gpu', 'exclusive': True}.
 
     Raises:
-        ValueError: an option is of another form.
+        UserError: an option is of another form.
     """
     options = {}
     for word in shlex.split(text):
         name, has_value, value = word.removeprefix("--").partition("=")
         if not word.startswith("--") or not name:
-            raise ValueError(f"--sbatch has {word!r}, but its options are of the form --name=value: --partition=gpu")
+            raise UserError(f"--sbatch has {word!r}, but its options are of the form --name=value: --partition=gpu")
         options[name] = value if has_value else True
     return options
 
@@ -53,15 +54,15 @@ def sbatch_options(text: str) -> Options:
 def check_slurm(ablation: Ablation) -> None:
     """
     Raises:
-        ValueError: there is no SLURM, or the ablation is not for it.
+        UserError: there is no SLURM, or the ablation is not for it.
     """
     if ablation.measures_time:
-        raise ValueError(
+        raise UserError(
             f"--launcher is slurm, but {ablation.name} measures time, which nodes that differ or are shared would "
             "falsify: leave --launcher at local"
         )
     if shutil.which("sbatch") is None:
-        raise ValueError("--launcher is slurm, but there is no sbatch here: log in where SLURM takes jobs")
+        raise UserError("--launcher is slurm, but there is no sbatch here: log in where SLURM takes jobs")
 
 
 class Slurm:
@@ -114,7 +115,7 @@ class Slurm:
         folder, log = _folder_of(job), log_of(job)
         queue = self._keys_in_queue()
         if queue is None:
-            raise ValueError("SLURM does not say which jobs it has: wait until squeue works, then start again")
+            raise UserError("SLURM does not say which jobs it has: wait until squeue works, then start again")
         if job.key in queue or _has_row(folder, job.key):
             say(f"{job.arm}, seed {job.seed}: was sent before")
             return
@@ -126,7 +127,7 @@ class Slurm:
         try:
             sent = self._executor(job.key, folder, log).submit(run_worker, str(folder / "job.json"), str(log))
         except FailedJobError as error:
-            raise ValueError(f"sbatch refuses the job ({error}): mend --sbatch, or send fewer with --jobs") from error
+            raise UserError(f"sbatch refuses the job ({error}): mend --sbatch, or send fewer with --jobs") from error
         say(f"{job.arm}, seed {job.seed}: sent as job {sent.job_id}")
 
 

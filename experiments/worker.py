@@ -21,7 +21,7 @@ import numpy as np
 from experiments.ablation import Row
 from experiments.plan import ROOT, code_version
 from experiments.runs import Runs
-from fcn_jax.config import Config
+from fcn_jax.config import Config, UserError
 from fcn_jax.config_fields import from_dict
 from fcn_jax.system.machine import keep_freed_memory
 
@@ -85,7 +85,7 @@ def work(job: Job) -> int:
         if any(row["key"] == job.key for row in runs.read()):
             return 0
         if code_version() != job.code:
-            raise ValueError("the code changed after this run was planned: start it again")
+            raise UserError("the code changed after this run was planned: start it again")
         runs.append(make_row(job))
     return 0
 

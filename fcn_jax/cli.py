@@ -10,10 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fcn_jax.command_line import HELP, CommandLine, HelpAsked
-from fcn_jax.config import Config
+from fcn_jax.config import Config, UserError
 from fcn_jax.config_rules import validate
 from fcn_jax.system.console import complain, say, silence_closed_output
-from fcn_jax.system.disk import DISK_ERRORS, REMEDY
 from fcn_jax.system.lost_process import wait_for_the_lost
 from fcn_jax.system.machine import keep_freed_memory
 from fcn_jax.system.stopping import Stopped, stop_on_sigterm
@@ -22,7 +21,12 @@ STRICT = {"strict": "refuse a damaged newest checkpoint, rather than use the one
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one command line; returns the exit code: 0, 1 where some input failed, 2 for what the user has to mend."""
+    """Run one command line.
+
+    Returns:
+        The exit code: 0, 1 where some input failed, 2 for a `UserError`, which is said in one line. Any other exception
+        is a bug of this code and is raised.
+    """
     if len(argv) > 1 and argv[1] in (*HELP, "help"):
         print("\n".join(["python -m fcn_jax COMMAND; COMMAND --help lists its flags; the commands are:", *_commands()]))
         return 0
@@ -46,23 +50,13 @@ def main(argv: Sequence[str]) -> int:
     except Stopped as stopped:
         say(str(stopped))
         return 0
-    except ValueError as error:
+    except UserError as error:
         wait_for_the_lost()
-        return _refuse(argv[1], str(error))
-    except OSError as error:
-        if error.errno in DISK_ERRORS:
-            return _refuse(argv[1], f"{error}: {REMEDY}")
-        if error.filename is None:
-            raise
-        return _refuse(argv[1], f"{error.filename} cannot be used ({error.strerror}): give another path")
-    except RuntimeError:
+        complain(f"python -m fcn_jax {argv[1]}: {' '.join(str(error).split())}")
+        return 2
+    except Exception:
         wait_for_the_lost()
         raise
-
-
-def _refuse(command: str, reason: str) -> int:
-    complain(f"python -m fcn_jax {command}: {' '.join(reason.split())}")
-    return 2
 
 
 def _commands() -> list[str]:
@@ -97,7 +91,7 @@ def plan(argv: list[str]) -> None:
     )
     table, out = line.path("sizes"), line.folder("out") if line.given("out") else None
     if line.given("config") == (table is not None):
-        raise ValueError("give either --config=FILE or --sizes=FILE.csv")
+        raise UserError("give either --config=FILE or --sizes=FILE.csv")
     config = Config() if table else line.config
     for name in ("max_buckets", "multiple_of"):
         number = line.number(name)

@@ -8,7 +8,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from fcn_jax.config import Config
+from fcn_jax.config import Config, UserError
 from fcn_jax.config_fields import flatten
 
 HELP = ("--help", "-h")
@@ -31,7 +31,7 @@ class CommandLine:
 
     Raises:
         HelpAsked: --help is among them.
-        ValueError: in one line, whatever absl and ml_collections say in many.
+        UserError: in one line, whatever absl and ml_collections say in many.
     """
 
     def __init__(
@@ -64,17 +64,19 @@ class CommandLine:
                 _check_config_flags(argv)
             _, *self.paths = self._values(argv)
         except flags.UnrecognizedFlagError as error:
-            raise ValueError(_no_such_flag(error.flagname, list(helps), command=argv[0])) from error
+            raise UserError(_no_such_flag(error.flagname, list(helps), command=argv[0])) from error
         except flags.Error as error:
-            raise ValueError(_without_traceback(str(error))) from error
+            raise UserError(_without_traceback(str(error))) from error
         except UnicodeError as error:
-            raise ValueError(f"--flagfile cannot be read: {error}") from error
-        except ValueError:
+            raise UserError(f"--flagfile cannot be read: {error}") from error
+        except UserError:
             raise
+        except ValueError as error:  # What a config file says of its argument.
+            raise UserError(str(error)) from error
         except Exception as error:  # A config file is code, which may raise anything.
-            raise ValueError(f"--config cannot be read: {type(error).__name__}: {error}") from error
+            raise UserError(f"--config cannot be read: {type(error).__name__}: {error}") from error
         if self.paths and not takes_paths:
-            raise ValueError(f"{self.paths[0]!r} is not a flag; flags are of the form --name=value")
+            raise UserError(f"{self.paths[0]!r} is not a flag; flags are of the form --name=value")
 
     def given(self, name: str) -> bool:
         return bool(self._values[name].present)
@@ -83,21 +85,21 @@ class CommandLine:
     def config(self) -> Config:
         """What --config and its overrides make."""
         if not self.given("config"):
-            raise ValueError("--config is missing; give a file such as --config=configs/mnist.py")
+            raise UserError("--config is missing; give a file such as --config=configs/mnist.py")
         made = self._values["config"].value
         try:
             hasattr(made, "seed")
         except OSError as error:  # ml_collections keeps it until somebody looks.
-            raise ValueError(f"--config cannot be read: {error}") from error
+            raise UserError(f"--config cannot be read: {error}") from error
         if not isinstance(made, Config):
-            raise ValueError(f"get_config() of --config returns {type(made).__name__}, but it must return a Config")
+            raise UserError(f"get_config() of --config returns {type(made).__name__}, but it must return a Config")
         return made
 
     def text(self, name: str) -> str:
         """The text of a flag that has to be given."""
         value = self._values[name].value
         if not value:
-            raise ValueError(f"--{name} is missing")
+            raise UserError(f"--{name} is missing")
         return value
 
     def path(self, name: str) -> Path | None:
@@ -108,7 +110,7 @@ class CommandLine:
         """The path of a flag that has to be given: a folder to write to, which need not be there yet.
 
         Raises:
-            ValueError: it cannot be made or written to, before any work is lost.
+            UserError: it cannot be made or written to, before any work is lost.
         """
         path = Path(self.text(name))
         _check_writable(path, f"--{name}={path}")
@@ -118,13 +120,13 @@ class CommandLine:
         """The path of a flag that has to be given: a file to write, in a folder that is there.
 
         Raises:
-            ValueError: it cannot be written, before any work is lost.
+            UserError: it cannot be written, before any work is lost.
         """
         path = Path(self.text(name))
         if path.is_dir():
-            raise ValueError(f"--{name}={path} is a folder, but it must be a file: choose another path")
+            raise UserError(f"--{name}={path} is a folder, but it must be a file: choose another path")
         if not path.parent.exists():
-            raise ValueError(f"--{name}={path}: there is no folder {path.parent}: make it, or choose another path")
+            raise UserError(f"--{name}={path}: there is no folder {path.parent}: make it, or choose another path")
         _check_writable(path.parent, f"--{name}={path}")
         return path
 
@@ -142,12 +144,12 @@ def _check_config_flags(argv: list[str]) -> None:
         name, equals, value = argument.lstrip("-").partition("=")
         file = (value if equals else following).partition(":")[0]
         if name == "config" and not (file and Path(file).is_file()):
-            raise ValueError(f"--config={file}: there is no file {file or 'without a name'}")
+            raise UserError(f"--config={file}: there is no file {file or 'without a name'}")
         field = name.removeprefix("config.")
         if field != name and field not in fields:
             close = difflib.get_close_matches(field, fields, n=1, cutoff=0.5)
             hint = f"; did you mean --config.{close[0]}?" if close else ""
-            raise ValueError(f"--{name}: the config has no field {field}{hint}")
+            raise UserError(f"--{name}: the config has no field {field}{hint}")
 
 
 def _no_such_flag(name: str, names: Sequence[str], *, command: str) -> str:
@@ -162,9 +164,9 @@ def _check_writable(folder: Path, flag: str) -> None:
     absolute = folder.absolute()
     there = next(path for path in (absolute, *absolute.parents) if path.exists())
     if not there.is_dir():
-        raise ValueError(f"{flag}: {there} is a file, but it must be a folder: choose another path")
+        raise UserError(f"{flag}: {there} is a file, but it must be a folder: choose another path")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise ValueError(f"{flag}: {there} cannot be written to: choose another path")
+        raise UserError(f"{flag}: {there} cannot be written to: choose another path")
 
 
 def _without_traceback(message: str) -> str:

@@ -7,6 +7,14 @@ Derived values (canvas shapes, steps, the smallest side) are computed from it, n
 from dataclasses import dataclass, field
 
 
+class UserError(ValueError):
+    """Something that the user has to mend; the message says what was found, which rule it breaks and what to do.
+
+    The command line prints the message as one line and exits with 2. Every other exception is a bug of this code: it
+    ends with a traceback and exit code 1.
+    """
+
+
 @dataclass
 class AugmentConfig:
     """Random changes to a training example; 0 switches one off. The first three change its size."""

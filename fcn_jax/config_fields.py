@@ -8,7 +8,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from fcn_jax.config import Config
+from fcn_jax.config import Config, UserError
 
 
 def get_field(config: Any, path: str) -> Any:
@@ -34,12 +34,12 @@ def overridden(config: Config, overrides: Mapping[str, Any]) -> Config:
     """A copy with other values at some dotted paths.
 
     Raises:
-        ValueError: no such field, or a value that it does not take.
+        UserError: no such field, or a value that it does not take.
     """
     config, known = copy.deepcopy(config), flatten(config)
     for path, value in overrides.items():
         if path not in known:
-            raise ValueError(f"config.{path} is not a field of the config")
+            raise UserError(f"config.{path} is not a field of the config")
         parent, _, name = path.rpartition(".")
         setattr(get_field(config, parent) if parent else config, name, value)
     check_types(config)
@@ -65,7 +65,7 @@ def check_types(config, prefix: str = "config") -> None:
     """Every field holds what its annotation says, ints serving as floats.
 
     Raises:
-        ValueError: the first field that doesn't.
+        UserError: the first field that doesn't.
     """
     for name, kind in typing.get_type_hints(type(config)).items():
         value, path = getattr(config, name), f"{prefix}.{name}"
@@ -77,7 +77,7 @@ def check_types(config, prefix: str = "config") -> None:
 
 def _check_type(path: str, value: Any, kind: Any) -> None:
     if not _matches(value, kind):
-        raise ValueError(f"{path} is {value!r}, but it must be {_describe(kind)}")
+        raise UserError(f"{path} is {value!r}, but it must be {_describe(kind)}")
 
 
 def _matches(value, kind) -> bool:
@@ -102,13 +102,13 @@ def from_dict(kind: type, values: Any, prefix: str = "config"):
     """A config from the parsed JSON of `dataclasses.asdict`.
 
     Raises:
-        ValueError: an unknown, missing or mistyped field.
+        UserError: an unknown, missing or mistyped field.
     """
     if not isinstance(values, dict):
-        raise ValueError(f"{prefix} is {values!r}, but it must be an object")
+        raise UserError(f"{prefix} is {values!r}, but it must be an object")
     hints = typing.get_type_hints(kind)
     for name in [*(values.keys() - hints.keys()), *(hints.keys() - values.keys())]:
-        raise ValueError(f"{prefix}.{name} is {'missing' if name in hints else 'not a field of this version'}")
+        raise UserError(f"{prefix}.{name} is {'missing' if name in hints else 'not a field of this version'}")
     fields = {}
     for name, hint in hints.items():
         value = values[name]

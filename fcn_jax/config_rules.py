@@ -6,7 +6,7 @@ What needs the data (classes, sizes, splits) is checked where the data is opened
 import math
 import re
 
-from fcn_jax.config import Config
+from fcn_jax.config import Config, UserError
 from fcn_jax.config_fields import check_types, get_field
 from fcn_jax.config_model_rules import (
     CONVOLUTIONS,
@@ -29,7 +29,7 @@ def validate(config: Config) -> None:
     """Check every rule that needs no data.
 
     Raises:
-        ValueError: the first broken rule: the field, its value, the rule.
+        UserError: the first broken rule: the field, its value, the rule.
     """
     check_types(config)
     for path, choices in (
@@ -45,20 +45,20 @@ def validate(config: Config) -> None:
     ):
         value = get_field(config, path)
         if value not in choices:
-            raise ValueError(f"config.{path} is {value!r}, but it must be one of: {', '.join(choices)}")
+            raise UserError(f"config.{path} is {value!r}, but it must be one of: {', '.join(choices)}")
     for path, (low, high) in _BOUNDS.items():
         value = get_field(config, path)
         for number in value if isinstance(value, tuple) else (value,):
             if number is not None and not low <= number <= high:
                 rule = f"at least {low}" if high == math.inf else f"between {low} and {high}"
-                raise ValueError(f"config.{path} is {value}, but it must be {rule}")
+                raise UserError(f"config.{path} is {value}, but it must be {rule}")
     validate_model(config.model)
     _validate_freeze(config.train.freeze)
     _validate_lengths(config)
     _validate_precise_batch_norm(config)
     schedule = config.schedule
     if schedule.positions_per_step and schedule.kind != "bucketed":
-        raise ValueError(
+        raise UserError(
             f"config.schedule.positions_per_step is {schedule.positions_per_step}, but a stratified step always holds "
             "the same blocks: set config.schedule.kind=bucketed, or leave it 0"
         )
@@ -67,7 +67,7 @@ def validate(config: Config) -> None:
         ("evaluate.examples_per_step", config.evaluate.examples_per_step),
     ):
         if examples % schedule.rows_multiple_of:
-            raise ValueError(
+            raise UserError(
                 f"config.{path} is {examples}, but it must be a multiple of "
                 f"config.schedule.rows_multiple_of, which is {schedule.rows_multiple_of}"
             )
@@ -139,7 +139,7 @@ def _validate_freeze(pattern: str) -> None:
     try:
         re.compile(pattern)
     except re.error as error:
-        raise ValueError(f"config.train.freeze is {pattern!r}, which is no regular expression: {error}") from error
+        raise UserError(f"config.train.freeze is {pattern!r}, which is no regular expression: {error}") from error
 
 
 def _validate_lengths(config: Config) -> None:
@@ -152,12 +152,12 @@ def _validate_lengths(config: Config) -> None:
     ):
         value = get_field(config, path)
         if len(value) not in (1, length):
-            raise ValueError(f"config.{path} has {len(value)} values, but it must have 1 or {length}")
+            raise UserError(f"config.{path} has {len(value)} values, but it must have 1 or {length}")
     if not config.train.stage_scales:
-        raise ValueError("config.train.stage_scales is (), but training needs at least one stage: set it to (1.0,)")
+        raise UserError("config.train.stage_scales is (), but training needs at least one stage: set it to (1.0,)")
     scale = config.data.augment.scale
     if len(scale) != 2 or scale[0] > scale[1]:
-        raise ValueError(f"config.data.augment.scale is {scale}, but it must be (smallest, largest)")
+        raise UserError(f"config.data.augment.scale is {scale}, but it must be (smallest, largest)")
 
 
 def _validate_precise_batch_norm(config: Config) -> None:
@@ -166,12 +166,12 @@ def _validate_precise_batch_norm(config: Config) -> None:
         return
     model = config.model
     if model.name in WITHOUT_BATCH_NORM:
-        raise ValueError(
+        raise UserError(
             f"config.train.precise_batch_norm is True, but config.model.name={model.name} has no BatchNorm: choose "
             "another model, or leave it False"
         )
     if model.norm != "batch":
-        raise ValueError(
+        raise UserError(
             f"config.train.precise_batch_norm is True, but config.model.norm={model.norm} keeps no statistics: set "
             "config.model.norm=batch, or leave it False"
         )

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+from fcn_jax.config import UserError
 from fcn_jax.inference.class_maps import Explained, MapMaker, Unread, check_has_map
 from fcn_jax.inference.classifier import DECIMALS, restore_trained
 from fcn_jax.inference.inputs import check_paths, expand_paths
 from fcn_jax.reports.class_map_plots import Caption, View, draw_file, draw_sheet, view_of
 from fcn_jax.reports.html import png_of
 from fcn_jax.system.console import Bar, say
+from fcn_jax.system.disk import make_folder, write_bytes
 from fcn_jax.system.machine import use_compilation_cache
 from fcn_jax.train.workdir import read_config
 
@@ -34,7 +36,7 @@ def draw_maps(paths: Sequence[str], *, workdir: Path, out: Path, label_name: str
         label_name: of the class whose maps are drawn; None: of each file the most probable.
 
     Raises:
-        ValueError: a mistake on the command line, or a net that has no maps, before any file is read.
+        UserError: a mistake on the command line, or a net that has no maps, before any file is read.
     """
     check_paths(paths)
     use_compilation_cache(read_config(workdir))
@@ -64,7 +66,7 @@ def _label_of(name: str, label_names: Sequence[str]) -> int:
     if name in label_names:
         return label_names.index(name)
     shown = ", ".join(label_names[:MOST_NAMES]) + (", ..." if len(label_names) > MOST_NAMES else "")
-    raise ValueError(f"--label={name} is none of the {len(label_names)} classes of this net: {shown}")
+    raise UserError(f"--label={name} is none of the {len(label_names)} classes of this net: {shown}")
 
 
 class Album:
@@ -78,7 +80,7 @@ class Album:
         self._out, self._label_names, self._digits, self._shown = out, label_names, len(str(number)), 0
         self._views: list[View] = []
         self._captions: list[Caption] = []
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
 
     def add(self, number: int, explained: Explained) -> dict[str, str | float]:
         """Write the picture of the file of that number; returns what to say of it."""
@@ -89,7 +91,7 @@ class Album:
         caption = Caption(name, label, float(probabilities[explained.label]), predicted)
         most = min(max(LEAST_SHOWN, *explained.values.shape[:-1]), MOST_SHOWN)
         picture = self._out / f"{number:0{self._digits}}_{path.stem[:MOST_LETTERS]}.png"
-        self._write(picture, png_of(draw_file(view_of(explained, most=most), caption)))
+        write_bytes(picture, png_of(draw_file(view_of(explained, most=most), caption)))
         if self._shown <= MOST_ON_SHEET:
             self._views.append(view_of(explained, most=SHOWN_ON_SHEET))
             self._captions.append(caption)
@@ -101,11 +103,5 @@ class Album:
         if self._views:
             first = "" if self._shown <= MOST_ON_SHEET else f"the first {MOST_ON_SHEET} of "
             title = f"{first}{self._shown:,} file{'s' if self._shown > 1 else ''}"
-            self._write(self._out / SHEET, png_of(draw_sheet(self._views, self._captions, title=title)))
+            write_bytes(self._out / SHEET, png_of(draw_sheet(self._views, self._captions, title=title)))
             say(f"{self._out / SHEET} shows {title}")
-
-    def _write(self, path: Path, png: bytes) -> None:
-        try:
-            path.write_bytes(png)
-        except OSError as error:
-            raise ValueError(f"{path} cannot be written ({error.strerror}): choose another --out") from error

@@ -12,10 +12,10 @@ from typing import Any
 import jax
 from jax.experimental.topologies import get_topology_desc
 
-from fcn_jax.config import Config
+from fcn_jax.config import Config, UserError
 from fcn_jax.config_fields import overridden
 from fcn_jax.system.console import print_table
-from fcn_jax.system.disk import write_json
+from fcn_jax.system.disk import make_folder, write_json
 from fcn_jax.system.machine import device_memory_mib, use_compilation_cache
 from fcn_jax.train.compile import Compiled
 from fcn_jax.train.out_of_memory import compile_fitting, parts_of
@@ -86,11 +86,11 @@ def tpu_target(text: str) -> Target:
     """The TPUs of a `--target`; call it before JAX is used, since it keeps JAX off a TPU that may be here.
 
     Raises:
-        ValueError: no such chip or shape, or libtpu is not installed.
+        UserError: no such chip or shape, or libtpu is not installed.
     """
     name, sides = parse_target(text)
     if importlib.util.find_spec("libtpu") is None:
-        raise ValueError(
+        raise UserError(
             f"--target={text} needs libtpu, the compiler of TPUs, which is not installed: "
             "python -m pip install -r requirements-tpu.txt"
         )
@@ -103,9 +103,7 @@ def tpu_target(text: str) -> Target:
         shape = "x".join(map(str, sides))
         topology = get_topology_desc(platform="tpu", topology_name=f"{name}:{shape}", chips_per_host_bounds=host)
     except jax.errors.JaxRuntimeError as error:
-        raise ValueError(
-            f"--target={text} is no shape of {name} that libtpu knows ({error}): try {EXAMPLES}"
-        ) from error
+        raise UserError(f"--target={text} is no shape of {name} that libtpu knows ({error}): try {EXAMPLES}") from error
     chip = CHIPS[name]
     return Target(text, topology.devices, chip.memory_gib * 2**10, chip)
 
@@ -120,18 +118,18 @@ def parse_target(text: str) -> tuple[str, tuple[int, ...]]:
     """`tpu:v5e:4x4` -> ('v5e', (4, 4)).
 
     Raises:
-        ValueError: it is not of that form, or there is no such chip or shape.
+        UserError: it is not of that form, or there is no such chip or shape.
     """
     platform, _, rest = text.partition(":")
     name, _, shape = rest.partition(":")
     sides = shape.split("x")
     if platform != "tpu" or name not in CHIPS or not all(side.isdecimal() and int(side) for side in sides):
-        raise ValueError(
+        raise UserError(
             f"--target={text}, but it must be tpu:CHIP:SHAPE with one of the chips {', '.join(CHIPS)}: {EXAMPLES}"
         )
     chip, numbers = CHIPS[name], tuple(map(int, sides))
     if len(numbers) != chip.axes or math.prod(numbers) > chip.most:
-        raise ValueError(
+        raise UserError(
             f"--target={text}, but a slice of {name} has {chip.axes} axes and at most {chip.most:,} chips: {EXAMPLES}"
         )
     return name, numbers
@@ -145,7 +143,7 @@ def report_programs(config: Config, *, target: str | None, sizes: Path | None, o
         sizes: a table in place of the config's data.
 
     Raises:
-        ValueError: a program does not fit; it says which step does.
+        UserError: a program does not fit; it says which step does.
     """
     if target is None:
         use_compilation_cache(config)
@@ -159,7 +157,7 @@ def report_programs(config: Config, *, target: str | None, sizes: Path | None, o
     programs = [program for part in parts_of(setup) for program in compile_fitting(part, setup, place, prepare_here)]
     print_programs(programs, place)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         write_json(out / "compile.json", [as_row(program, place) for program in programs])
 
 

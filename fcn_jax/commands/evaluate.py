@@ -4,10 +4,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from fcn_jax.config import UserError
 from fcn_jax.inference.evaluation import Evaluation, answered, configs_at_scales, evaluated, open_run
 from fcn_jax.reports.evaluation_page import evaluation_json, evaluation_page, predictions_csv
 from fcn_jax.system.console import say
-from fcn_jax.system.disk import write_atomically, write_json
+from fcn_jax.system.disk import make_folder, write_atomically, write_json
 from fcn_jax.system.processes import is_first, together
 from fcn_jax.train.workdir import read_config
 
@@ -16,14 +17,14 @@ def parse_scales(text: str) -> tuple[float, ...]:
     """`0.5,1,2`, each once.
 
     Raises:
-        ValueError: something in it is no number.
+        UserError: something in it is no number.
     """
     scales = []
     for part in text.split(","):
         try:
             scales.append(float(part))
         except ValueError:
-            raise ValueError(
+            raise UserError(
                 f"--scale={text}: {part!r} is no number; give one test scale or several, such as --scale=0.5,1,2"
             ) from None
     return tuple(dict.fromkeys(scales))
@@ -47,7 +48,7 @@ def evaluate_run(
         strict: the newest checkpoint of all has to be whole.
 
     Raises:
-        ValueError: there is no run, no checkpoint or no such split, a scale breaks a rule, or `out` cannot be written.
+        UserError: there is no run, no checkpoint or no such split, a scale breaks a rule, or `out` cannot be written.
     """
     evaluations = []
     with together():
@@ -60,7 +61,7 @@ def evaluate_run(
         else:
             with together():
                 if is_first():
-                    out.mkdir(parents=True, exist_ok=True)
+                    make_folder(out)
             evaluations.append(answered(run, title=split))
             means = evaluations[-1].means
         yield {"split": split, "step": run.step, **({"scale": run.scale} if scales else {}), **means}
@@ -71,10 +72,7 @@ def evaluate_run(
 
 
 def _write(out: Path, evaluations: Sequence[Evaluation], shown: Evaluation, *, subject: str, command: str) -> None:
-    try:
-        write_atomically(out / "predictions.csv", predictions_csv(evaluations))
-        write_json(out / "evaluation.json", evaluation_json(evaluations, shown))
-        write_atomically(out / "index.html", evaluation_page(evaluations, shown, subject=subject, command=command))
-    except OSError as error:
-        raise ValueError(f"{out} cannot be written ({error.strerror}): choose another folder with --out") from error
+    write_atomically(out / "predictions.csv", predictions_csv(evaluations))
+    write_json(out / "evaluation.json", evaluation_json(evaluations, shown))
+    write_atomically(out / "index.html", evaluation_page(evaluations, shown, subject=subject, command=command))
     say(f"{out / 'index.html'}, with evaluation.json and predictions.csv beside it")

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import export as jax_export
 
+from fcn_jax.config import UserError
 from fcn_jax.core.block import VALUE_TYPES
 from fcn_jax.core.geometry import format_size
 from fcn_jax.core.net import Model
@@ -29,13 +30,11 @@ def export_workdir(workdir: Path, out: Path, *, form: str, strict: bool = False)
         strict: the newest of all checkpoints has to be whole.
 
     Raises:
-        ValueError: there is no checkpoint, no such format, what it needs is not installed, or a file cannot be written.
+        UserError: there is no checkpoint, no such format, what it needs is not installed, or a file cannot be written.
     """
     check_export_format(form)
     if out.suffix == ".onnx" and form != "onnx":
-        raise ValueError(
-            f"--out={out} ends in .onnx, but --format is {form}: add --format=onnx, or choose another name"
-        )
+        raise UserError(f"--out={out} ends in .onnx, but --format is {form}: add --format=onnx, or choose another name")
     # Patches are the faster way on some CPUs alone.
     trained = restore_trained(workdir, convolution="direct", strict=strict)
     recipe = recipe_of_trained(trained)
@@ -69,7 +68,7 @@ def export_onnx(model: Model, recipe: Recipe, buckets: Sequence[tuple[int, ...]]
         buckets: of the run: the smallest and one larger than all are tried, beside the smallest canvas of all.
 
     Raises:
-        ValueError: jax2onnx does not convert the net, or what it makes says otherwise than the net.
+        UserError: jax2onnx does not convert the net, or what it makes says otherwise than the net.
     """
     from fcn_jax.inference.onnx import OPSET, convert, try_net
 

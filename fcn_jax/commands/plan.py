@@ -14,6 +14,7 @@ from fcn_jax.data.size_table import read_size_table
 from fcn_jax.data.transforms import Resize
 from fcn_jax.reports.plan_plot import draw_plan
 from fcn_jax.system.console import say
+from fcn_jax.system.disk import make_folder, write_atomically
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ def report_plans(planned: list[Planned], *, note: str, multiple_of: int, out: Pa
         if count & (count - 1) == 0 or count == len(last.plan.shapes):
             print(f"{count:<12}{fill:>12.4f}{'   this plan' if count == len(last.plan.shapes) else ''}")
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "plan.json").write_text(last.plan.to_json() + "\n")
+        make_folder(out)
+        write_atomically(out / "plan.json", last.plan.to_json() + "\n")
         draw_plan(last.plan, last.sizes, out / "plan.png", counts=last.counts, curve=curve)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+from fcn_jax.config import UserError
 from fcn_jax.inference.artifact import classifier_of_artifact
 from fcn_jax.inference.classifier import Answer, Classifier, classifier_of_workdir
 from fcn_jax.inference.inputs import check_paths, expand_paths
@@ -26,7 +27,7 @@ def predict_paths(
         strict: the newest checkpoint of all has to be whole.
 
     Raises:
-        ValueError: a mistake on the command line, before any file is read.
+        UserError: a mistake on the command line, before any file is read.
     """
     with together():
         check_format(form)
@@ -63,4 +64,4 @@ def _classifier(workdir: Path | None, artifact: Path | None, *, strict: bool) ->
         return classifier_of_workdir(workdir, strict=strict)
     if artifact is not None and workdir is None:
         return classifier_of_artifact(artifact)
-    raise ValueError("give either --workdir=DIR or --artifact=FILE")
+    raise UserError("give either --workdir=DIR or --artifact=FILE")

@@ -7,12 +7,12 @@ from typing import Any
 
 import jax
 
-from fcn_jax.config import Config
+from fcn_jax.config import Config, UserError
 from fcn_jax.core.step import TrainState
 from fcn_jax.data.bad_examples import share
 from fcn_jax.reports.plan_plot import draw_plan
 from fcn_jax.system.console import Bar, say
-from fcn_jax.system.disk import write_atomically, write_json, writing
+from fcn_jax.system.disk import write_atomically, write_json
 from fcn_jax.system.machine import describe_versions, use_compilation_cache
 from fcn_jax.system.processes import by_first, check_shared, gather, is_first, together
 from fcn_jax.system.stopping import RESUME, Stopped, StopRequest
@@ -66,7 +66,7 @@ def train(config: Config, workdir: Path, *, strict: bool = False, stop: StopRequ
         stop: whether somebody asks the run to stop.
 
     Raises:
-        ValueError: what is wrong with the config, the data, the workdir or the disk.
+        UserError: what is wrong with the config, the data, the workdir or the disk.
         Stopped: somebody asked for it, and what was done is saved.
     """
     began, stop = time.perf_counter(), stop or StopRequest()
@@ -127,8 +127,7 @@ def write_plan(train: Split, workdir: Path) -> None:
     """plan.json and plan.png of the last stage."""
     last = train.course.stages[-1]
     write_atomically(workdir / "plan.json", last.plan.to_json() + "\n")
-    with writing(workdir / "plan.png"):
-        draw_plan(last.plan, train.dataset.views.sizes(last.epochs[-1]), workdir / "plan.png")
+    draw_plan(last.plan, train.dataset.views.sizes(last.epochs[-1]), workdir / "plan.png")
 
 
 def _restore(run: Run, checkpoints: Checkpoints, *, strict: bool) -> None:
@@ -150,7 +149,7 @@ def _train_and_test(run: Run, checkpoints: Checkpoints, workdir: Path) -> dict[s
             with together():
                 if is_first():
                     line = describe_not_finite(error, run.setup.train, run.programs, workdir, kept=kept)
-                    raise ValueError(line) from error
+                    raise UserError(line) from error
         test = evaluate(run.setup, run.programs, run.state, run.setup.test, title="test", attend=run.attend)
         if writer is not None:
             writer.write(run.step, "test", test)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fcn_jax.config import UserError
 from fcn_jax.core import bucket_search
 from fcn_jax.system.disk import parse_json
 
@@ -33,17 +34,17 @@ class BucketPlan:
 
     def __post_init__(self):
         if not self.shapes:
-            raise ValueError("a plan has 0 buckets; it needs at least 1: plan it with plan_buckets")
+            raise UserError("a plan has 0 buckets; it needs at least 1: plan it with plan_buckets")
         for shape in self.shapes:
             if len(shape) not in (1, 2) or len(shape) != len(self.shapes[0]):
-                raise ValueError(
+                raise UserError(
                     f"bucket shape {list(shape)} beside {list(self.shapes[0])}: all shapes of a plan are "
                     "[height, width], or all are [length]; correct the shape"
                 )
             if min(shape) < 1:
-                raise ValueError(f"bucket shape {list(shape)}: sides are at least 1; correct the shape")
+                raise UserError(f"bucket shape {list(shape)}: sides are at least 1; correct the shape")
         if list(self.shapes) != sorted(set(self.shapes), key=_by_area):
-            raise ValueError(
+            raise UserError(
                 f"bucket shapes {list(self.shapes)}: shapes are distinct and ascend by area, ties by shape; "
                 "sort them and drop what stands twice"
             )
@@ -68,12 +69,12 @@ class BucketPlan:
             [n] indices into `shapes`.
 
         Raises:
-            ValueError: a size that no bucket holds.
+            UserError: a size that no bucket holds.
         """
         sizes = _checked_sizes(sizes)
         rank = len(self.shapes[0])
         if sizes.shape[1] != rank:
-            raise ValueError(f"sizes of rank {sizes.shape[1]} for a plan of rank {rank}; plan buckets for these sizes")
+            raise UserError(f"sizes of rank {sizes.shape[1]} for a plan of rank {rank}; plan buckets for these sizes")
         lines = [np.unique(sides) for sides in zip(*self.shapes, strict=True)]
         owner = np.full([len(line) + 1 for line in lines], -1, np.intp)
         for index, shape in reversed(list(enumerate(self.shapes))):
@@ -82,7 +83,7 @@ class BucketPlan:
         bucket = owner[tuple(np.searchsorted(line, sizes[:, axis]) for axis, line in enumerate(lines))]
         if bucket.min() < 0:
             row = int(np.argmin(bucket))
-            raise ValueError(
+            raise UserError(
                 f"size {sizes[row].tolist()} (row {row}) fits in no bucket, the largest being "
                 f"{list(self.shapes[-1])}: every size needs a canvas at least as large on each side; plan again with "
                 "these sizes, or resize the example"
@@ -105,14 +106,14 @@ class BucketPlan:
         try:
             shapes = [tuple(bucket["shape"]) for bucket in parse_json(text)["buckets"]]
         except ValueError as error:
-            raise ValueError(f"the plan is not JSON ({error}); it should read {layout}; write it anew") from None
+            raise UserError(f"the plan is not JSON ({error}); it should read {layout}; write it anew") from None
         except (KeyError, TypeError) as error:
-            raise ValueError(
+            raise UserError(
                 f"the plan lacks a part ({type(error).__name__}: {error}); it should read {layout}; write it anew"
             ) from None
         for shape in shapes:
             if any(type(side) is not int for side in shape):
-                raise ValueError(f"bucket shape {list(shape)}: sides are whole numbers; correct the shape")
+                raise UserError(f"bucket shape {list(shape)}: sides are whole numbers; correct the shape")
         return cls(tuple(sorted(shapes, key=_by_area)))
 
 
@@ -128,7 +129,7 @@ def plan_buckets(
         counts: [n] how often each size occurs; once without it.
 
     Raises:
-        ValueError: empty sizes, sides or counts below 1, another rank, max_buckets or multiple_of below 1.
+        UserError: empty sizes, sides or counts below 1, another rank, max_buckets or multiple_of below 1.
     """
     *_, (plan, _) = _plans(sizes, max_buckets, multiple_of=multiple_of, counts=counts)
     return plan
@@ -148,7 +149,7 @@ def _plans(sizes, max_buckets, *, multiple_of, counts) -> Iterator[tuple[BucketP
     counts = None if counts is None else _checked_counts(counts, len(sizes))
     for name, value in (("max_buckets", max_buckets), ("multiple_of", multiple_of)):
         if value < 1:
-            raise ValueError(f"{name} is {value}; it has to be at least 1: set {name} to 1 or more")
+            raise UserError(f"{name} is {value}; it has to be at least 1: set {name} to 1 or more")
     table = _table(sizes, multiple_of, counts)
     num_pixels = _num_pixels(sizes, counts)
     for canvases in bucket_search.plans(table, max_buckets):
@@ -172,7 +173,7 @@ def _table(sizes: np.ndarray, multiple_of: int, counts: np.ndarray | None) -> bu
     count = np.bincount(index, counts, minlength=cells).reshape(len(heights), len(widths))
     total = len(sizes) if counts is None else int(counts.sum())
     if total * int(heights[-1]) * int(widths[-1]) >= 2**62:
-        raise ValueError(
+        raise UserError(
             f"{total} sizes up to {sizes.max(axis=0).tolist()} have more than 2**62 padded positions; "
             "fewer can be counted: correct the sizes or the counts"
         )
@@ -182,17 +183,17 @@ def _table(sizes: np.ndarray, multiple_of: int, counts: np.ndarray | None) -> bu
 def _checked_sizes(sizes: np.ndarray) -> np.ndarray:
     sizes = np.asarray(sizes)
     if sizes.ndim != 2 or sizes.shape[1] not in (1, 2):
-        raise ValueError(
+        raise UserError(
             f"sizes have shape {list(sizes.shape)}; they need shape [n, 2] (height, width) or [n, 1] (length): "
             "give one row per size"
         )
     if not len(sizes):
-        raise ValueError("sizes are empty; at least one is needed: check the data source")
+        raise UserError("sizes are empty; at least one is needed: check the data source")
     if not np.issubdtype(sizes.dtype, np.integer):
-        raise ValueError(f"sizes are {sizes.dtype}; they count pixels, in integers: round them")
+        raise UserError(f"sizes are {sizes.dtype}; they count pixels, in integers: round them")
     if sizes.min() < 1:
         row = int(np.argmax((sizes < 1).any(axis=1)))
-        raise ValueError(f"size {sizes[row].tolist()} (row {row}) has a side below 1; correct or leave out the example")
+        raise UserError(f"size {sizes[row].tolist()} (row {row}) has a side below 1; correct or leave out the example")
     return sizes
 
 
@@ -201,13 +202,13 @@ def _checked_counts(counts: np.ndarray | None, num_sizes: int) -> np.ndarray:
         return np.ones(num_sizes, np.int64)
     counts = np.asarray(counts)
     if counts.shape != (num_sizes,) or not np.issubdtype(counts.dtype, np.integer):
-        raise ValueError(
+        raise UserError(
             f"counts are {counts.dtype} of shape {list(counts.shape)} for {num_sizes} sizes; "
             "one integer per size is needed: count each size"
         )
     if counts.min() < 1:
         row = int(np.argmin(counts))
-        raise ValueError(f"count {counts[row]} (row {row}) is below 1; leave out sizes that do not occur")
+        raise UserError(f"count {counts[row]} (row {row}) is below 1; leave out sizes that do not occur")
     return counts.astype(np.int64)
 
 

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from fcn_jax.config import UserError
+
 
 @dataclass(frozen=True)
 class Window:
@@ -23,7 +25,7 @@ class Window:
         for field, smallest in (("kernel", 1), ("stride", 1), ("dilation", 1), ("padding", 0)):
             value = getattr(self, field)
             if value < smallest:
-                raise ValueError(f"{field} is {value}, but it must be at least {smallest}")
+                raise UserError(f"{field} is {value}, but it must be at least {smallest}")
 
     def describe(self, rank: int) -> str:
         """`3×3, stride 2, padding 1`"""
@@ -51,13 +53,13 @@ def sizes_through(windows: Sequence[Window], size: Sequence[int]) -> list[tuple[
     """Sizes after each window, first the input's own.
 
     Raises:
-        ValueError: the map vanishes at one of the windows; it says where and what size would survive.
+        UserError: the map vanishes at one of the windows; it says where and what size would survive.
     """
     sizes = [tuple(size)]
     for number, window in enumerate(windows, start=1):
         output = tuple(window.output_side(side) for side in sizes[-1])
         if min(output) < 1:
-            raise ValueError(
+            raise UserError(
                 f"size {format_size(size)} does not survive the net: window {number} of {len(windows)} (kernel "
                 f"{window.kernel}, stride {window.stride}, dilation {window.dilation}, padding {window.padding}) "
                 f"leaves {format_size(output)} of {format_size(sizes[-1])}; "
@@ -96,12 +98,12 @@ def parse_size(text: str) -> tuple[int, ...]:
     """`28x16` -> (28, 16), `28` -> (28,).
 
     Raises:
-        ValueError: anything else.
+        UserError: anything else.
     """
     match = re.fullmatch(r"([0-9]{1,18})(?:[x×]([0-9]{1,18}))?", text.lower())
     size = tuple(int(side) for side in match.groups() if side) if match else ()
     if not size or min(size) < 1:
-        raise ValueError(f"size {text!r} is neither HEIGHTxWIDTH, such as 28x16, nor a LENGTH, such as 28")
+        raise UserError(f"size {text!r} is neither HEIGHTxWIDTH, such as 28x16, nor a LENGTH, such as 28")
     return size
 
 

@@ -165,7 +165,7 @@ class Net(nnx.Module):
     def check_size(self, size: Sequence[int]) -> None:
         """
         Raises:
-            ValueError: the net does not take inputs of that size; it says why and which it takes.
+            UserError: the net does not take inputs of that size; it says why and which it takes.
         """
         sizes_through(self.windows, size)
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from fcn_jax.config import ScheduleConfig, TrainConfig
+from fcn_jax.config import ScheduleConfig, TrainConfig, UserError
 from fcn_jax.core.buckets import MOST_BUCKETS, BucketPlan, choose_bucket_count, fill_curve, plan_buckets
 from fcn_jax.core.schedule import Schedule
 from fcn_jax.core.step_plan import Layout, bucketed_layout, stratified_layout
@@ -30,7 +30,7 @@ def scale_of_epochs(config: TrainConfig) -> list[tuple[range, float]]:
     """The epochs of every stage and the scale of its examples.
 
     Raises:
-        ValueError: a stage without an epoch.
+        UserError: a stage without an epoch.
     """
     scales = config.stage_scales
     shares = config.stage_shares * len(scales) if len(config.stage_shares) == 1 else config.stage_shares
@@ -38,7 +38,7 @@ def scale_of_epochs(config: TrainConfig) -> list[tuple[range, float]]:
     stages = [(range(start, end), scale) for start, end, scale in zip([0, *ends], ends, scales, strict=False)]
     for number, (epochs, _) in enumerate(stages, start=1):
         if not epochs:
-            raise ValueError(
+            raise UserError(
                 f"config.train.epochs is {config.epochs}, too few for {len(scales)} stages: stage {number} has none; "
                 "set config.train.stage_scales or stage_shares to fewer or more even ones"
             )

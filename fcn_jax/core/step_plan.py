@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
+from fcn_jax.config import UserError
 from fcn_jax.core.buckets import BucketPlan
 
 
@@ -235,7 +236,7 @@ def _num_steps(held: np.ndarray, rows: int) -> int:
 
 def _check_rows(examples_per_step: int, rows_multiple_of: int) -> None:
     if examples_per_step < 1 or examples_per_step % rows_multiple_of:
-        raise ValueError(
+        raise UserError(
             f"schedule.examples_per_step is {examples_per_step}, but it must be a multiple of "
             f"schedule.rows_multiple_of, which is {rows_multiple_of}"
         )

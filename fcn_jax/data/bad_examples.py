@@ -5,11 +5,12 @@ filler rows. Either way they are named, counted, and too many of them stop the r
 import json
 from pathlib import Path
 
+from fcn_jax.config import UserError
 from fcn_jax.system.disk import parse_json, writing
 from fcn_jax.system.processes import gather
 
 
-class BadExampleError(ValueError):
+class BadExampleError(UserError):
     """One example cannot be read; the message is the reason."""
 
 
@@ -45,11 +46,11 @@ class BadExamples:
     def check(self) -> None:
         """
         Raises:
-            ValueError: there are more of them than the config allows; it names the first.
+            UserError: there are more of them than the config allows; it names the first.
         """
         if len(self) > self._max_fraction * self._num_examples:
             first = "; ".join(f"{name}: {reason}" for name, reason in list(self._reasons.items())[:3])
-            raise ValueError(
+            raise UserError(
                 f"{len(self):,} of the {self._num_examples:,} examples of {self._split} are bad, more than "
                 f"config.data.max_bad_fraction={self._max_fraction} allows: {first}"
             )

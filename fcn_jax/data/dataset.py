@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Int, Num
 
-from fcn_jax.config import AugmentConfig, Config
+from fcn_jax.config import AugmentConfig, Config, UserError
 from fcn_jax.core.block import Block, filler_block
 from fcn_jax.core.geometry import format_size
 from fcn_jax.core.schedule import FILLER
@@ -119,7 +119,7 @@ def open_dataset(
         scale: of all examples in an epoch.
 
     Raises:
-        ValueError: labels that the model has no class for, augmentation that the data has no axes for, or an example
+        UserError: labels that the model has no class for, augmentation that the data has no axes for, or an example
             smaller than the model survives while `data.min_side` is 0.
     """
     data = config.data
@@ -138,7 +138,7 @@ def open_dataset(
     colour = Colour(augment, seed=config.seed)
     motion = Motion(augment, seed=config.seed, background=data.background)
     if views.rank != 2 and not (colour.is_identity and motion.is_identity and not augment.aspect):
-        raise ValueError(
+        raise UserError(
             f"config.data.augment changes what only images have, but {data.source} holds signals: of a signal "
             "config.data.augment.scale and crop can be set"
         )
@@ -161,12 +161,12 @@ def _check_classes(config: Config, source: Source) -> None:
     num_classes, num_labels = config.model.num_classes, len(source.label_names)
     if source.labels.max() >= num_classes:
         example = int(source.labels.argmax())
-        raise ValueError(
+        raise UserError(
             f"config.model.num_classes is {num_classes}, but {source.name(example)} has label "
             f"{source.labels[example]}: set config.model.num_classes={num_labels}"
         )
     if num_classes > num_labels:
-        raise ValueError(
+        raise UserError(
             f"config.model.num_classes is {num_classes}, but {config.data.source} has only {num_labels} labels: "
             f"set config.model.num_classes={num_labels}"
         )
@@ -177,7 +177,7 @@ def _check_smallest(config: Config, source: Source, sizes: Int[np.ndarray, "n r"
     too_small = np.flatnonzero(sizes.min(1) < smallest_input)
     if len(too_small):
         example, min_side = int(too_small[0]), config.data.min_side
-        raise ValueError(
+        raise UserError(
             f"{source.name(example)} has size {format_size(source.sizes[example].tolist())}, but the model needs sides "
             f"of at least {smallest_input}, and config.data.min_side={min_side} does not widen it "
             f"({len(too_small)} such examples): leave config.data.min_side unset, or set it to {smallest_input} or more"

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Num
 
+from fcn_jax.config import UserError
 from fcn_jax.data.tfds_builder import quiet
 
 DIRECTORY = Path(__file__).parent / "embedded"
@@ -59,7 +60,7 @@ class EmbeddedSource:
         split: ours, or a part of one, such as `train[:512]`.
 
     Raises:
-        ValueError: no such split.
+        UserError: no such split.
     """
 
     def __init__(self, name: str, split: str, *, decode: Callable[[bytes], np.ndarray]):
@@ -106,16 +107,16 @@ def embedded_split(name: str, split: str) -> str:
     `validation[:100]` counts from the start of the validation examples, and a part never leaves its split.
 
     Raises:
-        ValueError: no such split, or no such part of it.
+        UserError: no such split, or no such part of it.
     """
     splits = EMBEDDED[name].splits
     base, bracket, part = split.partition("[")
     start, colon, stop = part.removesuffix("]").partition(":")
     is_part = colon and part.endswith("]") and all(number.isdecimal() for number in (start, stop) if number)
     if base not in splits or (bracket and not is_part):
-        raise ValueError(f"split {split!r} is none of {', '.join(splits)}, or a part of one such as train[:512]")
+        raise UserError(f"split {split!r} is none of {', '.join(splits)}, or a part of one such as train[:512]")
     official, first, last = splits[base]
     begin, end = first + int(start or 0), first + int(stop) if stop else last
     if not first <= begin < end <= last:
-        raise ValueError(f"split {split!r} is empty or runs over its end: {base} has {last - first:,} examples")
+        raise UserError(f"split {split!r} is empty or runs over its end: {base} has {last - first:,} examples")
     return f"{official}[{begin}:{end}]"

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
+from fcn_jax.config import UserError
 from fcn_jax.data import images, signals
 from fcn_jax.data.bad_examples import BadExampleError
+from fcn_jax.system.disk import reading
 
 SPLITS = ("train", "validation", "test")
 SUFFIXES = images.SUFFIXES | signals.SUFFIXES
@@ -40,45 +42,52 @@ def list_folder(directory: Path, *, seed: int, group_pattern: str) -> Listing:
     """The images, or the signals, below a folder.
 
     Raises:
-        ValueError: no such folder, one that cannot be listed, no classes, an empty class, classes that differ between
+        UserError: no such folder, one that cannot be listed, no classes, an empty class, classes that differ between
             splits, images among signals.
     """
     try:
         rows = _folder_rows(directory)
     except OSError as error:
         reason = f"{error.filename} cannot be listed: {error.strerror}"
-        raise ValueError(f"config.data.source is folder:{directory}, but {reason}") from error
+        raise UserError(f"config.data.source is folder:{directory}, but {reason}") from error
     return _listing(rows, seed=seed, group_pattern=group_pattern, root=directory)
 
 
 def _folder_rows(directory: Path) -> list[tuple[str, str, str]]:
     """(path, class, split) of every file."""
     if not directory.is_dir():
-        raise ValueError(f"config.data.source is folder:{directory}, but there is no such folder")
+        raise UserError(f"config.data.source is folder:{directory}, but there is no such folder")
     given = [split for split in SPLITS if (directory / split).is_dir()]
     if given and "train" not in given:
-        raise ValueError(f"{directory} has {', '.join(given)} but no train: name its splits train, validation, test")
+        raise UserError(f"{directory} has {', '.join(given)} but no train: name its splits train, validation, test")
     tops = [(split, directory / split) for split in given] or [("train", directory)]
     rows = []
     for split, top in tops:
-        folders = sorted(path for path in top.iterdir() if path.is_dir())
+        with reading(top):
+            folders = sorted(path for path in top.iterdir() if path.is_dir())
         if given and not folders:
-            raise ValueError(f"{split} is empty: no class lies in {top}; fill it, or remove it to have it carved out")
+            raise UserError(f"{split} is empty: no class lies in {top}; fill it, or remove it to have it carved out")
         for folder in folders:
             paths = files_below(folder)
             if not paths:
-                raise ValueError(f"class {folder.name} of {split} is empty: no image and no .wav lies in {folder}")
+                raise UserError(f"class {folder.name} of {split} is empty: no image and no .wav lies in {folder}")
             rows += [(path, folder.name, split) for path in paths]
     if not rows:
-        raise ValueError(f"{directory} has no classes: put images into {directory}/<class>/ or .../train/<class>/")
+        raise UserError(f"{directory} has no classes: put images into {directory}/<class>/ or .../train/<class>/")
     return rows
 
 
 def files_below(folder: Path, suffixes: frozenset[str] = SUFFIXES) -> list[str]:
-    """Images and signals at any depth; what cannot be listed raises OSError, which Path.rglob would pass over."""
+    """Images and signals at any depth.
+
+    Raises:
+        UserError: a folder cannot be listed, which Path.rglob would pass over.
+    """
 
     def stop(error: OSError):
-        raise error
+        raise UserError(
+            f"{error.filename} cannot be listed ({error.strerror}): change its permissions, or leave it out"
+        ) from error
 
     found = []
     for top, _, names in os.walk(folder, onerror=stop):
@@ -112,24 +121,24 @@ def list_table(table: Path, *, seed: int, group_pattern: str, absolute_paths: bo
         absolute_paths: paths may be absolute, and links may lead out of the folder.
 
     Raises:
-        ValueError: the table cannot be read, lacks a column, or a row breaks a rule.
+        UserError: the table cannot be read, lacks a column, or a row breaks a rule.
     """
     rows, root = [], table.parent
     confined = Confined(root, absolute_paths=absolute_paths)
     for number, row in _table_rows(table):
         path, label, split = row["path"].strip(), row["label"].strip(), (row.get("split") or "train").strip()
         if not path or not label:
-            raise ValueError(f"{table}, row {number}: path and label must not be empty")
+            raise UserError(f"{table}, row {number}: path and label must not be empty")
         if split not in SPLITS:
-            raise ValueError(f"{table}, row {number}: split is {split!r}, but it must be one of {', '.join(SPLITS)}")
+            raise UserError(f"{table}, row {number}: split is {split!r}, but it must be one of {', '.join(SPLITS)}")
         if reason := confined.why_not(path):
-            raise ValueError(
+            raise UserError(
                 f"{table}, row {number}: {path!r} {reason}; use paths below {root}, or absolute ones with "
                 "config.data.absolute_paths=True"
             )
         rows.append((str(root / path), label, split))
     if not rows:
-        raise ValueError(f"{table} has no rows below its header")
+        raise UserError(f"{table} has no rows below its header")
     return _listing(
         sorted(rows, key=lambda row: row[0].split(os.sep)), seed=seed, group_pattern=group_pattern, root=root
     )
@@ -146,20 +155,20 @@ def _table_rows(table: Path) -> list[tuple[int, dict[str, str]]]:
             with table.open(newline="", encoding="utf-8-sig") as file:
                 rows = [{k: v or "" for k, v in row.items() if k} for row in csv.DictReader(file)]
     except (OSError, ValueError, csv.Error) as error:
-        raise ValueError(f"config.data.source is table:{table}, which cannot be read ({error})") from error
+        raise UserError(f"config.data.source is table:{table}, which cannot be read ({error})") from error
     if rows and not {"path", "label"} <= rows[0].keys():
-        raise ValueError(f"{table} has the columns {', '.join(rows[0])}, but it needs path,label and may have split")
+        raise UserError(f"{table} has the columns {', '.join(rows[0])}, but it needs path,label and may have split")
     return list(enumerate(rows, start=2))
 
 
 def _listing(rows: list[tuple[str, str, str]], *, seed: int, group_pattern: str, root: Path) -> Listing:
     present = {split for _, _, split in rows}
     if "train" not in present:
-        raise ValueError(f"{root} has no examples in train")
+        raise UserError(f"{root} has no examples in train")
     names = sorted({label for _, label, split in rows if split == "train"})
     for _, label, split in rows:
         if label not in names:
-            raise ValueError(f"class {label} of {split} is not in train, whose classes are: {', '.join(names[:10])} …")
+            raise UserError(f"class {label} of {split} is not in train, whose classes are: {', '.join(names[:10])} …")
     number = {name: index for index, name in enumerate(names)}
     listing = Listing(
         paths=tuple(path for path, _, _ in rows),
@@ -176,7 +185,7 @@ def _rank(paths: list[str], root: Path) -> int:
     are_signals = [_suffix(path) in signals.SUFFIXES for path in paths]
     if any(are_signals) and not all(are_signals):
         signal, other = paths[are_signals.index(True)], paths[are_signals.index(False)]
-        raise ValueError(f"{root} mixes signals ({signal}) with images ({other}): make two data sets of them")
+        raise UserError(f"{root} mixes signals ({signal}) with images ({other}): make two data sets of them")
     return 1 if any(are_signals) else 2
 
 
@@ -185,7 +194,7 @@ def _carve(listing: Listing, missing: list[str], *, seed: int, group_pattern: st
     try:
         pattern = re.compile(group_pattern) if group_pattern else None
     except re.error as error:
-        raise ValueError(
+        raise UserError(
             f"config.data.group_pattern is {group_pattern!r}, which is no regular expression: {error}"
         ) from error
     splits = list(listing.splits)
@@ -196,7 +205,7 @@ def _carve(listing: Listing, missing: list[str], *, seed: int, group_pattern: st
         name = path[start:].replace(os.sep, "/")
         found = pattern.search(name) if pattern else None
         if pattern and not found:
-            raise ValueError(
+            raise UserError(
                 f"config.data.group_pattern={group_pattern} finds nothing in {name}: every path needs a group"
             )
         group = (found.group(1) if found.groups() else found.group()) if found else name
@@ -207,7 +216,7 @@ def _carve(listing: Listing, missing: list[str], *, seed: int, group_pattern: st
     carved = replace(listing, splits=tuple(splits))
     for split in SPLITS:
         if split not in splits:
-            raise ValueError(f"{root}: no example was left for {split}; give it a folder, or a column, of its own")
+            raise UserError(f"{root}: no example was left for {split}; give it a folder, or a column, of its own")
     return carved
 
 
@@ -215,11 +224,11 @@ def positions_of(listing: Listing, split: str) -> np.ndarray:
     """Positions of a split, or of a part such as train[:512].
 
     Raises:
-        ValueError: no such split or part.
+        UserError: no such split or part.
     """
     match = re.fullmatch(r"(\w+)(?:\[(\d*):(\d*)\])?", split)
     if not match or match[1] not in SPLITS:
-        raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}, or a part of one such as train[:512]")
+        raise UserError(f"split {split!r} is none of {', '.join(SPLITS)}, or a part of one such as train[:512]")
     positions = np.flatnonzero(np.array(listing.splits) == match[1])
     if match[2] is None:
         return positions
@@ -227,7 +236,7 @@ def positions_of(listing: Listing, split: str) -> np.ndarray:
     digests = [hashlib.blake2b(listing.paths[position].encode(), digest_size=8).digest() for position in positions]
     positions = positions[np.argsort(digests, kind="stable")][int(match[2] or 0) : int(match[3]) if match[3] else None]
     if not len(positions):
-        raise ValueError(f"split {split!r} is empty")
+        raise UserError(f"split {split!r} is empty")
     return np.sort(positions)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from fcn_jax.config import UserError
 from fcn_jax.data.bad_examples import BadExampleError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
@@ -26,10 +27,10 @@ Image.MAX_IMAGE_PIXELS = None  # Ours is the limit, checked before anything is d
 def check_image_channels(channels: int) -> None:
     """
     Raises:
-        ValueError: images cannot be brought to them.
+        UserError: images cannot be brought to them.
     """
     if channels not in (1, 3):
-        raise ValueError(f"config.data.channels is {channels}, but an image has 1 (grey) or 3 (RGB)")
+        raise UserError(f"config.data.channels is {channels}, but an image has 1 (grey) or 3 (RGB)")
 
 
 def read_image_size(path: str | Path, *, max_pixels: int) -> tuple[int, int]:

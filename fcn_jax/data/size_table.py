@@ -11,6 +11,7 @@ from typing import NoReturn
 import numpy as np
 from jaxtyping import Int
 
+from fcn_jax.config import UserError
 from fcn_jax.data.bad_examples import BadExampleError
 
 MOST_DIGITS = 100
@@ -28,13 +29,13 @@ class SizeTable:
         num_classes: that the examples would have.
 
     Raises:
-        ValueError: the table cannot be read, or stands for more examples than memory holds.
+        UserError: the table cannot be read, or stands for more examples than memory holds.
     """
 
     def __init__(self, path: Path, *, num_classes: int):
         sizes, counts = read_size_table(path)
         if counts.sum() > MOST_EXAMPLES:
-            raise ValueError(
+            raise UserError(
                 f"{path} stands for {counts.sum():,} examples, but at most {MOST_EXAMPLES:,} can be planned: divide "
                 "its counts by a common number"
             )
@@ -57,26 +58,26 @@ def read_size_table(path: Path) -> tuple[Int[np.ndarray, "n r"], Int[np.ndarray,
     """Sizes and how often each occurs.
 
     Raises:
-        ValueError: the file, or the first line that is not of that form.
+        UserError: the file, or the first line that is not of that form.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             header, *rows = list(csv.reader(file)) or [[]]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"the sizes in {path} cannot be read ({error})") from error
+        raise UserError(f"the sizes in {path} cannot be read ({error})") from error
     if header not in HEADERS:
-        raise ValueError(
+        raise UserError(
             f"{path} begins with {','.join(header)[:MOST_SHOWN]!r}, but it must begin with height,width,count"
         )
     numbers = []
     for line, row in enumerate(rows, start=2):
         if len(row) != len(header) or not all(_is_count(cell.strip()) for cell in row):
-            raise ValueError(
+            raise UserError(
                 f"{path}, line {line} is {','.join(row)[:MOST_SHOWN]!r}, but it must be whole numbers above 0"
             )
         numbers.append([int(cell) for cell in row])
     if not numbers:
-        raise ValueError(f"{path} holds no sizes below its header")
+        raise UserError(f"{path} holds no sizes below its header")
     table = np.array(numbers, np.int64)
     return table[:, :-1], table[:, -1]
 

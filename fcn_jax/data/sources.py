@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int, Num
 
-from fcn_jax.config import Config
+from fcn_jax.config import Config, UserError
 from fcn_jax.data.embedded_source import EMBEDDED, EmbeddedSource
 from fcn_jax.data.files import Listing, list_folder, list_table, positions_of, read_file
 from fcn_jax.data.images import check_image_channels, decode_image, read_image_size, too_large
@@ -60,7 +60,7 @@ class FileSource:
         sizes, bad = _measured(listing, config)
         good = [position for position in positions.tolist() if position not in bad]
         if not good:
-            raise ValueError(
+            raise UserError(
                 f"split {split!r} has no file that can be read: {listing.paths[positions[0]]}: {bad[positions[0]]}"
             )
         self.bad = {listing.paths[position]: bad[position] for position in positions.tolist() if position in bad}
@@ -103,16 +103,16 @@ def _measured(listing: Listing, config: Config) -> tuple[Int[np.ndarray, "n r"],
 def _check_signals(listing: Listing, measured: Int[np.ndarray, "n 3"], channels: int) -> None:
     """
     Raises:
-        ValueError: several sampling rates (so many samples are not so much time), or channels that do not fit.
+        UserError: several sampling rates (so many samples are not so much time), or channels that do not fit.
     """
     good = np.flatnonzero(measured[:, 0])
     rates, first = np.unique(measured[good, 1], return_index=True)
     if len(rates) > 1:
         found = ", ".join(f"{listing.paths[good[place]]} has {measured[good[place], 1]} Hz" for place in first[:2])
-        raise ValueError(f"{found}, but all signals of a data set need one sampling rate: resample them")
+        raise UserError(f"{found}, but all signals of a data set need one sampling rate: resample them")
     unfit = good[measured[good, 2] != channels] if channels > 1 else []
     if len(unfit):
-        raise ValueError(
+        raise UserError(
             f"config.data.channels is {channels}, but {listing.paths[unfit[0]]} has {measured[unfit[0], 2]}: set it to "
             "that if all signals have as many, or to 1, for the mean of a signal's channels"
         )
@@ -126,7 +126,7 @@ def image_decoder(config: Config) -> Callable[[bytes], np.ndarray]:
     """Encoded images -> pixels with the config's channels.
 
     Raises:
-        ValueError: images cannot have them.
+        UserError: images cannot have them.
     """
     data = config.data
     check_image_channels(data.channels)
@@ -142,7 +142,7 @@ def open_source(config: Config, split: str) -> Source:
     """A split of the config's data set: `train`, `validation` or `test`, or a part of one: `train[:512]`.
 
     Raises:
-        ValueError: no such data set or split, or one that breaks a rule.
+        UserError: no such data set or split, or one that breaks a rule.
     """
     data = config.data
     kind, _, place = data.source.partition(":")
@@ -151,7 +151,7 @@ def open_source(config: Config, split: str) -> Source:
             return EmbeddedSource(kind, split, decode=image_decoder(config))
         case "japanese_vowels" if not place:
             if data.channels != JAPANESE_VOWELS_CHANNELS:
-                raise ValueError(
+                raise UserError(
                     f"config.data.channels is {data.channels}, but {kind} has {JAPANESE_VOWELS_CHANNELS}: "
                     f"set config.data.channels={JAPANESE_VOWELS_CHANNELS}"
                 )
@@ -168,4 +168,4 @@ def open_source(config: Config, split: str) -> Source:
         case "sizes" if place:
             return SizeTable(Path(place).expanduser(), num_classes=config.model.num_classes)
         case _:
-            raise ValueError(f"config.data.source is {data.source!r}, but it must be one of: {', '.join(SOURCES)}")
+            raise UserError(f"config.data.source is {data.source!r}, but it must be one of: {', '.join(SOURCES)}")

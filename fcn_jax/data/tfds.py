@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, Num
 
-from fcn_jax.config import Config
+from fcn_jax.config import Config, UserError
 from fcn_jax.data import images, signals
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.data.images import check_image_channels
@@ -37,12 +37,12 @@ class Features:
     def check_channels(self, channels: int) -> None:
         """
         Raises:
-            ValueError: examples cannot be brought to them.
+            UserError: examples cannot be brought to them.
         """
         if self.rank == 2:
             check_image_channels(channels)
         elif channels not in (1, self.channels):
-            raise ValueError(
+            raise UserError(
                 f"config.data.channels is {channels}, but the signals of {self.source} have {self.channels}: "
                 f"set config.data.channels={self.channels}, or 1 for their mean"
             )
@@ -51,7 +51,7 @@ class Features:
 def find_features(info: Any, source: str) -> Features:
     """
     Raises:
-        ValueError: no example or label can be told, or values of another kind.
+        UserError: no example or label can be told, or values of another kind.
     """
     import tensorflow_datasets as tfds
 
@@ -64,7 +64,7 @@ def find_features(info: Any, source: str) -> Features:
         values, labels = [pair[0]], [pair[1]]
     if len(values) != 1 or len(labels) != 1:
         told = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features.items())
-        raise ValueError(
+        raise UserError(
             f"{source} has the features {told}, but it needs one image (or one float signal, [length] or "
             "[length, channels]) and one class label: prepare a data set that has them"
         )
@@ -99,7 +99,7 @@ class TfdsSource:
         split: in TFDS notation, such as `train[:90%]`.
 
     Raises:
-        ValueError: there is no such data set or split, it cannot be prepared or read, or its labels break a rule.
+        UserError: there is no such data set or split, it cannot be prepared or read, or its labels break a rule.
     """
 
     def __init__(self, name: str, split: str, *, config: Config):
@@ -113,7 +113,7 @@ class TfdsSource:
         measured, reasons = self._measured(_cache_file(builder, split, config), config.machine.num_threads)
         good = np.array([position for position in range(len(measured)) if position not in reasons], np.int64)
         if not len(good):
-            raise ValueError(f"split {split!r} of tfds:{name} has no example that can be read: #0: {reasons[0]}")
+            raise UserError(f"split {split!r} of tfds:{name} has no example that can be read: #0: {reasons[0]}")
         self.bad = {f"{self._label} #{position}": reason for position, reason in reasons.items()}
         self._positions = good
         self.sizes, self.labels = measured[good, :-1].astype(np.int32), measured[good, -1].astype(np.int32)
@@ -121,7 +121,7 @@ class TfdsSource:
         without = np.flatnonzero((self.labels < 0) | (self.labels >= len(self.label_names)))
         if len(without):
             example = int(without[0])
-            raise ValueError(
+            raise UserError(
                 f"{self.name(example)} has label {self.labels[example]}, but labels go from 0 to "
                 f"{len(self.label_names) - 1}: take a split that is labelled"
             )
@@ -181,13 +181,13 @@ def _open_split(builder: Any, name: str, split: str, features: Features, config:
     given = {name: info.num_examples for name, info in builder.info.splits.items()}
     names = [part.partition("[")[0].strip() for part in split.split("+")]
     if given and not set(names) <= given.keys():
-        raise ValueError(_unknown_split(name, split, given, config))
+        raise UserError(_unknown_split(name, split, given, config))
     encoded = {features.value: tfds.decode.SkipDecoding()} if features.rank == 2 else None
     try:
         with quiet():
             data = builder.as_data_source(split, decoders=encoded)
             if not len(data):
-                raise ValueError("it is empty")
+                raise UserError("it is empty")
             try:
                 data[0]
             except ImportError:  # The data of `tfds.testing.mock_data` cannot be encoded without TensorFlow.
@@ -196,14 +196,14 @@ def _open_split(builder: Any, name: str, split: str, features: Features, config:
                 pass  # A damaged example is no damaged split.
             return data
     except NotImplementedError as error:
-        raise ValueError(
+        raise UserError(
             f"tfds:{name} is prepared in {builder.data_dir} as {builder.info.file_format.value}, which cannot be read "
             "by random access: prepare it again, in another TFDS_DATA_DIR, with "
             "download_and_prepare(file_format='array_record')"
         ) from error
     except Exception as error:  # TFDS raises ValueError, AssertionError and others for a slice that it cannot take.
         sizes = ", ".join(f"{name} ({count:,})" for name, count in given.items())
-        raise ValueError(
+        raise UserError(
             f"split {split!r} of tfds:{name} cannot be read: {' '.join(str(error).split())}; it has {sizes}"
         ) from error
 

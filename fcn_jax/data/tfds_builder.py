@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+from fcn_jax.config import UserError
 from fcn_jax.system.console import say
 
 SECONDS_TO_ANSWER = 8.0
@@ -48,7 +49,7 @@ def open_builder(name: str) -> Any:
     """The builder of `NAME[/CONFIG][:VERSION]`, its data prepared if it was not.
 
     Raises:
-        ValueError: there is no such data set, or it cannot be prepared here.
+        UserError: there is no such data set, or it cannot be prepared here.
     """
     builder = _make_builder(name)
     if not builder.is_prepared():
@@ -67,7 +68,7 @@ def _make_builder(name: str) -> Any:
             return tfds.builder(name, data_dir=data_dir)
     except DatasetNotFoundError as error:
         names = tfds.list_builders(with_community_datasets=False)
-        raise ValueError(
+        raise UserError(
             f"config.data.source is tfds:{name}, but TFDS has no data set of that name, and none is prepared in "
             f"{data_dir or '~/tensorflow_datasets'}{_close(name.partition('/')[0], names)}"
         ) from error
@@ -75,10 +76,10 @@ def _make_builder(name: str) -> Any:
         with contextlib.suppress(Exception), quiet():
             return read_only_builder.builder_from_files(name, data_dir=data_dir)
         reason = f"{_one_line(error)}; {_remedy(name)}"
-        raise ValueError(f"tfds:{name} is not prepared, and its builder cannot run here: {reason}") from error
+        raise UserError(f"tfds:{name} is not prepared, and its builder cannot run here: {reason}") from error
     except Exception as error:  # An unknown config is a ValueError, an unknown version an AssertionError, and so on.
         reason = _unknown_config(name) or f"which TFDS refuses: {_one_line(error)}"
-        raise ValueError(f"config.data.source is tfds:{name}, {reason}") from error
+        raise UserError(f"config.data.source is tfds:{name}, {reason}") from error
 
 
 def _unknown_config(name: str) -> str:
@@ -106,9 +107,9 @@ def _prepare(builder: Any, name: str) -> None:
             builder.download_and_prepare(file_format="array_record", download_config=config)
     except _NoAnswerError as error:
         reason = f"{error} cannot be reached from here; {_remedy(name)}"
-        raise ValueError(f"tfds:{name} is not prepared in {builder.data_dir}, and {reason}") from error
+        raise UserError(f"tfds:{name} is not prepared in {builder.data_dir}, and {reason}") from error
     except Exception as error:  # Whatever a builder's own code raises.
-        raise ValueError(f"tfds:{name} cannot be prepared here: {_one_line(error)}; {_remedy(name)}") from error
+        raise UserError(f"tfds:{name} cannot be prepared here: {_one_line(error)}; {_remedy(name)}") from error
 
 
 class _NoAnswerError(OSError):

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int, Num, UInt8
 from PIL import Image
 
-from fcn_jax.config import AugmentConfig
+from fcn_jax.config import AugmentConfig, UserError
 from fcn_jax.core.geometry import format_size, parse_size
 from fcn_jax.core.random import uniform
 
@@ -36,7 +36,7 @@ class Resize:
     def parse(cls, text: str) -> "Resize":
         """
         Raises:
-            ValueError: no such rule.
+            UserError: no such rule.
         """
         kind, _, number = text.partition(":")
         if text == "none":
@@ -45,7 +45,7 @@ class Resize:
             return cls("canvas", canvas=parse_size(number))
         if kind in ("longest", "shortest", "area", "square") and number.isdecimal() and 0 < int(number) <= 65536:
             return cls(kind, int(number))
-        raise ValueError(
+        raise UserError(
             f"config.data.resize is {text!r}, but it must be none, longest:N, shortest:N, area:N, square:N or "
             "canvas:HxW"
         )
@@ -54,11 +54,11 @@ class Resize:
         """Sizes after the rule.
 
         Raises:
-            ValueError: a canvas of another rank.
+            UserError: a canvas of another rank.
         """
         match self.kind:
             case "canvas" if len(self.canvas) != sizes.shape[1]:
-                raise ValueError(
+                raise UserError(
                     f"config.data.resize is canvas:{format_size(self.canvas)}, but the examples have "
                     f"{sizes.shape[1]} spatial axes: give canvas:HxW for images, canvas:N for signals"
                 )

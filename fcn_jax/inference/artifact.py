@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from jax import export as jax_export
 
-from fcn_jax.config import Config, MachineConfig
+from fcn_jax.config import Config, MachineConfig, UserError
 from fcn_jax.config_fields import from_dict
 from fcn_jax.core.block import VALUE_TYPES, AnyArray
 from fcn_jax.core.geometry import format_size, parse_size
 from fcn_jax.inference.classifier import Answer, Answering, Classifier, Ladder, Signature, Trained
 from fcn_jax.inference.inputs import Recipe
-from fcn_jax.system.disk import parse_json, write_json
+from fcn_jax.system.disk import parse_json, write_bytes, write_json
 from fcn_jax.system.machine import describe_versions, use_compilation_cache
 
 FORMATS = ("stablehlo", "onnx")
@@ -33,10 +33,10 @@ TO_RUN_ONNX = ("onnxruntime",)
 def check_export_format(form: str) -> None:
     """
     Raises:
-        ValueError: there is no such format, or a package that it needs is not installed.
+        UserError: there is no such format, or a package that it needs is not installed.
     """
     if form not in FORMATS:
-        raise ValueError(f"--format is {form!r}, but it must be one of {', '.join(FORMATS)}")
+        raise UserError(f"--format is {form!r}, but it must be one of {', '.join(FORMATS)}")
     if form == "onnx":
         check_installed(TO_MAKE_ONNX, f"--format={form}")
 
@@ -44,11 +44,11 @@ def check_export_format(form: str) -> None:
 def check_installed(packages: Sequence[str], purpose: str) -> None:
     """
     Raises:
-        ValueError: one of them is not installed.
+        UserError: one of them is not installed.
     """
     missing = [package for package in packages if find_spec(package) is None]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"{purpose} needs what is not installed here ({', '.join(missing)}): `make setup-onnx` installs "
             "requirements-onnx.txt into one of its own; use .venv-onnx/bin/python -m fcn_jax"
         )
@@ -86,7 +86,7 @@ def write_artifact(out: Path, serialized: bytes, trained: Trained, recipe: Recip
     """Write an artifact and its sidecar; returns the sidecar's path.
 
     Raises:
-        ValueError: they cannot be written.
+        UserError: they cannot be written.
     """
     sidecar = Sidecar(
         format_version=FORMAT_VERSION,
@@ -98,11 +98,8 @@ def write_artifact(out: Path, serialized: bytes, trained: Trained, recipe: Recip
         step=trained.step,
         made_with=describe_versions(),
     )
-    try:
-        out.write_bytes(serialized)
-        write_json(sidecar_path(out), dataclasses.asdict(sidecar))
-    except OSError as error:
-        raise ValueError(f"--out={out} cannot be written ({error.strerror}): choose another file") from error
+    write_bytes(out, serialized)
+    write_json(sidecar_path(out), dataclasses.asdict(sidecar))
     return sidecar_path(out)
 
 
@@ -110,15 +107,15 @@ def classifier_of_artifact(artifact: Path) -> Classifier[Answer]:
     """An artifact with its sidecar.
 
     Raises:
-        ValueError: one of them is missing or damaged, or they do not belong together.
+        UserError: one of them is missing or damaged, or they do not belong together.
     """
     try:
         serialized = artifact.read_bytes()
     except OSError as error:
-        raise ValueError(f"--artifact={artifact} cannot be read: {error.strerror}") from error
+        raise UserError(f"--artifact={artifact} cannot be read: {error.strerror}") from error
     sidecar = read_sidecar(sidecar_path(artifact))
     if hashlib.sha256(serialized).hexdigest() != sidecar.sha256:
-        raise ValueError(
+        raise UserError(
             f"{artifact} is damaged, or {sidecar_path(artifact)} belongs to another artifact: their hashes differ; "
             "export it again"
         )
@@ -158,12 +155,12 @@ def _loaded(serialized: bytes, form: str) -> tuple[Answering, Signature]:
 def _deserialized(serialized: bytes) -> jax_export.Exported:
     """
     Raises:
-        ValueError: it is damaged, or no artifact at all.
+        UserError: it is damaged, or no artifact at all.
     """
     try:
         return jax_export.deserialize(bytearray(serialized))
     except Exception as error:  # Flatbuffers reads wherever the bytes say.
-        raise ValueError(f"{DAMAGED} ({error})") from error
+        raise UserError(f"{DAMAGED} ({error})") from error
 
 
 def _answer_of(exported: jax_export.Exported, image: AnyArray, size: AnyArray) -> Answer:
@@ -171,33 +168,33 @@ def _answer_of(exported: jax_export.Exported, image: AnyArray, size: AnyArray) -
         answer: Any = exported.call(image, size)
         return Answer(answer["probabilities"], answer["logits"])
     except Exception as error:  # Its bytes may say that it takes and returns anything.
-        raise ValueError(f"{DAMAGED} ({error})") from error
+        raise UserError(f"{DAMAGED} ({error})") from error
 
 
 def read_sidecar(path: Path) -> Sidecar:
     """
     Raises:
-        ValueError: it is missing or damaged, or of another version.
+        UserError: it is missing or damaged, or of another version.
     """
     try:
         values = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ValueError(f"{path}, the sidecar of the artifact, cannot be read: {error.strerror}") from error
+        raise UserError(f"{path}, the sidecar of the artifact, cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise ValueError(f"{path}, the sidecar of the artifact, is damaged ({error})") from error
+        raise UserError(f"{path}, the sidecar of the artifact, is damaged ({error})") from error
     version = values.get("format_version") if isinstance(values, dict) else None
     if version != FORMAT_VERSION:
-        raise ValueError(f"{path} has format_version {version!r}, but this code reads {FORMAT_VERSION}: export again")
+        raise UserError(f"{path} has format_version {version!r}, but this code reads {FORMAT_VERSION}: export again")
     sidecar = from_dict(Sidecar, values, prefix=str(path))
     try:
         if sidecar.format not in FORMATS:
-            raise ValueError(f"format is {sidecar.format!r}, but it must be one of {', '.join(FORMATS)}")
+            raise UserError(f"format is {sidecar.format!r}, but it must be one of {', '.join(FORMATS)}")
         sidecar.recipe.check()
         for bucket in sidecar.buckets:
             if len(parse_size(bucket)) != sidecar.recipe.rank:
-                raise ValueError(f"bucket {bucket} is not of rank {sidecar.recipe.rank}")
+                raise UserError(f"bucket {bucket} is not of rank {sidecar.recipe.rank}")
     except ValueError as error:
-        raise ValueError(f"{path} cannot be used: {error}") from error
+        raise UserError(f"{path} cannot be used: {error}") from error
     return sidecar
 
 
@@ -208,7 +205,7 @@ def _check_match(signature: Signature, sidecar: Sidecar, path: Path) -> None:
     described = (recipe.rank, recipe.channels, np.dtype(VALUE_TYPES[recipe.rank]), names)
     if (len(shape) - 2, shape[-1], dtype, classes) != described:
         taken = f"{dtype} [{', '.join(map(str, shape))}]"
-        raise ValueError(
+        raise UserError(
             f"{path} is damaged: it has {recipe.channels} channels of rank {recipe.rank} and {names} label_names, but "
             f"the artifact takes {taken} and answers with {classes} classes; export it again"
         )

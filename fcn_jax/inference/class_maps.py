@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
+from fcn_jax.config import UserError
 from fcn_jax.core.block import AnyArray, filler_block
 from fcn_jax.core.layers import Layer
 from fcn_jax.core.net import ClassifyFirst, Head, Model, PoolFirst
@@ -128,7 +129,7 @@ def map_answer_of(
 def check_has_map(model: Model) -> None:
     """
     Raises:
-        ValueError: the model's logits are not the mean of what its positions say, or a position is no place.
+        UserError: the model's logits are not the mean of what its positions say, or a position is no place.
     """
     why = ""
     for layer in model.net.layers:
@@ -139,7 +140,7 @@ def check_has_map(model: Model) -> None:
                 why = "what its LSTM says at a position comes from all that was read before, so that it is no place"
     why = why or _why_not_a_mean(model.net.head)
     if why:
-        raise ValueError(
+        raise UserError(
             f"this net has no class activation map: {why}; nets of convolutions alone have one, with "
             "config.model.head=average_last or average_first: train one of them"
         )

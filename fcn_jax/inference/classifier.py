@@ -14,7 +14,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Num
 
-from fcn_jax.config import Config
+from fcn_jax.config import Config, UserError
 from fcn_jax.config_rules import validate
 from fcn_jax.core.block import AnyArray, Block
 from fcn_jax.core.buckets import BucketPlan
@@ -53,7 +53,7 @@ def restore_trained(workdir: Path, *, convolution: str | None = None, strict: bo
         strict: the newest of all checkpoints has to be whole.
 
     Raises:
-        ValueError: there is no run, no checkpoint, or a file is missing or damaged.
+        UserError: there is no run, no checkpoint, or a file is missing or damaged.
     """
     config = read_config(workdir)
     config.model.convolution = convolution or config.model.convolution
@@ -76,7 +76,7 @@ def _read_plan(workdir: Path) -> BucketPlan:
     try:
         return BucketPlan.from_json(path.read_text())
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be used ({error}): train this workdir again") from error
+        raise UserError(f"{path} cannot be used ({error}): train this workdir again") from error
 
 
 def _read_labels(workdir: Path, config: Config) -> tuple[str, ...]:
@@ -84,9 +84,9 @@ def _read_labels(workdir: Path, config: Config) -> tuple[str, ...]:
     try:
         names = parse_json(path.read_text())
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be used ({error}): {again}") from error
+        raise UserError(f"{path} cannot be used ({error}): {again}") from error
     if not isinstance(names, list) or [type(name) for name in names] != [str] * config.model.num_classes:
-        raise ValueError(f"{path} holds no list of {config.model.num_classes} names: {again}")
+        raise UserError(f"{path} holds no list of {config.model.num_classes} names: {again}")
     return tuple(names)
 
 
@@ -191,7 +191,7 @@ def classifier_of_workdir(workdir: Path, *, strict: bool = False) -> Classifier[
         strict: the newest of all has to be whole.
 
     Raises:
-        ValueError: there is none.
+        UserError: there is none.
     """
     use_compilation_cache(read_config(workdir))
     return classifier_of_trained(restore_trained(workdir, strict=strict), answer_of)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from fcn_jax.config import Config
+from fcn_jax.config import Config, UserError
 from fcn_jax.config_fields import overridden
 from fcn_jax.config_rules import validate
 from fcn_jax.core.step import TrainState
@@ -85,7 +85,7 @@ def configs_at_scales(config: Config, scales: Sequence[float]) -> list[Config]:
     """The config of a run at every test scale; without one, at its own.
 
     Raises:
-        ValueError: a scale breaks a rule.
+        UserError: a scale breaks a rule.
     """
     # Every example is read once: there is nothing to keep decoded.
     configs = [
@@ -105,7 +105,7 @@ def open_run(workdir: Path, config: Config, split: str, *, strict: bool = False)
         strict: the newest checkpoint of all has to be whole.
 
     Raises:
-        ValueError: there is no checkpoint or no such split.
+        UserError: there is no checkpoint or no such split.
     """
     use_compilation_cache(config)
     setup = prepare_together(config, abstract=True)
@@ -129,7 +129,7 @@ def answered(run: OpenedRun, *, title: str) -> Evaluation:
     """An answer for every example.
 
     Raises:
-        ValueError: no example, or too few, can be read, or logits are not finite.
+        UserError: no example, or too few, can be read, or logits are not finite.
     """
     dataset = run.split.dataset
     logits = split_logits(run.setup, run.state, run.split, title=f"{title} at scale {run.scale:g}")
@@ -140,7 +140,7 @@ def answered(run: OpenedRun, *, title: str) -> Evaluation:
     bad = {**dataset.source.bad, **_reasons(dataset, np.flatnonzero(~known))}
     index = np.flatnonzero(known)
     if not len(index):
-        raise ValueError(f"no example of {title} can be read: {'; '.join(map(': '.join, list(bad.items())[:3]))}")
+        raise UserError(f"no example of {title} can be read: {'; '.join(map(': '.join, list(bad.items())[:3]))}")
     answers = answers_of(logits[index], index=index, size=dataset.source.sizes[index], label=dataset.labels[index])
     bad = {as_text(name): reason for name, reason in bad.items()}
     return Evaluation(title, run.step, run.scale, dataset, answers, bad)
@@ -156,7 +156,7 @@ def _reasons(dataset: Dataset, without_answer: Int[np.ndarray, " n"]) -> dict[st
         except BadExampleError as error:
             reasons[name] = str(error)
         else:
-            raise ValueError(
+            raise UserError(
                 f"the logits of {name} are not finite, though it can be read: look at its values, or train this net "
                 "again with a smaller learning rate"
             )

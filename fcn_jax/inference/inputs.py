@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Num
 
-from fcn_jax.config import Config
+from fcn_jax.config import Config, UserError
 from fcn_jax.core.geometry import format_size
 from fcn_jax.data import images, signals
 from fcn_jax.data.bad_examples import BadExampleError
@@ -80,10 +80,10 @@ class Recipe:
     def check(self) -> None:
         """
         Raises:
-            ValueError: a rule that cannot be followed.
+            UserError: a rule that cannot be followed.
         """
         if self.rank not in (1, 2):
-            raise ValueError(f"rank is {self.rank}, but it must be 1 (signals) or 2 (images)")
+            raise UserError(f"rank is {self.rank}, but it must be 1 (signals) or 2 (images)")
         for name, value, low, high in (
             ("smallest_side", self.smallest_side, 1, math.inf),
             ("scale", self.scale, 0.01, 100),
@@ -91,7 +91,7 @@ class Recipe:
             ("max_megapixels", self.max_megapixels, 0, 1e9),
         ):
             if not low <= value <= high:
-                raise ValueError(f"{name} is {value}, but it must be between {low} and {high}")
+                raise UserError(f"{name} is {value}, but it must be between {low} and {high}")
         assert self._decode
         assert self._resize
 
@@ -143,13 +143,13 @@ LIST = "-"
 def check_paths(paths: Sequence[str]) -> None:
     """
     Raises:
-        ValueError: there is no path, or one that does not exist.
+        UserError: there is no path, or one that does not exist.
     """
     if not paths:
-        raise ValueError("no PATH is given: give files, folders, or - for a list of them on standard input")
+        raise UserError("no PATH is given: give files, folders, or - for a list of them on standard input")
     for path in paths:
         if path != LIST and not os.path.lexists(path):
-            raise ValueError(f"there is no file or folder {path!r}: correct the path")
+            raise UserError(f"there is no file or folder {path!r}: correct the path")
 
 
 def expand_paths(paths: Sequence[str], *, suffixes: frozenset[str], listed: Iterable[str]) -> list[str]:
@@ -160,7 +160,7 @@ def expand_paths(paths: Sequence[str], *, suffixes: frozenset[str], listed: Iter
         listed: lines, a path each, that stand for `-`; what is not there will be found missing when it is read.
 
     Raises:
-        ValueError: a folder that cannot be listed, or holds no such file.
+        UserError: a folder that cannot be listed, or holds no such file.
     """
     found = []
     for path in paths:
@@ -174,9 +174,9 @@ def _files_of(folder: str, suffixes: frozenset[str]) -> list[str]:
     try:
         files = files_below(Path(folder), suffixes)
     except OSError as error:
-        raise ValueError(f"{error.filename} cannot be listed: {error.strerror}") from error
+        raise UserError(f"{error.filename} cannot be listed: {error.strerror}") from error
     if not files:
-        raise ValueError(f"nothing below {folder} ends in one of {' '.join(sorted(suffixes))}: give another folder")
+        raise UserError(f"nothing below {folder} ends in one of {' '.join(sorted(suffixes))}: give another folder")
     return files
 
 

@@ -22,6 +22,7 @@ from jax2onnx.plugins.plugin_system import (  # pyright: ignore[reportMissingImp
 )
 from jaxtyping import Int, Num
 
+from fcn_jax.config import UserError
 from fcn_jax.core.block import VALUE_TYPES, AnyArray
 from fcn_jax.core.geometry import format_size
 from fcn_jax.core.net import Model
@@ -132,7 +133,7 @@ def convert(
         inputs: shapes of the images or signals and of the true sizes; names stand for what may be any.
 
     Raises:
-        ValueError: jax2onnx does not convert the net, or what it makes says otherwise than the net.
+        UserError: jax2onnx does not convert the net, or what it makes says otherwise than the net.
     """
     traced = jaxpr_as_fun(jax.make_jaxpr(answer)(*inputs))
     try:
@@ -141,7 +142,7 @@ def convert(
         answers = [net.answer(image, size) for image, size, _ in tried]
     except Exception as error:  # Of jax2onnx, onnx_ir, JAX's symbols or onnxruntime: no two nets fail alike.
         reason = str(error).partition("\n")[0]
-        raise ValueError(f"jax2onnx cannot convert this net ({type(error).__name__}: {reason}): {REMEDY}") from error
+        raise UserError(f"jax2onnx cannot convert this net ({type(error).__name__}: {reason}): {REMEDY}") from error
     differences = [_difference(*pair) for pair in zip(answers, tried, strict=True)]
     return serialized, max(differences)
 
@@ -161,12 +162,12 @@ def _difference(answer: Answer, tried: Tried) -> float:
     """The largest of a probability, and of a logit as a share of the largest logit where that is above 1.
 
     Raises:
-        ValueError: it is not mere rounding.
+        UserError: it is not mere rounding.
     """
     probabilities, logits = (np.abs(a - b).max() for a, b in zip(answer, tried.answer, strict=True))
     largest = np.max([probabilities, logits / max(1.0, np.abs(tried.answer.logits).max())])
     if not largest <= TOLERANCE:  # What is no number is not small either.
-        raise ValueError(
+        raise UserError(
             f"jax2onnx makes another net of this one: at {format_size(tried.image.shape[1:-1])} it differs by "
             f"{largest:.1g}, more than {TOLERANCE:.0g}: {REMEDY}"
         )

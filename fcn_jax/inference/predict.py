@@ -15,6 +15,7 @@ from typing import IO, Any
 import jax
 import numpy as np
 
+from fcn_jax.config import UserError
 from fcn_jax.core.block import filler_block
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.inference.classifier import DECIMALS, Answer, Classifier
@@ -111,10 +112,10 @@ def outcome_writer(form: str, out: IO[str], label_names: Sequence[str], *, rank:
 def check_format(form: str) -> None:
     """
     Raises:
-        ValueError: there is no such format.
+        UserError: there is no such format.
     """
     if form not in FORMATS:
-        raise ValueError(f"--format={form} is none of: {', '.join(FORMATS)}")
+        raise UserError(f"--format={form} is none of: {', '.join(FORMATS)}")
 
 
 WINDOW = 4096

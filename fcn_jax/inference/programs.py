@@ -12,6 +12,7 @@ from typing import Generic
 import jax
 import numpy as np
 
+from fcn_jax.config import UserError
 from fcn_jax.core.block import VALUE_TYPES, AnyArray
 from fcn_jax.core.geometry import format_size
 from fcn_jax.inference.classifier import AnswerT, Classifier
@@ -25,7 +26,7 @@ SHARE_OF_MEMORY = 0.8
 """That a program may take."""
 
 
-class TooLargeError(ValueError):
+class TooLargeError(UserError):
     """A canvas for whose program there is not enough memory; the message is the reason."""
 
 
@@ -56,7 +57,7 @@ class Programs(Generic[AnswerT]):
 
         Raises:
             TooLargeError: it needs more memory than the device has.
-            ValueError: XLA does not compile it, as where an artifact is damaged.
+            UserError: XLA does not compile it, as where an artifact is damaged.
         """
         if canvas not in self._programs:
             self._programs[canvas] = self._compile(canvas)
@@ -75,7 +76,7 @@ class Programs(Generic[AnswerT]):
             executable = self._jitted.lower(self._variables, image, size).compile()
         except jax.errors.JaxRuntimeError as error:
             reason = str(error).split("\n")[0]
-            raise ValueError(
+            raise UserError(
                 f"the program for a canvas of {format_size(canvas)} cannot be compiled ({reason}): export the artifact "
                 "again, if it is one"
             ) from error

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import jax
 
+from fcn_jax.config import UserError
 from fcn_jax.core.geometry import Window, smallest_side
 from fcn_jax.core.layers import Layer
 from fcn_jax.core.net import LayerMaker, Net
@@ -31,13 +32,13 @@ def make_fcn(
         head: see `make_head`.
 
     Raises:
-        ValueError: nothing is left of the pool's grid behind the convolutions that follow.
+        UserError: nothing is left of the pool's grid behind the convolutions that follow.
     """
     layers = fcn_layers(input_channels, channels, windows, make=make)
     if adaptive_pool:
         smallest = smallest_side(windows[adaptive_pool_after:])
         if adaptive_pool < smallest:
-            raise ValueError(
+            raise UserError(
                 f"config.model.adaptive_pool is {adaptive_pool}, but the convolutions behind it need at least "
                 f"{smallest}"
             )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from fcn_jax.config import UserError
 from fcn_jax.core.geometry import Window, format_size, largest_side, sizes_through
 from fcn_jax.core.layers import GlobalPool, Layer, Maps
 from fcn_jax.core.net import Head, LayerMaker, Net
@@ -37,11 +38,11 @@ class Flatten(GlobalPool, Layer):
     def check(self, sides: Sequence[int]) -> None:
         """
         Raises:
-            ValueError: a map that the dense layer behind has no weights for.
+            UserError: a map that the dense layer behind has no weights for.
         """
         fits = max(sides) <= self.side if self.pads else set(sides) == {self.side}
         if not fits:
-            raise ValueError(
+            raise UserError(
                 f"{self} is given a map of {format_size(sides)}, but the dense layer behind it has a weight for each "
                 f"of {format_size([self.side] * self.rank)} positions, which fixes the size of the input; a global "
                 f"pool in its place takes any size (config.model.name=fcn), or {self._remedy}"
@@ -110,7 +111,7 @@ def make_flatten(
         head: see `make_head`; all see one position, and average_last is the dense layer.
 
     Raises:
-        ValueError: nothing is left of an input of that side.
+        UserError: nothing is left of an input of that side.
     """
     side = sizes_through(windows, (input_side,))[-1][0]
     layers = fcn_layers(input_channels, channels, windows, make=make)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from fcn_jax.config import Config, ModelConfig
+from fcn_jax.config import Config, ModelConfig, UserError
 from fcn_jax.config_model_rules import SIGNAL_MODELS
 from fcn_jax.core.block import abstract_block
 from fcn_jax.core.geometry import Window, format_size, smallest_side
@@ -54,11 +54,11 @@ def make_net(config: Config, make: LayerMaker) -> Net:
     """The constructor of every family, and what it takes from the config.
 
     Raises:
-        ValueError: images for a family that reads signals.
+        UserError: images for a family that reads signals.
     """
     c, inputs = config.model, config.data.channels
     if make.rank != 1 and c.name in SIGNAL_MODELS:
-        raise ValueError(
+        raise UserError(
             f"config.model.name is {c.name!r}, which goes through signals from one end to the other, but the examples "
             f"have {make.rank} spatial axes: choose a family that takes any, such as fcn"
         )
@@ -122,11 +122,11 @@ def smallest_input(config: Config) -> int:
     """The smallest side that survives the model of a config.
 
     Raises:
-        ValueError: no image is that large.
+        UserError: no image is that large.
     """
     side = smallest_side(abstract_model(config, rank=1).windows)
     if side > LARGEST_SIDE:
-        raise ValueError(
+        raise UserError(
             f"the net of config.model takes no side below {side:,}: make its kernels, strides or dilations smaller, or "
             "its layers fewer"
         )
@@ -137,7 +137,7 @@ def trace_shapes(config: Config, size: tuple[int, ...]) -> list[Record]:
     """What every layer makes of an input of that size, without computing anything.
 
     Raises:
-        ValueError: the net does not take the size.
+        UserError: the net does not take the size.
     """
     model = abstract_model(config, rank=len(size))
     model.net.check_size(size)

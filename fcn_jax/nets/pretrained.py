@@ -13,7 +13,7 @@ from flax import nnx
 from jaxtyping import Array
 from safetensors import SafetensorError, safe_open
 
-from fcn_jax.config import ModelConfig
+from fcn_jax.config import ModelConfig, UserError
 from fcn_jax.core.convolution import Convolution
 from fcn_jax.core.layers import count_parameters
 from fcn_jax.core.net import ClassifyFirst, Head, Model, Net, PoolFirst
@@ -122,7 +122,7 @@ def load_pretrained(model: Model, c: ModelConfig) -> str:
     """Fill the model of a config with the weights of its `init_from`; returns a line that says what was filled.
 
     Raises:
-        ValueError: the file cannot be read, or is of another net: the first tensor that is missing, extra or misshapen.
+        UserError: the file cannot be read, or is of another net: the first tensor that is missing, extra or misshapen.
     """
     path = Path(c.init_from).expanduser()
     tensors = read_tensors(path)
@@ -155,25 +155,23 @@ def read_tensors(path: Path) -> Tensors:
     """All tensors of a safetensors file but BatchNorm's counts of batches, which nothing reads.
 
     Raises:
-        ValueError: there is no such file, or it holds something else.
+        UserError: there is no such file, or it holds something else.
     """
     if not path.is_file():
-        raise ValueError(
-            f"config.model.init_from is {str(path)!r}, but there is no such file: give a .safetensors file"
-        )
+        raise UserError(f"config.model.init_from is {str(path)!r}, but there is no such file: give a .safetensors file")
     try:
         with safe_open(path, framework="np") as file:
             names = [name for name in file.keys() if not name.endswith("num_batches_tracked")]  # noqa: SIM118
             for name in names:
                 kind = file.get_slice(name).get_dtype()
                 if kind not in FLOATS:
-                    raise ValueError(
+                    raise UserError(
                         f"config.model.init_from is {str(path)!r}, whose {name} is of type {kind}, but weights must be "
                         f"one of {', '.join(FLOATS)}: save them as float32"
                     )
             return {name: file.get_tensor(name) for name in names}
     except (OSError, SafetensorError) as error:
-        raise ValueError(
+        raise UserError(
             f"config.model.init_from is {str(path)!r}, which is no safetensors file ({error}): convert it first; "
             "nothing else is read, for pickled files can run code"
         ) from error
@@ -183,7 +181,7 @@ def check_tensors(tensors: Tensors, places: Places, path: Path) -> None:
     """Every tensor has its place, every place its tensor, and they have the same shape.
 
     Raises:
-        ValueError: the first that has not, how many more, and what to do.
+        UserError: the first that has not, how many more, and what to do.
     """
     missing = [name for name in places if name not in tensors]
     extra = [name for name in tensors if name not in places]
@@ -197,7 +195,7 @@ def check_tensors(tensors: Tensors, places: Places, path: Path) -> None:
         found, needed = tensors[misshapen[0]].shape, _shape_of_theirs(places[misshapen[0]])
         faults.append(f"has {_first_of(misshapen)} of shape {found}, where the net of this config needs {needed}")
     if faults:
-        raise ValueError(f"config.model.init_from is {str(path)!r}, which {' and '.join(faults)}: {REMEDY}")
+        raise UserError(f"config.model.init_from is {str(path)!r}, which {' and '.join(faults)}: {REMEDY}")
 
 
 def _first_of(names: list[str]) -> str:

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from fcn_jax.core.buckets import BucketPlan
 from fcn_jax.core.geometry import format_size
+from fcn_jax.system.disk import writing
 
 matplotlib.use("agg")
 
@@ -54,7 +55,8 @@ def draw_plan(
     for one in axes.flat:
         one.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
-    figure.savefig(path, dpi=120)
+    with writing(path):
+        figure.savefig(path, dpi=120)
     plt.close(figure)
 
 

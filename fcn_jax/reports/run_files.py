@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fcn_jax.config import Config
+from fcn_jax.config import Config, UserError
 from fcn_jax.config_fields import from_dict
 from fcn_jax.core.buckets import BucketPlan
 from fcn_jax.system.disk import parse_json
@@ -54,7 +54,7 @@ class CompiledProgram:
 
     def __post_init__(self):
         if not self.rows:
-            raise ValueError(f"{self.program} has no blocks")
+            raise UserError(f"{self.program} has no blocks")
 
     @property
     def rows(self) -> dict[str, int]:
@@ -101,18 +101,18 @@ def record(kind: type[Record], values: Any, *, what: str) -> Record:
         what: it is, for the error.
 
     Raises:
-        ValueError: it is no object, or the first field that is missing or of another type.
+        UserError: it is no object, or the first field that is missing or of another type.
     """
     if not isinstance(values, dict):
-        raise ValueError(f"{what} is no object")
+        raise UserError(f"{what} is no object")
     found = {}
     for name, hint in typing.get_type_hints(kind).items():
         if name not in values:
-            raise ValueError(f"{what} has no {name}")
+            raise UserError(f"{what} has no {name}")
         value = values[name]
         accepted = (int, float) if hint is float else typing.get_origin(hint) or hint
         if isinstance(value, bool) or not isinstance(value, accepted):
-            raise ValueError(f"{what} has {value!r} as {name}")
+            raise UserError(f"{what} has {value!r} as {name}")
         found[name] = value
     return kind(**found)
 
@@ -121,7 +121,7 @@ def read_programs(path: Path) -> list[CompiledProgram]:
     """compile.json."""
     rows = parse_json(path.read_text())
     if not isinstance(rows, list):
-        raise ValueError("it is no list")
+        raise UserError("it is no list")
     return [record(CompiledProgram, row, what=f"row {number}") for number, row in enumerate(rows, start=1)]
 
 
@@ -183,10 +183,10 @@ class RunFiles:
 def read_run(workdir: Path) -> RunFiles:
     """
     Raises:
-        ValueError: there is no run, or nothing of it that can be shown.
+        UserError: there is no run, or nothing of it that can be shown.
     """
     if not workdir.is_dir():
-        raise ValueError(f"--workdir={workdir} is no folder: give the workdir of a run")
+        raise UserError(f"--workdir={workdir} is no folder: give the workdir of a run")
     is_live = _is_live(workdir)
     reader = _Reader(workdir, expects_all=not is_live)
     config = reader.read("config.json", lambda path: from_dict(Config, parse_json(path.read_text())))
@@ -207,7 +207,7 @@ def read_run(workdir: Path) -> RunFiles:
         problems=reader.problems,
     )
     if not (config or plan or files.programs or files.metrics.readings or files.summary):
-        raise ValueError(f"--workdir={workdir} holds no run that could be shown: {' '.join(files.problems)}")
+        raise UserError(f"--workdir={workdir} holds no run that could be shown: {' '.join(files.problems)}")
     return files
 
 
@@ -246,7 +246,7 @@ class _Reader:
                 case "test":
                     metrics.tests.append(record(Evaluation, row, what=what))
                 case kind:
-                    raise ValueError(f"{what} is of kind {kind!r}")
+                    raise UserError(f"{what} is of kind {kind!r}")
 
         self._read_lines("metrics.jsonl", add)
         return metrics
@@ -295,7 +295,7 @@ def _is_live(workdir: Path) -> bool:
 def _read_png(path: Path) -> bytes:
     data = path.read_bytes()
     if not data.startswith(PNG):
-        raise ValueError("it is no PNG file")
+        raise UserError("it is no PNG file")
     return data
 
 

@@ -210,14 +210,10 @@ def write_report(workdir: Path) -> Path:
     """Write report.html of a run; returns its path.
 
     Raises:
-        ValueError: there is no run, nothing of it can be shown, or the page cannot be written.
+        UserError: there is no run, nothing of it can be shown, or the page cannot be written.
     """
     path = workdir / "report.html"
-    html = page(read_run(workdir))
-    try:
-        write_atomically(path, html)
-    except OSError as error:
-        raise ValueError(f"{path} cannot be written ({error.strerror}): copy the workdir to where it can") from error
+    write_atomically(path, page(read_run(workdir)))
     return path
 
 

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import jax
 from jax._src import distributed  # Its client has no public name; Orbax takes it from here too.
 
+from fcn_jax.config import UserError
 from fcn_jax.system.console import hush, say
 from fcn_jax.system.lost_process import end_together, watch
 
@@ -38,7 +39,7 @@ def join_cluster(coordinator: str | None, num_processes: int | None, process_id:
         coordinator: host:port of the first process. All three are given, or none: then a launcher is looked for.
 
     Raises:
-        ValueError: some are missing or make no sense, or the others cannot be reached.
+        UserError: some are missing or make no sense, or the others cannot be reached.
     """
     given = (coordinator, num_processes, process_id)
     if given == (None, None, None):
@@ -47,7 +48,7 @@ def join_cluster(coordinator: str | None, num_processes: int | None, process_id:
             return
         say(f"joining the other processes that {launcher} started")
     elif coordinator is None or num_processes is None or process_id is None:
-        raise ValueError(
+        raise UserError(
             "give all of --coordinator=HOST:PORT, --num_processes=N and --process_id=I, or none of them where srun, "
             "mpirun or a TPU pod starts the processes"
         )
@@ -63,7 +64,7 @@ def join_cluster(coordinator: str | None, num_processes: int | None, process_id:
             shutdown_timeout_seconds=SECONDS_TO_END,
         )
     except (RuntimeError, ValueError, OSError) as error:  # RuntimeError is what XLA's errors are.
-        raise ValueError(
+        raise UserError(
             f"the other processes cannot be joined ({' '.join(str(error).split())}): start all of them, and give "
             "each --coordinator=HOST:PORT (of the first one, a free port), --num_processes=N and --process_id=I"
         ) from error
@@ -104,11 +105,11 @@ def find_launcher(environment: Mapping[str, str]) -> str | None:
 def _check_flags(coordinator: str, num_processes: int, process_id: int) -> None:
     host, _, port = coordinator.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 2**16:
-        raise ValueError(f"--coordinator={coordinator} must be HOST:PORT, such as node1:12345")
+        raise UserError(f"--coordinator={coordinator} must be HOST:PORT, such as node1:12345")
     if num_processes < 1:
-        raise ValueError(f"--num_processes={num_processes} must be at least 1")
+        raise UserError(f"--num_processes={num_processes} must be at least 1")
     if not 0 <= process_id < num_processes:
-        raise ValueError(
+        raise UserError(
             f"--process_id={process_id} must be between 0 and {num_processes - 1}, as --num_processes={num_processes}"
         )
 
@@ -128,7 +129,7 @@ def gather(value: Any) -> list[Any]:
         return [value]
     client = distributed.global_state.client
     if client is None:
-        raise ValueError(
+        raise UserError(
             f"JAX sees {jax.process_count()} processes, but nobody joined them: give each --coordinator=HOST:PORT, "
             "--num_processes=N and --process_id=I"
         )
@@ -144,9 +145,10 @@ def gather(value: Any) -> list[Any]:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """What ends one process inside ends them all, with the same line, said once; they wait for each other at the end.
+    """End all processes if one of them fails inside; they wait for each other at the end.
 
-    Nothing that only some processes may fail at stands inside before something that waits for all.
+    A `UserError` of one is said once, by the first process. Any other error is raised where it arose, and the others
+    exit with code 1. Nothing that only some processes may fail at stands inside before something that waits for all.
     """
     error = None
     try:
@@ -157,20 +159,22 @@ def together() -> Iterator[None]:
         error = raised
     if jax.process_count() == 1:
         return
-    texts = gather(None if error is None else _describe(error))
-    failed = next((number for number, text in enumerate(texts) if text is not None), None)
+    is_users = isinstance(error, UserError)
+    text = str(error) if is_users else f"{type(error).__name__}: {error}"
+    found = gather(None if error is None else [is_users, text])
+    failed = next((number for number, finding in enumerate(found) if finding is not None), None)
     if failed is None:
         return
     end_together()
-    if error is not None and (is_first() or not isinstance(error, ValueError)):
+    if error is not None and (is_first() or not is_users):
         raise error
-    if is_first():
-        raise ValueError(f"process {failed}: {texts[failed]}") from error
-    raise SystemExit(2) from error
-
-
-def _describe(error: BaseException) -> str:
-    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    first_is_users, text = found[failed]
+    if not is_first():
+        raise SystemExit(2 if first_is_users else 1) from error
+    if first_is_users:
+        raise UserError(f"process {failed}: {text}")
+    say(f"process {failed} ended with an error, which it shows itself: {text}")
+    raise SystemExit(1)
 
 
 @contextmanager
@@ -191,14 +195,14 @@ SECONDS_TO_APPEAR = 60.0
 def check_shared(path: Path) -> None:
     """
     Raises:
-        ValueError: some process does not see what another has.
+        UserError: some process does not see what another has.
     """
     exists = any(gather(path.exists()))
     give_up = time.monotonic() + SECONDS_TO_APPEAR
     with together():
         while exists and not path.exists():
             if time.monotonic() > give_up:
-                raise ValueError(
+                raise UserError(
                     f"there is no {path}, which another process has: --workdir must lie on a file system that all "
                     "hosts share"
                 )

@@ -20,9 +20,10 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from fcn_jax.config import UserError
 from fcn_jax.core.step import TrainState
 from fcn_jax.system.console import say
-from fcn_jax.system.disk import REMEDY
+from fcn_jax.system.disk import MAKE_ROOM
 from fcn_jax.system.processes import is_first, together
 
 
@@ -86,7 +87,7 @@ class Checkpoints:
         keep: how many of the newest to keep; None: they are only read, perhaps beside the run that writes them.
 
     Raises:
-        ValueError: what one of them says of itself is damaged.
+        UserError: what one of them says of itself is damaged.
     """
 
     def __init__(self, directory: Path, *, keep: int | None):
@@ -99,7 +100,7 @@ class Checkpoints:
         try:
             self._manager = CheckpointManager(directory.resolve(), options=options)
         except Exception as error:  # Orbax reads what each checkpoint says of itself, and raises many kinds.
-            raise ValueError(
+            raise UserError(
                 f"{directory} cannot be read ({_first_line(error)}): delete the checkpoint in it whose "
                 "_CHECKPOINT_METADATA is damaged"
             ) from error
@@ -119,7 +120,7 @@ class Checkpoints:
     def save(self, step: int, state: TrainState, position: dict[str, Any]) -> None:
         """
         Raises:
-            ValueError: the disk does not take it; the checkpoints before are kept.
+            UserError: the disk does not take it; the checkpoints before are kept.
         """
         position = {**position, CHECKSUM: checksum(state, position)}
         try:
@@ -128,8 +129,8 @@ class Checkpoints:
             )
         except Exception as error:  # Orbax and TensorStore raise many kinds.
             path = self._directory / str(step)
-            raise ValueError(
-                f"checkpoint {path} cannot be saved ({_first_line(error)}), but those before it are kept: {REMEDY}"
+            raise UserError(
+                f"checkpoint {path} cannot be saved ({_first_line(error)}), but those before it are kept: {MAKE_ROOM}"
             ) from error
 
     def restore_newest(self, target: TrainState, *, strict: bool = False) -> Restored | None:
@@ -140,7 +141,7 @@ class Checkpoints:
             strict: the newest has to be whole.
 
         Raises:
-            ValueError: none is whole, or of this model.
+            UserError: none is whole, or of this model.
         """
         damaged: dict[int, str] = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
@@ -162,7 +163,7 @@ class Checkpoints:
             if strict
             else f"none of the {len(damaged)} checkpoints can: start again in another workdir, or delete this folder"
         )
-        raise ValueError(f"checkpoint {self._directory / str(newest)} cannot be restored ({damaged[newest]}): {remedy}")
+        raise UserError(f"checkpoint {self._directory / str(newest)} cannot be restored ({damaged[newest]}): {remedy}")
 
     def _restore(self, step: int, target: TrainState) -> Restored:
         """
@@ -232,13 +233,13 @@ def restore_latest(workdir: Path, target: TrainState, *, strict: bool = False) -
         strict: the newest of all has to be whole.
 
     Raises:
-        ValueError: there is none, or it is damaged.
+        UserError: there is none, or it is damaged.
     """
     directory = workdir / "checkpoints"
     if not directory.is_dir():
-        raise ValueError(f"--workdir={workdir} holds no checkpoint: there is no {directory}; train it first")
+        raise UserError(f"--workdir={workdir} holds no checkpoint: there is no {directory}; train it first")
     with Checkpoints(directory, keep=None) as checkpoints:
         restored = checkpoints.restore_newest(target, strict=strict)
     if restored is None:
-        raise ValueError(f"{directory} holds no whole checkpoint: train this workdir first")
+        raise UserError(f"{directory} holds no whole checkpoint: train this workdir first")
     return restored.state

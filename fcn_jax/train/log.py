@@ -16,7 +16,7 @@ from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore
 
 from fcn_jax.core.step import ZERO, Sums
 from fcn_jax.data.loader import Loader, Step
-from fcn_jax.system.disk import parse_json, write_atomically, writing
+from fcn_jax.system.disk import parse_json, reading, write_atomically, writing
 from fcn_jax.system.processes import gather
 
 
@@ -79,7 +79,9 @@ class MetricsWriter:
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of a metrics.jsonl; a last line cut off by a kill is left out."""
     rows = []
-    for line in path.read_text().splitlines():
+    with reading(path):
+        text = path.read_text()
+    for line in text.splitlines():
         try:
             rows.append(parse_json(line))
         except ValueError:

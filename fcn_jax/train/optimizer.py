@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import optax
 
-from fcn_jax.config import TrainConfig
+from fcn_jax.config import TrainConfig, UserError
 
 HEAD = "net/head/"
 """What the paths of the parameters of a head begin with."""
@@ -68,18 +68,18 @@ def is_frozen(params: Any, pattern: str) -> Any:
     """For every parameter, whether its path has a match of the pattern.
 
     Raises:
-        ValueError: none has, or every one has.
+        UserError: none has, or every one has.
     """
     frozen = jax.tree.map_with_path(lambda path, _: re.search(pattern, _join(path)) is not None, params)
     number, total = sum(jax.tree.leaves(frozen)), len(jax.tree.leaves(frozen))
     if number == 0:
         paths = [_join(path) for path, _ in jax.tree.leaves_with_path(params)]
-        raise ValueError(
+        raise UserError(
             f"config.train.freeze is {pattern!r}, which fits none of the {total} paths of parameters: they are "
             f"{paths[0]}, {paths[total // 2]}, ..., {paths[-1]}"
         )
     if number == total:
-        raise ValueError(
+        raise UserError(
             f"config.train.freeze is {pattern!r}, which fits all {total} paths of parameters, but something has to be "
             "trained: '^net/layers/' leaves the head"
         )

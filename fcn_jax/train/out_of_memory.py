@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 import jax
 import numpy as np
 
-from fcn_jax.config import Config
+from fcn_jax.config import Config, UserError
 from fcn_jax.config_fields import get_field, overridden
 from fcn_jax.core.schedule import Schedule
 from fcn_jax.core.stages import Course, Stage
@@ -76,7 +76,7 @@ def compile_fitting(part: Part, setup: Setup, target: Memory, prepare: Callable[
         prepare: a config with a smaller step -> its setup.
 
     Raises:
-        ValueError: they do not fit; it says which step does.
+        UserError: they do not fit; it says which step does.
     """
     programs, reason = try_compiling(lambda: part.compile(setup), target)
     if not reason:
@@ -91,7 +91,7 @@ def compile_fitting(part: Part, setup: Setup, target: Memory, prepare: Callable[
         return not reason
 
     largest = largest_fitting(asked, part.unit, fits)
-    raise ValueError(
+    raise UserError(
         f"config.{part.field} is {asked}, but a step of that does not fit {target.name} ({reason}): "
         + (
             f"set --config.{part.field}={largest}, the largest that fits (to within {TOLERANCE:.0%})"
@@ -184,7 +184,7 @@ def compile_all(setup: Setup) -> Programs:
     """All programs of a run.
 
     Raises:
-        ValueError: they do not fit; it says which step does.
+        UserError: they do not fit; it says which step does.
     """
     made: list[Programs] = []
 
@@ -197,7 +197,7 @@ def compile_all(setup: Setup) -> Programs:
     if not reason:
         return made[0]
     _say_what_fits(setup, device)
-    raise ValueError(f"{reason}, though training and evaluation fit {device.name} by themselves: run it again")
+    raise UserError(f"{reason}, though training and evaluation fit {device.name} by themselves: run it again")
 
 
 @contextmanager
@@ -205,7 +205,7 @@ def fitting(program: Compiled, setup: Setup) -> Iterator[None]:
     """A program runs inside.
 
     Raises:
-        ValueError: the device has not as much memory left as it needs.
+        UserError: the device has not as much memory left as it needs.
     """
     try:
         yield
@@ -213,7 +213,7 @@ def fitting(program: Compiled, setup: Setup) -> Iterator[None]:
         reason = exhaustion(error)
         left = DeviceMemory("what is left of this device", _memory_left_mib(program))
         _say_what_fits(setup, left)
-        raise ValueError(
+        raise UserError(
             f"{program.name} needs {program.peak_mib:,.0f} MiB, more than the device has left ({reason})"
         ) from error
 
@@ -231,7 +231,7 @@ def _memory_left_mib(program: Compiled) -> float:
 def _say_what_fits(setup: Setup, memory: DeviceMemory) -> None:
     """
     Raises:
-        ValueError: what does not fit, and which step does.
+        UserError: what does not fit, and which step does.
     """
 
     def prepare_again(config: Config) -> Setup:

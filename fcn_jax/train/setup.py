@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from fcn_jax.config import Config
+from fcn_jax.config import Config, UserError
 from fcn_jax.config_fields import flatten, from_dict
 from fcn_jax.config_rules import validate
 from fcn_jax.core.buckets import BucketPlan
@@ -119,7 +119,7 @@ def prepare(config: Config, *, devices: Sequence[Any] | None = None, abstract: b
         abstract: the state is only a target for a checkpoint, or for compilation on devices that need not be there.
 
     Raises:
-        ValueError: what is wrong, which rule it breaks, what to do.
+        UserError: what is wrong, which rule it breaks, what to do.
     """
     validate(config)
     mesh = make_mesh(config, devices or jax.devices())
@@ -155,11 +155,11 @@ def make_mesh(config: Config, devices: Sequence[Any]) -> Mesh:
     """The devices in a row; the rows of a block are split over them.
 
     Raises:
-        ValueError: they do not divide `schedule.rows_multiple_of`.
+        UserError: they do not divide `schedule.rows_multiple_of`.
     """
     number, multiple = len(devices), config.schedule.rows_multiple_of
     if multiple % number:
-        raise ValueError(
+        raise UserError(
             f"config.schedule.rows_multiple_of is {multiple}, but the {number} devices have to divide it: set "
             f"--config.schedule.rows_multiple_of={number * -(-multiple // number)} and examples_per_step to a "
             "multiple of that, or use fewer devices"
@@ -171,7 +171,7 @@ def prepare_together(config: Config, *, abstract: bool) -> Setup:
     """`prepare` in every process; what one of them refuses ends all.
 
     Raises:
-        ValueError: as `prepare`; or their configs or training data differ.
+        UserError: as `prepare`; or their configs or training data differ.
     """
     configs = gather(dataclasses.asdict(config))
     with together():
@@ -183,7 +183,7 @@ def prepare_together(config: Config, *, abstract: bool) -> Setup:
     with together():
         for number, other in enumerate(found):
             if changes := changed_data({"train": found[0]}, {"train": other}):
-                raise ValueError(
+                raise UserError(
                     f"process {number} has other data than process 0 ({'; '.join(changes)}): give all hosts the same "
                     f"files as {config.data.source}"
                 )
@@ -199,6 +199,6 @@ def _check_same_config(first: Config, own: Config) -> None:
         if value != theirs[name] and not name.startswith("machine.")
     ]
     if changed:
-        raise ValueError(
+        raise UserError(
             f"its config differs from that of process 0 ({'; '.join(changed)}): start all processes with the same flags"
         )

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fcn_jax.config import Config
+from fcn_jax.config import Config, UserError
 from fcn_jax.config_fields import differences, from_dict
 from fcn_jax.data.fingerprint import changed_data, fingerprint
-from fcn_jax.system.disk import parse_json, write_json
+from fcn_jax.system.disk import make_folder, parse_json, reading, write_json, writing
 from fcn_jax.train.setup import Setup
 
 LABELS = "labels.json"
@@ -22,28 +22,27 @@ def locked_workdir(workdir: Path, config: Config) -> Iterator[None]:
     """Hold a workdir for a run of `config`; it is made if need be, and the lock ends with the process.
 
     Raises:
-        ValueError: it is in use, holds another config, or holds something else.
+        UserError: it is in use, holds another config, or holds something else.
     """
     _check_folder(workdir)
     if (workdir / "config.json").exists():
         changed = differences(read_config(workdir), config)
         if changed:
-            raise ValueError(
+            raise UserError(
                 f"--workdir={workdir} holds a run of another config ({'; '.join(changed)}): "
                 "choose another workdir, or run with the same config"
             )
-    elif workdir.exists() and any(not entry.name.startswith(".") for entry in workdir.iterdir()):
-        raise ValueError(f"--workdir={workdir} is not empty and holds no run: choose another workdir")
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"--workdir={workdir} cannot be made ({error.strerror}): choose another workdir") from error
-    with (workdir / ".lock").open("a+") as lock:
+    elif workdir.exists() and any(not name.startswith(".") for name in _names_in(workdir)):
+        raise UserError(f"--workdir={workdir} is not empty and holds no run: choose another workdir")
+    make_folder(workdir)
+    with writing(workdir / ".lock"):
+        opened = (workdir / ".lock").open("a+")
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             lock.seek(0)
-            raise ValueError(
+            raise UserError(
                 f"--workdir={workdir} is in use by process {lock.read().strip() or 'unknown'}: wait for it, "
                 "stop it, or choose another workdir"
             ) from error
@@ -58,28 +57,33 @@ def read_config(workdir: Path) -> Config:
     """The config of the run in a workdir.
 
     Raises:
-        ValueError: there is none, or it is damaged.
+        UserError: there is none, or it is damaged.
     """
     path = workdir / "config.json"
     _check_folder(workdir)
     try:
         values = parse_json(path.read_text())
     except FileNotFoundError:
-        raise ValueError(f"--workdir={workdir} holds no run: there is no {path}") from None
+        raise UserError(f"--workdir={workdir} holds no run: there is no {path}") from None
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} is damaged ({error})") from error
+        raise UserError(f"{path} is damaged ({error})") from error
     try:
         return from_dict(Config, values)
     except ValueError as error:
-        raise ValueError(
+        raise UserError(
             f"{path} cannot be used: {error}; if another version of this code wrote it, check that out (git_commit in "
             "summary.json)"
         ) from error
 
 
+def _names_in(folder: Path) -> list[str]:
+    with reading(folder):
+        return os.listdir(folder)
+
+
 def _check_folder(workdir: Path) -> None:
     if workdir.exists() and not workdir.is_dir():
-        raise ValueError(f"--workdir={workdir} is a file, but it must be a folder")
+        raise UserError(f"--workdir={workdir} is a file, but it must be a folder")
 
 
 FINGERPRINTS = "data.json"
@@ -90,7 +94,7 @@ def keep_same_data(setup: Setup, workdir: Path, *, resumes: bool) -> None:
     """Note the data of a run that begins; compare it with that of a run that goes on.
 
     Raises:
-        ValueError: it changed in between.
+        UserError: it changed in between.
     """
     splits = {"train": setup.train, "validation": setup.validation, "test": setup.test}
     found = {name: fingerprint(split.dataset) for name, split in splits.items()}
@@ -101,12 +105,12 @@ def keep_same_data(setup: Setup, workdir: Path, *, resumes: bool) -> None:
     try:
         changes = changed_data(parse_json(path.read_text()), found)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path} is damaged ({type(error).__name__}: {error}): delete it if you are sure that the data is what the "
             "run began with"
         ) from error
     if changes:
-        raise ValueError(
+        raise UserError(
             f"the data of {setup.config.data.source} changed since the run in {workdir} began ({'; '.join(changes)}): "
             "bring back the data that it began with, or start again in another workdir"
         )

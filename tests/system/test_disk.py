@@ -1,13 +1,14 @@
 """A disk that takes no more is one line that names the file, wherever something is written."""
 
 import errno
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fcn_jax import cli
+from fcn_jax.config import UserError
 from fcn_jax.data.bad_examples import BadExamples
-from fcn_jax.system.disk import save_arrays, write_json
+from fcn_jax.system.disk import make_folder, save_arrays, write_atomically, write_json, writing
 from fcn_jax.train.log import MetricsWriter, read_metrics
 from tests.limits import file_size_limit
 
@@ -43,24 +44,28 @@ def test_bad_examples(tmp_path):
         bad.write_new(tmp_path / "bad.jsonl")
 
 
-@pytest.mark.parametrize(("number", "said"), [(errno.ENOSPC, "make room"), (errno.EACCES, "give another path")])
-def test_any_command_says_it_in_one_line(monkeypatch, capsys, number, said):
-    monkeypatch.setitem(cli.COMMANDS, "export", failing(OSError(number, "reason", "net.bin")))
-    assert cli.main(["fcn_jax", "export"]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "net.bin" in line
-    assert said in line
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ENOSPC, "make room"),
+        (errno.EACCES, "change its permissions"),
+        (errno.EISDIR, "a folder has this name"),
+        (errno.ENOENT, "make the folder"),
+    ],
+)
+def test_the_remedy_fits_the_error(number, said):
+    with pytest.raises(UserError, match=rf"net\.bin cannot be written \(reason\): .*{said}"), writing(Path("net.bin")):
+        raise OSError(number, "reason", "net.bin")
 
 
-def test_what_is_no_file_is_no_line(monkeypatch):
-    monkeypatch.setitem(cli.COMMANDS, "export", failing(OSError(errno.ECHILD, "reason")))
-    with pytest.raises(OSError, match="reason"):
-        cli.main(["fcn_jax", "export"])
+def test_a_folder_in_the_way_is_no_full_disk(tmp_path):
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(UserError, match=r"report\.html cannot be written .*: a folder has this name"):
+        write_atomically(tmp_path / "report.html", "text")
+    assert not list(tmp_path.glob(".*.new"))
 
 
-def failing(error: OSError):
-    def command(_):
-        """Fails."""
-        raise error
-
-    return command
+def test_a_folder_where_nobody_may_write(tmp_path):
+    """Root may write anywhere but to `/proc`."""
+    with pytest.raises(UserError, match=r"/proc/.* cannot be written"):
+        make_folder(Path("/proc/fcn_jax"))
