@@ -47,9 +47,9 @@ def measure(sizes: Path) -> tuple[int, list[tuple[str, float, float]]]:
         rows = zip(*read_size_table(sizes), strict=True)
         lines = [f"{height},{width},{TIMES * count}" for (height, width), count in rows]
         table.write_text("\n".join(["height,width,count", *lines]))
-        course = train_split(overridden(get_config(), {**FIELDS, "data.source": f"sizes:{table}"})).course
+        stages = train_split(overridden(get_config(), {**FIELDS, "data.source": f"sizes:{table}"})).stages
     done("index (size and label of every example), sizes after resizing, plan, layout")
-    (stage,) = course.stages
+    (stage,) = stages
     stage.schedule.step(0, 0)
     done("the first step: the order of the first epoch")
     for step in range(stage.schedule.steps_per_epoch):

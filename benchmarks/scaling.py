@@ -35,7 +35,7 @@ EXAMPLES_PER_DEVICE = 64
 
 
 def plan_lines(source: str) -> Iterator[str]:
-    """A row for every number of devices, examples on each and number of programs that take turns."""
+    """A row for every number of devices, examples on each and number of programs that alternate."""
     yield "| devices | examples on each | in a step | steps an epoch | filler share | fill, 1 program | of 4 in turn |"
     yield "|-|-|-|-|-|-|-|"
     wanted = [(devices, max(256, on_each * devices)) for on_each in (16, EXAMPLES_PER_DEVICE) for devices in DEVICES]
@@ -43,7 +43,8 @@ def plan_lines(source: str) -> Iterator[str]:
         rows = max(FEWEST_ROWS, devices)
         fields = {"data.source": source, "schedule.rows_multiple_of": rows, "schedule.examples_per_step": examples}
         one, four = (
-            train_split(overridden(get_config(), {**fields, "schedule.turns": turns})).course for turns in (1, 4)
+            train_split(overridden(get_config(), {**fields, "schedule.num_programs": num_programs})).stages
+            for num_programs in (1, 4)
         )
         yield (
             f"| {devices:,} | {examples // devices} | {examples:,} | {one.stages[0].schedule.steps_per_epoch:,} "
@@ -56,7 +57,7 @@ def compile_command(sizes: str, target: str) -> list[str]:
     devices = int(np.prod(parse_target(target)[1]))
     return [
         *("python", "-m", "fcn_jax", "compile", "--config=configs/resnet50.py", f"--sizes={sizes}"),
-        *(f"--target={target}", "--config.model.dtype=bfloat16", "--config.schedule.turns=1"),
+        *(f"--target={target}", "--config.model.dtype=bfloat16", "--config.schedule.num_programs=1"),
         f"--config.schedule.rows_multiple_of={devices}",
         f"--config.schedule.examples_per_step={EXAMPLES_PER_DEVICE * devices}",
         f"--config.evaluate.examples_per_step={EXAMPLES_PER_DEVICE * devices}",
@@ -90,7 +91,7 @@ def main() -> None:
         "ResNet-50 (`configs/resnet50.py`: 8 buckets, sides in multiples of 16, no image above 224² pixels) on the\n"
         f"sizes of ImageNet's validation images, {TIMES} times over for those of training. Every block's rows are a\n"
         f"multiple of the devices, and of {FEWEST_ROWS}; a step holds at least 256 examples. Fill: true / computed\n"
-        "pixels, of one training program, and of four that take turns (`schedule.turns`).\n"
+        "pixels, of one training program, and of four that alternate (`schedule.num_programs`).\n"
         f"{machine}, jax {jax.__version__}. Written by `benchmarks/scaling.py`.\n"
     )
     with tempfile.TemporaryDirectory() as folder:

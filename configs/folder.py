@@ -38,7 +38,7 @@ def photographs() -> Config:
     config.schedule.max_buckets = 8
     config.schedule.multiple_of = 8
     config.schedule.examples_per_step = 64
-    config.schedule.turns = 5
+    config.schedule.num_programs = 5
     config.evaluate.examples_per_step = 64
     config.model.channels = (32, 64, 64, 128, 128, 256)
     config.model.kernel = (4, 4, 3, 4, 3, 4)
@@ -52,7 +52,7 @@ def shrink(config: Config) -> None:
     """Make it run in seconds, through the same code."""
     mnist.shrink(config)
     config.model.channels = (8, 8, 8, 8, 8, 16)
-    config.schedule.turns = 1
+    config.schedule.num_programs = 1
 
 
 def count_classes(directory: Path) -> int:

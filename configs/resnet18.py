@@ -29,7 +29,7 @@ def get_config(argument: str = "") -> Config:
     config.schedule.max_buckets = 8
     config.schedule.multiple_of = 16
     config.schedule.examples_per_step = 1024
-    config.schedule.turns = 4
+    config.schedule.num_programs = 4
     config.model.name = "resnet"
     config.model.num_classes = 10 if source == "mnist_native" else 1000
     config.model.channels = (64, 128, 256, 512)
@@ -44,7 +44,7 @@ def get_config(argument: str = "") -> Config:
     config.train.label_smoothing = 0.1
     if size == "tiny":
         mnist.shrink(config)
-        config.schedule.turns = 1
+        config.schedule.num_programs = 1
         config.data.resize = "area:64"
         config.model.blocks = (1,)
     return config

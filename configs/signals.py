@@ -22,7 +22,7 @@ def get_config(argument: str = "") -> Config:
     config.schedule.max_buckets = 8
     config.schedule.multiple_of = 64
     config.schedule.examples_per_step = 64
-    config.schedule.turns = 2
+    config.schedule.num_programs = 2
     config.evaluate.examples_per_step = 64
     config.model.num_classes = max(2, folder.count_classes(Path(directory).expanduser()))
     config.model.channels = (32, 64, 64, 128, 128)
@@ -33,5 +33,5 @@ def get_config(argument: str = "") -> Config:
     config.train.label_smoothing = 0.1
     if size == "tiny":
         mnist.shrink(config)
-        config.schedule.turns = 1
+        config.schedule.num_programs = 1
     return config

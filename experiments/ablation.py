@@ -30,7 +30,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class ExtraEvaluation:
     """The test set once more after training, under other conditions."""
 
     name: str
@@ -134,7 +134,7 @@ class Ablation:
     plots: tuple[Plot, ...]
     short: Form
     full: Form
-    evaluations: tuple[Evaluation, ...] = ()
+    evaluations: tuple[ExtraEvaluation, ...] = ()
     measures_time: bool = False
     """Its runs go one at a time, since beside each other they are slower."""
     remarks: tuple[str, ...] = ()

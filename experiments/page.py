@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from html import escape
 
 from experiments.ablation import Ablation, Form
-from experiments.plan import Run
+from experiments.plan import ArmRun
 from experiments.results import Results
 from experiments.tables import results_table
 from experiments.words import answer, claim_text
@@ -100,7 +100,7 @@ def _claims(results: Results) -> list[str]:
 
 def _configs(results: Results) -> list[str]:
     """The whole config of the first arm, and of every other what differs."""
-    runs = [Run(results.ablation, results.form, arm, seed=0) for arm in results.ablation.arms]
+    runs = [ArmRun(results.ablation, results.form, arm, seed=0) for arm in results.ablation.arms]
     first = flatten(runs[0].config)
     blocks = []
     for run in runs:

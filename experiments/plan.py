@@ -32,7 +32,7 @@ KEY_LENGTH = 16
 
 
 @dataclass(frozen=True)
-class Run:
+class ArmRun:
     """One arm with one seed."""
 
     ablation: Ablation
@@ -74,14 +74,14 @@ def _decisive(config: Config) -> dict[str, object]:
     return {path: value for path, value in flatten(config).items() if changes_result(path)}
 
 
-def all_runs(ablation: Ablation, form: Form, seeds: Sequence[int] | None = None) -> list[Run]:
+def all_runs(ablation: Ablation, form: Form, seeds: Sequence[int] | None = None) -> list[ArmRun]:
     """Seed by seed, so that a run stopped in the middle has as much of every arm.
 
     Args:
         seeds: in place of the form's own, 0, 1, 2, ...
     """
     chosen = range(form.num_seeds) if seeds is None else seeds
-    return [Run(ablation, form, arm, seed) for seed in chosen for arm in ablation.arms]
+    return [ArmRun(ablation, form, arm, seed) for seed in chosen for arm in ablation.arms]
 
 
 @cache

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from experiments.ablation import Ablation, Claim, Form, Metric, Row
-from experiments.plan import Run
+from experiments.plan import ArmRun
 from experiments.statistics import Difference, Verdict, paired_difference, verdict
 
 
@@ -67,7 +67,7 @@ def select(ablation: Ablation, form: Form, rows: Sequence[Row], code: str) -> Re
     ours = [
         row
         for row in rows
-        if row["arm"] in known and _is_current(row, Run(ablation, form, known[row["arm"]], row["seed"]), code)
+        if row["arm"] in known and _is_current(row, ArmRun(ablation, form, known[row["arm"]], row["seed"]), code)
     ]
     if ours or not rows:
         return Results(ablation, form, tuple(ours), are_stale=False, num_left_out=len(rows) - len(ours))
@@ -79,5 +79,5 @@ def select(ablation: Ablation, form: Form, rows: Sequence[Row], code: str) -> Re
     return Results(ablation, form, tuple(kept.values()), are_stale=True, num_left_out=len(rows) - len(kept))
 
 
-def _is_current(row: Row, run: Run, code: str) -> bool:
+def _is_current(row: Row, run: ArmRun, code: str) -> bool:
     return row["code"] == code and row["key"] == run.key(code)

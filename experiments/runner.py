@@ -11,7 +11,7 @@ from statistics import mean
 
 from experiments.ablation import Ablation, Form, Row
 from experiments.launchers import Launcher, log_of
-from experiments.plan import ROOT, Run, all_runs, code_version
+from experiments.plan import ROOT, ArmRun, all_runs, code_version
 from experiments.worker import TAKEN, EvaluationJob, Job
 from fcn_jax.config import UserError
 from fcn_jax.system.console import print_table, say
@@ -19,7 +19,7 @@ from fcn_jax.system.console import print_table, say
 SCRATCH = ROOT / ".cache" / "experiments"
 
 
-def job_of(run: Run, *, results: Path, scratch: Path, keep: bool, num_jobs: int) -> Job:
+def job_of(run: ArmRun, *, results: Path, scratch: Path, keep: bool, num_jobs: int) -> Job:
     """What its worker has to know."""
     code, how = code_version(), {item.name: item for item in run.ablation.evaluations}
     evaluations = [
@@ -43,13 +43,13 @@ def job_of(run: Run, *, results: Path, scratch: Path, keep: bool, num_jobs: int)
     )
 
 
-def missing_runs(ablation: Ablation, form: Form, rows: Sequence[Row], seeds: Sequence[int] | None) -> list[Run]:
+def missing_runs(ablation: Ablation, form: Form, rows: Sequence[Row], seeds: Sequence[int] | None) -> list[ArmRun]:
     """The runs without a row that this code and this config would make."""
     made = {row["key"] for row in rows}
     return [run for run in all_runs(ablation, form, seeds) if run.key(code_version()) not in made]
 
 
-def expected_seconds(run: Run, rows: Sequence[Row]) -> float:
+def expected_seconds(run: ArmRun, rows: Sequence[Row]) -> float:
     """Of one run: what its arm has taken so far, or the ablation, or else what its form says."""
     of_arm = [row["wall_seconds"] for row in rows if row["arm"] == run.arm.name]
     return mean(of_arm or [row["wall_seconds"] for row in rows] or [run.form.seconds_per_run])
@@ -69,7 +69,7 @@ def check_jobs(ablation: Ablation, jobs: int) -> None:
         )
 
 
-def print_plan(runs: Sequence[Run], rows: Sequence[Row], *, jobs: int) -> None:
+def print_plan(runs: Sequence[ArmRun], rows: Sequence[Row], *, jobs: int) -> None:
     """The runs that would be made, and about how long they take."""
     seconds = [expected_seconds(run, rows) for run in runs]
     lines = [
@@ -81,7 +81,7 @@ def print_plan(runs: Sequence[Run], rows: Sequence[Row], *, jobs: int) -> None:
 
 
 def make_runs(
-    runs: Sequence[Run], results: Path, *, launcher: Launcher, jobs: int, keep: bool, scratch: Path = SCRATCH
+    runs: Sequence[ArmRun], results: Path, *, launcher: Launcher, jobs: int, keep: bool, scratch: Path = SCRATCH
 ) -> int:
     """Make them; returns the exit code: 0, 1 where a run failed, 130 where somebody stopped it."""
     waiting, live, codes = list(runs), {}, []

@@ -81,8 +81,8 @@ class ScheduleConfig:
     """A block's rows are a multiple of this; the number of devices has to divide it."""
     positions_per_step: int = 0
     """Bucketed only: a step holds as many examples as fit this many padded pixels, not examples_per_step; 0: off."""
-    turns: int = 1
-    """Programs of a stratified schedule that take turns, so that a rare bucket need not stand in every step."""
+    num_programs: int = 1
+    """Stratified only: steps of so many kinds alternate, so that a rare bucket need not stand in every step."""
 
 
 @dataclass

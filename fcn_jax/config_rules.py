@@ -99,7 +99,7 @@ _BOUNDS = {
     "schedule.multiple_of": (1, 4096),
     "schedule.examples_per_step": (1, 2**20),
     "schedule.rows_multiple_of": (1, 65536),
-    "schedule.turns": (1, 64),
+    "schedule.num_programs": (1, 64),
     "schedule.positions_per_step": (0, 2**40),
     "model.num_classes": (2, 2**24),
     "model.channels": (1, 2**20),

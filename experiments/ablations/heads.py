@@ -1,12 +1,12 @@
 """How positions become one prediction: accuracy, parameters, and what happens at other sizes than that of training."""
 
 from configs import mnist
-from experiments.ablation import Ablation, Arm, Claim, Dots, Evaluation, Lines
+from experiments.ablation import Ablation, Arm, Claim, Dots, ExtraEvaluation, Lines
 from experiments.ablations.forms import full_mnist, short_mnist
 from experiments.metrics import ACCURACY, PARAMETERS, accuracy_of
 
 OTHER_SCALES = (0.5, 0.75, 1.5, 2.0)
-EVALUATIONS = tuple(Evaluation(f"scale {scale:g}", {"evaluate.scale": scale}) for scale in OTHER_SCALES)
+EVALUATIONS = tuple(ExtraEvaluation(f"scale {scale:g}", {"evaluate.scale": scale}) for scale in OTHER_SCALES)
 FLATTEN = {"model.name": "flatten", "model.input_side": 20, "data.resize": "canvas:20x20"}
 
 HEADS = Ablation(

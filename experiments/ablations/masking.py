@@ -1,7 +1,7 @@
 """What masks are for: padding that grows at test time, with masked layers and with those that take it for image."""
 
 from configs import mnist
-from experiments.ablation import Ablation, Arm, Claim, Dots, Evaluation, Lines
+from experiments.ablation import Ablation, Arm, Claim, Dots, ExtraEvaluation, Lines
 from experiments.ablations.forms import full_mnist, short_mnist
 from experiments.metrics import ACCURACY, accuracy_of, drift_of
 
@@ -19,7 +19,7 @@ MASKING = Ablation(
         Arm("unmasked, one canvas", {"model.masked": False, "schedule.max_buckets": 1}),
     ),
     evaluations=tuple(
-        Evaluation(f"padding {side}", {**PART, "evaluate.padding": side}, drift_from=FIRST if side else "")
+        ExtraEvaluation(f"padding {side}", {**PART, "evaluate.padding": side}, drift_from=FIRST if side else "")
         for side in PADDINGS
     ),
     metrics=(

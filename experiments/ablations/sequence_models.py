@@ -1,7 +1,7 @@
 """Signals of 7 to 29 frames: convolutions, recurrences, or a dense layer over the padded whole?"""
 
 from configs import dense, fcn1d, lstm, tacotron2_encoder, wavenet
-from experiments.ablation import Ablation, Arm, ByLength, Claim, Dots, Evaluation, Form
+from experiments.ablation import Ablation, Arm, ByLength, Claim, Dots, ExtraEvaluation, Form
 from experiments.ablations.forms import FULL_SEEDS, SHORT_SEEDS
 from experiments.metrics import ACCURACY, PARAMETERS, TRAIN_SECONDS
 
@@ -16,7 +16,7 @@ SEQUENCE_MODELS = Ablation(
         Arm("tacotron2_encoder", base=tacotron2_encoder.get_config),
         Arm("dense on padded", base=dense.get_config),
     ),
-    evaluations=(Evaluation("by length", by_length=True),),
+    evaluations=(ExtraEvaluation("by length", by_length=True),),
     metrics=(ACCURACY, PARAMETERS, TRAIN_SECONDS),
     claims=(
         Claim(

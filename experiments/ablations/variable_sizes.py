@@ -1,17 +1,17 @@
 """Is it ever a good idea to train and test on different data, even if only the shapes differ?"""
 
 from configs import mnist
-from experiments.ablation import Ablation, Arm, Claim, Dots, Evaluation, HeatMap, Metric
+from experiments.ablation import Ablation, Arm, Claim, Dots, ExtraEvaluation, HeatMap, Metric
 from experiments.ablations.forms import full_mnist, short_mnist
 from experiments.metrics import accuracy_of
 
 NATIVE = {"data.resize": "none"}
 CANVAS = {"data.resize": "canvas:28x28"}
 EVALUATIONS = (
-    Evaluation("28×28", CANVAS),
-    Evaluation("28×16 crops", {"data.resize": "canvas:28x16"}),
-    Evaluation("native", NATIVE),
-    *(Evaluation(f"scale {scale:g}", {**NATIVE, "evaluate.scale": scale}) for scale in (0.5, 0.75, 1.5, 2.0)),
+    ExtraEvaluation("28×28", CANVAS),
+    ExtraEvaluation("28×16 crops", {"data.resize": "canvas:28x16"}),
+    ExtraEvaluation("native", NATIVE),
+    *(ExtraEvaluation(f"scale {scale:g}", {**NATIVE, "evaluate.scale": scale}) for scale in (0.5, 0.75, 1.5, 2.0)),
 )
 TESTS = tuple(accuracy_of(evaluation.name) for evaluation in EVALUATIONS)
 MEAN = Metric(

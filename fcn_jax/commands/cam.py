@@ -12,7 +12,7 @@ from fcn_jax.config import UserError
 from fcn_jax.inference.class_maps import Explained, MapMaker, Unread, check_has_map
 from fcn_jax.inference.classifier import DECIMALS, restore_trained
 from fcn_jax.inference.inputs import check_paths, expand_paths
-from fcn_jax.reports.class_map_plots import Caption, View, draw_file, draw_sheet, view_of
+from fcn_jax.reports.class_map_plots import Caption, ShownFile, draw_file, draw_sheet, shown_file
 from fcn_jax.reports.html import png_of
 from fcn_jax.system.console import Bar, say
 from fcn_jax.system.disk import make_folder, write_bytes
@@ -78,7 +78,7 @@ class Album:
 
     def __init__(self, out: Path, label_names: Sequence[str], *, number: int):
         self._out, self._label_names, self._digits, self._shown = out, label_names, len(str(number)), 0
-        self._views: list[View] = []
+        self._views: list[ShownFile] = []
         self._captions: list[Caption] = []
         make_folder(out)
 
@@ -91,9 +91,9 @@ class Album:
         caption = Caption(name, label, float(probabilities[explained.label]), predicted)
         most = min(max(LEAST_SHOWN, *explained.values.shape[:-1]), MOST_SHOWN)
         picture = self._out / f"{number:0{self._digits}}_{path.stem[:MOST_LETTERS]}.png"
-        write_bytes(picture, png_of(draw_file(view_of(explained, most=most), caption)))
+        write_bytes(picture, png_of(draw_file(shown_file(explained, most=most), caption)))
         if self._shown <= MOST_ON_SHEET:
-            self._views.append(view_of(explained, most=SHOWN_ON_SHEET))
+            self._views.append(shown_file(explained, most=SHOWN_ON_SHEET))
             self._captions.append(caption)
         probability = round(float(probabilities[explained.predicted]), DECIMALS)
         return {"label": predicted, "probability": probability, "map_of": label, "picture": str(picture)}

@@ -17,7 +17,7 @@ from fcn_jax.config_fields import overridden
 from fcn_jax.system.console import print_table
 from fcn_jax.system.disk import make_folder, write_json
 from fcn_jax.system.machine import device_memory_mib, use_compilation_cache
-from fcn_jax.train.compile import Compiled
+from fcn_jax.train.compile import CompiledProgram
 from fcn_jax.train.out_of_memory import compile_fitting, parts_of
 from fcn_jax.train.setup import prepare
 
@@ -161,7 +161,7 @@ def report_programs(config: Config, *, target: str | None, sizes: Path | None, o
         write_json(out / "compile.json", [as_row(program, place) for program in programs])
 
 
-def print_programs(programs: list[Compiled], target: Target) -> None:
+def print_programs(programs: list[CompiledProgram], target: Target) -> None:
     """The table, and as a result how much of the memory is needed."""
     columns = ["program", "seconds", "peak MiB", "GFLOP", "blocks: rows × canvas"]
     rows = [[p.name, f"{p.seconds:.1f}", f"{p.peak_mib:,.0f}", f"{p.gflop:,.3f}", p.blocks] for p in programs]
@@ -175,7 +175,7 @@ def print_programs(programs: list[Compiled], target: Target) -> None:
     print(f"{largest.name} needs {largest.peak_mib:,.0f} MiB of {target.memory_mib:,.0f} MiB a device: it fits")
 
 
-def as_row(program: Compiled, target: Target) -> dict[str, Any]:
+def as_row(program: CompiledProgram, target: Target) -> dict[str, Any]:
     """A row of compile.json."""
     return {
         **program.as_row(),

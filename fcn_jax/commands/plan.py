@@ -34,15 +34,15 @@ def plan_of_config(config: Config) -> tuple[list[Planned], str]:
 
     validate(config)
     train = train_split(config)
-    course, views = train.course, train.dataset.views
+    stages, views = train.stages, train.dataset.views
     planned = []
-    for number, stage in enumerate(course.stages, start=1):
+    for number, stage in enumerate(stages, start=1):
         sizes = views.sizes(stage.epochs[0])
         title = f"stage {number}, epochs {stage.epochs.start + 1} to {stage.epochs.stop}"
         planned.append(Planned(title, stage.plan, sizes, np.ones(len(sizes), np.int64)))
-    steps = "".join(f", {stage.schedule.steps_per_epoch} steps an epoch" for stage in course.stages)
+    steps = "".join(f", {stage.schedule.steps_per_epoch} steps an epoch" for stage in stages)
     return planned, (
-        f"{config.schedule.kind}{steps}, filler share {course.filler_share:.4f}, run fill {course.fill:.4f}"
+        f"{config.schedule.kind}{steps}, filler share {stages.filler_share:.4f}, run fill {stages.fill:.4f}"
     )
 
 

@@ -18,7 +18,7 @@ from fcn_jax.system.processes import by_first, check_shared, gather, is_first, t
 from fcn_jax.system.stopping import RESUME, Stopped, StopRequest
 from fcn_jax.system.watchdog import Watchdog
 from fcn_jax.train.checkpoint import Checkpoints, has_checkpoint
-from fcn_jax.train.compile import Programs, monitoring_compilation
+from fcn_jax.train.compile import CompiledPrograms, monitoring_compilation
 from fcn_jax.train.log import Clock, Meter, MetricsWriter, NotFiniteError, describe
 from fcn_jax.train.not_finite import check_state, describe_not_finite
 from fcn_jax.train.optimizer import describe_frozen
@@ -35,7 +35,7 @@ class Run:
     """A run in progress."""
 
     setup: Setup
-    programs: Programs
+    programs: CompiledPrograms
     state: TrainState
     stop: StopRequest
     watchdog: Watchdog
@@ -45,7 +45,7 @@ class Run:
 
     @property
     def epoch(self) -> float:
-        return self.setup.train.course.epochs_done(self.step)
+        return self.setup.train.stages.epochs_done(self.step)
 
     def attend(self, what: str) -> None:
         """Between two steps, before this is waited for.
@@ -111,12 +111,12 @@ def train(config: Config, workdir: Path, *, strict: bool = False, stop: StopRequ
 
 def _sum_up(run: Run, splits: tuple[Split, ...]) -> dict[str, float]:
     """What a run has achieved and cost, but for its test."""
-    course = run.setup.train.course
+    stages = run.setup.train.stages
     return {
         **run.clock.speed(),
-        "plan_fill": course.plan_fill,
-        "filler_share": course.filler_share,
-        "fill": course.fill,
+        "plan_fill": stages.plan_fill,
+        "filler_share": stages.filler_share,
+        "fill": stages.fill,
         "train_seconds": run.clock.train_seconds,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(run.setup.state.params)),
         "bad_examples": sum(len(split.dataset.bad) for split in splits),
@@ -125,7 +125,7 @@ def _sum_up(run: Run, splits: tuple[Split, ...]) -> dict[str, float]:
 
 def write_plan(train: Split, workdir: Path) -> None:
     """plan.json and plan.png of the last stage."""
-    last = train.course.stages[-1]
+    last = train.stages[-1]
     write_atomically(workdir / "plan.json", last.plan.to_json() + "\n")
     draw_plan(last.plan, train.dataset.views.sizes(last.epochs[-1]), workdir / "plan.png")
 

@@ -53,7 +53,7 @@ class Grid:
         return int(self.heights[row]), int(self.widths[column])
 
 
-class Table:
+class SizeCounts:
     """Counted sizes, from which the grid over any selection of lines follows without another look at the sizes."""
 
     def __init__(self, heights: np.ndarray, widths: np.ndarray, count: np.ndarray):
@@ -81,7 +81,7 @@ class Table:
         return Grid(heights, widths, np.diff(np.diff(below, axis=0), axis=1))
 
 
-def plans(table: Table, max_buckets: int) -> Iterator[list[Canvas]]:
+def plans(table: SizeCounts, max_buckets: int) -> Iterator[list[Canvas]]:
     """Plans of 1, 2, ... buckets, each cheaper than the last, until no bucket more saves anything."""
     height, width = int(table.heights[-1]), int(table.widths[-1])
     if len(table.heights) == 1:
@@ -216,7 +216,7 @@ def escape(grid: Grid, plan: list[Canvas]) -> list[Canvas]:
     return plan
 
 
-def refine(table: Table, plan: list[Canvas]) -> list[Canvas]:
+def refine(table: SizeCounts, plan: list[Canvas]) -> list[Canvas]:
     """Moves the sides of one axis at a time to lines of the table near them."""
     for axis, lines in enumerate((table.heights, table.widths)):
         sides = [np.unique(side) for side in zip(*plan, strict=True)]
@@ -227,7 +227,7 @@ def refine(table: Table, plan: list[Canvas]) -> list[Canvas]:
     return plan
 
 
-def search_path(table: Table, max_buckets: int) -> Iterator[list[Canvas]]:
+def search_path(table: SizeCounts, max_buckets: int) -> Iterator[list[Canvas]]:
     """Plans of 1, 2, ... buckets, the first canvas covering all, until no bucket more saves anything."""
     base = table.lines()
     grid = table.grid(*base)

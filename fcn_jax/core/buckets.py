@@ -15,7 +15,6 @@ import numpy as np
 
 from fcn_jax.config import UserError
 from fcn_jax.core import bucket_search
-from fcn_jax.system.disk import parse_json
 
 # So many distinct heights, widths or lengths are kept; of more, an evenly spread selection to round up to.
 TABLE_SIDES = 2048
@@ -104,8 +103,8 @@ class BucketPlan:
         """Reads `{"buckets": [{"shape": [H, W]}, ...]}`, in any order; further keys are ignored."""
         layout = '{"buckets": [{"shape": [height, width]}, ...]}'
         try:
-            shapes = [tuple(bucket["shape"]) for bucket in parse_json(text)["buckets"]]
-        except ValueError as error:
+            shapes = [tuple(bucket["shape"]) for bucket in json.loads(text)["buckets"]]
+        except (ValueError, RecursionError) as error:
             raise UserError(f"the plan is not JSON ({error}); it should read {layout}; write it anew") from None
         except (KeyError, TypeError) as error:
             raise UserError(
@@ -157,7 +156,7 @@ def _plans(sizes, max_buckets, *, multiple_of, counts) -> Iterator[tuple[BucketP
         yield BucketPlan(tuple(shapes)), num_pixels / table.cost(canvases)
 
 
-def _table(sizes: np.ndarray, multiple_of: int, counts: np.ndarray | None) -> bucket_search.Table:
+def _table(sizes: np.ndarray, multiple_of: int, counts: np.ndarray | None) -> bucket_search.SizeCounts:
     """Counts the sizes, rounded up to the multiple; a length is a width of height 1."""
     most_sides = TABLE_SIDES if sizes.shape[1] == 2 else TABLE_LENGTHS
     lines, index = [np.ones(1, np.int64)], 0
@@ -177,7 +176,7 @@ def _table(sizes: np.ndarray, multiple_of: int, counts: np.ndarray | None) -> bu
             f"{total} sizes up to {sizes.max(axis=0).tolist()} have more than 2**62 padded positions; "
             "fewer can be counted: correct the sizes or the counts"
         )
-    return bucket_search.Table(heights, widths, count)
+    return bucket_search.SizeCounts(heights, widths, count)
 
 
 def _checked_sizes(sizes: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """The schedule: which examples stand in which row of which block, a pure function of (plan, seed, epoch).
 
-Every epoch fills the layout with a new order. Every example stands exactly once an epoch; what overflows its bucket
+Every epoch fills the step plan in a new order. Every example stands exactly once an epoch; what overflows its bucket
 moves up to one that covers it; rows left over are filler (-1), spread evenly. A position is (epoch, step), and
 nothing here depends on the machine.
 """
@@ -12,16 +12,16 @@ import numpy as np
 
 from fcn_jax.core.buckets import BucketPlan
 from fcn_jax.core.random import random_bits, shuffled_order
-from fcn_jax.core.step_plan import Layout, next_covering
+from fcn_jax.core.step_plan import StepPlan, next_covering
 
 FILLER = -1
 
 
 class Schedule:
-    """Fills a layout with the examples of every epoch.
+    """Fills a step plan with the examples of every epoch.
 
     Args:
-        layout: the programs over the plan.
+        step_plan: the programs over the plan.
         bucket: [n] bucket of every example in an epoch.
         seed: of the order.
         shuffle: False keeps the order of the split, for evaluation.
@@ -30,14 +30,14 @@ class Schedule:
     def __init__(
         self,
         plan: BucketPlan,
-        layout: Layout,
+        step_plan: StepPlan,
         bucket: Callable[[int], np.ndarray],
         *,
         num_examples: int,
         seed: int,
         shuffle: bool = True,
     ):
-        self.layout = layout
+        self.step_plan = step_plan
         self.num_examples = num_examples
         self._bucket, self._seed, self._shuffle = bucket, seed, shuffle
         self._above = next_covering(plan)
@@ -45,32 +45,34 @@ class Schedule:
 
     @property
     def steps_per_epoch(self) -> int:
-        return self.layout.steps_per_epoch
+        return self.step_plan.steps_per_epoch
 
     def step(self, epoch: int, step: int) -> tuple[int, tuple[np.ndarray, ...]]:
         """Program of a step and, for each of its blocks, the examples of the rows ([rows], -1 for filler)."""
         program, start, slots = self._epoch(epoch)
         number = int(program[step])
-        blocks = self.layout.programs[number].blocks
+        blocks = self.step_plan.programs[number].blocks
         return number, tuple(slots[b.bucket][start[step, b.bucket] :][: b.rows] for b in blocks)
 
     def _make_epoch(self, epoch: int):
         """(program of every step [steps], first slot of every bucket in it [steps, k], slots of every bucket)."""
-        layout = self.layout
-        program = np.repeat(np.arange(len(layout.programs)), [program.steps for program in layout.programs])
+        step_plan = self.step_plan
+        program = np.repeat(np.arange(len(step_plan.programs)), [program.steps for program in step_plan.programs])
         place = np.arange(self.num_examples)
         if self._shuffle:
             program = program[shuffled_order(self._seed, epoch, len(program), stream="programs")]
             place = random_bits(self._seed, epoch, place, stream="examples")
-        rows = layout.rows[program]
+        rows = step_plan.rows[program]
         start = np.cumsum(rows, axis=0) - rows
         held = self._hold(self._bucket(epoch), place)
-        slots = [_spread(examples, capacity) for examples, capacity in zip(held, layout.capacity.tolist(), strict=True)]
+        slots = [
+            _spread(examples, capacity) for examples, capacity in zip(held, step_plan.capacity.tolist(), strict=True)
+        ]
         return program, start, slots
 
     def _hold(self, bucket: np.ndarray, place: np.ndarray) -> list[np.ndarray]:
         """Examples of every bucket in the order of their places, the last of them moved up where there is no room."""
-        num_buckets, capacity = self.layout.num_buckets, self.layout.capacity.tolist()
+        num_buckets, capacity = self.step_plan.num_buckets, self.step_plan.capacity.tolist()
         by_bucket = np.argsort(bucket.astype(np.uint16), kind="stable")  # Radix sort, the fastest there is.
         ends = np.cumsum(np.bincount(bucket, minlength=num_buckets))
         held = np.split(by_bucket, ends[:-1])
@@ -78,7 +80,7 @@ class Schedule:
             held[number] = held[number][np.argsort(place[held[number]])]
             overflow = held[number][capacity[number] :]
             if len(overflow):
-                assert above >= 0, "the layout is too small for its own examples"
+                assert above >= 0, "the step plan is too small for its own examples"
                 held[number], held[above] = held[number][: capacity[number]], np.append(held[above], overflow)
         return held
 

@@ -1,16 +1,17 @@
-"""The course of a run: its stages in a row, each with a plan, a layout and the epochs they are for.
+"""The stages of a run, one after the other: each has its epochs, its buckets, its step plan and its schedule.
 
 Sizes may change from epoch to epoch (random scales and crops) and from stage to stage (progressive resizing). All
-sizes that will be drawn are known from the headers, so plan, rows and steps of every stage are settled before anything
-is compiled: every epoch of a stage fits its layout, the total is known, and a step's position takes no search.
+sizes that will be drawn are known from the headers. So the buckets, rows and steps of every stage are settled before
+anything is compiled: every epoch of a stage fits its step plan, the total is known, and a step's position takes no
+search.
 """
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Int
@@ -18,9 +19,7 @@ from jaxtyping import Int
 from fcn_jax.config import ScheduleConfig, TrainConfig, UserError
 from fcn_jax.core.buckets import MOST_BUCKETS, BucketPlan, choose_bucket_count, fill_curve, plan_buckets
 from fcn_jax.core.schedule import Schedule
-from fcn_jax.core.step_plan import Layout, bucketed_layout, stratified_layout
-from fcn_jax.data.transforms import Views
-from fcn_jax.system.console import say
+from fcn_jax.core.step_plan import StepPlan, bucketed_step_plan, stratified_step_plan
 
 EPOCHS_PLANNED_FROM = 4
 SIZES_PLANNED_FROM = 4_000_000
@@ -47,7 +46,7 @@ def scale_of_epochs(config: TrainConfig) -> list[tuple[range, float]]:
 
 @dataclass(frozen=True)
 class Stage:
-    """Epochs that share a plan and a layout."""
+    """Epochs that share their buckets and their step plan."""
 
     epochs: range
     plan: BucketPlan
@@ -56,6 +55,8 @@ class Stage:
     """Of all its epochs."""
     own_positions: int
     """Of all its epochs, if every example stood in its own bucket."""
+    note: str = ""
+    """What was chosen where the config leaves a choice, for people; empty: nothing."""
 
     @property
     def num_steps(self) -> int:
@@ -64,11 +65,30 @@ class Stage:
     @property
     def computed_positions(self) -> int:
         """Of all its epochs, padding and filler together."""
-        return len(self.epochs) * int((self.schedule.layout.capacity * self.plan.areas).sum())
+        return len(self.epochs) * int((self.schedule.step_plan.capacity * self.plan.areas).sum())
+
+
+class EpochSizes(Protocol):
+    """The true sizes of a split's examples in every epoch."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def is_random(self) -> bool:
+        """Whether sizes differ between the epochs of a stage."""
+        ...
+
+    def sizes(self, epoch: int) -> Int[np.ndarray, "n r"]:
+        """Of all examples."""
+        ...
+
+    def largest(self, epochs: Sequence[int]) -> Int[np.ndarray, " r"]:
+        """A size that covers all sizes of some epochs."""
+        ...
 
 
 class Position(NamedTuple):
-    """Where a step stands in a course."""
+    """Where a step stands in a run."""
 
     stage: int
     epoch: int
@@ -76,10 +96,19 @@ class Position(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Course:
+class Stages:
     """The stages of a run."""
 
     stages: tuple[Stage, ...]
+
+    def __len__(self) -> int:
+        return len(self.stages)
+
+    def __iter__(self) -> Iterator[Stage]:
+        return iter(self.stages)
+
+    def __getitem__(self, number: int) -> Stage:
+        return self.stages[number]
 
     @cached_property
     def _first_steps(self) -> list[int]:
@@ -127,16 +156,16 @@ class Course:
     def filler_share(self) -> float:
         """Rows without an example / all rows."""
         examples = sum(len(s.epochs) * s.schedule.num_examples for s in self.stages)
-        return 1 - examples / sum(len(s.epochs) * s.schedule.layout.rows_per_epoch for s in self.stages)
+        return 1 - examples / sum(len(s.epochs) * s.schedule.step_plan.rows_per_epoch for s in self.stages)
 
 
-def train_course(views: Views, stages: Sequence[range], config: ScheduleConfig, *, seed: int) -> Course:
-    """The course of training over stages of these epochs."""
-    return Course(tuple(_train_stage(views, epochs, config, seed=seed) for epochs in stages))
+def training_stages(views: EpochSizes, stages: Sequence[range], config: ScheduleConfig, *, seed: int) -> Stages:
+    """The stages of training, which have these epochs."""
+    return Stages(tuple(_train_stage(views, epochs, config, seed=seed) for epochs in stages))
 
 
-def _train_stage(views: Views, epochs: range, config: ScheduleConfig, *, seed: int) -> Stage:
-    plan = make_plan(_sizes_to_plan_from(views, epochs), config, epochs=len(epochs), num_examples=len(views))
+def _train_stage(views: EpochSizes, epochs: range, config: ScheduleConfig, *, seed: int) -> Stage:
+    plan, note = make_plan(_sizes_to_plan_from(views, epochs), config, epochs=len(epochs), num_examples=len(views))
     drawn = epochs if views.is_random else epochs[:1]
     demand, true_positions, own_positions = [], 0, 0
     for epoch in drawn:
@@ -144,13 +173,13 @@ def _train_stage(views: Views, epochs: range, config: ScheduleConfig, *, seed: i
         demand.append(np.bincount(plan.assign(sizes), minlength=len(plan.shapes)))
         true_positions += int(sizes.prod(1, dtype=np.int64).sum())
         own_positions += int(demand[-1] @ plan.areas)
-    layout = _train_layout(config, plan, np.array(demand))
-    schedule = Schedule(plan, layout, _buckets(views, plan, epochs), num_examples=len(views), seed=seed)
+    step_plan = _training_step_plan(config, plan, np.array(demand))
+    schedule = Schedule(plan, step_plan, _buckets(views, plan, epochs), num_examples=len(views), seed=seed)
     times = len(epochs) // len(drawn)
-    return Stage(epochs, plan, schedule, times * true_positions, times * own_positions)
+    return Stage(epochs, plan, schedule, times * true_positions, times * own_positions, note)
 
 
-def _sizes_to_plan_from(views: Views, epochs: range) -> Int[np.ndarray, "n r"]:
+def _sizes_to_plan_from(views: EpochSizes, epochs: range) -> Int[np.ndarray, "n r"]:
     """Sizes drawn over some epochs, and one that covers whatever may be drawn."""
     if not views.is_random:
         return views.sizes(epochs[0])
@@ -159,7 +188,7 @@ def _sizes_to_plan_from(views: Views, epochs: range) -> Int[np.ndarray, "n r"]:
     return np.concatenate([*(views.sizes(epoch) for epoch in sample), views.largest(epochs)[None]])
 
 
-def _buckets(views: Views, plan: BucketPlan, epochs: range) -> Callable[[int], Int[np.ndarray, " n"]]:
+def _buckets(views: EpochSizes, plan: BucketPlan, epochs: range) -> Callable[[int], Int[np.ndarray, " n"]]:
     """The bucket of every example as a function of the epoch."""
     if views.is_random:
         return lambda epoch: plan.assign(views.sizes(epoch))
@@ -167,44 +196,47 @@ def _buckets(views: Views, plan: BucketPlan, epochs: range) -> Callable[[int], I
     return lambda _: always
 
 
-def make_plan(sizes: Int[np.ndarray, "n r"], config: ScheduleConfig, *, epochs: int, num_examples: int) -> BucketPlan:
-    """The buckets of a stage. Says so when it chose their number, or when a step holds fewer than were asked for.
+def make_plan(
+    sizes: Int[np.ndarray, "n r"], config: ScheduleConfig, *, epochs: int, num_examples: int
+) -> tuple[BucketPlan, str]:
+    """The buckets of a stage, and a note for people where their number was chosen or is lower than asked for.
 
-    A stratified step holds `rows_multiple_of` rows of every bucket, in all its turns together.
+    A stratified step holds `rows_multiple_of` rows of every bucket, in all its programs together.
     """
+    notes = []
     count = wanted = config.max_buckets or MOST_BUCKETS
     if config.kind == "stratified":
-        most = config.turns * config.examples_per_step // config.rows_multiple_of
+        most = config.num_programs * config.examples_per_step // config.rows_multiple_of
         count = min(wanted, most)
         if config.max_buckets > most:
-            say(
+            notes.append(
                 f"planning {most} buckets, not {wanted}: a step of {config.examples_per_step} examples has no more "
-                f"blocks of {config.rows_multiple_of} rows (schedule.turns={config.turns})"
+                f"blocks of {config.rows_multiple_of} rows (schedule.num_programs={config.num_programs})"
             )
     if config.max_buckets == 0:
         curve = fill_curve(sizes, count, multiple_of=config.multiple_of)
         positions = round(sizes.prod(1, dtype=np.int64).mean() * num_examples)
         count, reason = choose_bucket_count(curve, true_positions=positions, epochs=epochs)
-        say(reason)
-    return plan_buckets(sizes, count, multiple_of=config.multiple_of)
+        notes.append(reason)
+    return plan_buckets(sizes, count, multiple_of=config.multiple_of), "\n".join(notes)
 
 
-def _train_layout(config: ScheduleConfig, plan: BucketPlan, demand: Int[np.ndarray, "e k"]) -> Layout:
-    """The layout of the config's kind of schedule."""
+def _training_step_plan(config: ScheduleConfig, plan: BucketPlan, demand: Int[np.ndarray, "e k"]) -> StepPlan:
+    """The step plan of the config's kind of schedule."""
     rows = {"examples_per_step": config.examples_per_step, "rows_multiple_of": config.rows_multiple_of}
     if config.kind == "bucketed":
-        return bucketed_layout(plan, demand, positions_per_step=config.positions_per_step, **rows)
-    return stratified_layout(plan, demand, turns=config.turns, **rows)
+        return bucketed_step_plan(plan, demand, positions_per_step=config.positions_per_step, **rows)
+    return stratified_step_plan(plan, demand, num_programs=config.num_programs, **rows)
 
 
-def evaluation_course(
+def evaluation_stages(
     sizes: Int[np.ndarray, "n r"],
     plan: BucketPlan,
     config: ScheduleConfig,
     *,
     examples_per_step: int,
     padding: int = 0,
-) -> Course:
+) -> Stages:
     """One epoch in the order of the split, one shape a step, in the plan's buckets or one more that it needs.
 
     Args:
@@ -213,12 +245,12 @@ def evaluation_course(
     plan = padded(covering(plan, sizes, multiple_of=config.multiple_of), padding)
     bucket = plan.assign(sizes + padding)
     demand = np.bincount(bucket, minlength=len(plan.shapes))
-    layout = bucketed_layout(
+    step_plan = bucketed_step_plan(
         plan, demand, examples_per_step=examples_per_step, rows_multiple_of=config.rows_multiple_of
     )
-    schedule = Schedule(plan, layout, lambda _: bucket, num_examples=len(sizes), seed=0, shuffle=False)
+    schedule = Schedule(plan, step_plan, lambda _: bucket, num_examples=len(sizes), seed=0, shuffle=False)
     true_positions = int(sizes.prod(1, dtype=np.int64).sum())
-    return Course((Stage(range(1), plan, schedule, true_positions, int(demand @ plan.areas)),))
+    return Stages((Stage(range(1), plan, schedule, true_positions, int(demand @ plan.areas)),))
 
 
 def covering(plan: BucketPlan, sizes: Int[np.ndarray, "n r"], *, multiple_of: int) -> BucketPlan:

@@ -1,9 +1,9 @@
-"""The layout of an epoch: which programs there are, how many rows of which buckets each holds, how often it runs.
+"""The step plan of an epoch: which programs there are, how many rows of which buckets each holds, how often it runs.
 
-Fixed for a stage of training, since programs are compiled and the learning rate counts steps. Every epoch then fills
-the layout in a new order (`schedule.py`). What always holds: rows are multiples of `rows_multiple_of`, every step has
-`examples_per_step` of them (or a budget of positions), and every example finds one, in its own bucket or, moved up, in
-one that covers it, in every epoch of the stage.
+It is fixed for a stage of training, since programs are compiled and the learning rate counts steps. Every epoch then
+fills it in a new order (`schedule.py`). What always holds: rows are multiples of `rows_multiple_of`; every step has
+`examples_per_step` of them (or a budget of positions); and every example finds a row in every epoch of the stage, in
+its own bucket or in one that covers it.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Program:
 
 
 @dataclass(frozen=True)
-class Layout:
+class StepPlan:
     """The programs of an epoch over a plan of `num_buckets` buckets."""
 
     programs: tuple[Program, ...]
@@ -90,31 +90,31 @@ def move_up(demand: np.ndarray, capacity: np.ndarray, above: np.ndarray) -> np.n
     return held
 
 
-def stratified_layout(
+def stratified_step_plan(
     plan: BucketPlan,
     demand: np.ndarray,
     *,
     examples_per_step: int,
     rows_multiple_of: int,
-    turns: int = 1,
-) -> Layout:
+    num_programs: int = 1,
+) -> StepPlan:
     """One block from every bucket in each step, in the proportion the data has them.
 
-    With `turns`, that many programs share the steps: a half, a quarter, and so on, the last share twice. A bucket may
-    stand in only some of them, so that a rare large one takes `rows_multiple_of` rows of few steps and not of all.
+    `num_programs` programs share the steps: a half, a quarter, and so on, the last share twice. A bucket may stand in
+    only some of them, so that a rare large one takes `rows_multiple_of` rows of few steps and not of all.
 
     Args:
         demand: [k] examples of every bucket, or [e, k] in every epoch, if sizes change: all epochs fit.
 
     Returns:
-        A layout of few padded positions whose programs each mix the buckets: program by program the next
+        A step plan of few padded positions whose programs each mix the buckets: program by program the next
         `rows_multiple_of` rows go to the bucket with most examples left. Then single ones move up until all examples
         find a row, and down while they still do.
     """
     _check_rows(examples_per_step, rows_multiple_of)
     demand = np.atleast_2d(demand).astype(np.int64)
     num_examples, mean_demand = int(demand[0].sum()), demand.mean(axis=0)
-    steps = _share_steps(max(turns, -(-num_examples // examples_per_step)), turns)
+    steps = _share_steps(max(num_programs, -(-num_examples // examples_per_step)), num_programs)
     units = _most_left_first(
         mean_demand, examples_per_step // rows_multiple_of, rows_of_a_unit=steps * rows_multiple_of
     )
@@ -133,17 +133,17 @@ def stratified_layout(
         )
         for row, number in zip(units, steps, strict=True)
     ]
-    return Layout(tuple(programs), len(plan.shapes))
+    return StepPlan(tuple(programs), len(plan.shapes))
 
 
-def _share_steps(total: int, turns: int) -> np.ndarray:
-    """[turns] whole numbers of steps, at least 1 each: about a half of `total`, a quarter, ..., the last twice."""
-    ends = np.round(total * (1 - 0.5 ** np.arange(turns))).astype(np.int64)
+def _share_steps(total: int, num_programs: int) -> np.ndarray:
+    """[programs] whole numbers of steps, at least 1 each: about a half of `total`, a quarter, ..., the last twice."""
+    ends = np.round(total * (1 - 0.5 ** np.arange(num_programs))).astype(np.int64)
     return np.maximum(1, np.diff(np.append(ends, total)))
 
 
 def _most_left_first(demand, units_of_a_step: int, *, rows_of_a_unit) -> np.ndarray:
-    """[turns, k] units: each goes to the bucket with the most examples that have no row yet."""
+    """[num_programs, k] units: each goes to the bucket with the most examples that have no row yet."""
     units, left = np.zeros((len(rows_of_a_unit), len(demand)), np.int64), demand.copy()
     for turn, rows in enumerate(rows_of_a_unit):
         for _ in range(units_of_a_step):
@@ -154,7 +154,7 @@ def _most_left_first(demand, units_of_a_step: int, *, rows_of_a_unit) -> np.ndar
 
 
 def _move_one_unit(units, demand, areas, above, *, direction: str, rows_of_a_unit) -> np.ndarray | None:
-    """`units` [turns, k] with one of them in another bucket; None where that is done.
+    """`units` [num_programs, k] with one of them in another bucket; None where that is done.
 
     Down: the move that saves most positions and leaves every example a row. Up: while some have none, the move that
     gives most of them one, for the positions it adds.
@@ -188,15 +188,15 @@ def _num_without_row(demand: np.ndarray, capacity: np.ndarray, above: np.ndarray
     return np.maximum(move_up(demand[:, None], capacity, above)[..., -1] - capacity[:, -1], 0).sum(axis=0)
 
 
-def bucketed_layout(
+def bucketed_step_plan(
     plan: BucketPlan,
     demand: np.ndarray,
     *,
     examples_per_step: int,
     rows_multiple_of: int,
     positions_per_step: int = 0,
-) -> Layout:
-    """One program a bucket, all rows of one shape; also the layout of evaluation.
+) -> StepPlan:
+    """One program a bucket, all rows of one shape; also the step plan of evaluation.
 
     The last step of a bucket is left out, and its examples move up, where that computes less: into what would be
     filler there.
@@ -226,7 +226,7 @@ def bucketed_layout(
             steps -= 1
         if steps:
             programs.append(Program((BlockShape(bucket, rows[bucket]),), steps))
-    return Layout(tuple(programs), len(plan.shapes))
+    return StepPlan(tuple(programs), len(plan.shapes))
 
 
 def _num_steps(held: np.ndarray, rows: int) -> int:

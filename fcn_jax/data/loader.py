@@ -1,8 +1,8 @@
 """Blocks on the device, decoded ahead of it.
 
 Grain reads steps by random access in threads, in order; this adds the transfer and counts the seconds somebody
-waited. Which examples a step holds is the course's business, so an iterator can start at any step. With several
-processes each decodes the rows of its own devices only, and the blocks are global arrays.
+waited. The run's stages say which examples a step holds, so an iterator can start at any step. With several processes
+each decodes the rows of its own devices only, and the blocks are global arrays.
 """
 
 import time
@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Int
 
 from fcn_jax.core.block import Block
-from fcn_jax.core.stages import Course
+from fcn_jax.core.stages import Stages
 from fcn_jax.data.dataset import Dataset
 
 
@@ -24,7 +24,7 @@ class Step(NamedTuple):
 
     stage: int
     program: int
-    """Of the stage's layout."""
+    """Of the stage's step_plan."""
     blocks: tuple[Block, ...]
     num_examples: int
     """That this process read, and so below."""
@@ -32,19 +32,19 @@ class Step(NamedTuple):
 
 
 class _Steps:
-    """What this process reads of the steps of a course, by their number, for Grain."""
+    """What this process reads of the steps of a run, by their number, for Grain."""
 
-    def __init__(self, dataset: Dataset, course: Course, sharding: jax.sharding.Sharding):
-        self._dataset, self._course, self._sharding = dataset, course, sharding
+    def __init__(self, dataset: Dataset, stages: Stages, sharding: jax.sharding.Sharding):
+        self._dataset, self._stages, self._sharding = dataset, stages, sharding
 
     def __len__(self) -> int:
-        return self._course.total_steps
+        return self._stages.total_steps
 
     def __getitem__(self, number: int) -> Step:
-        position = self._course.position(int(number))
-        stage = self._course.stages[position.stage]
+        position = self._stages.position(int(number))
+        stage = self._stages[position.stage]
         program, rows = stage.schedule.step(position.epoch, position.step)
-        canvases = [stage.plan.shapes[block.bucket] for block in stage.schedule.layout.programs[program].blocks]
+        canvases = [stage.plan.shapes[block.bucket] for block in stage.schedule.step_plan.programs[program].blocks]
         blocks = tuple(
             self._dataset.block(index[local_rows(self._sharding, len(index))], canvas, epoch=position.epoch)
             for index, canvas in zip(rows, canvases, strict=True)
@@ -59,7 +59,7 @@ class _Steps:
 
 
 class Loader:
-    """Iterates over the steps of a course.
+    """Iterates over the steps of a run.
 
     Args:
         sharding: where blocks go; their rows are split over the devices.
@@ -68,13 +68,13 @@ class Loader:
     def __init__(
         self,
         dataset: Dataset,
-        course: Course,
+        stages: Stages,
         *,
         sharding: jax.sharding.Sharding,
         num_threads: int,
         prefetch_steps: int,
     ):
-        self._steps = _Steps(dataset, course, sharding)
+        self._steps = _Steps(dataset, stages, sharding)
         self._sharding = sharding
         self._options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch_steps)
         self.seconds_waited = 0.0

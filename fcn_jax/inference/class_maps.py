@@ -24,14 +24,14 @@ from fcn_jax.core.pooling import AdaptiveAveragePool, GlobalAverage
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.inference.classifier import Classifier, Trained, classifier_of_trained, predict_batch
 from fcn_jax.inference.inputs import read_ahead
-from fcn_jax.inference.programs import Programs, TooLargeError
+from fcn_jax.inference.programs import CanvasPrograms, TooLargeError
 from fcn_jax.nets.dense import Flatten
 from fcn_jax.nets.heads import NormedAverage, NormFirst
 from fcn_jax.nets.recurrent import LSTM
 
 
 @dataclass(frozen=True)
-class Grid:
+class CellGrid:
     """The cells of a map on one axis of the input: cell i is centred on position first + step i."""
 
     first: float
@@ -39,7 +39,7 @@ class Grid:
     cells: int
 
 
-def grid_of(layers: Iterable[Layer], side: int) -> Grid:
+def grid_of(layers: Iterable[Layer], side: int) -> CellGrid:
     """The cells that some layers, one after the other, make of a side of the input."""
     first, step = 0.0, 1.0
     for layer in layers:
@@ -50,7 +50,7 @@ def grid_of(layers: Iterable[Layer], side: int) -> Grid:
             first += step * ((window.extent - 1) / 2 - window.padding)
             step *= window.stride
             side = window.output_side(side)
-    return Grid(first, step, side)
+    return CellGrid(first, step, side)
 
 
 def places_of(side: int, shown: int) -> Float[np.ndarray, " shown"]:
@@ -59,7 +59,7 @@ def places_of(side: int, shown: int) -> Float[np.ndarray, " shown"]:
 
 
 def read_map(
-    values: Float[np.ndarray, "*cells"], grids: Sequence[Grid], places: Sequence[Float[np.ndarray, " _"]]
+    values: Float[np.ndarray, "*cells"], grids: Sequence[CellGrid], places: Sequence[Float[np.ndarray, " _"]]
 ) -> Float[np.ndarray, "*places"]:
     """Values of a map at positions of the input, given for every axis."""
     for axis, (grid, at) in enumerate(zip(grids, places, strict=True)):
@@ -98,7 +98,7 @@ class Explained:
     class_map: Float[np.ndarray, "*cells"]
     evidence: Float[np.ndarray, "*cells"]
     """The map of the class less the mean of all classes' maps."""
-    grids: tuple[Grid, ...]
+    grids: tuple[CellGrid, ...]
     """Where the cells lie, on every axis."""
 
     @property
@@ -170,7 +170,7 @@ class MapMaker:
         self._layers = list(trained.model.net.layers)
         self.classifier: Classifier[MapAnswer] = classifier_of_trained(trained, partial(map_answer_of, label=label))
         # A row at a time: a picture takes longer to draw than its map to make.
-        self._programs = Programs(self.classifier, most_rows=1)
+        self._programs = CanvasPrograms(self.classifier, most_rows=1)
 
     def maps(self, paths: Sequence[str]) -> Iterator[Explained | Unread]:
         """One of each file, in their order."""

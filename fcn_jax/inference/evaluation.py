@@ -17,7 +17,7 @@ from fcn_jax.config_rules import validate
 from fcn_jax.core.step import TrainState
 from fcn_jax.data.bad_examples import BadExampleError, share
 from fcn_jax.data.dataset import Dataset
-from fcn_jax.inference.statistics import Answers, Findings, answers_of, findings_of
+from fcn_jax.inference.statistics import Answers, Statistics, answers_of, statistics_of
 from fcn_jax.system.machine import use_compilation_cache
 from fcn_jax.system.processes import check_shared, together
 from fcn_jax.train.checkpoint import restore_latest
@@ -66,8 +66,8 @@ class Evaluation:
         return [as_text(self.dataset.source.name(index)) for index in self.answers.index.tolist()]
 
     @cached_property
-    def findings(self) -> Findings:
-        return findings_of(self.answers, len(self.label_names))
+    def findings(self) -> Statistics:
+        return statistics_of(self.answers, len(self.label_names))
 
     @property
     def means(self) -> dict[str, float]:

@@ -20,7 +20,7 @@ from fcn_jax.core.block import filler_block
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.inference.classifier import DECIMALS, Answer, Classifier
 from fcn_jax.inference.inputs import SIDES, Example, read_ahead
-from fcn_jax.inference.programs import Program, Programs, TooLargeError
+from fcn_jax.inference.programs import CanvasProgram, CanvasPrograms, TooLargeError
 from fcn_jax.system.processes import gather
 
 FORMATS = ("json", "csv")
@@ -126,7 +126,7 @@ MOST_RUNNING = 2
 class _Batch:
     """Files that share a canvas, until there are enough of them."""
 
-    def __init__(self, program: Program[Answer], canvas: tuple[int, ...], channels: int):
+    def __init__(self, program: CanvasProgram[Answer], canvas: tuple[int, ...], channels: int):
         self._program, self._outcomes = program, []
         self._block = filler_block(program.rows, canvas, channels)
 
@@ -161,7 +161,7 @@ class _Batches:
     """One for every canvas that files are waiting for, and those that are being computed."""
 
     def __init__(self, classifier: Classifier[Answer]):
-        self._classifier, self._programs = classifier, Programs(classifier)
+        self._classifier, self._programs = classifier, CanvasPrograms(classifier)
         self._filling: dict[tuple[int, ...], _Batch] = {}
         self._running: deque[_Batch] = deque()
 

@@ -31,7 +31,7 @@ class TooLargeError(UserError):
 
 
 @dataclass(frozen=True)
-class Program(Generic[AnswerT]):
+class CanvasProgram(Generic[AnswerT]):
     """A compiled program."""
 
     rows: int
@@ -39,7 +39,7 @@ class Program(Generic[AnswerT]):
     """(images or signals, true sizes) -> answer."""
 
 
-class Programs(Generic[AnswerT]):
+class CanvasPrograms(Generic[AnswerT]):
     """The programs of a classifier, compiled when they are first asked for.
 
     Args:
@@ -49,10 +49,10 @@ class Programs(Generic[AnswerT]):
     def __init__(self, classifier: Classifier[AnswerT], *, most_rows: int = MOST_ROWS):
         self._classifier, self._most_rows = classifier, most_rows
         self._jitted = jax.jit(classifier.function)
-        self._programs: dict[tuple[int, ...], Program[AnswerT] | TooLargeError] = {}
+        self._programs: dict[tuple[int, ...], CanvasProgram[AnswerT] | TooLargeError] = {}
         self._variables = jax.device_put(classifier.variables, jax.local_devices()[0])
 
-    def __getitem__(self, canvas: tuple[int, ...]) -> Program[AnswerT]:
+    def __getitem__(self, canvas: tuple[int, ...]) -> CanvasProgram[AnswerT]:
         """The program of a canvas.
 
         Raises:
@@ -66,10 +66,10 @@ class Programs(Generic[AnswerT]):
             raise program
         return program
 
-    def _compile(self, canvas: tuple[int, ...]) -> Program[AnswerT] | TooLargeError:
+    def _compile(self, canvas: tuple[int, ...]) -> CanvasProgram[AnswerT] | TooLargeError:
         recipe, rows = self._classifier.recipe, rows_of(canvas, most=self._most_rows)
         if not self._classifier.is_compiled:
-            return Program(rows, partial(self._classifier.function, self._classifier.variables))
+            return CanvasProgram(rows, partial(self._classifier.function, self._classifier.variables))
         image = jax.ShapeDtypeStruct((rows, *canvas, recipe.channels), VALUE_TYPES[recipe.rank])
         size = jax.ShapeDtypeStruct((rows, recipe.rank), np.int32)
         try:
@@ -86,7 +86,7 @@ class Programs(Generic[AnswerT]):
                 f"its canvas of {format_size(canvas)} needs {needed:,.0f} MiB of memory, and the device has "
                 f"{available:,.0f}: make it smaller"
             )
-        return Program(rows, lambda image, size: executable(self._variables, image, size))
+        return CanvasProgram(rows, lambda image, size: executable(self._variables, image, size))
 
 
 def rows_of(canvas: tuple[int, ...], *, most: int) -> int:

@@ -197,7 +197,7 @@ def worst_mistakes(answers: Answers, most: int) -> Int[np.ndarray, " m"]:
 
 
 @dataclass(frozen=True)
-class Findings:
+class Statistics:
     """All of the above, of the same answers."""
 
     by_size: dict[str, list[Bin]]
@@ -210,14 +210,14 @@ class Findings:
     """Rows of the worst mistakes."""
 
 
-def findings_of(answers: Answers, num_classes: int) -> Findings:
+def statistics_of(answers: Answers, num_classes: int) -> Statistics:
     """What there is to find in some answers."""
     size, calibrated = answers.size.astype(np.float64), calibration(answers)
     if size.shape[1] == 1:
         values = {"length": size[:, 0]}
     else:
         values = {"side": np.sqrt(size.prod(1)), "aspect": size[:, 0] / size[:, 1]}
-    return Findings(
+    return Statistics(
         by_size={name: quantile_bins(value, answers.hit) for name, value in values.items()},
         classes=by_class(answers, num_classes),
         calibration=calibrated,

@@ -26,7 +26,7 @@ DARKEST = 0.2
 
 
 @dataclass(frozen=True)
-class View:
+class ShownFile:
     """A file as it is shown."""
 
     values: Num[np.ndarray, "*shown c"]
@@ -42,7 +42,7 @@ class View:
         return max(1e-6, float(np.abs(self.evidence).max()))
 
 
-def view_of(explained: Explained, *, most: int) -> View:
+def shown_file(explained: Explained, *, most: int) -> ShownFile:
     """A file with at most so many pixels a side, or values."""
     values, size = explained.values, explained.values.shape[:-1]
     if len(size) == 1:
@@ -51,7 +51,7 @@ def view_of(explained: Explained, *, most: int) -> View:
     else:
         values = fitted(values, longest=most)
         places = tuple(places_of(side, shown) for side, shown in zip(size, values.shape[:-1], strict=True))
-    return View(values, read_map(explained.evidence, explained.grids, places), places, size)
+    return ShownFile(values, read_map(explained.evidence, explained.grids, places), places, size)
 
 
 def fitted(image: UInt8[np.ndarray, "h w c"], *, longest: int) -> UInt8[np.ndarray, "m n c"]:
@@ -125,7 +125,7 @@ def _shortened(line: str, letters: int) -> str:
     return line if len(line) <= letters else f"{line[: letters - 1]}…"
 
 
-def draw_file(view: View, caption: Caption) -> Figure:
+def draw_file(view: ShownFile, caption: Caption) -> Figure:
     """The picture of one file."""
     figure = Figure(figsize=_size_of(view), layout="constrained")
     width, font = figure.get_figwidth(), NORMAL * max(1, figure.get_figwidth() / WIDE)
@@ -152,7 +152,7 @@ def draw_file(view: View, caption: Caption) -> Figure:
     return figure
 
 
-def draw_sheet(views: Sequence[View], captions: Sequence[Caption], *, title: str) -> Figure:
+def draw_sheet(views: Sequence[ShownFile], captions: Sequence[Caption], *, title: str) -> Figure:
     """All files in a grid, their evidence in one scale."""
     columns = min(MOST_COLUMNS, math.ceil(math.sqrt(len(views))))
     rows = math.ceil(len(views) / columns)
@@ -172,11 +172,11 @@ def draw_sheet(views: Sequence[View], captions: Sequence[Caption], *, title: str
     return figure
 
 
-def _is_wide(view: View) -> bool:
+def _is_wide(view: ShownFile) -> bool:
     return view.size[1] > 1.5 * view.size[0]
 
 
-def _size_of(view: View) -> tuple[float, float]:
+def _size_of(view: ShownFile) -> tuple[float, float]:
     """Width and height of a file's picture, in inches."""
     if len(view.size) == 1:
         return 9.0, 5.5
@@ -185,7 +185,7 @@ def _size_of(view: View) -> tuple[float, float]:
     return max(across * (width + 0.1) + BAR_INCHES, 5.5), max(down * (height + 0.1), 3.5) + 0.6
 
 
-def _draw_tinted(axes: Axes, view: View, *, limit: float) -> None:
+def _draw_tinted(axes: Axes, view: ShownFile, *, limit: float) -> None:
     """An image in grey under the colours of the evidence, or a signal before them."""
     axes.set_axis_off()
     if len(view.size) == 2:
@@ -198,13 +198,13 @@ def _draw_tinted(axes: Axes, view: View, *, limit: float) -> None:
     axes.plot(view.places[0], view.values, color=INK, linewidth=0.5)
 
 
-def _draw_signal(axes: Axes, view: View) -> None:
+def _draw_signal(axes: Axes, view: ShownFile) -> None:
     axes.plot(view.places[0], view.values, linewidth=1.2)
     axes.set_title("signal", color=INK, fontsize=NORMAL, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_evidence(axes: Axes, view: View) -> None:
+def _draw_evidence(axes: Axes, view: ShownFile) -> None:
     place = view.places[0]
     for sign, colour in ((1, FOR), (-1, AGAINST)):
         axes.fill_between(place, 0, sign * np.maximum(sign * view.evidence, 0), color=tuple(colour), linewidth=0)

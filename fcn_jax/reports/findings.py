@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fcn_jax.config_model_rules import WITHOUT_BATCH_NORM
-from fcn_jax.reports.run_files import Evaluation, RunFiles
+from fcn_jax.reports.run_files import EvaluationRecord, RunFiles
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Finding:
     text: str
 
 
-def standard_error(evaluation: Evaluation) -> float:
+def standard_error(evaluation: EvaluationRecord) -> float:
     """Of an accuracy, as a fraction; where all or nothing is right, that of about one mistake or hit."""
     count = max(evaluation.count, 1)
     accuracy = min(max(evaluation.accuracy, 1 / (count + 1)), count / (count + 1))
@@ -225,8 +225,8 @@ def _remedy_of_fill(plan_fill: float, filler_share: float, fill: float) -> str:
     losses = {
         "Most is padding inside the buckets: raise schedule.max_buckets.": 1 - plan_fill,
         "Most is filler: raise schedule.examples_per_step, or lower schedule.rows_multiple_of.": filler_share,
-        "Most is examples in larger buckets than their own: raise schedule.turns or schedule.examples_per_step, or "
-        "lower schedule.rows_multiple_of.": moved_up,
+        "Most is examples in larger buckets than their own: raise schedule.num_programs or schedule.examples_per_step, "
+        "or lower schedule.rows_multiple_of.": moved_up,
     }
     return max(losses, key=losses.__getitem__)
 
@@ -240,7 +240,7 @@ def _filler(files: RunFiles) -> Finding | None:
     return Finding(
         True,
         f"{share:.0%} of all rows are filler: blocks are not full. Lower schedule.rows_multiple_of or "
-        "schedule.max_buckets, or raise schedule.turns.",
+        "schedule.max_buckets, or raise schedule.num_programs.",
     )
 
 
@@ -253,8 +253,8 @@ def _compiling(files: RunFiles) -> Finding | None:
         return Finding(False, f"Compiling is short beside training: {times}.")
     return Finding(
         True,
-        f"Compiling weighs much beside training: {times}. Fewer buckets or turns make fewer or smaller programs; with "
-        "machine.cache_dir a second run finds them again.",
+        f"Compiling weighs much beside training: {times}. Fewer buckets or programs make fewer or smaller programs; "
+        "with machine.cache_dir a second run finds them again.",
     )
 
 

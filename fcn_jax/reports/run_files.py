@@ -20,7 +20,7 @@ Record = TypeVar("Record")
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadingRecord:
     """A log step of training: means since the reading before."""
 
     step: int
@@ -33,7 +33,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationRecord:
     """A whole split, evaluated after a step."""
 
     step: int
@@ -43,7 +43,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class CompiledProgram:
+class ProgramRecord:
     """A row of compile.json."""
 
     program: str
@@ -117,12 +117,12 @@ def record(kind: type[Record], values: Any, *, what: str) -> Record:
     return kind(**found)
 
 
-def read_programs(path: Path) -> list[CompiledProgram]:
+def read_programs(path: Path) -> list[ProgramRecord]:
     """compile.json."""
     rows = parse_json(path.read_text())
     if not isinstance(rows, list):
         raise UserError("it is no list")
-    return [record(CompiledProgram, row, what=f"row {number}") for number, row in enumerate(rows, start=1)]
+    return [record(ProgramRecord, row, what=f"row {number}") for number, row in enumerate(rows, start=1)]
 
 
 def read_summary(path: Path) -> Summary:
@@ -141,9 +141,9 @@ PNG = b"\x89PNG\r\n\x1a\n"
 class Metrics:
     """metrics.jsonl."""
 
-    readings: list[Reading] = field(default_factory=list)
-    validations: list[Evaluation] = field(default_factory=list)
-    tests: list[Evaluation] = field(default_factory=list)
+    readings: list[ReadingRecord] = field(default_factory=list)
+    validations: list[EvaluationRecord] = field(default_factory=list)
+    tests: list[EvaluationRecord] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class RunFiles:
     config: Config | None
     plan: BucketPlan | None
     plan_png: bytes
-    programs: list[CompiledProgram]
+    programs: list[ProgramRecord]
     metrics: Metrics
     summary: Summary | None
     bad: list[BadExample]
@@ -240,11 +240,11 @@ class _Reader:
         def add(row: Any, what: str) -> None:
             match row.get("kind") if isinstance(row, dict) else None:
                 case "train":
-                    metrics.readings.append(record(Reading, row, what=what))
+                    metrics.readings.append(record(ReadingRecord, row, what=what))
                 case "validation":
-                    metrics.validations.append(record(Evaluation, row, what=what))
+                    metrics.validations.append(record(EvaluationRecord, row, what=what))
                 case "test":
-                    metrics.tests.append(record(Evaluation, row, what=what))
+                    metrics.tests.append(record(EvaluationRecord, row, what=what))
                 case kind:
                     raise UserError(f"{what} is of kind {kind!r}")
 

@@ -17,7 +17,7 @@ from fcn_jax.config_fields import changes_result, flatten
 from fcn_jax.core.geometry import format_size
 from fcn_jax.reports.findings import find_cost, find_learning
 from fcn_jax.reports.html import Picture, Table, document, figure
-from fcn_jax.reports.run_files import BadExample, CompiledProgram, Evaluation, RunFiles, Summary, read_run
+from fcn_jax.reports.run_files import BadExample, EvaluationRecord, ProgramRecord, RunFiles, Summary, read_run
 from fcn_jax.reports.run_plots import draw_curves
 from fcn_jax.system.disk import write_atomically
 
@@ -71,7 +71,7 @@ MOST_BAD_EXAMPLES = 20
 NORMAL_QUANTILE = 1.96
 
 
-def percent_with_interval(evaluation: Evaluation | Summary) -> str:
+def percent_with_interval(evaluation: EvaluationRecord | Summary) -> str:
     """An accuracy and the 95% interval of what it estimates, by its score (Wilson 1927)."""
     squared = NORMAL_QUANTILE**2 / max(evaluation.count, 1)
     middle = (evaluation.accuracy + squared / 2) / (1 + squared)
@@ -136,7 +136,7 @@ def _cost_rows(files: RunFiles) -> list[tuple[str, str]]:
     return rows
 
 
-def _seconds_and_peak(programs: list[CompiledProgram]) -> tuple[float, float]:
+def _seconds_and_peak(programs: list[ProgramRecord]) -> tuple[float, float]:
     return sum(program.seconds for program in programs), max(program.peak_mib for program in programs)
 
 
@@ -152,7 +152,7 @@ def buckets_table(files: RunFiles) -> Table | None:
     return Table(("bucket", "pixels" if files.rank == 2 else "length", *columns), tuple(rows))
 
 
-def _rows_of_steps(programs: list[CompiledProgram]) -> dict[str, dict[str, int]]:
+def _rows_of_steps(programs: list[ProgramRecord]) -> dict[str, dict[str, int]]:
     """{heading: {canvas: rows}} of the last stage's training; one heading where no two programs share a canvas."""
     trained = [program for program in programs if program.program.startswith("train")]
     stages = [program.program.partition(", ")[0] for program in trained if program.program.startswith("train stage ")]
@@ -161,10 +161,10 @@ def _rows_of_steps(programs: list[CompiledProgram]) -> dict[str, dict[str, int]]
     together = {canvas: rows for program in trained for canvas, rows in program.rows.items()}
     if len(together) == sum(len(program.rows) for program in trained):
         return {"rows in a step": together} if together else {}
-    return {f"rows, turn {number}": program.rows for number, program in enumerate(trained, start=1)}
+    return {f"rows, program {number}": program.rows for number, program in enumerate(trained, start=1)}
 
 
-def programs_table(programs: list[CompiledProgram]) -> Table:
+def programs_table(programs: list[ProgramRecord]) -> Table:
     """What compiling cost, and what a step will."""
     rows = [
         (row.program, f"{row.seconds:.1f}", f"{row.peak_mib:,.0f}", f"{row.gflop:,.3f}", row.blocks.replace("  ", ", "))

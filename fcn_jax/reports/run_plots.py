@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from fcn_jax.config import TrainConfig
 from fcn_jax.core.stages import scale_of_epochs
 from fcn_jax.reports.html import Picture, png_of
-from fcn_jax.reports.run_files import Evaluation, Reading, RunFiles
+from fcn_jax.reports.run_files import EvaluationRecord, ReadingRecord, RunFiles
 from fcn_jax.train.optimizer import learning_rate_schedule
 
 MOST_POINTS_OF_RATE = 400
@@ -26,7 +26,7 @@ class Timeline:
         config: None: not known.
     """
 
-    def __init__(self, readings: Sequence[Reading], config: TrainConfig | None):
+    def __init__(self, readings: Sequence[ReadingRecord], config: TrainConfig | None):
         self._config = config
         self._steps = np.array([0, *(reading.step for reading in readings)], np.int64)
         self._epochs = np.array([0.0, *(reading.epoch for reading in readings)])
@@ -119,7 +119,7 @@ def _learning_curve(
     *,
     name: str,
     label: str,
-    value: Callable[[Reading | Evaluation], float],
+    value: Callable[[ReadingRecord | EvaluationRecord], float],
     form: str,
     note: str,
 ) -> Picture:
@@ -142,7 +142,9 @@ def _learning_curve(
 
 
 def _points(
-    rows: Sequence[Reading] | Sequence[Evaluation], time: Timeline, value: Callable[[Reading | Evaluation], float]
+    rows: Sequence[ReadingRecord] | Sequence[EvaluationRecord],
+    time: Timeline,
+    value: Callable[[ReadingRecord | EvaluationRecord], float],
 ) -> tuple[np.ndarray, np.ndarray]:
     """(epochs, values)"""
     return time.epochs_at([row.step for row in rows]), np.array([value(row) for row in rows])
@@ -213,7 +215,7 @@ def _draw_readings(axes: Axes, epochs: np.ndarray, values: np.ndarray, colour: s
     axes.plot(*means, color=colour, linewidth=1.6, label=label)
 
 
-def _light(readings: Sequence[Reading]) -> str:
+def _light(readings: Sequence[ReadingRecord]) -> str:
     """What the light curves are, where there are any."""
     return " Light: single readings of training; dark: means." if len(readings) > MOST_POINTS else ""
 

@@ -27,7 +27,7 @@ STEP_FUNCTIONS = ("train_step", "evaluate_step", "moments_step")
 
 
 @dataclass(frozen=True)
-class Compiled:
+class CompiledProgram:
     """One program, ready to run, and what it cost."""
 
     name: str
@@ -49,7 +49,7 @@ class Compiled:
         }
 
 
-class Programs:
+class CompiledPrograms:
     """All programs of a run: training by stage and number, evaluation by bucket shape and rows.
 
     `moments`, by number, are those that re-estimate BatchNorm.
@@ -57,15 +57,15 @@ class Programs:
 
     def __init__(
         self,
-        train: list[list[Compiled]],
-        moments: list[Compiled],
-        evaluate: dict[tuple[tuple[int, ...], int], Compiled],
+        train: list[list[CompiledProgram]],
+        moments: list[CompiledProgram],
+        evaluate: dict[tuple[tuple[int, ...], int], CompiledProgram],
         seconds: float,
     ):
         self.train, self.moments, self.evaluate, self.seconds = train, moments, evaluate, seconds
 
     @property
-    def all(self) -> list[Compiled]:
+    def all(self) -> list[CompiledProgram]:
         return [*(program for stage in self.train for program in stage), *self.moments, *self.evaluate.values()]
 
     def print(self) -> None:
@@ -108,20 +108,20 @@ def monitoring_compilation():
         jax.monitoring.unregister_event_duration_listener(monitor)
 
 
-def compile_programs(setup: Setup, *, train: bool = True, splits: tuple[Split, ...]) -> Programs:
+def compile_programs(setup: Setup, *, train: bool = True, splits: tuple[Split, ...]) -> CompiledPrograms:
     """Compile the training programs and the evaluation programs of some splits."""
     began = time.perf_counter()
     jobs = list(dict.fromkeys(job for split in splits for job in _evaluation_shapes(split)))
-    stages = setup.train.course.stages if train else ()
+    stages = setup.train.stages if train else ()
     calibrates = train and setup.config.train.precise_batch_norm
-    calibration = setup.calibration.course.stages[0].schedule.layout.programs if calibrates else ()
+    calibration = setup.calibration.stages[0].schedule.step_plan.programs if calibrates else ()
     trained, moments, evaluated = [], [], {}
-    in_training = sum(len(stage.schedule.layout.programs) for stage in stages)
+    in_training = sum(len(stage.schedule.step_plan.programs) for stage in stages)
     with Bar("compile", in_training + len(calibration) + len(jobs)) as bar:
         for number, stage in enumerate(stages, start=1):
             trained.append([])
             prefix = f"stage {number}, " if len(stages) > 1 else ""
-            for program in stage.schedule.layout.programs:
+            for program in stage.schedule.step_plan.programs:
                 name = f"train {prefix}{_program_name(setup, stage, program)}".rstrip(", ")
                 trained[-1].append(_compile_train(setup, stage, program, name=name))
                 bar.advance()
@@ -134,29 +134,29 @@ def compile_programs(setup: Setup, *, train: bool = True, splits: tuple[Split, .
             evaluated[shape, rows] = _compile_evaluate(setup, shape, rows)
             bar.advance()
             bar.note(evaluated[shape, rows].name)
-    return Programs(trained, moments, evaluated, time.perf_counter() - began)
+    return CompiledPrograms(trained, moments, evaluated, time.perf_counter() - began)
 
 
 def _program_name(setup: Setup, stage: Stage, program: Program) -> str:
     """What tells the programs of a stage apart; nothing where there is one."""
     if setup.config.schedule.kind == "bucketed":
         return format_size(stage.plan.shapes[program.blocks[0].bucket])
-    return _turn(stage, program)
+    return _number_of(stage, program)
 
 
-def _turn(stage: Stage, program: Program) -> str:
+def _number_of(stage: Stage, program: Program) -> str:
     """What tells the programs of a stratified stage apart; nothing where there is one."""
-    programs = stage.schedule.layout.programs
-    return f"turn {programs.index(program) + 1}" if len(programs) > 1 else ""
+    programs = stage.schedule.step_plan.programs
+    return f"program {programs.index(program) + 1}" if len(programs) > 1 else ""
 
 
 def _evaluation_shapes(split: Split) -> list[tuple[tuple[int, ...], int]]:
     """(canvas, rows) of every program of a split."""
-    (stage,) = split.course.stages
-    return [shape for program in stage.schedule.layout.programs for shape in _shapes_of(stage, program)]
+    (stage,) = split.stages
+    return [shape for program in stage.schedule.step_plan.programs for shape in _shapes_of(stage, program)]
 
 
-def _compile_train(setup: Setup, stage: Stage, program: Program, *, name: str) -> Compiled:
+def _compile_train(setup: Setup, stage: Stage, program: Program, *, name: str) -> CompiledProgram:
     mean_examples = stage.schedule.num_examples / stage.schedule.steps_per_epoch
     step = make_train_step(setup.graphdef, setup.optimizer, setup.config.train, mean_examples=mean_examples)
     everywhere = NamedSharding(setup.mesh, PartitionSpec())
@@ -164,11 +164,11 @@ def _compile_train(setup: Setup, stage: Stage, program: Program, *, name: str) -
     return _compile(name, jitted, (_abstract(setup.state),), _shapes_of(stage, program), setup)
 
 
-def _compile_moments(setup: Setup, program: Program) -> Compiled:
-    (stage,) = setup.calibration.course.stages
+def _compile_moments(setup: Setup, program: Program) -> CompiledProgram:
+    (stage,) = setup.calibration.stages
     jitted = jax.jit(make_moments_step(setup.graphdef), out_shardings=NamedSharding(setup.mesh, PartitionSpec()))
     state = (_abstract(setup.state.params), _abstract(setup.state.stats))
-    name = f"precise BatchNorm {_turn(stage, program)}".rstrip()
+    name = f"precise BatchNorm {_number_of(stage, program)}".rstrip()
     return _compile(name, jitted, state, _shapes_of(stage, program), setup)
 
 
@@ -177,13 +177,15 @@ def _shapes_of(stage: Stage, program: Program) -> list[tuple[tuple[int, ...], in
     return [(stage.plan.shapes[block.bucket], block.rows) for block in program.blocks]
 
 
-def _compile_evaluate(setup: Setup, shape: tuple[int, ...], rows: int) -> Compiled:
+def _compile_evaluate(setup: Setup, shape: tuple[int, ...], rows: int) -> CompiledProgram:
     jitted = jax.jit(make_evaluate_step(setup.graphdef), out_shardings=NamedSharding(setup.mesh, PartitionSpec()))
     state = (_abstract(setup.state.params), _abstract(setup.state.stats))
     return _compile(f"evaluate {format_size(shape)}", jitted, state, [(shape, rows)], setup)
 
 
-def _compile(name: str, jitted, state: tuple, shapes: list[tuple[tuple[int, ...], int]], setup: Setup) -> Compiled:
+def _compile(
+    name: str, jitted, state: tuple, shapes: list[tuple[tuple[int, ...], int]], setup: Setup
+) -> CompiledProgram:
     began = time.perf_counter()
     sharding, channels = NamedSharding(setup.mesh, PartitionSpec("rows")), setup.config.data.channels
     blocks = tuple(abstract_block(rows, shape, channels, sharding=sharding) for shape, rows in shapes)
@@ -192,7 +194,7 @@ def _compile(name: str, jitted, state: tuple, shapes: list[tuple[tuple[int, ...]
     except jax.errors.JaxRuntimeError as error:
         raise jax.errors.JaxRuntimeError(f"{name}: {error}") from error
     cost = executable.cost_analysis() or {}
-    return Compiled(
+    return CompiledProgram(
         name,
         "  ".join(f"{rows} × {format_size(shape)}" for shape, rows in shapes),
         seconds=time.perf_counter() - began,

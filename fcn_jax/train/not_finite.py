@@ -12,7 +12,7 @@ import numpy as np
 from fcn_jax.core.schedule import FILLER
 from fcn_jax.core.step import TrainState
 from fcn_jax.system.disk import write_json
-from fcn_jax.train.compile import Programs
+from fcn_jax.train.compile import CompiledPrograms
 from fcn_jax.train.log import NotFiniteError
 from fcn_jax.train.setup import Split
 
@@ -34,15 +34,15 @@ def check_state(state: TrainState, *, step: int) -> None:
 
 
 def describe_not_finite(
-    error: NotFiniteError, train: Split, programs: Programs, workdir: Path, *, kept: int | None
+    error: NotFiniteError, train: Split, programs: CompiledPrograms, workdir: Path, *, kept: int | None
 ) -> str:
     """The line that ends the run; the names of all examples of the step are written to the workdir.
 
     Args:
         kept: the step of the newest checkpoint.
     """
-    stage, epoch, step_of_epoch = train.course.position(error.step - 1)
-    number, blocks = train.course.stages[stage].schedule.step(epoch, step_of_epoch)
+    stage, epoch, step_of_epoch = train.stages.position(error.step - 1)
+    number, blocks = train.stages[stage].schedule.step(epoch, step_of_epoch)
     program, source = programs.train[stage][number], train.dataset.source
     names = [source.name(index) for rows in blocks for index in rows[rows != FILLER].tolist()]
     write_json(workdir / EXAMPLES, {"step": error.step, "examples": names})

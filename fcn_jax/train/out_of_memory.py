@@ -18,11 +18,11 @@ import numpy as np
 from fcn_jax.config import Config, UserError
 from fcn_jax.config_fields import get_field, overridden
 from fcn_jax.core.schedule import Schedule
-from fcn_jax.core.stages import Course, Stage
-from fcn_jax.core.step_plan import Layout, Program
+from fcn_jax.core.stages import Stage, Stages
+from fcn_jax.core.step_plan import Program, StepPlan
 from fcn_jax.system.console import say
 from fcn_jax.system.machine import device_memory_mib
-from fcn_jax.train.compile import Compiled, Programs, arguments_mib, compile_programs
+from fcn_jax.train.compile import CompiledProgram, CompiledPrograms, arguments_mib, compile_programs
 from fcn_jax.train.setup import Setup, Split, prepare
 
 
@@ -48,8 +48,8 @@ class Part:
     field: str
     unit: int
     """What the field is a multiple of."""
-    compile: Callable[[Setup], list[Compiled]]
-    compile_largest: Callable[[Setup], list[Compiled]]
+    compile: Callable[[Setup], list[CompiledProgram]]
+    compile_largest: Callable[[Setup], list[CompiledProgram]]
 
 
 def parts_of(setup: Setup) -> tuple[Part, Part]:
@@ -57,7 +57,7 @@ def parts_of(setup: Setup) -> tuple[Part, Part]:
     schedule = setup.config.schedule
     field, unit = "schedule.examples_per_step", schedule.rows_multiple_of
     if schedule.positions_per_step:
-        field, unit = "schedule.positions_per_step", unit * max(_largest_canvas(s) for s in setup.train.course.stages)
+        field, unit = "schedule.positions_per_step", unit * max(_largest_canvas(s) for s in setup.train.stages)
     return (
         Part(field, unit, _training, partial(_training, of=_largest_alone)),
         Part(
@@ -69,7 +69,9 @@ def parts_of(setup: Setup) -> tuple[Part, Part]:
     )
 
 
-def compile_fitting(part: Part, setup: Setup, target: Memory, prepare: Callable[[Config], Setup]) -> list[Compiled]:
+def compile_fitting(
+    part: Part, setup: Setup, target: Memory, prepare: Callable[[Config], Setup]
+) -> list[CompiledProgram]:
     """The programs of a part.
 
     Args:
@@ -113,7 +115,7 @@ def largest_fitting(asked: int, unit: int, fits: Callable[[int], bool]) -> int:
     return low * unit
 
 
-def try_compiling(compile: Callable[[], list[Compiled]], target: Memory) -> tuple[list[Compiled], str]:
+def try_compiling(compile: Callable[[], list[CompiledProgram]], target: Memory) -> tuple[list[CompiledProgram], str]:
     """The programs, and why they do not fit a target, as XLA or their own figures say; empty where they do."""
     try:
         programs = compile()
@@ -133,33 +135,33 @@ def exhaustion(error: Exception) -> str:
     return program + message.split("\n")[0].rstrip(". ")
 
 
-def _training(setup: Setup, of: Callable[[Split], Split] = lambda split: split) -> list[Compiled]:
+def _training(setup: Setup, of: Callable[[Split], Split] = lambda split: split) -> list[CompiledProgram]:
     """The programs that update the parameters; `of` may leave some out."""
     config = overridden(setup.config, {"train.precise_batch_norm": False})
     return compile_programs(replace(setup, config=config, train=of(setup.train)), splits=()).all
 
 
-def _evaluation(setup: Setup, of: Callable[[Split], Split] = lambda split: split) -> list[Compiled]:
+def _evaluation(setup: Setup, of: Callable[[Split], Split] = lambda split: split) -> list[CompiledProgram]:
     """The programs that evaluate, and those that re-estimate BatchNorm; `of` may leave some out."""
     splits = tuple(of(split) for split in (setup.validation, setup.test))
-    without_training = replace(setup, train=Split(setup.train.dataset, Course(())))
+    without_training = replace(setup, train=Split(setup.train.dataset, Stages(())))
     return compile_programs(without_training, splits=splits).all
 
 
 def _largest_alone(split: Split) -> Split:
     """The split with nothing but the program that computes most positions."""
     stage, program = max(
-        ((stage, program) for stage in split.course.stages for program in stage.schedule.layout.programs),
+        ((stage, program) for stage in split.stages for program in stage.schedule.step_plan.programs),
         key=lambda pair: _positions(*pair),
     )
     schedule = Schedule(
         stage.plan,
-        Layout((program,), stage.schedule.layout.num_buckets),
+        StepPlan((program,), stage.schedule.step_plan.num_buckets),
         lambda _: np.zeros(0, np.int64),
         num_examples=stage.schedule.num_examples,
         seed=0,
     )
-    return Split(split.dataset, Course((replace(stage, schedule=schedule),)))
+    return Split(split.dataset, Stages((replace(stage, schedule=schedule),)))
 
 
 def _positions(stage: Stage, program: Program) -> int:
@@ -180,15 +182,15 @@ class DeviceMemory:
     memory_mib: float
 
 
-def compile_all(setup: Setup) -> Programs:
+def compile_all(setup: Setup) -> CompiledPrograms:
     """All programs of a run.
 
     Raises:
         UserError: they do not fit; it says which step does.
     """
-    made: list[Programs] = []
+    made: list[CompiledPrograms] = []
 
-    def compile_() -> list[Compiled]:
+    def compile_() -> list[CompiledProgram]:
         made.append(compile_programs(setup, splits=(setup.validation, setup.test)))
         return made[0].all
 
@@ -201,7 +203,7 @@ def compile_all(setup: Setup) -> Programs:
 
 
 @contextmanager
-def fitting(program: Compiled, setup: Setup) -> Iterator[None]:
+def fitting(program: CompiledProgram, setup: Setup) -> Iterator[None]:
     """A program runs inside.
 
     Raises:
@@ -218,7 +220,7 @@ def fitting(program: Compiled, setup: Setup) -> Iterator[None]:
         ) from error
 
 
-def _memory_left_mib(program: Compiled) -> float:
+def _memory_left_mib(program: CompiledProgram) -> float:
     """What a program may take in all, its arguments counted, once `program` did not fit."""
     stats = jax.local_devices()[0].memory_stats() or {}
     less = program.peak_mib * (1 - 1e-6)

@@ -16,13 +16,13 @@ from fcn_jax.core.step import ZERO, TrainState, replicate
 from fcn_jax.data.bad_examples import share
 from fcn_jax.system.console import Bar
 from fcn_jax.system.processes import together
-from fcn_jax.train.compile import Programs
+from fcn_jax.train.compile import CompiledPrograms
 from fcn_jax.train.setup import Setup, Split
 
 
 def evaluate(
     setup: Setup,
-    programs: Programs,
+    programs: CompiledPrograms,
     state: TrainState,
     split: Split,
     *,
@@ -34,11 +34,11 @@ def evaluate(
     Args:
         attend: called before every step with what is waited for; what it raises ends the evaluation.
     """
-    (stage,), sums = split.course.stages, []
+    (stage,), sums = split.stages, []
     with Bar(title, stage.num_steps) as bar:
         attend(f"step 1 of {title}")
         for number, step in enumerate(setup.loader(split).steps(0, stage.num_steps), start=1):
-            (block,) = stage.schedule.layout.programs[step.program].blocks
+            (block,) = stage.schedule.step_plan.programs[step.program].blocks
             program = programs.evaluate[stage.plan.shapes[block.bucket], block.rows]
             sums.append(program.run(state.evaluated_params, state.stats, step.blocks))
             bar.advance()
@@ -63,7 +63,7 @@ def split_logits(setup: Setup, state: TrainState, split: Split, *, title: str) -
         predictions = nnx.merge(graphdef, params, stats)(blocks, training=False)
         return [(block.index, prediction.logits) for block, prediction in zip(blocks, predictions, strict=True)]
 
-    (stage,) = split.course.stages
+    (stage,) = split.stages
     logits = np.full((len(split.dataset), setup.config.model.num_classes), np.nan, np.float32)
     with Bar(title, stage.num_steps) as bar:
         for step in setup.loader(split).steps(0, stage.num_steps):
@@ -75,7 +75,7 @@ def split_logits(setup: Setup, state: TrainState, split: Split, *, title: str) -
 
 
 def with_precise_statistics(
-    setup: Setup, programs: Programs, state: TrainState, *, attend: Callable[[str], None] = lambda _: None
+    setup: Setup, programs: CompiledPrograms, state: TrainState, *, attend: Callable[[str], None] = lambda _: None
 ) -> TrainState:
     """The state with the statistics that its evaluated parameters have over the training data.
 
@@ -84,9 +84,9 @@ def with_precise_statistics(
     """
     split = setup.calibration
     pooled = None
-    with Bar("precise BatchNorm", split.course.total_steps) as bar:
+    with Bar("precise BatchNorm", split.stages.total_steps) as bar:
         attend("step 1 of precise BatchNorm")
-        for number, step in enumerate(setup.loader(split).steps(0, split.course.total_steps), start=1):
+        for number, step in enumerate(setup.loader(split).steps(0, split.stages.total_steps), start=1):
             found = programs.moments[step.program].run(state.evaluated_params, state.stats, step.blocks)
             moments = [as_float64(m) for m in jax.device_get(found)]
             pooled = moments if pooled is None else [pool(a, b) for a, b in zip(pooled, moments, strict=True)]

@@ -19,7 +19,7 @@ from fcn_jax.config import Config, UserError
 from fcn_jax.config_fields import flatten, from_dict
 from fcn_jax.config_rules import validate
 from fcn_jax.core.buckets import BucketPlan
-from fcn_jax.core.stages import Course, evaluation_course, make_plan, scale_of_epochs, train_course
+from fcn_jax.core.stages import Stages, evaluation_stages, make_plan, scale_of_epochs, training_stages
 from fcn_jax.core.step import TrainState, abstract_state, initial_state, replicate, split_model
 from fcn_jax.data.dataset import Dataset, open_dataset
 from fcn_jax.data.fingerprint import changed_data, fingerprint
@@ -33,10 +33,10 @@ from fcn_jax.train.optimizer import make_optimizer
 
 @dataclass(frozen=True)
 class Split:
-    """A data set and the course through it."""
+    """A data set and the stages of a run through it."""
 
     dataset: Dataset
-    course: Course
+    stages: Stages
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Setup:
 
     @property
     def total_steps(self) -> int:
-        return self.train.course.total_steps
+        return self.train.stages.total_steps
 
     @cached_property
     def validation(self) -> Split:
@@ -69,29 +69,34 @@ class Setup:
         config = self.config
         dataset = self._undrawn(config.data.train_split)
         schedule = replace(config.schedule, kind="stratified", examples_per_step=config.evaluate.examples_per_step)
-        return Split(dataset, train_course(dataset.views, [range(1)], schedule, seed=config.seed))
+        stages = training_stages(dataset.views, [range(1)], schedule, seed=config.seed)
+        say_notes(stages)
+        return Split(dataset, stages)
 
     @cached_property
     def _evaluation_plan(self) -> BucketPlan:
         """Of the training examples as evaluation would see them: one plan for all splits."""
         views, schedule = self.train.dataset.views, self.config.schedule
-        last = self.train.course.stages[-1]
+        last = self.train.stages[-1]
         sizes = views.undrawn(self.config.evaluate.scale)
         if not views.is_random and np.array_equal(sizes, views.sizes(last.epochs[-1])):
             return last.plan
-        return make_plan(sizes, schedule, epochs=1, num_examples=len(sizes))
+        plan, note = make_plan(sizes, schedule, epochs=1, num_examples=len(sizes))
+        if note:
+            say(note)
+        return plan
 
     def split(self, name: str) -> Split:
         """A split for evaluation."""
         config, dataset = self.config, self._undrawn(name)
-        course = evaluation_course(
+        stages = evaluation_stages(
             dataset.views.sizes(0),
             self._evaluation_plan,
             config.schedule,
             examples_per_step=config.evaluate.examples_per_step,
             padding=config.evaluate.padding,
         )
-        return Split(dataset, course)
+        return Split(dataset, stages)
 
     def _undrawn(self, name: str) -> Dataset:
         """A split at the evaluation's scale, without random changes."""
@@ -104,7 +109,7 @@ class Setup:
         machine = self.config.machine
         return Loader(
             split.dataset,
-            split.course,
+            split.stages,
             sharding=NamedSharding(self.mesh, PartitionSpec("rows")),
             num_threads=machine.num_threads,
             prefetch_steps=machine.prefetch_steps,
@@ -112,7 +117,7 @@ class Setup:
 
 
 def prepare(config: Config, *, devices: Sequence[Any] | None = None, abstract: bool = False) -> Setup:
-    """Check the config, open its training data, plan its course and make its model.
+    """Check the config, open its training data, plan its stages and make its model.
 
     Args:
         devices: that share the work; all of all processes by default.
@@ -128,9 +133,9 @@ def prepare(config: Config, *, devices: Sequence[Any] | None = None, abstract: b
     if config.model.init_from and not abstract:
         say(load_pretrained(model, config.model))
     graphdef, params, stats = split_model(model)
-    course = train.course
+    stages = train.stages
     optimizer = make_optimizer(
-        config.train, warmup_steps=course.steps_of(config.train.warmup_epochs), total_steps=course.total_steps
+        config.train, warmup_steps=stages.steps_of(config.train.warmup_epochs), total_steps=stages.total_steps
     )
     average, everywhere = config.train.ema_decay > 0, NamedSharding(mesh, PartitionSpec())
     if abstract:
@@ -141,14 +146,21 @@ def prepare(config: Config, *, devices: Sequence[Any] | None = None, abstract: b
 
 
 def train_split(config: Config) -> Split:
-    """The training data and its course."""
-    stages = scale_of_epochs(config.train)
-    scales = [scale for epochs, scale in stages for _ in epochs]
+    """The training data and its stages."""
+    scaled = scale_of_epochs(config.train)
+    scales = [scale for epochs, scale in scaled for _ in epochs]
     dataset = open_dataset(
         config, config.data.train_split, smallest_input=smallest_input(config), scale=scales.__getitem__, training=True
     )
-    course = train_course(dataset.views, [epochs for epochs, _ in stages], config.schedule, seed=config.seed)
-    return Split(dataset, course)
+    stages = training_stages(dataset.views, [epochs for epochs, _ in scaled], config.schedule, seed=config.seed)
+    say_notes(stages)
+    return Split(dataset, stages)
+
+
+def say_notes(stages: Stages) -> None:
+    for stage in stages:
+        if stage.note:
+            say(stage.note)
 
 
 def make_mesh(config: Config, devices: Sequence[Any]) -> Mesh:

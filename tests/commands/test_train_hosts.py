@@ -56,7 +56,7 @@ def write_pictures(folder: Path) -> None:
 @pytest.fixture(
     scope="module",
     params=[(2, 2), (4, 1)],
-    ids=lambda layout: "{}x{}".format(*layout),
+    ids=lambda step_plan: "{}x{}".format(*step_plan),
 )
 def found(request, tmp_path_factory) -> Found:
     """(processes, devices of each)"""
@@ -84,7 +84,7 @@ def test_they_take_the_same_steps_as_one_device(found):
 
 def scheduled(config: Config, start: int, stop: int) -> list[list[list[int]]]:
     """The examples of every row of some steps, by step and block."""
-    (stage,) = prepare(config, abstract=True).train.course.stages
+    (stage,) = prepare(config, abstract=True).train.stages
     steps = [stage.schedule.step(*divmod(number, stage.schedule.steps_per_epoch)) for number in range(start, stop)]
     return [[rows.tolist() for rows in blocks] for _, blocks in steps]
 

@@ -39,17 +39,17 @@ def undisturbed(tmp_path_factory, cache):
 
 
 def test_stages_are_planned_and_compiled_ahead(cache, undisturbed):
-    course = prepare(staged(cache)).train.course
-    assert [stage.epochs for stage in course.stages] == [range(1), range(1, 3)]
-    small, large = (max(stage.plan.shapes[-1]) for stage in course.stages)
+    stages = prepare(staged(cache)).train.stages
+    assert [stage.epochs for stage in stages] == [range(1), range(1, 3)]
+    small, large = (max(stage.plan.shapes[-1]) for stage in stages)
     assert small < large
     names = [program["program"] for program in json.loads((undisturbed / "compile.json").read_text())]
     assert names[:2] == ["train stage 1", "train stage 2"]
     assert json.loads((undisturbed / "plan.json").read_text())["buckets"][-1]["shape"] == list(
-        course.stages[-1].plan.shapes[-1]
+        stages[-1].plan.shapes[-1]
     )
     rows = read_metrics(undisturbed / "metrics.jsonl")
-    assert max(row["step"] for row in rows) == course.total_steps
+    assert max(row["step"] for row in rows) == stages.total_steps
     assert [row["epoch"] for row in rows if row["kind"] == "train"][-1] == 3
 
 
@@ -57,7 +57,7 @@ def test_evaluation_sees_its_own_scale(cache):
     setup = prepare(staged(cache))
     native = setup.test.dataset.source.sizes
     assert (setup.test.dataset.views.sizes(0) == np.maximum(np.rint(native * 1.25), 8)).all()
-    assert setup.test.course.plan_fill > 0.8
+    assert setup.test.stages.plan_fill > 0.8
 
 
 @pytest.mark.parametrize("stop", [7, 10])

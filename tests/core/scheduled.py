@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fcn_jax.core.buckets import BucketPlan
 from fcn_jax.core.schedule import Schedule
-from fcn_jax.core.step_plan import Layout, bucketed_layout, stratified_layout
+from fcn_jax.core.step_plan import StepPlan, bucketed_step_plan, stratified_step_plan
 
 
 def by_area(shape):
@@ -24,7 +24,7 @@ class Case:
     kind: str
     examples_per_step: int
     rows_multiple_of: int
-    turns: int
+    num_programs: int
     seed: int
 
     @property
@@ -35,20 +35,22 @@ class Case:
     def demand(self) -> np.ndarray:
         return np.bincount(self.bucket, minlength=len(self.shapes))
 
-    def layout(self) -> Layout:
+    def step_plan(self) -> StepPlan:
         rows = {"examples_per_step": self.examples_per_step, "rows_multiple_of": self.rows_multiple_of}
         if self.kind == "bucketed":
-            return bucketed_layout(self.plan, self.demand, **rows)
-        return stratified_layout(self.plan, self.demand, turns=self.turns, **rows)
+            return bucketed_step_plan(self.plan, self.demand, **rows)
+        return stratified_step_plan(self.plan, self.demand, num_programs=self.num_programs, **rows)
 
     def schedule(self, *, seed: int | None = None, shuffle: bool = True) -> Schedule:
         seed = self.seed if seed is None else seed
-        return make_schedule(self.plan, self.layout(), self.bucket, seed=seed, shuffle=shuffle)
+        return make_schedule(self.plan, self.step_plan(), self.bucket, seed=seed, shuffle=shuffle)
 
 
-def make_schedule(plan: BucketPlan, layout: Layout, bucket: np.ndarray, *, seed: int, shuffle: bool = True) -> Schedule:
+def make_schedule(
+    plan: BucketPlan, step_plan: StepPlan, bucket: np.ndarray, *, seed: int, shuffle: bool = True
+) -> Schedule:
     """Of sizes that are the same in every epoch."""
-    return Schedule(plan, layout, lambda _: bucket, num_examples=len(bucket), seed=seed, shuffle=shuffle)
+    return Schedule(plan, step_plan, lambda _: bucket, num_examples=len(bucket), seed=seed, shuffle=shuffle)
 
 
 def scattered(bucket: np.ndarray) -> np.ndarray:
@@ -73,7 +75,7 @@ def cases(draw, kinds=("stratified", "bucketed")):
         kind=kind,
         examples_per_step=rows_multiple_of * draw(st.integers(1, 8)),
         rows_multiple_of=rows_multiple_of,
-        turns=draw(st.integers(1, 4)) if kind == "stratified" else 1,
+        num_programs=draw(st.integers(1, 4)) if kind == "stratified" else 1,
         seed=draw(st.integers(0, 2**31 - 1)),
     )
 
@@ -86,7 +88,7 @@ EXAMPLE = Case(
     kind="stratified",
     examples_per_step=64,
     rows_multiple_of=8,
-    turns=2,
+    num_programs=2,
     seed=11,
 )
 
@@ -98,7 +100,7 @@ def steps_of(schedule: Schedule, epoch: int):
 def placements(schedule: Schedule, epoch: int):
     """(bucket, rows) of every block of an epoch, in order."""
     for program, blocks in steps_of(schedule, epoch):
-        shapes = schedule.layout.programs[program].blocks
+        shapes = schedule.step_plan.programs[program].blocks
         for shape, rows in zip(shapes, blocks, strict=True):
             yield shape.bucket, rows
 

@@ -145,7 +145,7 @@ def test_the_search_knows_exactly_what_each_move_saves(sizes, num_buckets, rando
     assume(sizes.shape[1] == 2)
     heights, widths = np.unique(sizes[:, 0]), np.unique(sizes[:, 1])
     count = (sizes[:, None, None] == np.stack(np.meshgrid(heights, widths, indexing="ij"), -1)).all(-1).sum(0)
-    grid = bucket_search.Table(heights, widths, count).grid(heights, widths)
+    grid = bucket_search.SizeCounts(heights, widths, count).grid(heights, widths)
     canvases = [(int(height), int(width)) for height in heights for width in widths]
     plan = [canvases[-1], *random.choices(canvases[:-1] or canvases, k=num_buckets - 1)]
 

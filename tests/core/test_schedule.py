@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fcn_jax.core.buckets import BucketPlan
 from fcn_jax.core.schedule import FILLER
-from fcn_jax.core.step_plan import BlockShape, Layout, Program, move_up, next_covering
+from fcn_jax.core.step_plan import BlockShape, Program, StepPlan, move_up, next_covering
 from tests.core.scheduled import EPOCHS, EXAMPLE, Case, cases, flat, make_schedule, placements, steps_of
 
 
@@ -31,15 +31,15 @@ def test_the_canvas_of_every_example_covers_it(case, epoch):
 @given(cases(), EPOCHS)
 def test_blocks_have_the_rows_that_were_compiled(case, epoch):
     schedule = case.schedule()
-    layout = schedule.layout
+    step_plan = schedule.step_plan
     for program, blocks in steps_of(schedule, epoch):
-        shapes = layout.programs[program].blocks
+        shapes = step_plan.programs[program].blocks
         assert [len(rows) for rows in blocks] == [shape.rows for shape in shapes]
         assert all(shape.rows > 0 and shape.rows % case.rows_multiple_of == 0 for shape in shapes)
         assert len({shape.bucket for shape in shapes}) == len(shapes)
         assert sum(len(rows) for rows in blocks) == case.examples_per_step
-    ran = np.bincount([program for program, _ in steps_of(schedule, epoch)], minlength=len(layout.programs))
-    assert ran.tolist() == [program.steps for program in layout.programs]
+    ran = np.bincount([program for program, _ in steps_of(schedule, epoch)], minlength=len(step_plan.programs))
+    assert ran.tolist() == [program.steps for program in step_plan.programs]
     assert schedule.steps_per_epoch == sum(ran)
 
 
@@ -55,7 +55,7 @@ def test_filler_is_spread_evenly_over_the_steps(case, epoch):
         filler_of_step.setdefault(program, []).append(sum(int((rows == FILLER).sum()) for rows in blocks))
     assert all(max(filler) - min(filler) <= 1 for filler in filler_of_block.values())
     for program, filler in filler_of_step.items():
-        assert max(filler) - min(filler) <= len(schedule.layout.programs[program].blocks)
+        assert max(filler) - min(filler) <= len(schedule.step_plan.programs[program].blocks)
 
 
 @given(cases(), st.lists(EPOCHS, min_size=1, max_size=3), st.randoms(use_true_random=False))
@@ -74,7 +74,7 @@ def test_a_step_is_a_pure_function_of_its_position(case, epochs, random):
 
 
 def test_epochs_and_seeds_differ():
-    for case in (EXAMPLE, Case(**{**vars(EXAMPLE), "kind": "bucketed", "turns": 1})):
+    for case in (EXAMPLE, Case(**{**vars(EXAMPLE), "kind": "bucketed", "num_programs": 1})):
         orders = {
             str([flat(step) for step in steps_of(case.schedule(seed=seed), epoch)])
             for seed in (0, 1, 2)
@@ -141,21 +141,21 @@ def test_without_shuffling_the_order_of_the_split_stays(case, epoch):
 
 @given(cases(), EPOCHS)
 def test_no_bucket_holds_more_than_its_capacity(case, epoch):
-    layout = case.layout()
+    step_plan = case.step_plan()
     held, rows_of = np.zeros(len(case.shapes), int), np.zeros(len(case.shapes), int)
     for bucket, rows in placements(case.schedule(), epoch):
         held[bucket] += (rows != FILLER).sum()
         rows_of[bucket] += len(rows)
-    assert layout.capacity.tolist() == rows_of.tolist()
+    assert step_plan.capacity.tolist() == rows_of.tolist()
     assert (held <= rows_of).all()
-    assert held.tolist() == move_up(case.demand, layout.capacity, next_covering(case.plan)).tolist()
+    assert held.tolist() == move_up(case.demand, step_plan.capacity, next_covering(case.plan)).tolist()
 
 
 def test_a_layout_too_small_is_noticed_and_drops_nobody():
-    layout = Layout((Program((BlockShape(0, 8), BlockShape(1, 8)), 2),), 2)
+    step_plan = StepPlan((Program((BlockShape(0, 8), BlockShape(1, 8)), 2),), 2)
     plan = BucketPlan(((4,), (8,)))
-    fits = make_schedule(plan, layout, np.repeat([0, 1], [20, 12]), seed=0)
+    fits = make_schedule(plan, step_plan, np.repeat([0, 1], [20, 12]), seed=0)
     assert (np.concatenate([rows for _, rows in placements(fits, 0)]) != FILLER).all()
-    too_many = make_schedule(plan, layout, np.repeat([0, 1], [20, 13]), seed=0)
+    too_many = make_schedule(plan, step_plan, np.repeat([0, 1], [20, 13]), seed=0)
     with pytest.raises(AssertionError, match="too small"):
         too_many.step(0, 0)

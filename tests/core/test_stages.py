@@ -1,4 +1,4 @@
-"""The course of a run: every example once in every epoch of every stage, though sizes change; settled before step 0."""
+"""The stages of a run: every example once in every epoch of every stage, though sizes change; settled before step 0."""
 
 from bisect import bisect_right
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fcn_jax.config import AugmentConfig, Config, ScheduleConfig, TrainConfig
 from fcn_jax.core.buckets import BucketPlan
 from fcn_jax.core.schedule import FILLER
-from fcn_jax.core.stages import Course, covering, evaluation_course, scale_of_epochs, train_course
+from fcn_jax.core.stages import Stages, covering, evaluation_stages, scale_of_epochs, training_stages
 from fcn_jax.data.sources import open_source
 from fcn_jax.data.transforms import Views, widened_sizes
 
@@ -23,13 +23,13 @@ AUGMENTS = st.builds(
     st.sampled_from([0.0, 0.3]),
 )
 SCHEDULES = st.builds(
-    lambda kind, buckets, multiple, rows, units, turns, budget: ScheduleConfig(
+    lambda kind, buckets, multiple, rows, units, num_programs, budget: ScheduleConfig(
         kind=kind,
         max_buckets=buckets,
         multiple_of=multiple,
         examples_per_step=rows * units,
         rows_multiple_of=rows,
-        turns=turns,
+        num_programs=num_programs,
         positions_per_step=budget if kind == "bucketed" else 0,
     ),
     st.sampled_from(["stratified", "bucketed"]),
@@ -48,8 +48,8 @@ class Case(NamedTuple):
     config: ScheduleConfig
     seed: int
 
-    def course(self) -> Course:
-        return train_course(self.views, self.stages, self.config, seed=self.seed)
+    def all_stages(self) -> Stages:
+        return training_stages(self.views, self.stages, self.config, seed=self.seed)
 
 
 @st.composite
@@ -68,12 +68,12 @@ def cases(draw) -> Case:
     return Case(views, stages, draw(SCHEDULES), seed=draw(st.integers(0, 100)))
 
 
-def blocks_of(course: Course, step: int):
+def blocks_of(stages: Stages, step: int):
     """(canvas, examples) of every block of a step."""
-    position = course.position(step)
-    stage = course.stages[position.stage]
+    position = stages.position(step)
+    stage = stages[position.stage]
     program, rows = stage.schedule.step(position.epoch, position.step)
-    for shape, examples in zip(stage.schedule.layout.programs[program].blocks, rows, strict=True):
+    for shape, examples in zip(stage.schedule.step_plan.programs[program].blocks, rows, strict=True):
         assert len(examples) == shape.rows
         yield stage.plan.shapes[shape.bucket], examples
 
@@ -81,58 +81,58 @@ def blocks_of(course: Course, step: int):
 @settings(max_examples=60)
 @given(cases())
 def test_every_example_stands_once_in_every_epoch_on_a_canvas_that_holds_it(case):
-    views, course = case.views, case.course()
+    views, stages = case.views, case.all_stages()
     seen = {}
-    for step in range(course.total_steps):
-        epoch = course.position(step).epoch
-        for canvas, examples in blocks_of(course, step):
+    for step in range(stages.total_steps):
+        epoch = stages.position(step).epoch
+        for canvas, examples in blocks_of(stages, step):
             real = examples[examples != FILLER]
             assert (views.sizes(epoch)[real] <= canvas).all()
             seen.setdefault(epoch, []).extend(real.tolist())
-    assert list(seen) == list(range(course.num_epochs))
+    assert list(seen) == list(range(stages.num_epochs))
     assert all(sorted(examples) == list(range(len(views))) for examples in seen.values())
 
 
 @settings(max_examples=60)
 @given(cases())
 def test_fill_and_filler_are_counted_over_the_whole_course(case):
-    views, course = case.views, case.course()
+    views, stages = case.views, case.all_stages()
     true, own, computed, filler, rows = 0, 0, 0, 0, 0
-    for epoch in range(course.num_epochs):
-        plan = next(stage.plan for stage in course.stages if epoch in stage.epochs)
+    for epoch in range(stages.num_epochs):
+        plan = next(stage.plan for stage in stages if epoch in stage.epochs)
         true += views.sizes(epoch).prod(1).sum()
         own += plan.areas[plan.assign(views.sizes(epoch))].sum()
-    for step in range(course.total_steps):
-        for canvas, examples in blocks_of(course, step):
+    for step in range(stages.total_steps):
+        for canvas, examples in blocks_of(stages, step):
             computed += len(examples) * np.prod(canvas)
             filler += (examples == FILLER).sum()
             rows += len(examples)
-    assert course.plan_fill == pytest.approx(true / own, rel=1e-12)
-    assert course.fill == pytest.approx(true / computed, rel=1e-12)
-    assert course.filler_share == pytest.approx(filler / rows, abs=1e-12)
+    assert stages.plan_fill == pytest.approx(true / own, rel=1e-12)
+    assert stages.fill == pytest.approx(true / computed, rel=1e-12)
+    assert stages.filler_share == pytest.approx(filler / rows, abs=1e-12)
 
 
 @given(cases())
 def test_positions_count_up_and_epochs_are_told_from_steps(case):
-    course = case.course()
+    stages = case.all_stages()
     expected = [
         (number, epoch, step)
-        for number, stage in enumerate(course.stages)
+        for number, stage in enumerate(stages)
         for epoch in stage.epochs
         for step in range(stage.schedule.steps_per_epoch)
     ]
-    assert [tuple(course.position(step)) for step in range(course.total_steps)] == expected
-    ends = [step for step in range(1, course.total_steps + 1) if course.epochs_done(step).is_integer()]
-    assert len(ends) == course.num_epochs
-    assert [course.steps_of(float(epochs)) for epochs in range(1, course.num_epochs + 1)] == ends
-    assert course.steps_of(course.num_epochs + 3.0) == course.total_steps
-    assert course.epochs_done(course.total_steps) == course.num_epochs
+    assert [tuple(stages.position(step)) for step in range(stages.total_steps)] == expected
+    ends = [step for step in range(1, stages.total_steps + 1) if stages.epochs_done(step).is_integer()]
+    assert len(ends) == stages.num_epochs
+    assert [stages.steps_of(float(epochs)) for epochs in range(1, stages.num_epochs + 1)] == ends
+    assert stages.steps_of(stages.num_epochs + 3.0) == stages.total_steps
+    assert stages.epochs_done(stages.total_steps) == stages.num_epochs
 
 
 @given(cases())
 def test_the_plan_covers_the_extremes_of_the_setting(case):
-    views, course = case.views, case.course()
-    for stage in course.stages:
+    views, stages = case.views, case.all_stages()
+    for stage in stages:
         assert (np.array(stage.plan.shapes[-1]) >= views.largest(stage.epochs)).all() or not views.is_random
         for epoch in stage.epochs:
             stage.plan.assign(views.sizes(epoch))
@@ -140,9 +140,9 @@ def test_the_plan_covers_the_extremes_of_the_setting(case):
 
 @given(cases())
 def test_a_budget_of_positions_bounds_a_step(case):
-    course, config = case.course(), case.config
-    for stage in course.stages:
-        for program in stage.schedule.layout.programs:
+    stages, config = case.all_stages(), case.config
+    for stage in stages:
+        for program in stage.schedule.step_plan.programs:
             positions = sum(int(stage.plan.areas[block.bucket]) * block.rows for block in program.blocks)
             smallest = program.rows == config.rows_multiple_of
             assert not config.positions_per_step or smallest or positions <= config.positions_per_step
@@ -152,8 +152,8 @@ def test_a_budget_of_positions_bounds_a_step(case):
 def test_rows_of_a_budget_are_as_many_as_fit():
     views = Views(np.repeat([[10, 10], [40, 40]], 50, axis=0), smallest=1)
     config = ScheduleConfig(kind="bucketed", positions_per_step=6400, rows_multiple_of=4, max_buckets=2)
-    (stage,) = train_course(views, [range(1)], config, seed=0).stages
-    assert [program.rows for program in stage.schedule.layout.programs] == [64, 4]
+    (stage,) = training_stages(views, [range(1)], config, seed=0)
+    assert [program.rows for program in stage.schedule.step_plan.programs] == [64, 4]
 
 
 def test_stages_share_the_epochs():
@@ -172,8 +172,8 @@ def test_evaluation_takes_one_more_bucket_where_it_needs_it():
     plan = BucketPlan(((8, 8), (16, 16)))
     assert covering(plan, np.array([[16, 3]]), multiple_of=4) is plan
     assert covering(plan, np.array([[5, 21]]), multiple_of=4).shapes == ((8, 8), (16, 16), (16, 24))
-    course = evaluation_course(np.array([[5, 21], [4, 4]]), plan, ScheduleConfig(multiple_of=4), examples_per_step=8)
-    examples = [row for step in range(course.total_steps) for _, rows in blocks_of(course, step) for row in rows]
+    stages = evaluation_stages(np.array([[5, 21], [4, 4]]), plan, ScheduleConfig(multiple_of=4), examples_per_step=8)
+    examples = [row for step in range(stages.total_steps) for _, rows in blocks_of(stages, step) for row in rows]
     assert [example for example in examples if example != FILLER] == [1, 0]
 
 
@@ -181,7 +181,7 @@ def test_padded_canvases_keep_every_example_in_its_bucket():
     plan = BucketPlan(((8, 8), (16, 4), (9, 16), (16, 16)))
     sizes = np.array([[16, 3], [7, 8], [16, 5], [9, 9]])
     config = ScheduleConfig(rows_multiple_of=1)
-    plain, wide = (evaluation_course(sizes, plan, config, examples_per_step=1, padding=padding) for padding in (0, 100))
+    plain, wide = (evaluation_stages(sizes, plan, config, examples_per_step=1, padding=padding) for padding in (0, 100))
     stood = [{rows.item(): canvas for step in range(4) for canvas, rows in blocks_of(c, step)} for c in (plain, wide)]
     assert stood[0] == {0: (16, 4), 1: (8, 8), 2: (16, 16), 3: (9, 16)}
     assert stood[1] == {example: (height + 100, width + 100) for example, (height, width) in stood[0].items()}
@@ -189,10 +189,10 @@ def test_padded_canvases_keep_every_example_in_its_bucket():
 
 def test_mnist_is_nearly_full():
     sizes = widened_sizes(open_source(Config(), "train").sizes, 8)
-    course = train_course(Views(sizes, smallest=8), [range(16)], ScheduleConfig(), seed=0)
-    (stage,) = course.stages
+    stages = training_stages(Views(sizes, smallest=8), [range(16)], ScheduleConfig(), seed=0)
+    (stage,) = stages
     assert len(sizes) == 55_000
-    assert len(stage.schedule.layout.programs) == 1
-    assert course.plan_fill >= 0.963
-    assert course.filler_share <= 0.01
-    assert course.fill >= 0.95
+    assert len(stage.schedule.step_plan.programs) == 1
+    assert stages.plan_fill >= 0.963
+    assert stages.filler_share <= 0.01
+    assert stages.fill >= 0.95

@@ -1,4 +1,4 @@
-"""The laws of a layout: a row for every example, filler within its bound, moving up only where it is cheaper."""
+"""The laws of a step_plan: a row for every example, filler within its bound, moving up only where it is cheaper."""
 
 import numpy as np
 import pytest
@@ -6,33 +6,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fcn_jax.core.buckets import BucketPlan
-from fcn_jax.core.step_plan import BlockShape, Program, bucketed_layout, move_up, next_covering, stratified_layout
+from fcn_jax.core.step_plan import BlockShape, Program, bucketed_step_plan, move_up, next_covering, stratified_step_plan
 from tests.core.scheduled import cases
 
 
 @given(cases(kinds=["bucketed"]))
 def test_bucketed_programs_hold_one_bucket_each(case):
-    blocks = [program.blocks for program in case.layout().programs]
+    blocks = [program.blocks for program in case.step_plan().programs]
     assert all(len(block) == 1 for block in blocks)
     assert len({block[0].bucket for block in blocks}) == len(blocks)
 
 
 @given(cases(kinds=["stratified"]))
 def test_turns_halve_the_steps_from_program_to_program(case):
-    steps = [program.steps for program in case.layout().programs]
-    assert len(steps) == case.turns
-    total = max(case.turns, -(-len(case.bucket) // case.examples_per_step))
-    assert total <= sum(steps) <= total + case.turns
+    steps = [program.steps for program in case.step_plan().programs]
+    assert len(steps) == case.num_programs
+    total = max(case.num_programs, -(-len(case.bucket) // case.examples_per_step))
+    assert total <= sum(steps) <= total + case.num_programs
     for turn, number in enumerate(steps):
         assert number >= 1
-        assert abs(number - total * 0.5 ** min(turn + 1, case.turns - 1)) <= 1
+        assert abs(number - total * 0.5 ** min(turn + 1, case.num_programs - 1)) <= 1
 
 
 def test_a_rare_large_bucket_stands_in_few_steps():
     plan, demand = BucketPlan(((8, 8), (64, 64))), np.array([8000, 5])
     shares = [
-        stratified_layout(plan, demand, examples_per_step=8, rows_multiple_of=8, turns=turns).capacity[1] / 8005
-        for turns in (1, 2, 4, 8)
+        stratified_step_plan(plan, demand, examples_per_step=8, rows_multiple_of=8, num_programs=num_programs).capacity[
+            1
+        ]
+        / 8005
+        for num_programs in (1, 2, 4, 8)
     ]
     assert shares[0] == pytest.approx(1, abs=0.001)
     assert shares[1:] == pytest.approx([1 / 2, 1 / 8, 1 / 128], rel=0.1)
@@ -41,11 +44,11 @@ def test_a_rare_large_bucket_stands_in_few_steps():
 @given(cases())
 def test_filler_is_less_than_one_turn_or_one_step_of_each_bucket(case):
     schedule = case.schedule()
-    filler = schedule.layout.rows_per_epoch - len(case.bucket)
+    filler = schedule.step_plan.rows_per_epoch - len(case.bucket)
     if case.kind == "stratified":
-        assert 0 <= filler < case.examples_per_step * case.turns
+        assert 0 <= filler < case.examples_per_step * case.num_programs
     else:
-        assert 0 <= filler < case.examples_per_step * len(schedule.layout.programs)
+        assert 0 <= filler < case.examples_per_step * len(schedule.step_plan.programs)
 
 
 @given(cases())
@@ -77,13 +80,13 @@ def test_moving_up_loses_nobody_and_moves_no_more_than_it_must(case, data):
 @given(cases(kinds=["stratified"]))
 def test_no_unit_of_rows_could_move_to_a_smaller_bucket(case):
     """The layout is a local optimum: every such exchange leaves an example without a row."""
-    layout, above = case.layout(), next_covering(case.plan)
-    for program, rows in zip(layout.programs, layout.rows, strict=True):
+    step_plan, above = case.step_plan(), next_covering(case.plan)
+    for program, rows in zip(step_plan.programs, step_plan.rows, strict=True):
         unit = case.rows_multiple_of * program.steps
         for larger in np.flatnonzero(rows):
             for smaller in range(larger):
                 if case.plan.areas[smaller] < case.plan.areas[larger]:
-                    capacity = layout.capacity.copy()
+                    capacity = step_plan.capacity.copy()
                     capacity[smaller] += unit
                     capacity[larger] -= unit
                     assert move_up(case.demand, capacity, above)[-1] > capacity[-1]
@@ -92,19 +95,19 @@ def test_no_unit_of_rows_could_move_to_a_smaller_bucket(case):
 @given(cases(kinds=["bucketed"]))
 def test_moving_up_never_adds_a_step(case):
     alone = -(-case.demand // case.examples_per_step)
-    assert case.layout().steps_per_epoch <= alone.sum()
+    assert case.step_plan().steps_per_epoch <= alone.sum()
 
 
 def test_moving_up_costs_no_more_than_filler():
     plan = BucketPlan(((64,), (400,)))
-    layout = bucketed_layout(plan, np.array([513, 0]), examples_per_step=512, rows_multiple_of=8)
-    assert (layout.capacity * plan.areas).sum() <= 2 * 512 * 64
+    step_plan = bucketed_step_plan(plan, np.array([513, 0]), examples_per_step=512, rows_multiple_of=8)
+    assert (step_plan.capacity * plan.areas).sum() <= 2 * 512 * 64
 
 
 def test_a_bucket_of_few_examples_moves_up_where_that_is_cheaper():
     plan = BucketPlan(((4,), (5,), (100,)))
-    layout = bucketed_layout(plan, np.array([9, 15, 1]), examples_per_step=8, rows_multiple_of=8)
-    assert layout.programs == (
+    step_plan = bucketed_step_plan(plan, np.array([9, 15, 1]), examples_per_step=8, rows_multiple_of=8)
+    assert step_plan.programs == (
         Program((BlockShape(0, 8),), 1),
         Program((BlockShape(1, 8),), 2),
         Program((BlockShape(2, 8),), 1),
@@ -113,21 +116,21 @@ def test_a_bucket_of_few_examples_moves_up_where_that_is_cheaper():
 
 def test_a_stratified_step_mirrors_the_data():
     plan = BucketPlan(((4, 4), (8, 8)))
-    layout = stratified_layout(plan, np.array([3000, 1000]), examples_per_step=64, rows_multiple_of=8)
-    assert [block.rows for block in layout.programs[0].blocks] == [48, 16]
+    step_plan = stratified_step_plan(plan, np.array([3000, 1000]), examples_per_step=64, rows_multiple_of=8)
+    assert [block.rows for block in step_plan.programs[0].blocks] == [48, 16]
 
 
 def test_turns_let_a_rare_bucket_stand_in_some_steps_only():
     plan = BucketPlan(((4, 4), (8, 8)))
     demand = np.array([6000, 400])
-    every = stratified_layout(plan, demand, examples_per_step=16, rows_multiple_of=8)
-    in_turns = stratified_layout(plan, demand, examples_per_step=16, rows_multiple_of=8, turns=4)
+    every = stratified_step_plan(plan, demand, examples_per_step=16, rows_multiple_of=8)
+    in_turns = stratified_step_plan(plan, demand, examples_per_step=16, rows_multiple_of=8, num_programs=4)
     assert [len(program.blocks) for program in every.programs] == [2]
     assert sorted(len(program.blocks) for program in in_turns.programs) == [1, 1, 1, 2]
     assert (in_turns.capacity * plan.areas).sum() < (every.capacity * plan.areas).sum()
 
 
-@pytest.mark.parametrize("make_layout", [stratified_layout, bucketed_layout])
+@pytest.mark.parametrize("make_layout", [stratified_step_plan, bucketed_step_plan])
 @pytest.mark.parametrize("examples_per_step", [0, 4, 12, -8])
 def test_a_step_that_is_no_multiple_of_the_rows_is_refused(make_layout, examples_per_step):
     with pytest.raises(ValueError, match=rf"examples_per_step is {examples_per_step}, but .* which is 8"):

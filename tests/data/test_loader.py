@@ -9,36 +9,38 @@ import pytest
 
 from fcn_jax.config import AugmentConfig, ScheduleConfig
 from fcn_jax.core.schedule import FILLER
-from fcn_jax.core.stages import Course, train_course
+from fcn_jax.core.stages import Stages, training_stages
 from fcn_jax.data.dataset import Dataset
 from fcn_jax.data.loader import Loader
 from tests.data.made import Signals, assert_same, dataset, mnist, strong_motion
 
 
-def make_loader(data: Dataset, course: Course, *, num_threads: int = 2) -> Loader:
+def make_loader(data: Dataset, stages: Stages, *, num_threads: int = 2) -> Loader:
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    return Loader(data, course, sharding=device, num_threads=num_threads, prefetch_steps=3)
+    return Loader(data, stages, sharding=device, num_threads=num_threads, prefetch_steps=3)
 
 
 @cache
-def two_stages(kind: str) -> tuple[Dataset, Course]:
+def two_stages(kind: str) -> tuple[Dataset, Stages]:
     """Three epochs at half the size, then one, of sizes drawn anew in each."""
     scales, augment = [0.5, 0.5, 0.5, 1.0], AugmentConfig(scale=(0.8, 1.2), crop=0.2)
     data = dataset(mnist("validation[:150]"), motion=strong_motion(), scale=scales.__getitem__, augment=augment)
-    schedule = ScheduleConfig(kind=kind, max_buckets=3, examples_per_step=32, turns=2 if kind == "stratified" else 1)
-    return data, train_course(data.views, [range(3), range(3, 4)], schedule, seed=5)
+    schedule = ScheduleConfig(
+        kind=kind, max_buckets=3, examples_per_step=32, num_programs=2 if kind == "stratified" else 1
+    )
+    return data, training_stages(data.views, [range(3), range(3, 4)], schedule, seed=5)
 
 
 @pytest.mark.parametrize("kind", ["stratified", "bucketed"])
 def test_steps_from_the_middle_are_the_tail_of_all_steps(kind):
     """A run that resumes sees what it would have seen, over the ends of epochs and stages, on any number of threads."""
-    data, course = two_stages(kind)
-    stop = course.total_steps
-    whole = list(make_loader(data, course).steps(0, stop))
+    data, stages = two_stages(kind)
+    stop = stages.total_steps
+    whole = list(make_loader(data, stages).steps(0, stop))
     assert len(whole) == stop
-    ends = [course.steps_of(epochs) for epochs in (1.0, 3.0)]
+    ends = [stages.steps_of(epochs) for epochs in (1.0, 3.0)]
     for start in (1, ends[0] - 1, *ends, ends[1] + 1, stop):
-        tail = list(make_loader(data, course, num_threads=1).steps(start, stop))
+        tail = list(make_loader(data, stages, num_threads=1).steps(start, stop))
         assert len(tail) == stop - start
         for step, again in zip(whole[start:], tail, strict=True):
             assert step._replace(blocks=()) == again._replace(blocks=())
@@ -48,14 +50,14 @@ def test_steps_from_the_middle_are_the_tail_of_all_steps(kind):
 
 @pytest.mark.parametrize("kind", ["stratified", "bucketed"])
 def test_steps_are_those_of_the_course(kind):
-    data, course = two_stages(kind)
+    data, stages = two_stages(kind)
     seen = []
-    for number, step in enumerate(make_loader(data, course).steps(0, course.total_steps)):
-        stage, epoch, position = course.position(number)
-        plan, schedule = course.stages[stage].plan, course.stages[stage].schedule
+    for number, step in enumerate(make_loader(data, stages).steps(0, stages.total_steps)):
+        stage, epoch, position = stages.position(number)
+        plan, schedule = stages[stage].plan, stages[stage].schedule
         program, rows = schedule.step(epoch, position)
         assert (step.stage, step.program) == (stage, program)
-        shapes = schedule.layout.programs[program].blocks
+        shapes = schedule.step_plan.programs[program].blocks
         for block, index, shape in zip(step.blocks, rows, shapes, strict=True):
             assert isinstance(block.image, jax.Array)
             assert block.image.shape == (shape.rows, *plan.shapes[shape.bucket], 1)
@@ -74,7 +76,7 @@ def test_steps_are_those_of_the_course(kind):
 def signal_loader(count: int, **reading) -> Loader:
     data = dataset(Signals(count, **reading), cache_bytes=0)
     schedule = ScheduleConfig(kind="bucketed", max_buckets=1, examples_per_step=8)
-    return make_loader(data, train_course(data.views, [range(1)], schedule, seed=0), num_threads=1)
+    return make_loader(data, training_stages(data.views, [range(1)], schedule, seed=0), num_threads=1)
 
 
 def test_seconds_waited_grow_with_every_step_waited_for():

@@ -25,7 +25,7 @@ def write_table(path, sizes):
     [
         {},
         {"schedule.kind": "bucketed", "data.resize": "longest:16"},
-        {"train.stage_scales": (0.7, 1.0), "evaluate.scale": 1.2, "schedule.turns": 2},
+        {"train.stage_scales": (0.7, 1.0), "evaluate.scale": 1.2, "schedule.num_programs": 2},
     ],
 )
 def test_it_makes_what_the_data_would(changes, tmp_path):
@@ -34,12 +34,12 @@ def test_it_makes_what_the_data_would(changes, tmp_path):
     table = write_table(tmp_path / "sizes.csv", known.train.dataset.source.sizes)
     made = prepare(overridden(config, {"data.source": f"sizes:{table}"}), abstract=True)
     for ours, theirs in ((made.train, known.train), (made.calibration, known.calibration)):
-        for stage, expected in zip(ours.course.stages, theirs.course.stages, strict=True):
+        for stage, expected in zip(ours.stages, theirs.stages, strict=True):
             assert stage.plan == expected.plan
-            assert stage.schedule.layout.programs == expected.schedule.layout.programs
+            assert stage.schedule.step_plan.programs == expected.schedule.step_plan.programs
     assert made.total_steps == known.total_steps
-    assert made.test.course.stages[0].plan == known.test.course.stages[0].plan
-    assert made.test.course.stages[0].true_positions > known.test.course.stages[0].true_positions
+    assert made.test.stages[0].plan == known.test.stages[0].plan
+    assert made.test.stages[0].true_positions > known.test.stages[0].true_positions
     same = partial(jax.tree.map, lambda x: (x.shape, x.dtype))
     assert same(made.state) == same(known.state)
 

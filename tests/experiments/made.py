@@ -1,9 +1,9 @@
 """Made-up ablations and rows, quick to work on."""
 
 from configs import mnist
-from experiments.ablation import Ablation, Arm, ByLength, Claim, Dots, Evaluation, Form, HeatMap, Lines, Row
+from experiments.ablation import Ablation, Arm, ByLength, Claim, Dots, ExtraEvaluation, Form, HeatMap, Lines, Row
 from experiments.metrics import ACCURACY, COMPILE_SECONDS, accuracy_of, drift_of
-from experiments.plan import Run
+from experiments.plan import ArmRun
 from fcn_jax.config import Config
 
 TINY = {
@@ -35,8 +35,8 @@ def made_ablation(**changes) -> Ablation:
             ByLength("scale 2", "height"),
         ),
         "evaluations": (
-            Evaluation("as it is"),
-            Evaluation("scale 2", {"evaluate.scale": 2.0}, by_length=True, drift_from="as it is"),
+            ExtraEvaluation("as it is"),
+            ExtraEvaluation("scale 2", {"evaluate.scale": 2.0}, by_length=True, drift_from="as it is"),
         ),
         "short": Form("short", "64 examples", TINY, num_seeds=3, seconds_per_run=10),
         "full": Form("full", "64 examples", TINY, num_seeds=4, seconds_per_run=20),
@@ -44,7 +44,7 @@ def made_ablation(**changes) -> Ablation:
     return Ablation(**{**fields, **changes})
 
 
-def made_row(run: Run, *, accuracy: float, code: str) -> Row:
+def made_row(run: ArmRun, *, accuracy: float, code: str) -> Row:
     """A row as a worker would write it, without the work."""
     evaluated = {"accuracy": accuracy / 2, "count": 50, "drift": 0.25, "by_length": {"20": [10, 30], "16": [5, 20]}}
     return {

@@ -5,14 +5,14 @@ import shutil
 
 import pytest
 
-from experiments.ablation import Arm, Evaluation
-from experiments.plan import ROOT, Run, all_runs, code_version
+from experiments.ablation import Arm, ExtraEvaluation
+from experiments.plan import ROOT, ArmRun, all_runs, code_version
 from tests.experiments.made import made_ablation
 
 
 def key(*, code: str = "code", seed: int = 0, arm: Arm | None = None, **changes) -> str:
     ablation = made_ablation(**changes)
-    return Run(ablation, ablation.short, arm or ablation.arms[0], seed).key(code)
+    return ArmRun(ablation, ablation.short, arm or ablation.arms[0], seed).key(code)
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def key(*, code: str = "code", seed: int = 0, arm: Arm | None = None, **changes)
         {"code": "other"},
         {"arm": Arm("wide", {"train.learning_rate": 1e-3})},
         {"evaluations": ()},
-        {"evaluations": (Evaluation("as it is", {"evaluate.scale": 1.5}),)},
+        {"evaluations": (ExtraEvaluation("as it is", {"evaluate.scale": 1.5}),)},
     ],
     ids=["seed", "code", "config", "no evaluations", "other evaluation"],
 )
@@ -46,7 +46,7 @@ def test_runs_go_seed_by_seed_and_the_arm_has_the_last_word():
 def test_an_arm_makes_no_evaluation_that_it_skips():
     ablation = made_ablation()
     arm = dataclasses.replace(ablation.arms[0], skips=("scale 2",))
-    assert list(Run(ablation, ablation.short, arm, 0).evaluations) == ["as it is"]
+    assert list(ArmRun(ablation, ablation.short, arm, 0).evaluations) == ["as it is"]
 
 
 def test_the_code_version_follows_the_code_that_decides_results_alone(tmp_path):

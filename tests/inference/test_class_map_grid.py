@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fcn_jax.config import Config
 from fcn_jax.core.geometry import receptive_field
-from fcn_jax.inference.class_maps import Grid, grid_of, places_of, read_map
+from fcn_jax.inference.class_maps import CellGrid, grid_of, places_of, read_map
 from fcn_jax.inference.classifier import predict_batch
 from fcn_jax.nets.model import make_model
 from tests.core.law import QUICK, drawn
@@ -56,7 +56,7 @@ def test_behind_an_adaptive_pool_a_cell_stands_in_the_middle_of_its_part():
     config.model.channels, config.model.kernel, config.model.stride = (4, 4), (4, 3), (2, 1)
     model = drawn(lambda: make_model(config, rank=1))
     # 48 positions become 24, in 8 parts of 3, whose middles are 6 positions apart, the first after 3 of them.
-    assert grid_of(model.net.layers, 48) == Grid(first=3 - 0.5, step=6.0, cells=8)
+    assert grid_of(model.net.layers, 48) == CellGrid(first=3 - 0.5, step=6.0, cells=8)
 
 
 @given(
@@ -65,7 +65,7 @@ def test_behind_an_adaptive_pool_a_cell_stands_in_the_middle_of_its_part():
     st.tuples(st.integers(1, 30), st.integers(1, 30)),
 )
 def test_between_cells_a_map_is_linear_and_beyond_them_constant(first, second, shown):
-    grids = Grid(*first), Grid(*second)
+    grids = CellGrid(*first), CellGrid(*second)
     values = np.random.default_rng(0).normal(size=(first[2], second[2]))
     places = tuple(places_of(25, number) for number in shown)
     expected = values

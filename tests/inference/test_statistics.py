@@ -18,8 +18,8 @@ from fcn_jax.inference.statistics import (
     calibration_error,
     confusion_matrix,
     confusions,
-    findings_of,
     quantile_bins,
+    statistics_of,
     worst_mistakes,
 )
 
@@ -137,10 +137,10 @@ def test_the_worst_mistake_is_the_most_confident():
 
 
 def test_sizes_are_sides_and_aspects_of_images_and_lengths_of_signals():
-    images = findings_of(made_answers([0, 0], [0, 1], size=[[4, 9], [4, 9]]), 2)
+    images = statistics_of(made_answers([0, 0], [0, 1], size=[[4, 9], [4, 9]]), 2)
     assert {name: (one.low, one.high) for name, (one,) in images.by_size.items()} == {
         "side": (6, 6),
         "aspect": (pytest.approx(4 / 9), pytest.approx(4 / 9)),
     }
-    signals = findings_of(made_answers([0, 0], [0, 1], size=[[7], [9]]), 2)
+    signals = statistics_of(made_answers([0, 0], [0, 1], size=[[7], [9]]), 2)
     assert {name: (one.low, one.high) for name, (one,) in signals.by_size.items()} == {"length": (7, 9)}

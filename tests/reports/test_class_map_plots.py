@@ -2,18 +2,18 @@
 
 import numpy as np
 
-from fcn_jax.inference.class_maps import Explained, Grid
-from fcn_jax.reports.class_map_plots import envelope, tinted, view_of
+from fcn_jax.inference.class_maps import CellGrid, Explained
+from fcn_jax.reports.class_map_plots import envelope, shown_file, tinted
 
 
 def test_a_view_reads_the_evidence_where_its_pixels_lie():
     image = np.zeros((40, 24, 1), np.uint8)
-    grids = Grid(3.5, 8.0, 5), Grid(3.5, 8.0, 3)
+    grids = CellGrid(3.5, 8.0, 5), CellGrid(3.5, 8.0, 3)
     evidence = np.zeros((5, 3), np.float32)
     evidence[3, 1] = 2  # Centred on position (27.5, 11.5) of the image.
     explained = Explained("a.png", image, np.ones(1, np.float32), 0, evidence, evidence, grids)
     for most, factor in ((10, 0.25), (40, 1), (100, 2)):
-        view = view_of(explained, most=most)
+        view = shown_file(explained, most=most)
         assert view.values.shape == (40 * factor, 24 * factor, 1)
         row, column = np.unravel_index(view.evidence.argmax(), view.evidence.shape)
         assert abs((row + 0.5) / factor - 28) <= 1 / factor

@@ -1,16 +1,16 @@
-"""Steps, epochs and learning rates of a run come from its readings as its course has them."""
+"""Steps, epochs and learning rates of a run come from its readings as its stages have them."""
 
 import numpy as np
 import pytest
 
 from fcn_jax.config import TrainConfig
-from fcn_jax.reports.run_files import Reading
+from fcn_jax.reports.run_files import ReadingRecord
 from fcn_jax.reports.run_plots import Timeline
 
 
-def readings(*points: tuple[int, float]) -> list[Reading]:
+def readings(*points: tuple[int, float]) -> list[ReadingRecord]:
     """From (step, epoch)."""
-    return [Reading(step, epoch, 1.0, 0.5, 100.0, 1.0, 0.0) for step, epoch in points]
+    return [ReadingRecord(step, epoch, 1.0, 0.5, 100.0, 1.0, 0.0) for step, epoch in points]
 
 
 STAGED = TrainConfig(epochs=4, stage_scales=(0.5, 1.0), warmup_epochs=1.0)

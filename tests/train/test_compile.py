@@ -30,7 +30,7 @@ def test_stratified_training_is_one_program():
 
 def test_bucketed_training_is_one_program_a_bucket():
     setup = prepare(small(schedule__kind="bucketed", schedule__max_buckets=3, model__norm="group"))
-    shapes = setup.train.course.stages[0].plan.shapes
+    shapes = setup.train.stages[0].plan.shapes
     with monitoring_compilation() as monitor:
         programs = compile_programs(setup, splits=())
         assert monitor.count == len(programs.train[0]) == len(shapes) == 3
@@ -40,7 +40,7 @@ def test_bucketed_training_is_one_program_a_bucket():
 def test_every_turn_is_a_program():
     setup = prepare(small(schedule__turns=2, schedule__max_buckets=6))
     programs = compile_programs(setup, splits=())
-    assert [program.name for program in programs.train[0]] == ["train turn 1", "train turn 2"]
+    assert [program.name for program in programs.train[0]] == ["train program 1", "train program 2"]
 
 
 def test_another_shape_is_refused_and_another_compilation_an_error():
@@ -58,7 +58,7 @@ def test_evaluation_covers_sizes_that_training_lacks():
     config = small(data__train_split="train[:8]", schedule__examples_per_step=8)
     setup = prepare(config)
     largest = setup.test.dataset.views.sizes(0).max(0)
-    assert (np.array(setup.test.course.stages[0].plan.shapes[-1]) >= largest).all()
+    assert (np.array(setup.test.stages[0].plan.shapes[-1]) >= largest).all()
 
 
 def test_the_step_gives_its_buffers_back():

@@ -13,7 +13,7 @@ from fcn_jax.cli import main
 from fcn_jax.commands import compile
 from fcn_jax.commands.compile import present_target
 from fcn_jax.config_fields import overridden
-from fcn_jax.train.compile import Compiled
+from fcn_jax.train.compile import CompiledProgram
 from fcn_jax.train.out_of_memory import TOLERANCE, Part, compile_fitting, largest_fitting, parts_of, try_compiling
 from fcn_jax.train.setup import Setup, prepare
 
@@ -43,13 +43,13 @@ def setup() -> Setup:
     return prepare(small(schedule__examples_per_step=512), abstract=True)
 
 
-def made_up(setup: Setup) -> list[Compiled]:
+def made_up(setup: Setup) -> list[CompiledProgram]:
     """A program that needs 1 MiB for each example of a step; nothing is compiled."""
     peak_mib = float(setup.config.schedule.examples_per_step)
-    return [Compiled("train", "", seconds=0.0, peak_mib=peak_mib, gflop=0.0, run=made_up)]
+    return [CompiledProgram("train", "", seconds=0.0, peak_mib=peak_mib, gflop=0.0, run=made_up)]
 
 
-def compile_made_up(setup: Setup, memory_mib: float) -> list[Compiled]:
+def compile_made_up(setup: Setup, memory_mib: float) -> list[CompiledProgram]:
     part = Part("schedule.examples_per_step", 8, made_up, made_up)
     memory = replace(present_target(), memory_mib=memory_mib)
     return compile_fitting(part, setup, memory, lambda config: replace(setup, config=config))

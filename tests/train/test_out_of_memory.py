@@ -8,7 +8,7 @@ import pytest
 from configs.mnist import get_config
 from fcn_jax.config import Config
 from fcn_jax.train import out_of_memory
-from fcn_jax.train.compile import Programs, compile_programs
+from fcn_jax.train.compile import CompiledPrograms, compile_programs
 from fcn_jax.train.out_of_memory import compile_all, fitting
 from fcn_jax.train.setup import Setup, prepare
 
@@ -25,7 +25,7 @@ def setup() -> Setup:
 
 
 @pytest.fixture(scope="module")
-def programs(setup) -> Programs:
+def programs(setup) -> CompiledPrograms:
     return compile_programs(setup, splits=())
 
 

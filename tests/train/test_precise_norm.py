@@ -73,10 +73,10 @@ def test_statistics_are_those_of_all_true_positions(float64, kind):
         data__train_split="train[:50]", schedule__kind=kind, evaluate__examples_per_step=32, train__ema_decay=0.5
     )
     setup = in_float64(prepare(config))
-    course = setup.calibration.course
-    assert all(len(program.blocks) == 2 for program in course.stages[0].schedule.layout.programs)
-    assert course.filler_share > 0.1
-    steps = [step.blocks for step in setup.loader(setup.calibration).steps(0, course.total_steps)]
+    stages = setup.calibration.stages
+    assert all(len(program.blocks) == 2 for program in stages[0].schedule.step_plan.programs)
+    assert stages.filler_share > 0.1
+    steps = [step.blocks for step in setup.loader(setup.calibration).steps(0, stages.total_steps)]
     assert sorted(int(i) for blocks in steps for block in blocks for i in block.index if i >= 0) == [*range(50)]
     state = with_precise_statistics(setup, compile_programs(setup, splits=()), setup.state)
     expected = by_hand(nnx.merge(setup.graphdef, state.evaluated_params, state.stats), steps)

@@ -76,7 +76,7 @@ class JapaneseVowels(tfds.core.GeneratorBasedBuilder):
                 }
             ),
             supervised_keys=("signal", "label"),
-            disable_shuffling=True,  # the stored order is the speakers' turns
+            disable_shuffling=True,  # the stored order is the speakers' num_programs
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
