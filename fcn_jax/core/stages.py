@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
@@ -68,6 +68,7 @@ class Stage:
         return len(self.epochs) * int((self.schedule.step_plan.capacity * self.plan.areas).sum())
 
 
+@runtime_checkable
 class EpochSizes(Protocol):
     """The true sizes of a split's examples in every epoch."""
 
