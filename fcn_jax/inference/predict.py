@@ -7,10 +7,10 @@ as its oldest file has let `WINDOW` others pass. Batches are computed while furt
 import csv
 import json
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
-from typing import IO, Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -45,10 +45,21 @@ class Outcome:
         return bool(self.error or self.logits)
 
 
+@runtime_checkable
+class TextFile(Protocol):
+    """A file that text is written to."""
+
+    def write(self, text: str, /) -> object: ...
+
+    def writelines(self, lines: Iterable[str], /) -> object: ...
+
+    def flush(self) -> object: ...
+
+
 class JsonLines:
     """An object a file."""
 
-    def __init__(self, out: IO[str], label_names: Sequence[str], *, rank: int):
+    def __init__(self, out: TextFile, label_names: Sequence[str], *, rank: int):
         self._out, self._label_names, self._rank = out, label_names, rank
 
     def write(self, outcomes: Sequence[Outcome]) -> None:
@@ -72,7 +83,7 @@ class JsonLines:
 class CsvTable:
     """A row a file: the best labels side by side, then a logit a column."""
 
-    def __init__(self, out: IO[str], label_names: Sequence[str], *, rank: int):
+    def __init__(self, out: TextFile, label_names: Sequence[str], *, rank: int):
         self._out, self._label_names, self._rank = out, label_names, rank
         self._table = csv.writer(out, lineterminator="\n")
         tops = ["label", "probability"]
@@ -98,7 +109,7 @@ def best_labels(outcome: Outcome, label_names: Sequence[str]) -> list[tuple[str,
     return [(label_names[label], outcome.probabilities[label]) for label in outcome.ranking[:MOST_LABELS]]
 
 
-def outcome_writer(form: str, out: IO[str], label_names: Sequence[str], *, rank: int) -> JsonLines | CsvTable:
+def outcome_writer(form: str, out: TextFile, label_names: Sequence[str], *, rank: int) -> JsonLines | CsvTable:
     """What writes outcomes in a format."""
     match form:
         case "json":

@@ -1,6 +1,6 @@
 """One of several processes; test_hosts.py starts them all: they do what is asked together, and each says what it saw.
 
-    python -m tests.train.host HOST:PORT NUM_PROCESSES PROCESS_ID FOLDER
+    python -m tests.commands.host HOST:PORT NUM_PROCESSES PROCESS_ID FOLDER
 
 FOLDER holds `whole` and `stopped`, workdirs of one process, and `pictures`; workdirs and answers are added to it.
 """

@@ -12,7 +12,7 @@ from tests.processes import run_together
 
 
 def test_four_devices_take_the_same_steps_as_one():
-    (done,) = run_together([[sys.executable, "-m", "tests.train.compare_devices"]], devices=4)
+    (done,) = run_together([[sys.executable, "-m", "tests.commands.compare_devices"]], devices=4)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["float32"]["same_examples"]

@@ -66,7 +66,7 @@ def found(request, tmp_path_factory) -> Found:
     train_until(small_config(cache), folder / "stopped", steps=STOP)
     write_pictures(folder / "pictures")
     address = free_address()
-    script = [sys.executable, "-m", "tests.train.host", address, str(processes)]
+    script = [sys.executable, "-m", "tests.commands.host", address, str(processes)]
     for ended in run_together([[*script, str(i), str(folder)] for i in range(processes)], devices=devices):
         assert ended.returncode == 0, ended.stderr
     saw = [json.loads((folder / f"{i}.json").read_text()) for i in range(processes)]
@@ -183,8 +183,8 @@ import json, sys
 from pathlib import Path
 from fcn_jax.system.processes import join_cluster
 from fcn_jax.train.workdir import read_config
-from tests.train.host import own_rows
-from tests.train.stopped import train_until
+from tests.commands.host import own_rows
+from tests.commands.stopped import train_until
 coordinator, processes, number, folder = sys.argv[1:]
 join_cluster(coordinator, int(processes), int(number))
 seen = train_until(read_config(Path(folder)), Path(folder, "run"), steps=3)

@@ -12,7 +12,7 @@ from tests.processes import free_address, started
 JOINS = """
 import sys, time
 from fcn_jax.system.processes import join_cluster
-from fcn_jax.lifeline import wait_for_the_lost
+from fcn_jax.system.lost_process import wait_for_the_lost
 join_cluster(sys.argv[1], 2, int(sys.argv[2]))
 print("joined", flush=True)
 wait_for_the_lost()  # As after an error that may be due to one.
