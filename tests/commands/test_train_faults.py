@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from configs.mnist import get_config
-from fcn_jax.commands import train as train_module
 from fcn_jax.commands.train import train
 from fcn_jax.config import Config
 from fcn_jax.data.dataset import Dataset
 from fcn_jax.system import watchdog
 from fcn_jax.system.stopping import Stopped, StopRequest
+from fcn_jax.train import run as run_module
 from fcn_jax.train.checkpoint import Checkpoints
 from fcn_jax.train.log import Meter, read_metrics
 from fcn_jax.train.setup import prepare
@@ -86,7 +86,7 @@ def test_asked_to_stop_it_saves_the_step_and_goes_on_after_it(undisturbed, cache
 
 
 def test_asked_to_stop_in_a_validation_it_goes_on_with_it(undisturbed, cache, tmp_path, monkeypatch):
-    stop, evaluate = Asked(), train_module.evaluate
+    stop, evaluate = Asked(), run_module.evaluate
 
     def ask(*arguments, **how):
         stop.requested = True
@@ -94,7 +94,7 @@ def test_asked_to_stop_in_a_validation_it_goes_on_with_it(undisturbed, cache, tm
 
     config = small(cache, checkpoint__every_steps=5)  # So nothing is saved at step 8, where the epoch ends.
     with monkeypatch.context() as patch:
-        patch.setattr(train_module, "evaluate", ask)
+        patch.setattr(run_module, "evaluate", ask)
         with pytest.raises(Stopped, match="stopped after step 8 of 16"):
             train(config, tmp_path, stop=stop)
     assert steps_of(tmp_path) == {"5", "8"}

@@ -10,7 +10,7 @@ from fcn_jax.system.stopping import stop_on_sigterm
 
 IN_C = """
 import hashlib
-from fcn_jax.train.stopping import stop_on_sigterm
+from fcn_jax.system.stopping import stop_on_sigterm
 with stop_on_sigterm():
     print("ready", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # One call in C, as a compilation is.
