@@ -86,20 +86,28 @@ def all_runs(ablation: Ablation, form: Form, seeds: Sequence[int] | None = None)
 
 @cache
 def code_version(root: Path = ROOT) -> str:
-    """A hash over the source that can change a result."""
-    digest = hashlib.sha256()
-    for pattern in DECIDES_RESULTS:
-        for path in sorted(root.glob(pattern)):
-            digest.update(f"{path.relative_to(root)}\n".encode())
-            digest.update(_without_words(path.read_text(encoding="utf-8")).encode())
-    return digest.hexdigest()[:KEY_LENGTH]
+    """A hash over the source that can change a result: over what is defined there, wherever it stands.
+
+    Docstrings, comments, imports, and the names and order of files do not enter it.
+    """
+    paths = [path for pattern in DECIDES_RESULTS for path in root.glob(pattern)]
+    definitions = sorted(text for path in paths for text in _definitions(path.read_text(encoding="utf-8")))
+    return hashlib.sha256("\n".join(definitions).encode()).hexdigest()[:KEY_LENGTH]
 
 
-def _without_words(source: str) -> str:
-    """The lines of a module that do something: no docstrings, no lines of comment."""
-    lines = source.splitlines()
-    for node in ast.walk(ast.parse(source)):
-        match node:
-            case ast.Expr(value=ast.Constant(value=str()), lineno=first, end_lineno=int(last)):
-                lines[first - 1 : last] = [""] * (last - first + 1)
-    return "\n".join(line for line in lines if line.strip() and not line.lstrip().startswith("#"))
+def _definitions(source: str) -> list[str]:
+    """Every statement of a module but its imports, without docstrings."""
+    module = ast.parse(source)
+    for node in ast.walk(module):
+        for name in ("body", "orelse", "finalbody"):
+            if isinstance(statements := getattr(node, name, None), list):
+                setattr(node, name, [statement for statement in statements if not _is_words_or_import(statement)])
+    return [ast.dump(statement) for statement in module.body]
+
+
+def _is_words_or_import(statement: ast.stmt) -> bool:
+    match statement:
+        case ast.Import() | ast.ImportFrom() | ast.Expr(value=ast.Constant(value=str())):
+            return True
+        case _:
+            return False

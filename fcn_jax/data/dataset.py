@@ -3,6 +3,7 @@
 The one place where source, views and augmentation meet; the loader asks it for blocks.
 """
 
+import hashlib
 from collections.abc import Callable
 
 import numpy as np
@@ -182,3 +183,40 @@ def _check_smallest(config: Config, source: Source, sizes: Int[np.ndarray, "n r"
             f"of at least {smallest_input}, and config.data.min_side={min_side} does not widen it "
             f"({len(too_small)} such examples): leave config.data.min_side unset, or set it to {smallest_input} or more"
         )
+
+
+def fingerprint(dataset: Dataset) -> dict[str, int | str]:
+    """Identify the data of a split, so that a run goes on with the same data or not at all.
+
+    Returns:
+        The number of examples, and digests of their sizes, labels and names in their order: all that the schedule rests
+        on. The contents of files are not read.
+    """
+    source = dataset.source
+    names = hashlib.sha256()
+    for index in range(len(source)):
+        names.update(source.name(index).encode(errors="surrogateescape") + b"\0")
+    return {
+        "examples": len(source),
+        "sizes": _digest(source.sizes),
+        "labels": _digest(source.labels),
+        "names": names.hexdigest(),
+        "classes": hashlib.sha256("\0".join(source.label_names).encode()).hexdigest(),
+    }
+
+
+def changed_data(before: dict[str, dict[str, int | str]], after: dict[str, dict[str, int | str]]) -> list[str]:
+    """Compare the fingerprints of splits; returns what changed, for people."""
+    changes = []
+    for split, now in after.items():
+        then = before[split]
+        if then["examples"] != now["examples"]:
+            changes.append(f"{split} had {then['examples']:,} examples, now {now['examples']:,}")
+        else:
+            others = [what for what in now if then[what] != now[what]]
+            changes += [f"{split} has other {', '.join(others)} of its {now['examples']:,} examples"] if others else []
+    return changes
+
+
+def _digest(values: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values, np.int64).data).hexdigest()

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore
 from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore
 
-from fcn_jax.core.step import ZERO, Sums
+from fcn_jax.core.step import ZERO, Sums, TrainState
 from fcn_jax.data.loader import Loader, Step
 from fcn_jax.system.disk import parse_json, reading, write_atomically, writing
 from fcn_jax.system.processes import gather
@@ -113,6 +115,18 @@ def check_losses(sums: Sequence[Sums], *, last: int) -> None:
     for step, of_step in enumerate(sums, start=last - len(sums) + 1):
         if not math.isfinite(of_step.loss):
             raise NotFiniteError(step, f"the loss is {of_step.loss}")
+
+
+def check_state(state: TrainState, *, step: int) -> None:
+    """Check the state that a step made: its loss would only show a step later what is wrong with it.
+
+    Raises:
+        NotFiniteError: the first parameter or statistic that is not finite.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path((state.params, state.stats)):
+        if jnp.issubdtype(leaf.dtype, jnp.floating) and not np.isfinite(np.asarray(leaf)).all():
+            name = "/".join(str(key.key) for key in path[1:])
+            raise NotFiniteError(step, f"{name} is not finite after the update")
 
 
 @dataclass

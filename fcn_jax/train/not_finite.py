@@ -5,12 +5,7 @@ Which examples a step held follows from the schedule, so nothing is kept for it 
 
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
 from fcn_jax.core.schedule import FILLER
-from fcn_jax.core.step import TrainState
 from fcn_jax.system.disk import write_json
 from fcn_jax.train.compile import CompiledPrograms
 from fcn_jax.train.log import NotFiniteError
@@ -20,17 +15,6 @@ EXAMPLES = "not_finite.json"
 """In a workdir: the examples of the first such step."""
 EXAMPLES_NAMED = 3
 """In the line itself."""
-
-
-def check_state(state: TrainState, *, step: int) -> None:
-    """
-    Raises:
-        NotFiniteError: what the step made could not be gone on with; the loss only shows it a step later.
-    """
-    for path, leaf in jax.tree_util.tree_leaves_with_path((state.params, state.stats)):
-        if jnp.issubdtype(leaf.dtype, jnp.floating) and not np.isfinite(np.asarray(leaf)).all():
-            name = "/".join(str(key.key) for key in path[1:])
-            raise NotFiniteError(step, f"{name} is not finite after the update")
 
 
 def describe_not_finite(

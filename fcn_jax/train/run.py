@@ -14,8 +14,7 @@ from fcn_jax.system.stopping import RESUME, Stopped, StopRequest
 from fcn_jax.system.watchdog import Watchdog
 from fcn_jax.train.checkpoint import Checkpoints
 from fcn_jax.train.compile import CompiledProgram, CompiledPrograms
-from fcn_jax.train.log import Clock, Meter, MetricsWriter, describe
-from fcn_jax.train.not_finite import check_state
+from fcn_jax.train.log import Clock, Meter, MetricsWriter, check_state, describe
 from fcn_jax.train.out_of_memory import fitting
 from fcn_jax.train.passes import evaluate, with_precise_statistics
 from fcn_jax.train.setup import Setup, Split

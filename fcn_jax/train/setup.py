@@ -21,8 +21,7 @@ from fcn_jax.config_rules import validate
 from fcn_jax.core.buckets import BucketPlan
 from fcn_jax.core.stages import Stages, evaluation_stages, make_plan, scale_of_epochs, training_stages
 from fcn_jax.core.step import TrainState, abstract_state, initial_state, replicate, split_model
-from fcn_jax.data.dataset import Dataset, open_dataset
-from fcn_jax.data.fingerprint import changed_data, fingerprint
+from fcn_jax.data.dataset import Dataset, changed_data, fingerprint, open_dataset
 from fcn_jax.data.loader import Loader
 from fcn_jax.nets.model import abstract_model, make_model, smallest_input
 from fcn_jax.nets.pretrained import load_pretrained

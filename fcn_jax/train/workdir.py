@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fcn_jax.config import Config, UserError
 from fcn_jax.config_fields import differences, from_dict
-from fcn_jax.data.fingerprint import changed_data, fingerprint
+from fcn_jax.data.dataset import changed_data, fingerprint
 from fcn_jax.system.disk import make_folder, parse_json, reading, write_json, writing
 from fcn_jax.train.setup import Setup
 

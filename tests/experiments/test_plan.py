@@ -69,6 +69,12 @@ def test_the_code_version_follows_the_code_that_decides_results_alone(tmp_path):
     for harmless in (f"\n    # {docstring.splitlines()[0]}\n", "\n"):
         family.write_text(source.replace(docstring, "In other words.\n\nAnd more of them.\n") + harmless)
         assert version() == before
-    family.write_text(f"{source}\nx = 'words'\n")
+    moved = family.rename(tmp_path / "fcn_jax/train/elsewhere.py")
+    assert version() == before
+    moved.write_text(f"from somewhere import something\n{source}")
+    assert version() == before
+    moved.write_text(f"{source}\nx = 'words'\n")
+    assert version() != before
+    moved.write_text(source.replace("return ", "return not ", 1))
     assert version() != before
     code_version.cache_clear()

@@ -5,8 +5,7 @@ import shutil
 import pytest
 
 from fcn_jax.config import Config
-from fcn_jax.data.dataset import Dataset, open_dataset
-from fcn_jax.data.fingerprint import changed_data, fingerprint
+from fcn_jax.data.dataset import Dataset, changed_data, fingerprint, open_dataset
 from tests.inference.made import write_picture
 
 
