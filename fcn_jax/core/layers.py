@@ -143,8 +143,8 @@ def recorded(layer: nnx.Module, maps: Maps) -> Maps:
 class Layer(nnx.Module):
     """A masked layer: subclasses write `apply`.
 
-    `training` is an argument of every call, not a mode that nnx's `train()` and `eval()` set: a mode would be part of the
-    graphdef, of which a run would then have two, and a call would not show which of them it means.
+    `training` is an argument of every call, not a mode that nnx's `train()` and `eval()` set: a mode would be part of
+    the graphdef, of which a run would then have two, and a call would not show which of them it means.
     """
 
     @property
