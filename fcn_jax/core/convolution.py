@@ -35,7 +35,7 @@ class Convolution(Layer):
         rank: int,
         groups: int = 1,
         bias: bool,
-        patches: bool,
+        patches: bool = False,
         rngs: nnx.Rngs,
         init_scale: float = 2.0,
         dtype=jnp.float32,

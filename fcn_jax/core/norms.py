@@ -22,6 +22,7 @@ from fcn_jax.core.layers import (
     Map,
     Maps,
     full_precision,
+    identity,
     mask_of,
     masked,
     num_positions,
@@ -52,7 +53,13 @@ class BatchNorm(Layer):
     """
 
     def __init__(
-        self, channels: int, *, momentum: float, activation: Activation, scale: float = 1.0, dtype=jnp.float32
+        self,
+        channels: int,
+        *,
+        momentum: float = 0.9,
+        activation: Activation = identity,
+        scale: float = 1.0,
+        dtype=jnp.float32,
     ):
         self.momentum, self.activation = momentum, activation
         self.scale = nnx.Param(jnp.full(channels, scale, dtype))
@@ -113,7 +120,13 @@ class GroupNorm(Layer):
     """
 
     def __init__(
-        self, channels: int, *, group_size: int, activation: Activation, scale: float = 1.0, dtype=jnp.float32
+        self,
+        channels: int,
+        *,
+        group_size: int,
+        activation: Activation = identity,
+        scale: float = 1.0,
+        dtype=jnp.float32,
     ):
         assert channels % group_size == 0
         self.group_size, self.activation = group_size, activation
@@ -139,7 +152,7 @@ class GroupNorm(Layer):
 class LayerNorm(Layer):
     """Over the channels of every position by itself, as ConvNeXt has it (Liu et al., arXiv:2201.03545)."""
 
-    def __init__(self, channels: int, *, activation: Activation, scale: float = 1.0, dtype=jnp.float32):
+    def __init__(self, channels: int, *, activation: Activation = identity, scale: float = 1.0, dtype=jnp.float32):
         self.activation = activation
         self.scale = nnx.Param(jnp.full(channels, scale, dtype))
         self.bias = nnx.Param(jnp.zeros(channels, dtype))

@@ -22,7 +22,7 @@ class Schedule:
 
     Args:
         step_plan: the programs over the plan.
-        bucket: [n] bucket of every example in an epoch.
+        bucket: [n] the bucket of every example, or a function from the epoch to that, where sizes change.
         seed: of the order.
         shuffle: False keeps the order of the split, for evaluation.
     """
@@ -31,15 +31,15 @@ class Schedule:
         self,
         plan: BucketPlan,
         step_plan: StepPlan,
-        bucket: Callable[[int], np.ndarray],
+        bucket: np.ndarray | Callable[[int], np.ndarray],
         *,
         num_examples: int,
         seed: int,
         shuffle: bool = True,
     ):
-        self.step_plan = step_plan
-        self.num_examples = num_examples
-        self._bucket, self._seed, self._shuffle = bucket, seed, shuffle
+        self.plan, self.step_plan, self.num_examples = plan, step_plan, num_examples
+        self._bucket = bucket if callable(bucket) else lambda _: bucket
+        self._seed, self._shuffle = seed, shuffle
         self._above = next_covering(plan)
         self._epoch = lru_cache(maxsize=2)(self._make_epoch)
 

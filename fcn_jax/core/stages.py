@@ -189,12 +189,13 @@ def _sizes_to_plan_from(views: EpochSizes, epochs: range) -> Int[np.ndarray, "n 
     return np.concatenate([*(views.sizes(epoch) for epoch in sample), views.largest(epochs)[None]])
 
 
-def _buckets(views: EpochSizes, plan: BucketPlan, epochs: range) -> Callable[[int], Int[np.ndarray, " n"]]:
-    """The bucket of every example as a function of the epoch."""
+def _buckets(
+    views: EpochSizes, plan: BucketPlan, epochs: range
+) -> Int[np.ndarray, " n"] | Callable[[int], Int[np.ndarray, " n"]]:
+    """The bucket of every example; where sizes change, as a function of the epoch."""
     if views.is_random:
         return lambda epoch: plan.assign(views.sizes(epoch))
-    always = plan.assign(views.sizes(epochs[0]))
-    return lambda _: always
+    return plan.assign(views.sizes(epochs[0]))
 
 
 def make_plan(
@@ -249,7 +250,7 @@ def evaluation_stages(
     step_plan = bucketed_step_plan(
         plan, demand, examples_per_step=examples_per_step, rows_multiple_of=config.rows_multiple_of
     )
-    schedule = Schedule(plan, step_plan, lambda _: bucket, num_examples=len(sizes), seed=0, shuffle=False)
+    schedule = Schedule(plan, step_plan, bucket, num_examples=len(sizes), seed=0, shuffle=False)
     true_positions = int(sizes.prod(1, dtype=np.int64).sum())
     return Stages((Stage(range(1), plan, schedule, true_positions, int(demand @ plan.areas)),))
 

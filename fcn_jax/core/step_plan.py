@@ -95,7 +95,7 @@ def stratified_step_plan(
     demand: np.ndarray,
     *,
     examples_per_step: int,
-    rows_multiple_of: int,
+    rows_multiple_of: int = 1,
     num_programs: int = 1,
 ) -> StepPlan:
     """One block from every bucket in each step, in the proportion the data has them.
@@ -193,7 +193,7 @@ def bucketed_step_plan(
     demand: np.ndarray,
     *,
     examples_per_step: int,
-    rows_multiple_of: int,
+    rows_multiple_of: int = 1,
     positions_per_step: int = 0,
 ) -> StepPlan:
     """One program a bucket, all rows of one shape; also the step plan of evaluation.

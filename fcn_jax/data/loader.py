@@ -7,14 +7,18 @@ each decodes the rows of its own devices only, and the blocks are global arrays.
 
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import grain
 import jax
 import numpy as np
 from jaxtyping import Int
 
-from fcn_jax.core.block import Block
+from fcn_jax.config import UserError
+from fcn_jax.core.block import Block, filler_block
+from fcn_jax.core.geometry import format_size
+from fcn_jax.core.schedule import FILLER, Schedule
 from fcn_jax.core.stages import Stages
 from fcn_jax.data.dataset import Dataset
 
@@ -24,7 +28,7 @@ class Step(NamedTuple):
 
     stage: int
     program: int
-    """Of the stage's step_plan."""
+    """Of the stage's step plan."""
     blocks: tuple[Block, ...]
     num_examples: int
     """That this process read, and so below."""
@@ -91,6 +95,56 @@ class Loader:
             if step is None:
                 return
             yield step._replace(blocks=jax.make_array_from_process_local_data(self._sharding, step.blocks))
+
+
+@runtime_checkable
+class Examples(Protocol):
+    """Any random-access source of examples: `source[i]` is (values `[*size, c]`, label)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> tuple[Any, Any]: ...
+
+
+def load_blocks(
+    source: Examples, schedule: Schedule, *, epoch: int, start: int = 0, num_threads: int = 2, prefetch_steps: int = 4
+) -> Iterator[tuple[Block, ...]]:
+    """Read the steps of an epoch as NumPy blocks, in threads and ahead of who takes them; no config is needed.
+
+    Args:
+        source: of the examples whose sizes the schedule was made from, in the same order.
+        start: the step of the epoch to begin with.
+
+    Raises:
+        UserError: an example is larger than the canvas of its bucket.
+    """
+
+    def read(step: int) -> tuple[Block, ...]:
+        program, rows = schedule.step(epoch, int(step))
+        canvases = [schedule.plan.shapes[block.bucket] for block in schedule.step_plan.programs[program].blocks]
+        return tuple(_padded(source, index, canvas) for index, canvas in zip(rows, canvases, strict=True))
+
+    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch_steps)
+    yield from grain.MapDataset.range(start, schedule.steps_per_epoch).map(read).to_iter_dataset(options)
+
+
+def _padded(source: Examples, index: Int[np.ndarray, " b"], canvas: tuple[int, ...]) -> Block:
+    """The examples of a block on its canvas; index -1 makes a filler row."""
+    rows = np.flatnonzero(index != FILLER)
+    block = filler_block(len(index), canvas, 1)
+    values, labels = zip(*(source[int(number)] for number in index[rows]), strict=True) if len(rows) else ((), ())
+    first = np.asarray(values[0] if values else source[0][0])
+    image = np.zeros((len(index), *canvas, first.shape[-1]), first.dtype)
+    for row, example in zip(rows, map(np.asarray, values), strict=True):
+        if any(side > most for side, most in zip(example.shape[:-1], canvas, strict=True)):
+            raise UserError(
+                f"example {index[row]} is {format_size(example.shape[:-1])}, larger than its canvas, "
+                f"{format_size(canvas)}: make the schedule from the sizes that the examples have"
+            )
+        image[(row, *map(slice, example.shape[:-1]))] = example
+        block.size[row], block.weight[row], block.index[row] = example.shape[:-1], 1, index[row]
+    block.label[rows] = labels
+    return replace(block, image=image)
 
 
 def local_rows(sharding: jax.sharding.Sharding, rows: int) -> Int[np.ndarray, " local"]:

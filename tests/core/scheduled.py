@@ -50,7 +50,7 @@ def make_schedule(
     plan: BucketPlan, step_plan: StepPlan, bucket: np.ndarray, *, seed: int, shuffle: bool = True
 ) -> Schedule:
     """Of sizes that are the same in every epoch."""
-    return Schedule(plan, step_plan, lambda _: bucket, num_examples=len(bucket), seed=seed, shuffle=shuffle)
+    return Schedule(plan, step_plan, bucket, num_examples=len(bucket), seed=seed, shuffle=shuffle)
 
 
 def scattered(bucket: np.ndarray) -> np.ndarray:
