@@ -19,7 +19,8 @@ from fcn_jax.core.pooling import AdaptiveAveragePool
 
 NUM_CLASSES = 3
 # Nearly all of the time is compilation: a third of it without optimisation and without the fusion emitters.
-QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+ON_CPU = jax.default_backend() == "cpu"
+QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False} if ON_CPU else {}
 
 
 def drawn(build: Callable[[], Model]) -> Model:
