@@ -1,8 +1,8 @@
 """What a family asks of the fields it reads."""
 
 import pytest
-
 from fcn_jax.config_rules import validate
+
 from tests.test_config_rules import config_with, refusal
 
 

@@ -5,11 +5,11 @@ import math
 import typing
 
 import pytest
+from fcn_jax.config_rules import validate
 
 from configs import mnist
 from fcn_jax.config import Config
 from fcn_jax.config_fields import get_field
-from fcn_jax.config_rules import validate
 
 
 def config_with(path: str, value) -> Config:

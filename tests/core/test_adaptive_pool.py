@@ -3,11 +3,11 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fcn_jax.config_rules import validate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcn_jax.config import Config
-from fcn_jax.config_rules import validate
 from fcn_jax.core.pooling import AdaptiveAveragePool, cell_shares
 from fcn_jax.nets.model import make_model, smallest_input, trace_shapes
 from tests.core.law import NUM_CLASSES

@@ -6,10 +6,10 @@ import jax
 import numpy as np
 import pytest
 import soundfile
+from fcn_jax.config_model_rules import SIGNAL_MODELS
 from PIL import Image
 
 from fcn_jax.cli import main
-from fcn_jax.config_model_rules import SIGNAL_MODELS
 from fcn_jax.inference.class_maps import Explained, MapMaker, Unread, check_has_map, map_answer_of
 from fcn_jax.inference.classifier import classifier_of_workdir, restore_trained
 from fcn_jax.inference.predict import predict

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fcn_jax.config_model_rules import SIGNAL_MODELS
 from flax import nnx
 
-from fcn_jax.config_model_rules import SIGNAL_MODELS
 from fcn_jax.core.block import Block
 from fcn_jax.nets.model import make_model, smallest_input
 from tests.core.law import QUICK, alone, by_number, drawn, make_images, spread

@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fcn_jax.config_model_rules import HEADS, NORMS, SIGNAL_MODELS
+from fcn_jax.config_rules import validate
 from flax import nnx
 
 from configs import resnet18, resnet50
 from fcn_jax.config import Config
-from fcn_jax.config_model_rules import HEADS, NORMS, SIGNAL_MODELS
-from fcn_jax.config_rules import validate
 from fcn_jax.core.block import filler_block
 from fcn_jax.core.geometry import Window
 from fcn_jax.core.layers import count_parameters, masked

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fcn_jax.config_model_rules import HEADS, NORMS
 from flax import nnx
 
-from fcn_jax.config_model_rules import HEADS, NORMS
 from fcn_jax.core.geometry import Window
 from fcn_jax.core.layers import Map, Maps, count_parameters
 from fcn_jax.core.net import Head, LayerMaker, Model, Net, Prediction

@@ -1,9 +1,9 @@
 """Families that somebody published have as many parameters as theirs."""
 
 import pytest
+from fcn_jax.config_rules import validate
 
 from fcn_jax.config import Config
-from fcn_jax.config_rules import validate
 from fcn_jax.core.layers import count_parameters
 from fcn_jax.nets.model import abstract_model
 
