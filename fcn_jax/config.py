@@ -25,13 +25,13 @@ class UserError(ValueError):
     """
 
 
-def bounded(default: Value, low: float, high: float = math.inf) -> Value:
+def bounded(default: Value, low: int | float, high: int | float = math.inf) -> Value:
     """A field with its default and the smallest and the largest number that it takes, which hold for all of a tuple."""
     made: Any = field(default=default, metadata={"bounds": (low, high)})
     return made
 
 
-def chosen(*choices: str) -> str:
+def chosen(*choices: Value) -> Value:
     """A field that takes one of a few words; the first is its default."""
     made: Any = field(default=choices[0], metadata={"choices": choices})
     return made

@@ -6,7 +6,7 @@ net. Nothing here needs jax, so launch configs may import it.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from fcn_jax.config import Config, ModelConfig, UserError, bounded, chosen
 from fcn_jax.config_fields import from_dict
@@ -155,7 +155,7 @@ class ResNet(Published):
     """{layers with weights: (blocks of each stage, whether they are bottlenecks)}, as in the paper."""
 
     @classmethod
-    def of_depth(cls, depth: int, **fields: Any) -> Self:
+    def of_depth(cls, depth: int, **fields: Any) -> "ResNet":
         """ResNet-18, -34 or -50, with its stem for ImageNet; `fields` are other fields of the config."""
         blocks, bottleneck = cls.DEPTHS[depth]
         shape: dict[str, Any] = {"channels": (64, 128, 256, 512), "blocks": blocks, "bottleneck": bottleneck}
@@ -200,7 +200,7 @@ class ConvNeXt(Published):
     """{size: (channels of the first stage, which each that follows doubles, blocks of each stage)}, as in timm."""
 
     @classmethod
-    def of_size(cls, size: str, **fields: Any) -> Self:
+    def of_size(cls, size: str, **fields: Any) -> "ConvNeXt":
         """ConvNeXt of a size from atto to base; `fields` are other fields of the config."""
         width, blocks = cls.SIZES[size]
         shape: dict[str, Any] = {"channels": tuple(width * 2**stage for stage in range(4)), "blocks": blocks}

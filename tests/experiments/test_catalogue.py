@@ -1,7 +1,6 @@
 """Every ablation is whole: its arms differ and are valid, and what its claims and plots speak of is measured."""
 
 import pytest
-from fcn_jax.config_rules import validate
 
 from experiments.ablation import ByLength
 from experiments.ablations import ABLATIONS
@@ -11,6 +10,7 @@ from experiments.plots import draw
 from experiments.results import select
 from experiments.tables import results_table
 from experiments.words import answer
+from fcn_jax.config import validate
 from tests.experiments.made import made_row
 
 MINUTES_OF_ALL = 100
