@@ -66,7 +66,7 @@ class CommandLine:
         self._config: Config | None = None
         try:
             if takes_config:
-                argv = self._take_config(self._values.read_flags_from_files(argv, force_gnu=False))
+                argv = self._take_config([argv[0], *self._values.read_flags_from_files(argv[1:], force_gnu=False)])
             _, *self.paths = self._values(argv)
         except flags.UnrecognizedFlagError as error:
             raise UserError(_no_such_flag(error.flagname, list(helps), command=argv[0])) from error
