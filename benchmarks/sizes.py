@@ -24,8 +24,9 @@ SPLITS = ("train", "validation", "test")
 OPEN = """
 import sys, time
 from fcn_jax.config import Config
+from fcn_jax.nets.families import FCN
 from fcn_jax.data.sources import open_source
-config = Config()
+config = Config(model=FCN())
 config.data.source, config.data.channels, config.machine.cache_dir = "folder:" + sys.argv[1], 3, sys.argv[2]
 began = time.perf_counter()
 sources = [open_source(config, split) for split in sys.argv[3:]]

@@ -8,12 +8,12 @@ The paper's All-CNN-C: --config.model.channels='(96, 192)' --config.model.norm=n
 
 from configs import mnist
 from fcn_jax.config import Config
+from fcn_jax.nets.families import AllCNN
 
 
 def get_config(argument: str = "") -> Config:
     config = mnist.get_config(argument)
-    config.model.name = "all_cnn"
-    config.model.channels = (4, 8) if argument == "tiny" else (32, 64)
+    config.model = AllCNN(channels=(4, 8) if argument == "tiny" else (32, 64))
     if argument != "tiny":
         config.schedule.examples_per_step = 256
         config.train.epochs = 12

@@ -6,11 +6,11 @@ python -m fcn_jax train --config=configs/dense.py:tiny --workdir=runs/tiny     (
 
 from configs import japanese_vowels
 from fcn_jax.config import Config
+from fcn_jax.nets.families import Dense
 
 
 def get_config(argument: str = "") -> Config:
     config = japanese_vowels.get_config(argument)
-    config.model.name = "dense"
-    config.model.input_side = 29
-    config.model.channels = (8,) if argument == "tiny" else (128, 128)
+    channels = (8,) if argument == "tiny" else (128, 128)
+    config.model = Dense(num_classes=config.model.num_classes, channels=channels, input_side=29)
     return config

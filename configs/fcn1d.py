@@ -6,13 +6,12 @@ python -m fcn_jax train --config=configs/fcn1d.py:tiny --workdir=runs/tiny     (
 
 from configs import japanese_vowels
 from fcn_jax.config import Config
+from fcn_jax.nets.families import FCN1D
 
 
 def get_config(argument: str = "") -> Config:
     config = japanese_vowels.get_config(argument)
-    config.model.name = "fcn1d"
-    config.model.channels = (128, 256, 128)
-    config.model.kernel = (8, 5, 3)
+    config.model = FCN1D(num_classes=config.model.num_classes)
     if argument == "tiny":
         config.model.channels = (8, 16, 8)
     return config

@@ -6,10 +6,10 @@ python -m fcn_jax train --config=configs/flatten.py:tiny --workdir=runs/tiny    
 
 from configs import mnist
 from fcn_jax.config import Config
+from fcn_jax.nets.families import Flatten
 
 
 def get_config(argument: str = "") -> Config:
     config = mnist.get_config(argument)
-    config.model.name = "flatten"
-    config.model.input_side = 20
+    config.model = Flatten(channels=config.model.channels, input_side=20)
     return config

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from configs import mnist
 from fcn_jax.config import Config
+from fcn_jax.nets.families import FCN
 
 
 def get_config(argument: str = "") -> Config:
@@ -26,7 +27,9 @@ def get_config(argument: str = "") -> Config:
 
 def photographs() -> Config:
     """Colour images of any origin."""
-    config = Config()
+    config = Config(
+        model=FCN(channels=(32, 64, 64, 128, 128, 256), kernel=(4, 4, 3, 4, 3, 4), stride=(2, 2, 1, 2, 1, 2))
+    )
     config.data.channels = 3
     config.data.mean = (0.485, 0.456, 0.406)
     config.data.std = (0.229, 0.224, 0.225)
@@ -40,9 +43,6 @@ def photographs() -> Config:
     config.schedule.examples_per_step = 64
     config.schedule.num_programs = 5
     config.evaluate.examples_per_step = 64
-    config.model.channels = (32, 64, 64, 128, 128, 256)
-    config.model.kernel = (4, 4, 3, 4, 3, 4)
-    config.model.stride = (2, 2, 1, 2, 1, 2)
     config.train.label_smoothing = 0.1
     config.train.ema_decay = 0.998
     return config

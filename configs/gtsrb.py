@@ -9,6 +9,7 @@ place (benchmarks/gtsrb.md).
 
 from configs import folder
 from fcn_jax.config import Config
+from fcn_jax.nets.families import FCN
 
 
 def get_config(argument: str = "") -> Config:
@@ -20,15 +21,19 @@ def get_config(argument: str = "") -> Config:
     augment.rotate, augment.shear, augment.stretch = 15.0, 10.0, 0.15
     augment.brightness = augment.contrast = augment.saturation = 0.5
     config.train.weight_decay = 0.2
-    config.model.head = "pyramid"
     if not argument.endswith(",tiny"):
         config.schedule.multiple_of = 4
         config.schedule.max_buckets = 12
         config.schedule.rows_multiple_of = 4
         config.schedule.num_programs = 4
-        config.model.channels = (24, 64, 96, 128, 128)
-        config.model.kernel = (3, 4, 3, 4, 3)
-        config.model.stride = (1, 2, 1, 2, 1)
-        config.model.adaptive_pool, config.model.adaptive_pool_after = 24, 1
+        config.model = FCN(
+            num_classes=config.model.num_classes,
+            channels=(24, 64, 96, 128, 128),
+            kernel=(3, 4, 3, 4, 3),
+            stride=(1, 2, 1, 2, 1),
+            adaptive_pool=24,
+            adaptive_pool_after=1,
+        )
         config.train.epochs = 20
+    config.model.head = "pyramid"
     return config

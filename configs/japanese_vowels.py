@@ -6,10 +6,11 @@ python -m fcn_jax train --config=configs/japanese_vowels.py:tiny --workdir=runs/
 
 from configs import mnist
 from fcn_jax.config import Config
+from fcn_jax.nets.families import FCN
 
 
 def get_config(argument: str = "") -> Config:
-    config = Config()
+    config = Config(model=FCN(num_classes=9, channels=(64, 64, 64), kernel=(3,), stride=(1,)))
     config.data.source = "japanese_vowels"
     config.data.channels = 12
     config.data.mean = (0.87, -0.55, 0.25, -0.27, 0.22, -0.21, -0.17, -0.05, -0.20, -0.18, -0.02, 0.09)
@@ -17,10 +18,6 @@ def get_config(argument: str = "") -> Config:
     config.schedule.max_buckets = 6
     config.schedule.examples_per_step = 64
     config.evaluate.examples_per_step = 64
-    config.model.num_classes = 9
-    config.model.channels = (64, 64, 64)
-    config.model.kernel = (3, 3, 3)
-    config.model.stride = (1, 1, 1)
     config.train.epochs = 40
     config.train.evaluate_every_epochs = 5
     config.train.label_smoothing = 0.1

@@ -6,13 +6,12 @@ python -m fcn_jax train --config=configs/lstm.py:tiny --workdir=runs/tiny     (s
 
 from configs import japanese_vowels
 from fcn_jax.config import Config
+from fcn_jax.nets.families import LSTM
 
 
 def get_config(argument: str = "") -> Config:
     config = japanese_vowels.get_config(argument)
-    config.model.name = "lstm"
-    config.model.channels = (64,)
-    config.model.bidirectional = True
+    config.model = LSTM(num_classes=config.model.num_classes, bidirectional=True)
     if argument == "tiny":
         config.model.channels = (8,)
     return config

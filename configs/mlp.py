@@ -6,11 +6,10 @@ python -m fcn_jax train --config=configs/mlp.py:tiny --workdir=runs/tiny     (se
 
 from configs import mnist
 from fcn_jax.config import Config
+from fcn_jax.nets.families import MLP
 
 
 def get_config(argument: str = "") -> Config:
     config = mnist.get_config(argument)
-    config.model.name = "mlp"
-    config.model.input_side = 20
-    config.model.channels = (8,) if argument == "tiny" else (256, 256)
+    config.model = MLP(channels=(8,) if argument == "tiny" else (256, 256), input_side=20)
     return config

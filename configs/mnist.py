@@ -6,10 +6,11 @@ python -m fcn_jax train --config=configs/mnist.py:tiny --workdir=runs/tiny     (
 """
 
 from fcn_jax.config import Config
+from fcn_jax.nets.families import FCN
 
 
 def get_config(argument: str = "") -> Config:
-    config = Config()
+    config = Config(model=FCN())
     config.data.augment.rotate = 15.0
     config.data.augment.shear = 15.0
     config.data.augment.stretch = 0.15

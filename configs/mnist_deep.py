@@ -5,13 +5,12 @@ python -m fcn_jax train --config=configs/mnist_deep.py --workdir=runs/mnist_deep
 
 from configs import mnist
 from fcn_jax.config import Config
+from fcn_jax.nets.families import FCN
 
 
 def get_config(argument: str = "") -> Config:
     config = mnist.get_config()
-    config.model.channels = (32, 48, 64, 96, 128)
-    config.model.kernel = (3, 4, 3, 4, 3)
-    config.model.stride = (1, 2, 1, 2, 1)
+    config.model = FCN(channels=(32, 48, 64, 96, 128), kernel=(3, 4, 3, 4, 3), stride=(1, 2, 1, 2, 1))
     config.schedule.examples_per_step = 256
     config.train.epochs = 14
     config.train.ema_decay = 0.998

@@ -8,11 +8,10 @@ The paper's: --config.model.channels='(192, 160, 96, 192, 192, 192, 192, 192)' -
 
 from configs import mnist
 from fcn_jax.config import Config
+from fcn_jax.nets.families import NIN
 
 
 def get_config(argument: str = "") -> Config:
     config = mnist.get_config(argument)
-    config.model.name = "nin"
-    config.model.channels = (8,) * 8 if argument == "tiny" else (48, 40, 24, 48, 48, 48, 48, 48)
-    config.model.kernel = (5, 5, 3)
+    config.model = NIN(channels=(8,) * 8 if argument == "tiny" else (48, 40, 24, 48, 48, 48, 48, 48))
     return config

@@ -10,6 +10,7 @@ python -m fcn_jax train --config=configs/resnet18.py:tiny --workdir=runs/tiny   
 
 from configs import mnist
 from fcn_jax.config import Config
+from fcn_jax.nets.families import ResNet
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of red, green and blue; what weights of timm and torchvision were trained with, unless their page says otherwise."""
@@ -19,7 +20,8 @@ def get_config(argument: str = "") -> Config:
     source, _, size = ("mnist_native,tiny" if argument == "tiny" else argument).partition(",")
     if size not in ("", "tiny"):
         raise ValueError(f"configs/resnet18.py takes SOURCE, SOURCE,tiny or tiny as its argument, not {argument!r}")
-    config = Config()
+    model = ResNet.of_depth(18, num_classes=10 if source == "mnist_native" else 1000)
+    config = Config(model=model)
     config.data.source = source or "tfds:imagenet2012"
     config.data.channels = 3
     config.data.mean, config.data.std = IMAGENET_MEAN, IMAGENET_STD
@@ -30,11 +32,6 @@ def get_config(argument: str = "") -> Config:
     config.schedule.multiple_of = 16
     config.schedule.examples_per_step = 1024
     config.schedule.num_programs = 4
-    config.model.name = "resnet"
-    config.model.num_classes = 10 if source == "mnist_native" else 1000
-    config.model.channels = (64, 128, 256, 512)
-    config.model.blocks = (2, 2, 2, 2)
-    config.model.stem_kernel, config.model.stem_stride, config.model.stem_pool = 7, 2, True
     config.train.epochs = 90
     config.train.optimizer = "sgd"
     config.train.learning_rate = 0.4
@@ -46,5 +43,5 @@ def get_config(argument: str = "") -> Config:
         mnist.shrink(config)
         config.schedule.num_programs = 1
         config.data.resize = "area:64"
-        config.model.blocks = (1,)
+        model.blocks = (1,)
     return config

@@ -7,11 +7,13 @@ python -m fcn_jax train --config=configs/resnet50.py:tiny --workdir=runs/tiny   
 
 from configs import resnet18
 from fcn_jax.config import Config
+from fcn_jax.nets.families import ResNet
 
 
 def get_config(argument: str = "") -> Config:
     config = resnet18.get_config(argument)
-    config.model.bottleneck = True
-    if not argument.endswith("tiny"):
-        config.model.blocks = (3, 4, 6, 3)
+    model = ResNet.of_depth(50, num_classes=config.model.num_classes)
+    if argument.endswith("tiny"):
+        model.channels, model.blocks = config.model.channels, (1,)
+    config.model = model
     return config

@@ -10,13 +10,21 @@ from pathlib import Path
 
 from configs import folder, mnist
 from fcn_jax.config import Config
+from fcn_jax.nets.families import FCN
 
 
 def get_config(argument: str = "") -> Config:
     directory, _, size = argument.partition(",")
     if not directory or size not in ("", "tiny"):
         raise ValueError(f"configs/signals.py takes DIR or DIR,tiny as its argument, not {argument!r}")
-    config = Config()
+    model = FCN(
+        num_classes=max(2, folder.count_classes(Path(directory).expanduser())),
+        channels=(32, 64, 64, 128, 128),
+        kernel=(16, 8, 8, 8, 4),
+        stride=(8, 4, 4, 2, 2),
+        padding=(4, 2, 2, 3, 1),
+    )
+    config = Config(model=model)
     config.data.source = f"folder:{directory}"
     config.data.std = (0.1,)
     config.schedule.max_buckets = 8
@@ -24,11 +32,6 @@ def get_config(argument: str = "") -> Config:
     config.schedule.examples_per_step = 64
     config.schedule.num_programs = 2
     config.evaluate.examples_per_step = 64
-    config.model.num_classes = max(2, folder.count_classes(Path(directory).expanduser()))
-    config.model.channels = (32, 64, 64, 128, 128)
-    config.model.kernel = (16, 8, 8, 8, 4)
-    config.model.stride = (8, 4, 4, 2, 2)
-    config.model.padding = (4, 2, 2, 3, 1)
     config.train.learning_rate = 1e-3
     config.train.label_smoothing = 0.1
     if size == "tiny":

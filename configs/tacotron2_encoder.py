@@ -6,13 +6,12 @@ python -m fcn_jax train --config=configs/tacotron2_encoder.py:tiny --workdir=run
 
 from configs import japanese_vowels
 from fcn_jax.config import Config
+from fcn_jax.nets.families import Tacotron2Encoder
 
 
 def get_config(argument: str = "") -> Config:
     config = japanese_vowels.get_config(argument)
-    config.model.name = "tacotron2_encoder"
-    config.model.channels = (128, 128, 128)
-    config.model.kernel = (5,)
+    config.model = Tacotron2Encoder(num_classes=config.model.num_classes)
     if argument == "tiny":
         config.model.channels = (8, 8, 8)
     return config

@@ -6,14 +6,12 @@ python -m fcn_jax train --config=configs/wavenet.py:tiny --workdir=runs/tiny    
 
 from configs import japanese_vowels
 from fcn_jax.config import Config
+from fcn_jax.nets.families import WaveNet
 
 
 def get_config(argument: str = "") -> Config:
     config = japanese_vowels.get_config(argument)
-    config.model.name = "wavenet"
-    config.model.channels = (64, 128)
-    config.model.kernel = (2,)
-    config.model.dilation = (1, 2, 4, 8, 1, 2, 4, 8)
+    config.model = WaveNet(num_classes=config.model.num_classes)
     if argument == "tiny":
         config.model.channels = (8, 16)
     return config

@@ -27,7 +27,7 @@ from fcn_jax.config_fields import overridden
 from fcn_jax.core.block import Block
 from fcn_jax.core.geometry import Window, format_size, receptive_field, sizes_through
 from fcn_jax.core.net import Model
-from fcn_jax.nets.model import windows_of
+from fcn_jax.nets.convolutional import windows_of
 from fcn_jax.train.checkpoint import restore_latest
 from fcn_jax.train.passes import split_logits
 from fcn_jax.train.setup import prepare

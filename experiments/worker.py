@@ -22,7 +22,7 @@ from experiments.ablation import Row
 from experiments.plan import ROOT, code_version
 from experiments.runs import Runs
 from fcn_jax.config import Config, UserError
-from fcn_jax.config_fields import from_dict
+from fcn_jax.nets.families import config_from_json
 from fcn_jax.system.machine import keep_freed_memory
 
 TAKEN = 75
@@ -139,7 +139,7 @@ def _git(*arguments: str) -> str:
 
 
 def config_of(values: dict[str, Any], cache: Path) -> Config:
-    config = from_dict(Config, values)
+    config = config_from_json(values)
     config.machine.cache_dir = str(cache)
     return config
 

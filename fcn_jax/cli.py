@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fcn_jax.command_line import HELP, CommandLine, HelpAsked
-from fcn_jax.config import Config, UserError
-from fcn_jax.config_rules import validate
+from fcn_jax.config import Config, UserError, validate
+from fcn_jax.nets.families import FCN
 from fcn_jax.system.console import complain, say, silence_closed_output
 from fcn_jax.system.lost_process import wait_for_the_lost
 from fcn_jax.system.machine import keep_freed_memory
@@ -92,7 +92,7 @@ def plan(argv: list[str]) -> None:
     table, out = line.path("sizes"), line.folder("out") if line.given("out") else None
     if line.given("config") == (table is not None):
         raise UserError("give either --config=FILE or --sizes=FILE.csv")
-    config = Config() if table else line.config
+    config = Config(model=FCN()) if table else line.config
     for name in ("max_buckets", "multiple_of"):
         number = line.number(name)
         if number is not None:

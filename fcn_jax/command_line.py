@@ -2,16 +2,23 @@
 
 import difflib
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
 
-from fcn_jax.config import Config, UserError
-from fcn_jax.config_fields import flatten
+from fcn_jax.config import Config, UserError, check_types
+from fcn_jax.config_fields import check_path, of_family
 
 HELP = ("--help", "-h")
+CONFIG_HELP = "FILE.py or FILE.py:ARGUMENT, with get_config(); --config.a.b=value sets a field"
+NO_CONFIG = "--config is missing; give a file such as --config=configs/mnist.py"
 
 
 class HelpAsked(Exception):
@@ -44,7 +51,7 @@ class CommandLine:
         takes_config: bool = False,
         takes_paths: bool = False,
     ):
-        helps = {"config": "a file with get_config(); --config.a.b=value sets a field of it"} if takes_config else {}
+        helps = {"config": CONFIG_HELP} if takes_config else {}
         helps |= {**texts, **(numbers or {}), **(switches or {})}
         if set(argv) & set(HELP):
             raise HelpAsked("\n".join(f"  --{name:<14}{text}" for name, text in helps.items()))
@@ -56,44 +63,48 @@ class CommandLine:
             flags.DEFINE_integer(name, None, text, flag_values=self._values)
         for name, text in (switches or {}).items():
             flags.DEFINE_boolean(name, False, text, flag_values=self._values)
+        self._config: Config | None = None
         try:
             if takes_config:
-                config_flags.DEFINE_config_file(
-                    "config", None, helps["config"], flag_values=self._values, sys_argv=argv
-                )
-                _check_config_flags(argv)
+                argv = self._take_config([argv[0], *self._values.read_flags_from_files(argv[1:], force_gnu=False)])
             _, *self.paths = self._values(argv)
         except flags.UnrecognizedFlagError as error:
             raise UserError(_no_such_flag(error.flagname, list(helps), command=argv[0])) from error
         except flags.Error as error:
-            raise UserError(_without_traceback(str(error))) from error
+            raise UserError(str(error)) from error
         except UnicodeError as error:
             raise UserError(f"--flagfile cannot be read: {error}") from error
-        except UserError:
-            raise
-        except ValueError as error:  # What a config file says of its argument.
-            raise UserError(str(error)) from error
-        except Exception as error:  # A config file is code, which may raise anything.
-            raise UserError(f"--config cannot be read: {type(error).__name__}: {error}") from error
+        except (SyntaxError, RecursionError, MemoryError) as error:  # The text of a value is read as Python.
+            raise UserError(f"a value of --config.… cannot be read: {type(error).__name__}: {error}") from error
         if self.paths and not takes_paths:
             raise UserError(f"{self.paths[0]!r} is not a flag; flags are of the form --name=value")
 
+    def _take_config(self, argv: list[str]) -> list[str]:
+        """Load the file of --config and change its family of nets first; the flags that are left override fields."""
+        argv, file = _taken(argv, "config")
+        argv, family = _taken(argv, "config.model.name")
+        if file is None:
+            if family is not None or any(_overridden_paths(argv)):
+                raise UserError(NO_CONFIG)
+            return argv
+        config = load_config(file)
+        if family is not None:
+            config.model = of_family(config.model, family)
+        for path in _overridden_paths(argv):
+            check_path(config, path)
+        config_flags.DEFINE_config_dataclass("config", config, flag_values=self._values, sys_argv=argv)
+        self._config = self._values["config"].value
+        return argv
+
     def given(self, name: str) -> bool:
-        return bool(self._values[name].present)
+        return self._config is not None if name == "config" else bool(self._values[name].present)
 
     @property
     def config(self) -> Config:
         """What --config and its overrides make."""
-        if not self.given("config"):
-            raise UserError("--config is missing; give a file such as --config=configs/mnist.py")
-        made = self._values["config"].value
-        try:
-            hasattr(made, "seed")
-        except OSError as error:  # ml_collections keeps it until somebody looks.
-            raise UserError(f"--config cannot be read: {error}") from error
-        if not isinstance(made, Config):
-            raise UserError(f"get_config() of --config returns {type(made).__name__}, but it must return a Config")
-        return made
+        if self._config is None:
+            raise UserError(NO_CONFIG)
+        return self._config
 
     def text(self, name: str) -> str:
         """The text of a flag that has to be given."""
@@ -137,19 +148,81 @@ class CommandLine:
         return bool(self._values[name].value)
 
 
-def _check_config_flags(argv: list[str]) -> None:
-    """The file of --config exists, and so does every field that is overridden."""
-    fields = flatten(Config())
-    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
-        name, equals, value = argument.lstrip("-").partition("=")
-        file = (value if equals else following).partition(":")[0]
-        if name == "config" and not (file and Path(file).is_file()):
-            raise UserError(f"--config={file}: there is no file {file or 'without a name'}")
-        field = name.removeprefix("config.")
-        if field != name and field not in fields:
-            close = difflib.get_close_matches(field, fields, n=1, cutoff=0.5)
-            hint = f"; did you mean --config.{close[0]}?" if close else ""
-            raise UserError(f"--{name}: the config has no field {field}{hint}")
+def load_config(text: str) -> Config:
+    """The config that a file makes; `text` is what --config= is given.
+
+    Raises:
+        UserError: there is no such file, or it makes no config.
+    """
+    file, arguments = split_config(text)
+    try:
+        with _neighbours_of(file):
+            loader = SourceFileLoader("fcn_jax_launch_config", str(file))
+            spec = spec_from_loader(loader.name, loader)
+            assert spec is not None
+            module: Any = module_from_spec(spec)
+            sys.modules[loader.name] = module
+            loader.exec_module(module)
+            config = module.get_config(*arguments)
+    except ValueError as error:  # What the file says of its argument.
+        raise UserError(str(error)) from error
+    except (Exception, SystemExit) as error:  # The file is code, which may raise anything.
+        raise UserError(f"--config={text} cannot be read: {type(error).__name__}: {error}") from error
+    if not isinstance(config, Config):
+        raise UserError(f"get_config() of --config={text} returns {type(config).__name__}, but it must return a Config")
+    check_types(config)
+    return config
+
+
+def split_config(text: str) -> tuple[Path, list[str]]:
+    """The file that --config= names, and what stands behind its colon, which get_config is given.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    name, *arguments = text.split(":", 1)
+    try:
+        is_there = bool(name) and Path(name).is_file()
+    except OSError as error:
+        raise UserError(f"--config={name} cannot be read: {error.strerror}") from error
+    if not is_there:
+        raise UserError(f"--config={name}: there is no file {name or 'without a name'}")
+    return Path(name), arguments
+
+
+@contextmanager
+def _neighbours_of(file: Path) -> Iterator[None]:
+    """Let a config file import its neighbours, such as `from configs import mnist`, from any current directory."""
+    above = str(file.resolve().parent.parent)
+    sys.path.insert(0, above)
+    try:
+        yield
+    finally:
+        sys.path.remove(above)
+
+
+def _taken(argv: list[str], name: str) -> tuple[list[str], str | None]:
+    """The command line without the flag of a name, and the last value that it has there; None: it is not there."""
+    left, value, arguments = [], None, iter(argv)
+    for argument in arguments:
+        flag, equals, text = argument.partition("=")
+        if flag in (f"--{name}", f"-{name}"):
+            value = text if equals else next(arguments, "")
+        elif argument == "--":
+            left += [argument, *arguments]
+        else:
+            left.append(argument)
+    return left, value
+
+
+def _overridden_paths(argv: list[str]) -> Iterator[str]:
+    """The dotted path of every --config.a.b, also written --noconfig.a.b for False."""
+    for argument in argv:
+        name = argument.lstrip("-").partition("=")[0]
+        if argument == "--":
+            return
+        if argument.startswith("-") and name.startswith(("config.", "noconfig.")):
+            yield name.partition(".")[2]
 
 
 def _no_such_flag(name: str, names: Sequence[str], *, command: str) -> str:
@@ -167,9 +240,3 @@ def _check_writable(folder: Path, flag: str) -> None:
         raise UserError(f"{flag}: {there} is a file, but it must be a folder: choose another path")
     if not os.access(there, os.W_OK | os.X_OK):
         raise UserError(f"{flag}: {there} cannot be written to: choose another path")
-
-
-def _without_traceback(message: str) -> str:
-    """ml_collections puts the whole traceback of a config file into its error; its last line says what happened."""
-    head, found, traceback = message.partition("Traceback (most recent call last):")
-    return head + traceback.strip().split("\n")[-1] if found else message

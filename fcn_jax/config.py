@@ -1,10 +1,20 @@
-"""The config: nested dataclasses, every field with its default. The rules they keep stand in `config_rules.py`.
+"""The config: nested dataclasses whose fields have their default and their bounds beside them, and the rules they keep.
 
 Launch configs (`configs/*.py`) return a `Config`; flags override single fields: `--config.train.epochs=3`.
-Derived values (canvas shapes, steps, the smallest side) are computed from it, never stored in it.
+Values that follow from others (canvas shapes, steps, the smallest side) are computed, never stored here. What needs
+the data (classes, sizes, splits) is checked where the data is opened.
 """
 
+import dataclasses
+import math
+import re
+import sys
+import types
+import typing
 from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeVar
+
+Value = TypeVar("Value")
 
 
 class UserError(ValueError):
@@ -15,185 +25,217 @@ class UserError(ValueError):
     """
 
 
+def bounded(default: Value, low: int | float, high: int | float = math.inf) -> Value:
+    """A field with its default and the smallest and the largest number that it takes, which hold for all of a tuple."""
+    made: Any = field(default=default, metadata={"bounds": (low, high)})
+    return made
+
+
+def chosen(*choices: Value) -> Value:
+    """A field that takes one of a few words; the first is its default."""
+    made: Any = field(default=choices[0], metadata={"choices": choices})
+    return made
+
+
 @dataclass
 class AugmentConfig:
     """Random changes to a training example; 0 switches one off. The first three change its size."""
 
-    scale: tuple[float, float] = (1.0, 1.0)
-    """The smallest and the largest factor of its size; log-uniform."""
-    aspect: float = 0.0
-    """Largest relative change of height / width, at equal area."""
-    crop: float = 0.0
-    """Largest share of each side that is cut away."""
-    rotate: float = 0.0
-    """Largest angle, degrees."""
-    shear: float = 0.0
-    """Largest horizontal shear, degrees."""
-    stretch: float = 0.0
-    """Largest relative change of scale, of each axis by itself, on the same canvas."""
-    shift: float = 0.0
-    """Largest shift, pixels."""
+    scale: tuple[float, float] = bounded((1.0, 1.0), 0.01, 100)
+    """The smallest and the largest factor of its size; factors are drawn log-uniformly between them."""
+    aspect: float = bounded(0.0, 0, 9)
+    """The largest relative change of height / width; the area stays."""
+    crop: float = bounded(0.0, 0, 0.99)
+    """The largest share of each side that is cut away."""
+    rotate: float = bounded(0.0, 0, 180)
+    """The largest angle, in degrees."""
+    shear: float = bounded(0.0, 0, 80)
+    """The largest horizontal shear, in degrees."""
+    stretch: float = bounded(0.0, 0, 0.9)
+    """The largest relative change of scale; each axis has its own, and the canvas stays."""
+    shift: float = bounded(0.0, 0)
+    """The largest shift, in pixels."""
     flip: bool = False
     """Mirror left and right, half of the time."""
-    brightness: float = 0.0
-    """Largest relative change, and the same for contrast and saturation."""
-    contrast: float = 0.0
-    saturation: float = 0.0
+    brightness: float = bounded(0.0, 0, 1)
+    """The largest relative change of brightness."""
+    contrast: float = bounded(0.0, 0, 1)
+    """The largest relative change of contrast."""
+    saturation: float = bounded(0.0, 0, 1)
+    """The largest relative change of saturation."""
 
 
 @dataclass
 class DataConfig:
+    """Which examples there are, and what happens to them before the net."""
+
     source: str = "mnist_native"
     """mnist_native, japanese_vowels, folder:DIR, table:FILE.csv, tfds:NAME[:VERSION]; sizes:FILE.csv for plans."""
     absolute_paths: bool = False
-    """table: its paths may be absolute, and links lead anywhere; else all files lie below the table's folder."""
+    """A table may then hold absolute paths and links to anywhere; else all its files lie below the table's folder."""
     train_split: str = "train"
     validation_split: str = "validation"
     test_split: str = "test"
-    channels: int = 1
+    channels: int = bounded(1, 1, 4096)
+    """The channels of an example: 1 for grey, 3 for colour."""
     mean: tuple[float, ...] = (0.0,)
-    """Of every channel, of values scaled to 0-1; one value serves all channels."""
-    std: tuple[float, ...] = (1.0,)
+    """The mean of each channel, of values scaled to 0-1; one value serves all channels."""
+    std: tuple[float, ...] = bounded((1.0,), 1e-12)
+    """The standard deviation of each channel, of values scaled to 0-1; one value serves all channels."""
     resize: str = "none"
-    """none, longest:N, shortest:N, area:N (N² pixels), which never enlarge, square:N, or canvas:HxW: uncut and not
-    resampled in the middle of a canvas of background, or the middle of what is larger."""
+    """none; longest:N, shortest:N, area:N (N² pixels), which never enlarge; square:N; or canvas:HxW, which resamples
+    nothing: it puts an example into the middle of a canvas of background, and cuts the middle out of a larger one."""
     group_pattern: str = ""
-    """Regular expression on a file's path; files with the same match stay in the same split."""
-    max_megapixels: float = 100.0
-    """A larger image is a bad example, refused before it is decoded, as is a signal of more million samples."""
-    background: int = 0
-    """Value (0-255) that surrounds an image where it is widened or moved."""
-    min_side: int | None = None
-    """Shorter sides are widened to this; None: the smallest side the model survives; 0: refuse them."""
-    max_bad_fraction: float = 0.01
-    """More bad examples than this share of a split stop the run."""
+    """A regular expression for a file's path; files with the same match stay in the same split."""
+    max_megapixels: float = bounded(100.0, 0, 1e9)
+    """A larger image is a bad example, which is not decoded; so is a signal of more million samples."""
+    background: int = bounded(0, 0, 255)
+    """The value that surrounds an image where it is widened or moved."""
+    min_side: int | None = bounded(None, 0, 65536)
+    """Shorter sides are widened to this, in pixels; None: the smallest side the model takes; 0: refuse them."""
+    max_bad_fraction: float = bounded(0.01, 0, 1)
+    """A larger share of bad examples in a split stops the run."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
 
 @dataclass
 class ScheduleConfig:
-    kind: str = "stratified"
-    max_buckets: int = 6
-    multiple_of: int = 1
-    """Sides of buckets are multiples of this."""
-    examples_per_step: int = 512
-    rows_multiple_of: int = 8
-    """A block's rows are a multiple of this; the number of devices has to divide it."""
-    positions_per_step: int = 0
-    """Bucketed only: a step holds as many examples as fit this many padded pixels, not examples_per_step; 0: off."""
-    num_programs: int = 1
+    """How examples of many sizes become training steps of few shapes."""
+
+    kind: str = chosen("stratified", "bucketed")
+    """stratified: every step holds the same blocks of all shapes. bucketed: every step holds one shape."""
+    max_buckets: int = bounded(6, 0, 1024)
+    """The largest number of shapes that the plan may use; 0: as many as pay."""
+    multiple_of: int = bounded(1, 1, 4096)
+    """The sides of buckets are multiples of this, in pixels."""
+    examples_per_step: int = bounded(512, 1, 2**20)
+    rows_multiple_of: int = bounded(8, 1, 65536)
+    """A block's number of rows is a multiple of this; the number of devices has to divide it."""
+    positions_per_step: int = bounded(0, 0, 2**40)
+    """Bucketed only: a step holds as many examples as fit into this many padded pixels; 0: examples_per_step holds."""
+    num_programs: int = bounded(1, 1, 64)
     """Stratified only: steps of so many kinds alternate, so that a rare bucket need not stand in every step."""
+
+
+FAMILIES: dict[str, type["ModelConfig"]] = {}
+"""{name: dataclass} of the families of nets; a subclass of `ModelConfig` that has a name is in it."""
 
 
 @dataclass
 class ModelConfig:
-    name: str = "fcn"
-    """fcn, all_cnn, nin, resnet, convnext, fcn1d, wavenet; for signals alone lstm, tacotron2_encoder; for inputs of one
-    size flatten (fcn, but flattened before the classes) and mlp; for inputs up to one size dense."""
-    num_classes: int = 10
-    init_from: str = ""
-    """resnet, convnext: a .safetensors file of initial weights, with timm's names or, of a resnet, torchvision's. With
-    another number of classes the head stays newly drawn."""
-    channels: tuple[int, ...] = (32, 64, 128)
-    """fcn, flatten, fcn1d, tacotron2_encoder: of every convolution. nin: the same, three a block, two in the last, its
-    third being the head's. resnet, convnext, all_cnn: of every stage. wavenet: of the blocks, and of what passes them.
-    lstm: units of every layer, in each direction. mlp, dense: of every hidden layer."""
-    kernel: tuple[int, ...] = (4,)
-    """fcn, flatten: of every convolution; one value serves all, and the same for stride, dilation and padding. fcn1d,
-    tacotron2_encoder: of every convolution, padded by half of it. nin: of the first convolution of every block.
-    convnext: of the depthwise convolutions of every stage, odd. wavenet: of all."""
-    stride: tuple[int, ...] = (2,)
-    dilation: tuple[int, ...] = (1,)
-    """wavenet: of every gated block, however many these make."""
-    padding: tuple[int, ...] = (1,)
-    blocks: tuple[int, ...] = (2,)
-    """resnet, convnext: of every stage; one value serves all."""
-    bottleneck: bool = False
-    """resnet: blocks of 1×1, 3×3, 1×1 convolutions, four times as wide outside, in place of 3×3, 3×3."""
-    zero_init: bool = True
-    """resnet: the last scale of every block begins as 0, and so every block as its shortcut."""
-    stem_kernel: int = 3
-    """resnet: of the first convolution; odd, with half of it as padding."""
-    stem_stride: int = 1
-    """resnet: of the first convolution. convnext: side of the patches it makes into positions."""
-    stem_pool: bool = False
-    """resnet: a max pool that halves the size follows the first convolution."""
-    adaptive_pool: int = 0
-    """fcn: cells a side of an average pool between convolutions, whatever the size; 0: none."""
-    adaptive_pool_after: int = 1
-    """The convolutions before it."""
-    input_side: int = 28
-    """flatten, mlp: of every input, both sides of an image or the length of a signal. dense: of the largest."""
-    bidirectional: bool = False
-    """lstm: read signals backwards too."""
-    norm: str = "batch"
-    """batch, group, layer or none; convnext has layer, wavenet and lstm have none, whatever stands here."""
-    group_size: int = 8
-    """Channels of a group of GroupNorm."""
-    norm_momentum: float = 0.9
-    """Of the running statistics of BatchNorm."""
-    head: str = "average_last"
-    """average_last, average_first, max, logsumexp, attention, pyramid or last (the last position; of what goes
-    backwards, the first)."""
+    """What all families of nets share. Each has a dataclass of its own: see `nets/families.py`."""
+
+    name: str = ""
+    """The name of the family, which the dataclass decides."""
+    num_classes: int = bounded(10, 2, 2**24)
+    channels: tuple[int, ...] = bounded((), 1, 2**20)
+    """The widths of the net; the family says of which layers."""
+    norm: str = chosen("batch", "group", "layer", "none")
+    group_size: int = bounded(8, 1, 2**20)
+    """The number of channels in a group of GroupNorm."""
+    norm_momentum: float = bounded(0.9, 0, 1)
+    """The share that the running statistics of BatchNorm keep at every step."""
+    head: str = chosen("average_last", "average_first", "max", "logsumexp", "attention", "pyramid", "last")
+    """How positions become one prediction; last reads the last position alone, the first of what runs backwards."""
     masked: bool = True
-    """False: padding counts as image, as where nobody masks; for comparison."""
-    dtype: str = "float32"
-    """float32 or bfloat16: what the layers compute in. Parameters, statistics of norms, sums of pools, the head and the
-    loss are float32 in any case."""
-    convolution: str = "auto"
-    """direct: XLA's own. patches: one matrix product over gathered patches. auto: on CPU whichever suits the window,
-    else direct."""
+    """False: padding counts as image; this is wrong, and serves for comparison."""
+    dtype: str = chosen("float32", "bfloat16")
+    """The type that the layers compute in. Parameters, statistics of norms, sums of pools, the head and the loss are
+    always float32."""
+    convolution: str = chosen("auto", "direct", "patches")
+    """direct: the convolution of XLA. patches: one matrix product over gathered patches. auto: the faster of the two
+    on a CPU, direct elsewhere."""
+    takes_images: ClassVar[bool] = True
+    """False: the family takes signals alone."""
+
+    def __init_subclass__(cls) -> None:
+        if "name" in vars(cls):
+            FAMILIES[cls.name] = cls
+
+    def check(self) -> None:
+        """Check the rules between the fields.
+
+        Raises:
+            UserError: the first broken rule: the field, its value, the rule.
+        """
+        own = type(self).name
+        if self.name != own:
+            raise UserError(
+                f"config.model.name is {self.name!r}, but config.model is the config of {own}: set config.model to the "
+                f"config of another family ({', '.join(FAMILIES)}), or say --config.model.name=FAMILY"
+            )
+        if not self.channels:
+            raise UserError("config.model.channels is (), but the net needs at least one layer")
+        for width in self.channels if self.norm == "group" else ():
+            if width % self.group_size:
+                raise UserError(
+                    f"config.model.group_size is {self.group_size}, but it must divide every number in "
+                    f"config.model.channels, and it does not divide {width}"
+                )
+
+    def check_lengths(self, number: int, *names: str) -> None:
+        """Check that some fields have one value for all layers, or one for each of so many."""
+        for name in names:
+            check_length(f"config.model.{name}", getattr(self, name), number)
 
 
 @dataclass
 class TrainConfig:
-    epochs: int = 16
-    optimizer: str = "adamw"
-    learning_rate: float = 3e-3
-    """At its peak, after the warm-up; a cosine brings it to zero."""
-    warmup_epochs: float = 1.0
-    weight_decay: float = 0.05
-    """Of kernels, not of biases and scales."""
-    momentum: float = 0.9
-    """Of sgd."""
-    label_smoothing: float = 0.0
+    """How long and how the weights are trained."""
+
+    epochs: int = bounded(16, 1, 50_000)
+    optimizer: str = chosen("adamw", "sgd")
+    learning_rate: float = bounded(3e-3, 0)
+    """The rate at its peak, after the warm-up; from there it falls to zero along a cosine."""
+    warmup_epochs: float = bounded(1.0, 0)
+    """The epochs in which the learning rate rises from zero to its peak."""
+    weight_decay: float = bounded(0.05, 0)
+    """The decay of kernels; biases and scales do not decay."""
+    momentum: float = bounded(0.9, 0, 1)
+    """The momentum of sgd."""
+    label_smoothing: float = bounded(0.0, 0, 0.99)
     freeze: str = ""
-    """Regular expression, searched for in the path of every parameter, such as net/layers/0/kernel; what has a match
-    never changes, nor decays. BatchNorm's running statistics are no parameters and follow the data all the same."""
-    backbone_rate: float = 1.0
-    """Factor of the learning rate of all parameters but those of the head (net/head/)."""
-    ema_decay: float = 0.0
-    """Of the exponential moving average of the weights, which evaluation then uses; 0: none."""
+    """A regular expression that is searched for in the path of every parameter, such as net/layers/0/kernel. A
+    parameter with a match never changes. BatchNorm's running statistics are no parameters and follow the data."""
+    backbone_rate: float = bounded(1.0, 0)
+    """A factor of the learning rate of all parameters but those of the head (net/head/)."""
+    ema_decay: float = bounded(0.0, 0, 0.999999)
+    """The decay of an exponential moving average of the weights, which evaluation then uses; 0: no average."""
     precise_batch_norm: bool = False
     """After the last step, replace the running statistics of BatchNorm by those of the final weights over one pass of
     the training data as evaluation sees it (arXiv:2105.07576)."""
-    loss_mean: str = "step"
-    """step: over the examples of a step. epoch: their sum over the mean number of examples a step, so that an example
-    weighs the same in a small step as in a large one."""
-    rate_scaling: str = "none"
-    """Of the learning rate by examples in the step / their mean number: none, sqrt or linear."""
-    stage_scales: tuple[float, ...] = (1.0,)
+    loss_mean: str = chosen("step", "epoch")
+    """step: the mean over the examples of a step. epoch: their sum over the mean number of examples in a step, so that
+    an example weighs the same in a small step as in a large one."""
+    rate_scaling: str = chosen("none", "sqrt", "linear")
+    """How the learning rate follows the number of examples in a step, relative to their mean number."""
+    stage_scales: tuple[float, ...] = bounded((1.0,), 0.01, 100)
     """Progressive resizing: the scale of all examples in each stage of training."""
-    stage_shares: tuple[float, ...] = (1.0,)
-    """Of the epochs, relative; one value: all stages are equally long."""
-    log_every_steps: int = 20
-    evaluate_every_epochs: int = 1
+    stage_shares: tuple[float, ...] = bounded((1.0,), 1e-6, 1e6)
+    """The share of the epochs that each stage has, relative to the others; one value: all are equally long."""
+    log_every_steps: int = bounded(20, 1)
+    evaluate_every_epochs: int = bounded(1, 0)
+    """The epochs from one validation to the next; 0: none."""
 
 
 @dataclass
 class EvaluateConfig:
-    examples_per_step: int = 512
-    scale: float = 1.0
-    """Of all examples at test time, which may suit a net better than that of training (FixRes, arXiv:1906.06423)."""
-    padding: int = 0
-    """Added to every side of every canvas; changes nothing but the time, unless the model is not masked: for
-    comparison."""
+    """How a net is tested."""
+
+    examples_per_step: int = bounded(512, 1, 2**20)
+    scale: float = bounded(1.0, 0.01, 100)
+    """The scale of all examples; another than that of training may suit a net better (FixRes, arXiv:1906.06423)."""
+    padding: int = bounded(0, 0, 65536)
+    """Pixels added to every side of every canvas. They change the time alone, unless the model is not masked."""
 
 
 @dataclass
 class CheckpointConfig:
-    every_steps: int = 200
-    keep: int = 2
+    """When the state of a run is saved."""
+
+    every_steps: int = bounded(200, 1)
+    keep: int = bounded(2, 1)
+    """The number of newest checkpoints that stay."""
 
 
 @dataclass
@@ -201,24 +243,137 @@ class MachineConfig:
     """What changes the speed of a run and never its result, so that a resumed run may have other values."""
 
     cache_dir: str = "~/.cache/fcn_jax"
-    """Compiled programs and measured sizes are found here again; empty: no cache."""
-    cache_mib: int = 1024
-    """Decoded images are kept in memory up to this."""
-    num_threads: int = 2
-    """Threads that decode ahead of the device."""
-    prefetch_steps: int = 4
-    """Steps decoded ahead."""
-    watchdog_seconds: float = 120.0
-    """A run that waits for something for so long says for what; 0: never."""
+    """The folder where compiled programs and measured sizes are found again; empty: no cache."""
+    cache_mib: int = bounded(1024, 0)
+    """The memory for decoded images, in MiB."""
+    num_threads: int = bounded(2, 1, 1024)
+    """The number of threads that decode ahead of the device."""
+    prefetch_steps: int = bounded(4, 1, 1024)
+    """The number of steps that are decoded ahead."""
+    watchdog_seconds: float = bounded(120.0, 0)
+    """A run that waits so long for something says for what; 0: never."""
 
 
 @dataclass
 class Config:
-    seed: int = 0
+    """A whole run. The config of the model has no default: `Config(model=FCN())`."""
+
+    seed: int = bounded(0, 0, 2**31 - 1)
     data: DataConfig = field(default_factory=DataConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: ModelConfig = field(kw_only=True)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
+
+
+def validate(config: Config) -> None:
+    """Check every rule that needs no data.
+
+    Raises:
+        UserError: the first broken rule: the field, its value, the rule.
+    """
+    check_types(config)
+    _check_values(config, "config")
+    config.model.check()
+    try:
+        re.compile(config.train.freeze)
+    except re.error as error:
+        raise UserError(
+            f"config.train.freeze is {config.train.freeze!r}, which is no regular expression: {error}"
+        ) from error
+    check_length("config.data.mean", config.data.mean, config.data.channels)
+    check_length("config.data.std", config.data.std, config.data.channels)
+    check_length("config.train.stage_shares", config.train.stage_shares, len(config.train.stage_scales))
+    if not config.train.stage_scales:
+        raise UserError("config.train.stage_scales is (), but training needs at least one stage: set it to (1.0,)")
+    scale = config.data.augment.scale
+    if len(scale) != 2 or scale[0] > scale[1]:
+        raise UserError(f"config.data.augment.scale is {scale}, but it must be (smallest, largest)")
+    if config.train.precise_batch_norm and config.model.norm != "batch":
+        raise UserError(
+            f"config.train.precise_batch_norm is True, but config.model.norm={config.model.norm} keeps no statistics: "
+            "take a model with BatchNorm (config.model.norm=batch), or leave it False"
+        )
+    _check_steps(config)
+
+
+def _check_steps(config: Config) -> None:
+    """Check how many examples stand in a step."""
+    schedule = config.schedule
+    if schedule.positions_per_step and schedule.kind != "bucketed":
+        raise UserError(
+            f"config.schedule.positions_per_step is {schedule.positions_per_step}, but a stratified step always holds "
+            "the same blocks: set config.schedule.kind=bucketed, or leave it 0"
+        )
+    for path, examples in (
+        ("schedule.examples_per_step", schedule.examples_per_step),
+        ("evaluate.examples_per_step", config.evaluate.examples_per_step),
+    ):
+        if examples % schedule.rows_multiple_of:
+            raise UserError(
+                f"config.{path} is {examples}, but it must be a multiple of "
+                f"config.schedule.rows_multiple_of, which is {schedule.rows_multiple_of}"
+            )
+
+
+def check_length(path: str, value: tuple, number: int) -> None:
+    """Check that there is one value for all, or one for each of so many."""
+    if len(value) not in (1, number):
+        raise UserError(f"{path} has {len(value)} values, but it must have 1 or {number}")
+
+
+def _check_values(config: Any, prefix: str) -> None:
+    """Check every field against the choices and the bounds beside it."""
+    for item in dataclasses.fields(config):
+        value, path = getattr(config, item.name), f"{prefix}.{item.name}"
+        if dataclasses.is_dataclass(value):
+            _check_values(value, path)
+        choices = item.metadata.get("choices", (value,))
+        if value not in choices:
+            raise UserError(f"{path} is {value!r}, but it must be one of: {', '.join(choices)}")
+        low, high = item.metadata.get("bounds", (None, None))
+        for number in value if isinstance(value, tuple) else (value,):
+            if low is not None and number is not None and not low <= number <= high:
+                rule = f"at least {low}" if high == math.inf else f"between {low} and {high}"
+                raise UserError(f"{path} is {value}, but it must be {rule}")
+
+
+def check_types(config: Any, prefix: str = "config") -> None:
+    """Check that every field holds what its annotation says; an int may stand for a float.
+
+    Raises:
+        UserError: the first field that doesn't.
+    """
+    hints = typing.get_type_hints(type(config))
+    for item in dataclasses.fields(config):
+        value, kind, path = getattr(config, item.name), hints[item.name], f"{prefix}.{item.name}"
+        if dataclasses.is_dataclass(kind) and isinstance(value, typing.cast(type, kind)):
+            check_types(value, path)
+        else:
+            check_type(path, value, kind)
+
+
+def check_type(path: str, value: Any, kind: Any) -> None:
+    """Check one value against an annotation."""
+    if not _matches(value, kind):
+        raise UserError(f"{path} is {value!r}, but it must be {_describe(kind)}")
+
+
+def _matches(value: Any, kind: Any) -> bool:
+    if isinstance(kind, types.UnionType):
+        return any(_matches(value, option) for option in typing.get_args(kind))
+    if typing.get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(_matches(item, typing.get_args(kind)[0]) for item in value)
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def _describe(kind: Any) -> str:
+    if typing.get_origin(kind) is tuple:
+        return f"a tuple of {typing.get_args(kind)[0].__name__}"
+    return str(kind) if isinstance(kind, types.UnionType) else f"of type {kind.__name__}"

@@ -1,14 +1,13 @@
-"""What can be done with any config: look fields up, list them, compare, check their types, read them from JSON."""
+"""What can be done with any config: look fields up, list them, override, compare, read them from JSON."""
 
 import copy
 import dataclasses
-import sys
-import types
+import difflib
 import typing
 from collections.abc import Mapping
 from typing import Any
 
-from fcn_jax.config import Config, UserError
+from fcn_jax.config import FAMILIES, Config, ModelConfig, UserError, check_type, check_types
 
 
 def get_field(config: Any, path: str) -> Any:
@@ -18,7 +17,7 @@ def get_field(config: Any, path: str) -> Any:
     return config
 
 
-def flatten(config) -> dict[str, object]:
+def flatten(config: Any) -> dict[str, object]:
     """{'train.epochs': 16, ...}"""
     flat = {}
     for item in dataclasses.fields(config):
@@ -31,19 +30,58 @@ def flatten(config) -> dict[str, object]:
 
 
 def overridden(config: Config, overrides: Mapping[str, Any]) -> Config:
-    """A copy with other values at some dotted paths.
+    """A copy with other values at some dotted paths; `model.name` comes first, wherever it stands.
 
     Raises:
         UserError: no such field, or a value that it does not take.
     """
-    config, known = copy.deepcopy(config), flatten(config)
+    config = copy.deepcopy(config)
+    if "model.name" in overrides:
+        config.model = of_family(config.model, overrides["model.name"])
     for path, value in overrides.items():
-        if path not in known:
-            raise UserError(f"config.{path} is not a field of the config")
+        check_path(config, path)
         parent, _, name = path.rpartition(".")
         setattr(get_field(config, parent) if parent else config, name, value)
     check_types(config)
     return config
+
+
+def of_family(model: ModelConfig, name: Any) -> ModelConfig:
+    """The defaults of another family, which keep the number of classes; the same model, if it is of that family.
+
+    Raises:
+        UserError: there is no such family.
+    """
+    family = _family_named(name)
+    return model if type(model) is family else family(num_classes=model.num_classes)
+
+
+def _family_named(name: Any) -> type[ModelConfig]:
+    if not isinstance(name, str) or name not in FAMILIES:
+        raise UserError(f"config.model.name is {name!r}, but it must be one of: {', '.join(FAMILIES)}")
+    return FAMILIES[name]
+
+
+def check_path(config: Config, path: str) -> None:
+    """Check that a dotted path names a field that can be overridden.
+
+    Raises:
+        UserError: it does not; the message names a field that is near, or those of the model's family.
+    """
+    known = flatten(config)
+    if path in known:
+        return
+    parent, _, name = path.partition(".")
+    if parent == "model":
+        own = [item.name for item in dataclasses.fields(config.model)]
+        others = [f for f, kind in FAMILIES.items() if any(item.name == name for item in dataclasses.fields(kind))]
+        elsewhere = f"; {', '.join(others)} {'has' if len(others) == 1 else 'have'} it" if others else ""
+        raise UserError(
+            f"config.{path} is not a field of {config.model.name}{elsewhere}; {config.model.name} has: {', '.join(own)}"
+        )
+    close = difflib.get_close_matches(path, known, n=1, cutoff=0.5)
+    hint = f"; did you mean config.{close[0]}?" if close else ""
+    raise UserError(f"config.{path} is not a field of the config{hint}")
 
 
 def changes_result(path: str) -> bool:
@@ -52,70 +90,40 @@ def changes_result(path: str) -> bool:
 
 
 def differences(old: Config, new: Config) -> list[str]:
-    """One line for each field that changes a run's result and differs: `train.epochs: 16 -> 3`."""
+    """One line for each field that changes a run's result and differs: `train.epochs: 16 -> 3`.
+
+    Of two families of nets, the fields that only one of them has are left out: `model.name` tells them apart.
+    """
     before, after = flatten(old), flatten(new)
     return [
         f"{name}: {before[name]} -> {after[name]}"
         for name in before
-        if before[name] != after[name] and changes_result(name)
+        if name in after and before[name] != after[name] and changes_result(name)
     ]
 
 
-def check_types(config, prefix: str = "config") -> None:
-    """Every field holds what its annotation says, ints serving as floats.
-
-    Raises:
-        UserError: the first field that doesn't.
-    """
-    for name, kind in typing.get_type_hints(type(config)).items():
-        value, path = getattr(config, name), f"{prefix}.{name}"
-        if dataclasses.is_dataclass(kind) and isinstance(value, typing.cast(type, kind)):
-            check_types(value, path)
-        else:
-            _check_type(path, value, kind)
-
-
-def _check_type(path: str, value: Any, kind: Any) -> None:
-    if not _matches(value, kind):
-        raise UserError(f"{path} is {value!r}, but it must be {_describe(kind)}")
-
-
-def _matches(value, kind) -> bool:
-    if isinstance(kind, types.UnionType):
-        return any(_matches(value, option) for option in typing.get_args(kind))
-    if typing.get_origin(kind) is tuple:
-        return isinstance(value, tuple) and all(_matches(item, typing.get_args(kind)[0]) for item in value)
-    if kind is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-    if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, kind)
-
-
-def _describe(kind) -> str:
-    if typing.get_origin(kind) is tuple:
-        return f"a tuple of {typing.get_args(kind)[0].__name__}"
-    return str(kind) if isinstance(kind, types.UnionType) else f"of type {kind.__name__}"
-
-
 def from_dict(kind: type, values: Any, prefix: str = "config"):
-    """A config from the parsed JSON of `dataclasses.asdict`.
+    """A config from the parsed JSON of `dataclasses.asdict`; `name` says which family the config of a model is of.
 
     Raises:
         UserError: an unknown, missing or mistyped field.
     """
     if not isinstance(values, dict):
         raise UserError(f"{prefix} is {values!r}, but it must be an object")
-    hints = typing.get_type_hints(kind)
-    for name in [*(values.keys() - hints.keys()), *(hints.keys() - values.keys())]:
-        raise UserError(f"{prefix}.{name} is {'missing' if name in hints else 'not a field of this version'}")
+    if kind is ModelConfig:
+        if "name" not in values:
+            raise UserError(f"{prefix}.name is missing")
+        kind = _family_named(values["name"])
+    hints, names = typing.get_type_hints(kind), [item.name for item in dataclasses.fields(kind)]
+    for name in [*sorted(values.keys() - {*names}), *(name for name in names if name not in values)]:
+        raise UserError(f"{prefix}.{name} is {'missing' if name in names else 'not a field of this version'}")
     fields = {}
-    for name, hint in hints.items():
-        value = values[name]
+    for name in names:
+        value, hint = values[name], hints[name]
         if dataclasses.is_dataclass(hint):
             value = from_dict(typing.cast(type, hint), value, f"{prefix}.{name}")
         else:
             value = tuple(value) if typing.get_origin(hint) is tuple and isinstance(value, list) else value
-            _check_type(f"{prefix}.{name}", value, hint)
+            check_type(f"{prefix}.{name}", value, hint)
         fields[name] = value
     return kind(**fields)

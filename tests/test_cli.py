@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from fcn_jax.cli import COMMANDS, main
+from fcn_jax.command_line import CommandLine, load_config
+from fcn_jax.nets.families import LSTM
 
 ROOT = Path(__file__).parents[1]
 CONFIG = f"--config={ROOT / 'configs/mnist.py'}"
@@ -75,7 +77,7 @@ WRONG = {
     "no size": (["shapes", CONFIG], "--size is missing"),
     "not a size": (["shapes", CONFIG, "--size=28y28"], "'28y28' is neither"),
     "too small": (["shapes", CONFIG, "--size=28x7"], "every side must be at least 8"),
-    "unknown field": (["train", CONFIG, "--config.train.epoch=3", "--workdir=W"], "--config.train.epochs?"),
+    "unknown field": (["train", CONFIG, "--config.train.epoch=3", "--workdir=W"], "config.train.epochs?"),
     "not a number": (["train", CONFIG, "--config.train.epochs=many", "--workdir=W"], "many"),
     "negative width": (["train", CONFIG, "--config.model.channels=(8,-1)", "--workdir=W"], "config.model.channels"),
     "stride 0": (["train", CONFIG, "--config.model.stride=(0,)", "--workdir=W"], "config.model.stride"),
@@ -101,8 +103,15 @@ WRONG = {
     ),
     "weights of nobody's": (
         ["train", CONFIG, "--config.model.init_from=nosuch", "--workdir=W"],
-        "config.model.name is 'fcn': only resnet and convnext",
+        "not a field of fcn; resnet, convnext have it; fcn has: name, num_classes",
     ),
+    "no such family": (["train", CONFIG, "--config.model.name=vgg", "--workdir=W"], "must be one of: fcn, "),
+    "a field of no family": (["train", CONFIG, "--config.model.kernle=(3,)", "--workdir=W"], "fcn has: name, "),
+    "a field of another family": (
+        ["train", f"--config={ROOT / 'configs/resnet18.py'}", "--config.model.bidirectional=True", "--workdir=W"],
+        "config.model.bidirectional is not a field of resnet; lstm has it; resnet has: name, ",
+    ),
+    "fields without a config": (["shapes", "--config.seed=3", "--size=28"], "--config is missing"),
     "frozen nothing": (["train", CONFIG, "--config.train.freeze=stem", "--workdir=W"], "they are net/head/"),
     "no workdir": (["train", CONFIG], "--workdir is missing"),
     "no run": (["evaluate", "--workdir=W"], "holds no run"),
@@ -148,6 +157,45 @@ def test_a_mistake_is_one_line_and_leaves_nothing(arguments, said, capsys, tmp_p
     assert printed.out == ""
     assert len(printed.err.splitlines()) == (1 + len(COMMANDS) if not arguments or arguments == ["fly"] else 1)
     assert not list(tmp_path.iterdir())
+
+
+NARROW = ["--config.model.blocks=(1,)", "--config.model.channels=(4,4)", "--config.model.stem_stride=2"]
+
+
+@pytest.mark.parametrize("place", range(len(NARROW) + 2))
+def test_the_family_comes_first_wherever_it_stands(place, capsys):
+    flags = [CONFIG, *NARROW]
+    flags.insert(place, "--config.model.name=resnet")
+    assert main(["fcn_jax", "shapes", *flags, "--size=32x32"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("resnet on 32×32")
+    assert "(-1, 4, 16, 16)" in printed
+
+
+def test_flags_keep_their_types(capsys):
+    fields = ["--config.data.min_side=12", "--noconfig.model.masked", "--config.train.learning_rate=1", CONFIG]
+    fields += ["--config.model.channels=8", "--config.model.channels=16", "--config.data.augment.flip"]
+    config = CommandLine(["train", *fields], texts={}, takes_config=True).config
+    assert (config.data.min_side, config.model.masked, config.data.augment.flip) == (12, False, True)
+    assert (config.train.learning_rate, config.model.channels) == (1.0, (8, 16))
+
+
+def test_flags_may_stand_in_a_file(tmp_path):
+    (tmp_path / "flags").write_text(f"{CONFIG}\n--config.model.channels=8,\n--config.model.name=lstm\n")
+    config = CommandLine(["train", f"--flagfile={tmp_path / 'flags'}"], texts={}, takes_config=True).config
+    assert config.model == LSTM(channels=(8,))
+
+
+def test_a_config_file_may_import_its_neighbours_from_any_folder(tmp_path, monkeypatch):
+    folder = tmp_path / "launch_files"
+    folder.mkdir()
+    (folder / "base.py").write_text("from configs.mnist import get_config\n")
+    (folder / "mine.py").write_text(
+        "from launch_files import base\n\ndef get_config():\n    return base.get_config('tiny')\n"
+    )
+    monkeypatch.chdir("/")
+    assert load_config(str(folder / "mine.py")).train.epochs == 2
+    assert str(tmp_path) not in sys.path
 
 
 @pytest.mark.parametrize("command", [["fcn_jax", "plan", TABLE, "--max_buckets=2"], ["experiments", "list"]])

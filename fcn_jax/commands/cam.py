@@ -39,7 +39,7 @@ def draw_maps(paths: Sequence[str], *, workdir: Path, out: Path, label_name: str
         UserError: a mistake on the command line, or a net that has no maps, before any file is read.
     """
     check_paths(paths)
-    use_compilation_cache(read_config(workdir))
+    use_compilation_cache(read_config(workdir).machine)
     trained = restore_trained(workdir)
     check_has_map(trained.model)
     label = None if label_name is None else _label_of(label_name, trained.label_names)

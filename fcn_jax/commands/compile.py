@@ -146,7 +146,7 @@ def report_programs(config: Config, *, target: str | None, sizes: Path | None, o
         UserError: a program does not fit; it says which step does.
     """
     if target is None:
-        use_compilation_cache(config)
+        use_compilation_cache(config.machine)
         place = present_target()
     else:
         config, place = config_for_tpu(config), tpu_target(target)

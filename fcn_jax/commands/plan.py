@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from fcn_jax.config import Config
-from fcn_jax.config_rules import validate
+from fcn_jax.config import Config, validate
 from fcn_jax.core.buckets import MOST_BUCKETS, BucketPlan, choose_bucket_count, fill_curve, plan_buckets
 from fcn_jax.core.geometry import format_size
 from fcn_jax.data.size_table import read_size_table

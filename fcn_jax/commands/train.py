@@ -37,7 +37,7 @@ def train(config: Config, workdir: Path, *, strict: bool = False, stop: StopRequ
         Stopped: somebody asked for it, and what was done is saved.
     """
     began, stop = time.perf_counter(), stop or StopRequest()
-    use_compilation_cache(config)
+    use_compilation_cache(config.machine)
     check_shared(workdir / "checkpoints")
     with together():
         resumes = has_checkpoint(workdir)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jax import export as jax_export
 
-from fcn_jax.config import Config, MachineConfig, UserError
+from fcn_jax.config import MachineConfig, UserError
 from fcn_jax.config_fields import from_dict
 from fcn_jax.core.block import VALUE_TYPES, AnyArray
 from fcn_jax.core.geometry import format_size, parse_size
@@ -119,7 +119,7 @@ def classifier_of_artifact(artifact: Path) -> Classifier[Answer]:
             f"{artifact} is damaged, or {sidecar_path(artifact)} belongs to another artifact: their hashes differ; "
             "export it again"
         )
-    use_compilation_cache(Config())
+    use_compilation_cache(MachineConfig())
     net, signature = _loaded(serialized, sidecar.format)
     _check_match(signature, sidecar, sidecar_path(artifact))
     recipe = sidecar.recipe

@@ -14,8 +14,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Num
 
-from fcn_jax.config import Config, UserError
-from fcn_jax.config_rules import validate
+from fcn_jax.config import Config, UserError, validate
 from fcn_jax.core.block import AnyArray, Block
 from fcn_jax.core.buckets import BucketPlan
 from fcn_jax.core.net import Model, Prediction
@@ -193,7 +192,7 @@ def classifier_of_workdir(workdir: Path, *, strict: bool = False) -> Classifier[
     Raises:
         UserError: there is none.
     """
-    use_compilation_cache(read_config(workdir))
+    use_compilation_cache(read_config(workdir).machine)
     return classifier_of_trained(restore_trained(workdir, strict=strict), answer_of)
 
 

@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from fcn_jax.config import Config, UserError
+from fcn_jax.config import Config, UserError, validate
 from fcn_jax.config_fields import overridden
-from fcn_jax.config_rules import validate
 from fcn_jax.core.step import TrainState
 from fcn_jax.data.bad_examples import BadExampleError, share
 from fcn_jax.data.dataset import Dataset
@@ -107,7 +106,7 @@ def open_run(workdir: Path, config: Config, split: str, *, strict: bool = False)
     Raises:
         UserError: there is no checkpoint or no such split.
     """
-    use_compilation_cache(config)
+    use_compilation_cache(config.machine)
     setup = prepare_together(config, abstract=True)
     check_shared(workdir / "checkpoints")
     data = config.data

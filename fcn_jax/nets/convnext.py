@@ -1,11 +1,9 @@
 """ConvNeXt (Liu et al., arXiv:2201.03545): depthwise 7×7, LayerNorm, a GELU layer four times as wide, layer scale.
 
-Channels and blocks of the stages, as timm has them: atto 40-80-160-320 in 2-2-6-2 blocks; femto 48-..., pico 64-...,
-both the same; nano 80-... in 2-2-8-2; tiny 96-... in 3-3-9-3; small 96-... in 3-3-27-3; base 128-... in 3-3-27-3.
+`ConvNeXt.of_size` knows the channels and blocks of atto, femto, pico, nano, tiny, small and base, as timm has them.
 The norm is always LayerNorm over channels. What has a bias masks; GELU and layer scale leave zeros as they are.
 """
 
-from collections.abc import Sequence
 from functools import partial
 
 import jax
@@ -15,6 +13,7 @@ from flax import nnx
 from fcn_jax.core.geometry import Window
 from fcn_jax.core.layers import Activate, Add, Layer, Map, Maps, full_precision
 from fcn_jax.core.net import LayerMaker, Net
+from fcn_jax.nets.families import ConvNeXt, each
 from fcn_jax.nets.heads import make_head_with_norm
 
 EXPANSION = 4
@@ -63,33 +62,18 @@ class ConvNextBlock(Layer):
         return self.add(branch, maps)
 
 
-def make_convnext(
-    input_channels: int,
-    channels: Sequence[int],
-    blocks: Sequence[int],
-    kernels: Sequence[int],
-    *,
-    patch: int,
-    num_classes: int,
-    head: str,
-    make: LayerMaker,
-) -> Net:
+def make_convnext(c: ConvNeXt, input_channels: int, make: LayerMaker) -> Net:
     """Patches, then stages of blocks; before every stage but the first a 2×2 convolution halves the size.
 
-    Args:
-        input_channels: of the image or signal.
-        channels, blocks: of every stage.
-        kernels: of the depthwise convolutions of every stage; odd.
-        patch: side of the patches that the first convolution makes into positions; the paper's is 4.
-        head: see `make_head`. Of the average heads, the last LayerNorm stands behind the pool, as in the paper; of the
-            others, before it.
+    With an average head the last LayerNorm stands behind the pool, as in the paper; with another head, before it.
     """
     layers: list[Layer] = []
-    features = input_channels
-    for stage, (width, number, kernel) in enumerate(zip(channels, blocks, kernels, strict=True)):
-        side = patch if stage == 0 else 2
+    features, stages = input_channels, len(c.channels)
+    columns = zip(c.channels, each(stages, c.blocks), each(stages, c.kernel), strict=True)
+    for stage, (width, number, kernel) in enumerate(columns):
+        side = c.patch if stage == 0 else 2
         entry = make.convolution((features, width), Window(side, side), bias=True, init_scale=1.0)
         layers += [entry, make.layer_norm(width)] if stage == 0 else [make.layer_norm(features), entry]
         layers += [ConvNextBlock(width, kernel, make=make) for _ in range(number)]
         features = width
-    return Net(layers, make_head_with_norm(head, features, num_classes, make=make))
+    return Net(layers, make_head_with_norm(c.head, features, c.num_classes, make=make))

@@ -15,7 +15,8 @@ from fcn_jax.core.geometry import Window, format_size, largest_side, sizes_throu
 from fcn_jax.core.layers import GlobalPool, Layer, Maps
 from fcn_jax.core.net import Head, LayerMaker, Net
 from fcn_jax.core.pooling import one_position
-from fcn_jax.nets.convolutional import fcn_layers
+from fcn_jax.nets import families
+from fcn_jax.nets.convolutional import fcn_layers, windows_of
 from fcn_jax.nets.heads import make_head
 
 
@@ -94,55 +95,32 @@ class FixedNet(Net):
         self._flatten.check(sizes_through(self._windows_before, size)[-1])
 
 
-def make_flatten(
-    input_channels: int,
-    channels: Sequence[int],
-    windows: Sequence[Window],
-    *,
-    input_side: int,
-    num_classes: int,
-    head: str,
-    make: LayerMaker,
-) -> Net:
-    """Convolutions as in `make_fcn`, flattened, then a dense layer to the classes (LeCun et al., Proc. IEEE 1998).
+def make_flatten(c: families.Flatten, input_channels: int, make: LayerMaker) -> Net:
+    """Convolutions as in `make_fcn`, flattened, then a dense layer to the classes.
 
-    Args:
-        input_side: of every input, on every axis. Others that leave a map of the same size are taken as well.
-        head: see `make_head`; all see one position, and average_last is the dense layer.
+    An input of another size that leaves a map of the same size is taken as well. All heads see one position, and
+    average_last is the dense layer.
 
     Raises:
         UserError: nothing is left of an input of that side.
     """
-    side = sizes_through(windows, (input_side,))[-1][0]
-    layers = fcn_layers(input_channels, channels, windows, make=make)
-    features = channels[-1] * side**make.rank
-    dense = make_head(head, features, num_classes, make=make)
+    windows = windows_of(c)
+    side = sizes_through(windows, (c.input_side,))[-1][0]
+    layers = fcn_layers(input_channels, c.channels, windows, make=make)
+    features = c.channels[-1] * side**make.rank
+    dense = make_head(c.head, features, c.num_classes, make=make)
     return FixedNet(layers, Flatten(side, rank=make.rank), [], dense)
 
 
-def make_mlp(
-    input_channels: int,
-    channels: Sequence[int],
-    *,
-    input_side: int,
-    pads: bool,
-    num_classes: int,
-    head: str,
-    make: LayerMaker,
-) -> Net:
-    """The flattened input, then dense layers.
+def make_mlp(c: families.MLP | families.Dense, input_channels: int, make: LayerMaker) -> Net:
+    """The flattened input, which `Dense` pads with zeros to the largest size, then dense layers.
 
-    Args:
-        input_channels: of the image or signal.
-        channels: of every hidden layer.
-        input_side: of every input, on every axis; where it pads, the largest.
-        pads: `dense`: take smaller inputs, padded with zeros to that side.
-        head: see `make_head`; all see one position, and average_last is a dense layer.
+    All heads see one position, and average_last is a dense layer.
     """
     behind: list[Layer] = []
-    features = input_channels * input_side**make.rank
-    for width in channels:
+    features = input_channels * c.input_side**make.rank
+    for width in c.channels:
         behind += [make.convolution((features, width), Window(1)), make.norm(width, jax.nn.relu)]
         features = width
-    flatten = Flatten(input_side, rank=make.rank, pads=pads)
-    return FixedNet([], flatten, behind, make_head(head, features, num_classes, make=make))
+    flatten = Flatten(c.input_side, rank=make.rank, pads=isinstance(c, families.Dense))
+    return FixedNet([], flatten, behind, make_head(c.head, features, c.num_classes, make=make))

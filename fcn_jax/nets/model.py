@@ -1,5 +1,10 @@
-"""The model of a config. `make_model` maps the name of a family to its constructor, explicitly."""
+"""The model of a config: `MAKERS` says which function makes the net of which family.
 
+A new family is a dataclass in `families.py` (or in a file of its own), a file with its layers and a function that
+makes its net, and one line in `MAKERS`; docs/new_model.md adds one.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -7,11 +12,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fcn_jax.config import Config, ModelConfig, UserError
-from fcn_jax.config_model_rules import SIGNAL_MODELS
 from fcn_jax.core.block import abstract_block
-from fcn_jax.core.geometry import Window, format_size, smallest_side
+from fcn_jax.core.geometry import format_size, smallest_side
 from fcn_jax.core.layers import Record, recording
 from fcn_jax.core.net import LayerMaker, Model, Net
+from fcn_jax.nets import families
 from fcn_jax.nets.convnext import make_convnext
 from fcn_jax.nets.convolutional import make_all_cnn, make_fcn, make_fcn1d, make_nin
 from fcn_jax.nets.dense import make_flatten, make_mlp
@@ -20,7 +25,23 @@ from fcn_jax.nets.resnet import make_resnet
 from fcn_jax.nets.wavenet import make_wavenet
 
 LARGEST_SIDE = 2**20
-"""That a net may ask for."""
+"""The largest side that a net may ask for, in pixels."""
+
+MAKERS: dict[type[ModelConfig], Callable[[Any, int, LayerMaker], Net]] = {
+    families.FCN: make_fcn,
+    families.ResNet: make_resnet,
+    families.AllCNN: make_all_cnn,
+    families.NIN: make_nin,
+    families.ConvNeXt: make_convnext,
+    families.FCN1D: make_fcn1d,
+    families.WaveNet: make_wavenet,
+    families.LSTM: make_lstm,
+    families.Tacotron2Encoder: make_tacotron2_encoder,
+    families.Flatten: make_flatten,
+    families.MLP: make_mlp,
+    families.Dense: make_mlp,
+}
+"""{config of a family: what makes its net of that config, the number of input channels and the `LayerMaker`}"""
 
 
 def make_model(config: Config, *, rank: int, dtype=jnp.float32) -> Model:
@@ -51,66 +72,19 @@ def make_model(config: Config, *, rank: int, dtype=jnp.float32) -> Model:
 
 
 def make_net(config: Config, make: LayerMaker) -> Net:
-    """The constructor of every family, and what it takes from the config.
+    """The net of the config's family.
 
     Raises:
-        UserError: images for a family that reads signals.
+        UserError: images for a family that takes signals alone.
     """
-    c, inputs = config.model, config.data.channels
-    if make.rank != 1 and c.name in SIGNAL_MODELS:
+    c = config.model
+    if make.rank != 1 and not c.takes_images:
         raise UserError(
             f"config.model.name is {c.name!r}, which goes through signals from one end to the other, but the examples "
             f"have {make.rank} spatial axes: choose a family that takes any, such as fcn"
         )
-    shared: Any = {"num_classes": c.num_classes, "head": c.head, "make": make}
-    match c.name:
-        case "fcn":
-            pool = {"adaptive_pool": c.adaptive_pool, "adaptive_pool_after": c.adaptive_pool_after}
-            return make_fcn(inputs, c.channels, windows_of(c), **pool, **shared)
-        case "resnet":
-            return make_resnet(
-                inputs,
-                c.channels,
-                each(len(c.channels), c.blocks),
-                stem=Window(c.stem_kernel, c.stem_stride, padding=c.stem_kernel // 2),
-                stem_pool=c.stem_pool,
-                bottleneck=c.bottleneck,
-                zero_init=c.zero_init,
-                **shared,
-            )
-        case "all_cnn":
-            return make_all_cnn(inputs, c.channels, **shared)
-        case "nin":
-            return make_nin(inputs, c.channels, each((len(c.channels) + 1) // 3, c.kernel), **shared)
-        case "convnext":
-            stages = len(c.channels)
-            blocks, kernels = each(stages, c.blocks), each(stages, c.kernel)
-            return make_convnext(inputs, c.channels, blocks, kernels, patch=c.stem_stride, **shared)
-        case "fcn1d":
-            return make_fcn1d(inputs, c.channels, each(len(c.channels), c.kernel), **shared)
-        case "wavenet":
-            return make_wavenet(inputs, c.channels, c.kernel[0], c.dilation, **shared)
-        case "lstm":
-            return make_lstm(inputs, c.channels, bidirectional=c.bidirectional, **shared)
-        case "tacotron2_encoder":
-            return make_tacotron2_encoder(inputs, c.channels, each(len(c.channels), c.kernel), **shared)
-        case "flatten":
-            return make_flatten(inputs, c.channels, windows_of(c), input_side=c.input_side, **shared)
-        case "mlp" | "dense":
-            return make_mlp(inputs, c.channels, input_side=c.input_side, pads=c.name == "dense", **shared)
-        case _:
-            raise AssertionError(c.name)
-
-
-def windows_of(c: ModelConfig) -> list[Window]:
-    """One for every convolution."""
-    columns = (each(len(c.channels), values) for values in (c.kernel, c.stride, c.dilation, c.padding))
-    return [Window(*column) for column in zip(*columns, strict=True)]
-
-
-def each(number: int, values: tuple[int, ...]) -> tuple[int, ...]:
-    """A value for each of `number` layers; one value serves all."""
-    return values * number if len(values) == 1 else values
+    assert type(c) in MAKERS, f"{type(c).__name__} has no line in MAKERS"
+    return MAKERS[type(c)](c, config.data.channels, make)
 
 
 def abstract_model(config: Config, *, rank: int) -> Model:

@@ -13,14 +13,14 @@ from flax import nnx
 from jaxtyping import Array
 from safetensors import SafetensorError, safe_open
 
-from fcn_jax.config import ModelConfig, UserError
+from fcn_jax.config import UserError
 from fcn_jax.core.convolution import Convolution
 from fcn_jax.core.layers import count_parameters
 from fcn_jax.core.net import ClassifyFirst, Head, Model, Net, PoolFirst
 from fcn_jax.core.norms import BatchNorm, LayerNorm
 from fcn_jax.nets.convnext import ConvNextBlock, LayerScale
+from fcn_jax.nets.families import Published, each
 from fcn_jax.nets.heads import AttentionHead, NormedAverage, NormFirst, PyramidHead
-from fcn_jax.nets.model import each
 from fcn_jax.nets.resnet import Residual
 
 NamedLayers = Iterator[tuple[str, nnx.Module]]
@@ -118,7 +118,7 @@ REMEDY = "let config.model be the net of the file (name, channels, blocks, bottl
 Tensors = dict[str, np.ndarray]
 
 
-def load_pretrained(model: Model, c: ModelConfig) -> str:
+def load_pretrained(model: Model, c: Published) -> str:
     """Fill the model of a config with the weights of its `init_from`; returns a line that says what was filled.
 
     Raises:

@@ -6,8 +6,6 @@ the end, of the way back at the beginning; with an average head from the mean st
 weights say of the state at each frame. There is no norm.
 """
 
-from collections.abc import Sequence
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -17,6 +15,9 @@ from jaxtyping import Array, Float
 from fcn_jax.core.geometry import Window
 from fcn_jax.core.layers import Layer, Map, Maps, full_precision, mask_of, masked
 from fcn_jax.core.net import LayerMaker, Net
+from fcn_jax.nets import families
+from fcn_jax.nets.convolutional import fcn_layers
+from fcn_jax.nets.families import each
 from fcn_jax.nets.heads import make_head
 
 NUM_GATES = 4
@@ -92,56 +93,20 @@ class LSTM(Layer):
         return "LSTM, both ways" if len(self.directions) == 2 else "LSTM"
 
 
-def make_lstm(
-    input_channels: int,
-    channels: Sequence[int],
-    *,
-    bidirectional: bool,
-    num_classes: int,
-    head: str,
-    make: LayerMaker,
-) -> Net:
-    """Layers of LSTM.
-
-    Args:
-        input_channels: of the signal.
-        channels: units of every layer, in each direction.
-        head: see `make_head`.
-    """
+def make_lstm(c: families.LSTM, input_channels: int, make: LayerMaker) -> Net:
+    """Layers of LSTM."""
     layers, features, units = [], input_channels, 0
-    for units in channels:
-        layer = LSTM(features, units, bidirectional=bidirectional, make=make)
+    for units in c.channels:
+        layer = LSTM(features, units, bidirectional=c.bidirectional, make=make)
         layers.append(layer)
         features = layer.output_channels
-    return Net(layers, make_head(head, features, num_classes, num_backward=features - units, make=make))
+    return Net(layers, make_head(c.head, features, c.num_classes, num_backward=features - units, make=make))
 
 
-def make_tacotron2_encoder(
-    input_channels: int,
-    channels: Sequence[int],
-    kernels: Sequence[int],
-    *,
-    num_classes: int,
-    head: str,
-    make: LayerMaker,
-) -> Net:
-    """Convolutions that keep the length, then a bidirectional LSTM.
-
-    Args:
-        input_channels: of the signal.
-        channels, kernels: of every convolution, kernels padded by half of them; the LSTM has half as many units each
-            way as the last has channels.
-        head: see `make_head`.
-    """
-    assert channels[-1] % 2 == 0, channels
-    units = channels[-1] // 2
-    layers: list[Layer] = []
-    features = input_channels
-    for width, kernel in zip(channels, kernels, strict=True):
-        layers += [
-            make.convolution((features, width), Window(kernel, padding=kernel // 2)),
-            make.norm(width, jax.nn.relu),
-        ]
-        features = width
-    layers.append(LSTM(features, units, bidirectional=True, make=make))
-    return Net(layers, make_head(head, 2 * units, num_classes, num_backward=units, make=make))
+def make_tacotron2_encoder(c: families.Tacotron2Encoder, input_channels: int, make: LayerMaker) -> Net:
+    """Convolutions that keep the length, then a bidirectional LSTM with half as many units in each direction."""
+    windows = [Window(kernel, padding=kernel // 2) for kernel in each(len(c.channels), c.kernel)]
+    layers = fcn_layers(input_channels, c.channels, windows, make=make)
+    units = c.channels[-1] // 2
+    layers.append(LSTM(c.channels[-1], units, bidirectional=True, make=make))
+    return Net(layers, make_head(c.head, 2 * units, c.num_classes, num_backward=units, make=make))

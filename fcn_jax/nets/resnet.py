@@ -1,10 +1,8 @@
 """Residual nets (He et al., arXiv:1512.03385), version 1.5: the 3×3 convolution of a bottleneck strides, not the 1×1.
 
-ResNet-18, -34 and -50 are a choice of blocks, (2, 2, 2, 2) or (3, 4, 6, 3), of the stem and of the bottleneck. All
-padding is half a kernel, so a side of any length survives.
+ResNet-18, -34 and -50 are a choice of blocks, stem and bottleneck: see `ResNet.of_depth`. All padding is half a kernel,
+so a side of any length survives.
 """
-
-from collections.abc import Sequence
 
 import jax
 from flax import nnx
@@ -12,6 +10,7 @@ from flax import nnx
 from fcn_jax.core.geometry import Window
 from fcn_jax.core.layers import Add, Layer, Maps
 from fcn_jax.core.net import LayerMaker, Net
+from fcn_jax.nets.families import ResNet, each
 from fcn_jax.nets.heads import make_head
 
 EXPANSION = 4
@@ -70,38 +69,17 @@ class Residual(Layer):
         return self.add(branch, shortcut)
 
 
-def make_resnet(
-    input_channels: int,
-    channels: Sequence[int],
-    blocks: Sequence[int],
-    *,
-    stem: Window,
-    stem_pool: bool,
-    bottleneck: bool,
-    zero_init: bool,
-    num_classes: int,
-    head: str,
-    make: LayerMaker,
-) -> Net:
-    """A stem, then stages of residual blocks; every stage but the first halves the size.
-
-    Args:
-        input_channels: of the image or signal.
-        channels: of every stage; a bottleneck gives `EXPANSION` times as many on.
-        blocks: of every stage.
-        stem: of the first convolution, to the channels of the first stage.
-        stem_pool: a max pool that halves the size follows.
-        bottleneck, zero_init: see `Residual`.
-        head: see `make_head`.
-    """
-    layers = [make.convolution((input_channels, channels[0]), stem), make.norm(channels[0], jax.nn.relu)]
-    if stem_pool:
+def make_resnet(c: ResNet, input_channels: int, make: LayerMaker) -> Net:
+    """A stem, then stages of residual blocks; every stage but the first halves the size."""
+    stem = Window(c.stem_kernel, c.stem_stride, padding=c.stem_kernel // 2)
+    layers = [make.convolution((input_channels, c.channels[0]), stem), make.norm(c.channels[0], jax.nn.relu)]
+    if c.stem_pool:
         layers.append(make.max_pool(Window(3, 2, padding=1)))
-    features = channels[0]
-    for stage, (width, number) in enumerate(zip(channels, blocks, strict=True)):
+    features = c.channels[0]
+    for stage, (width, number) in enumerate(zip(c.channels, each(len(c.channels), c.blocks), strict=True)):
         for block in range(number):
             stride = 2 if stage > 0 and block == 0 else 1
-            residual = Residual(features, width, stride, bottleneck=bottleneck, zero_init=zero_init, make=make)
+            residual = Residual(features, width, stride, bottleneck=c.bottleneck, zero_init=c.zero_init, make=make)
             layers.append(residual)
             features = residual.output_channels
-    return Net(layers, make_head(head, features, num_classes, make=make))
+    return Net(layers, make_head(c.head, features, c.num_classes, make=make))

@@ -15,6 +15,7 @@ from fcn_jax.core.convolution import Convolution
 from fcn_jax.core.geometry import Window
 from fcn_jax.core.layers import Activate, Add, Layer, Map, Maps
 from fcn_jax.core.net import LayerMaker, Net
+from fcn_jax.nets.families import WaveNet
 from fcn_jax.nets.heads import make_head
 
 
@@ -94,27 +95,13 @@ class Gated(Layer):
         return total
 
 
-def make_wavenet(
-    input_channels: int,
-    channels: Sequence[int],
-    kernel: int,
-    dilations: Sequence[int],
-    *,
-    num_classes: int,
-    head: str,
-    make: LayerMaker,
-) -> Net:
+def make_wavenet(c: WaveNet, input_channels: int, make: LayerMaker) -> Net:
     """A causal convolution, gated blocks, and two 1×1 convolutions, the second of which is the head's.
 
-    Args:
-        input_channels: of the signal.
-        channels: (of the blocks, of what goes past them).
-        kernel: of every causal convolution; the paper's is 2.
-        dilations: of every gated block; the paper's are 1, 2, 4, ..., 512, more than once.
-        head: see `make_head`.
+    The paper's kernel is 2, and its dilations are 1, 2, 4, ..., 512, more than once.
     """
-    inner, skip = channels
-    windows = [Window(kernel, dilation=dilation) for dilation in dilations]
+    (inner, skip), (kernel,) = c.channels, c.kernel
+    windows = [Window(kernel, dilation=dilation) for dilation in c.dilation]
     layers = [
         Causal(make.convolution((input_channels, inner), Window(kernel), bias=True, init_scale=1.0)),
         Gated(inner, skip, windows, make=make),
@@ -122,4 +109,4 @@ def make_wavenet(
         make.convolution((skip, skip), Window(1), bias=True),
         Activate(jax.nn.relu),
     ]
-    return Net(layers, make_head(head, skip, num_classes, make=make))
+    return Net(layers, make_head(c.head, skip, c.num_classes, make=make))

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fcn_jax.config_model_rules import WITHOUT_BATCH_NORM
 from fcn_jax.reports.run_files import EvaluationRecord, RunFiles
 
 
@@ -163,7 +162,7 @@ def _one_shape(files: RunFiles) -> Finding | None:
     config = files.config
     if config is None or config.schedule.kind != "bucketed" or len(files.plan.shapes if files.plan else ()) < 2:
         return None
-    if config.model.norm != "batch" or config.model.name in WITHOUT_BATCH_NORM:
+    if config.model.norm != "batch":
         return None
     return Finding(
         True,

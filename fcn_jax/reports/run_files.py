@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fcn_jax.config import Config, UserError
-from fcn_jax.config_fields import from_dict
 from fcn_jax.core.buckets import BucketPlan
+from fcn_jax.nets.families import config_from_json
 from fcn_jax.system.disk import parse_json
 
 Record = TypeVar("Record")
@@ -189,7 +189,7 @@ def read_run(workdir: Path) -> RunFiles:
         raise UserError(f"--workdir={workdir} is no folder: give the workdir of a run")
     is_live = _is_live(workdir)
     reader = _Reader(workdir, expects_all=not is_live)
-    config = reader.read("config.json", lambda path: from_dict(Config, parse_json(path.read_text())))
+    config = reader.read("config.json", lambda path: config_from_json(parse_json(path.read_text())))
     plan = reader.read("plan.json", lambda path: BucketPlan.from_json(path.read_text()))
     files = RunFiles(
         workdir=workdir,

@@ -27,8 +27,8 @@ HEADS_WITH_MAPS = ("average_last", "average_first")
 
 
 def changed_fields(config: Config) -> dict[str, tuple[object, object]]:
-    """{field: (its value, the default)} where they differ."""
-    default = flatten(Config())
+    """{field: (its value, the default)} where they differ; the defaults are those of its family of nets."""
+    default = flatten(Config(model=type(config.model)()))
     return {path: (value, default[path]) for path, value in flatten(config).items() if value != default[path]}
 
 
@@ -36,8 +36,10 @@ def launch_file(config: Config) -> str:
     """A file for --config that gives this config, less what belongs to the machine."""
     changed = {path: value for path, (value, _) in changed_fields(config).items() if changes_result(path)}
     lines = [f"    config.{path} = {value!r}\n" for path, value in changed.items()]
+    family = type(config.model).__name__
     return (
-        "from fcn_jax.config import Config\n\n\ndef get_config(argument: str = '') -> Config:\n    config = Config()\n"
+        f"from fcn_jax.config import Config\nfrom {type(config.model).__module__} import {family}\n\n\n"
+        f"def get_config(argument: str = '') -> Config:\n    config = Config(model={family}())\n"
         f"{''.join(lines)}    return config\n"
     )
 

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from fcn_jax.config import Config
+from fcn_jax.config import MachineConfig
 
 
 def keep_freed_memory() -> None:
@@ -27,12 +27,12 @@ def keep_freed_memory() -> None:
             libc.mallopt(trim_threshold, largest)
 
 
-def use_compilation_cache(config: Config) -> None:
+def use_compilation_cache(machine: MachineConfig) -> None:
     """Find programs again that an earlier process compiled."""
     import jax
 
-    if config.machine.cache_dir:
-        jax.config.update("jax_compilation_cache_dir", str(Path(config.machine.cache_dir).expanduser() / "programs"))
+    if machine.cache_dir:
+        jax.config.update("jax_compilation_cache_dir", str(Path(machine.cache_dir).expanduser() / "programs"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 

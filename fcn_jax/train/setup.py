@@ -15,14 +15,14 @@ import numpy as np
 import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from fcn_jax.config import Config, UserError
-from fcn_jax.config_fields import flatten, from_dict
-from fcn_jax.config_rules import validate
+from fcn_jax.config import Config, UserError, validate
+from fcn_jax.config_fields import flatten
 from fcn_jax.core.buckets import BucketPlan
 from fcn_jax.core.stages import Stages, evaluation_stages, make_plan, scale_of_epochs, training_stages
 from fcn_jax.core.step import TrainState, abstract_state, initial_state, replicate, split_model
 from fcn_jax.data.dataset import Dataset, changed_data, fingerprint, open_dataset
 from fcn_jax.data.loader import Loader
+from fcn_jax.nets.families import Published, config_from_json
 from fcn_jax.nets.model import abstract_model, make_model, smallest_input
 from fcn_jax.nets.pretrained import load_pretrained
 from fcn_jax.system.console import say
@@ -129,7 +129,7 @@ def prepare(config: Config, *, devices: Sequence[Any] | None = None, abstract: b
     mesh = make_mesh(config, devices or jax.devices())
     train = train_split(config)
     model = (abstract_model if abstract else make_model)(config, rank=train.dataset.rank)
-    if config.model.init_from and not abstract:
+    if isinstance(config.model, Published) and config.model.init_from and not abstract:
         say(load_pretrained(model, config.model))
     graphdef, params, stats = split_model(model)
     stages = train.stages
@@ -186,7 +186,7 @@ def prepare_together(config: Config, *, abstract: bool) -> Setup:
     """
     configs = gather(dataclasses.asdict(config))
     with together():
-        _check_same_config(from_dict(Config, configs[0]), config)
+        _check_same_config(config_from_json(configs[0]), config)
         setup = prepare(config, abstract=abstract)
     if jax.process_count() == 1:
         return setup
@@ -202,12 +202,12 @@ def prepare_together(config: Config, *, abstract: bool) -> Setup:
 
 
 def _check_same_config(first: Config, own: Config) -> None:
-    """All but `machine`, which may differ from host to host."""
+    """Check all but `machine`, which may differ from host to host."""
     theirs, ours = flatten(first), flatten(own)
     changed = [
         f"{name}: {theirs[name]} -> {value}"
         for name, value in ours.items()
-        if value != theirs[name] and not name.startswith("machine.")
+        if name in theirs and value != theirs[name] and not name.startswith("machine.")
     ]
     if changed:
         raise UserError(

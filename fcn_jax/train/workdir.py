@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fcn_jax.config import Config, UserError
-from fcn_jax.config_fields import differences, from_dict
+from fcn_jax.config_fields import differences
 from fcn_jax.data.dataset import changed_data, fingerprint
+from fcn_jax.nets.families import config_from_json
 from fcn_jax.system.disk import make_folder, parse_json, reading, write_json, writing
 from fcn_jax.train.setup import Setup
 
@@ -68,7 +69,7 @@ def read_config(workdir: Path) -> Config:
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error})") from error
     try:
-        return from_dict(Config, values)
+        return config_from_json(values)
     except ValueError as error:
         raise UserError(
             f"{path} cannot be used: {error}; if another version of this code wrote it, check that out (git_commit in "

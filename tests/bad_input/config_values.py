@@ -7,10 +7,11 @@ from hypothesis.strategies import SearchStrategy
 
 from fcn_jax.config import Config
 from fcn_jax.config_fields import flatten
+from fcn_jax.nets.families import FCN
 from tests.bad_input.attempt import FOLDER, Attempt
 from tests.bad_input.world import MNIST, PETS, World
 
-FIELDS = flatten(Config())
+FIELDS = flatten(Config(model=FCN()))
 ODD = (
     *("", " ", "None", "True", "False", "nan", "inf", "-inf", "0", "-1", "1", "3", "1e308", "1e-320", "1e400", "-0.0"),
     *("2147483648", "9223372036854775808", "9" * 30, "9" * 5000, "0.5", "1.5", "1e9", "100000", "65536", "1024"),
@@ -116,8 +117,8 @@ NOT_CONFIGS = (
     ),
     *(b"def get_config(argument=''): raise KeyError('a')", b"def get_config(argument=''): return get_config()"),
     *(b"import nosuch", b"1/0", b"def get_config(a, b): pass", b"raise SystemExit('enough')", b"assert False"),
-    *(IMPORTS + b"c = Config()\nc.train = 3\ndef get_config(argument=''): return c",),
-    *(IMPORTS + b"c = Config()\nc.seed = 'a'\ndef get_config(argument=''): return c",),
+    *(IMPORTS + b"c = Config(model=FCN())\nc.train = 3\ndef get_config(argument=''): return c",),
+    *(IMPORTS + b"c = Config(model=FCN())\nc.seed = 'a'\ndef get_config(argument=''): return c",),
     *(b"get_config = lambda a='': {'seed': 1}\n", b"(" * 1000, b"#" * 10**6),
 )
 

@@ -12,6 +12,7 @@ import pytest
 from fcn_jax.commands import compile
 from fcn_jax.commands.compile import CHIPS, config_for_tpu, parse_target, tpu_target
 from fcn_jax.config import Config
+from fcn_jax.nets.families import FCN
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,7 +54,7 @@ def test_the_estimate_is_the_longer_of_computing_and_moving(flops, moved, second
 
 
 def test_a_tpu_computes_convolutions_directly():
-    config = Config()
+    config = Config(model=FCN())
     assert config_for_tpu(config).model.convolution == "direct"
     assert config.model.convolution == "auto"
     config.model.convolution = "patches"

@@ -13,6 +13,7 @@ from configs.mnist import get_config
 from fcn_jax.commands.evaluate import evaluate_run
 from fcn_jax.commands.train import train
 from fcn_jax.config import Config, TrainConfig
+from fcn_jax.nets.families import ResNet
 from fcn_jax.train.checkpoint import restore_latest
 from fcn_jax.train.optimizer import describe_frozen, make_base_optimizer, make_optimizer
 from fcn_jax.train.setup import prepare
@@ -100,8 +101,7 @@ def weights(path, num_classes: int) -> dict[str, np.ndarray]:
 def fine_tuning(directory) -> Config:
     config = get_config("tiny")
     config.machine.cache_dir = str(directory)
-    config.model.name, config.model.channels, config.model.blocks = "resnet", (4,), (1,)
-    config.model.init_from = str(directory / "weights.safetensors")
+    config.model = ResNet(channels=(4,), blocks=(1,), init_from=str(directory / "weights.safetensors"))
     config.train.freeze, config.train.backbone_rate, config.train.ema_decay = "layers/0/|bias", 0.1, 0.9
     config.checkpoint.every_steps = 3
     return config

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fcn_jax.config import Config
-from fcn_jax.config_rules import validate
+from fcn_jax.config import Config, validate
 from fcn_jax.core.pooling import AdaptiveAveragePool, cell_shares
+from fcn_jax.nets.families import FCN
 from fcn_jax.nets.model import make_model, smallest_input, trace_shapes
 from tests.core.law import NUM_CLASSES
 from tests.core.made_maps import assert_close, make_map
@@ -52,7 +52,7 @@ def test_cells_share_all_positions_evenly(sides, cells, margin):
 
 
 def net_with_grid(cells: int) -> Config:
-    config = Config()
+    config = Config(model=FCN())
     config.data.channels = 2
     config.model.num_classes, config.model.channels = NUM_CLASSES, (3, 4)
     config.model.adaptive_pool, config.model.adaptive_pool_after = cells, 1

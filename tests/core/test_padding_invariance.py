@@ -3,7 +3,7 @@
 In float64, where a wrong mask shows and rounding doesn't; once in float32, for the default net.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from configs.mnist import get_config
 from fcn_jax.core.geometry import Window, smallest_side
 from fcn_jax.core.net import LayerMaker, Model
 from fcn_jax.nets.convolutional import make_fcn
+from fcn_jax.nets.families import FCN
 from fcn_jax.nets.model import make_model
 from tests.core.law import (
     NUM_CLASSES,
@@ -48,10 +49,12 @@ class Net:
             self.rank, nnx.Rngs(0), norm_kind=self.norm, norm_momentum=0.7, group_size=2, patches=self.patches,
             dtype=jnp.float64,
         )  # fmt: skip
-        channels = (4, 2, 4)[: len(self.windows)]
-        net = make_fcn(
-            self.input_channels, channels, self.windows, num_classes=NUM_CLASSES, head=self.head, make=make
+        kernel, stride, dilation, padding = zip(*(astuple(window) for window in self.windows), strict=True)
+        c = FCN(
+            num_classes=NUM_CLASSES, channels=(4, 2, 4)[: len(self.windows)], head=self.head,
+            kernel=kernel, stride=stride, dilation=dilation, padding=padding,
         )  # fmt: skip
+        net = make_fcn(c, self.input_channels, make)
         return Model(net, mean=(0.3,), std=(0.5,), dtype=jnp.float64)
 
 

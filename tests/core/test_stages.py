@@ -14,6 +14,7 @@ from fcn_jax.core.schedule import FILLER
 from fcn_jax.core.stages import Stages, covering, evaluation_stages, scale_of_epochs, training_stages
 from fcn_jax.data.sources import open_source
 from fcn_jax.data.transforms import Views, widened_sizes
+from fcn_jax.nets.families import FCN
 
 AUGMENTS = st.builds(
     lambda low, high, aspect, crop: AugmentConfig(scale=(low, max(low, high)), aspect=aspect, crop=crop),
@@ -188,7 +189,7 @@ def test_padded_canvases_keep_every_example_in_its_bucket():
 
 
 def test_mnist_is_nearly_full():
-    sizes = widened_sizes(open_source(Config(), "train").sizes, 8)
+    sizes = widened_sizes(open_source(Config(model=FCN()), "train").sizes, 8)
     stages = training_stages(Views(sizes, smallest=8), [range(16)], ScheduleConfig(), seed=0)
     (stage,) = stages
     assert len(sizes) == 55_000

@@ -11,6 +11,7 @@ from fcn_jax.data.bad_examples import BadExamples
 from fcn_jax.data.dataset import Dataset, open_dataset
 from fcn_jax.data.sources import Source, open_source
 from fcn_jax.data.transforms import Motion, Resize, Views
+from fcn_jax.nets.families import FCN
 
 SMALLEST = 8
 BACKGROUND = 37
@@ -18,7 +19,7 @@ BACKGROUND = 37
 
 @cache
 def mnist(split: str) -> Source:
-    return open_source(Config(), split)
+    return open_source(Config(model=FCN()), split)
 
 
 class Signals:
@@ -60,7 +61,7 @@ def dataset(source: Source, *, cache_bytes: int = 2**20, motion: Motion | None =
 
 
 def with_data(**fields) -> Config:
-    config = Config()
+    config = Config(model=FCN())
     for name, value in fields.items():
         setattr(config.data, name, value)
     return config
@@ -78,7 +79,7 @@ def assert_same(block, other):
 
 
 def config_for(source, **fields) -> Config:
-    config = Config()
+    config = Config(model=FCN())
     config.data.source, config.data.channels, config.model.num_classes = source, 3, 2
     config.machine.cache_dir = ""
     for name, value in fields.items():

@@ -7,6 +7,7 @@ from fcn_jax.config import Config
 from fcn_jax.core.schedule import FILLER
 from fcn_jax.data.dataset import open_dataset
 from fcn_jax.data.sources import open_source
+from fcn_jax.nets.families import FCN
 from fcn_jax.train.setup import prepare
 from tests.data.made import BACKGROUND, SMALLEST, Signals, assert_same, dataset, mnist, strong_motion, with_data
 
@@ -102,14 +103,16 @@ def test_augmentation_stays_inside_the_true_size():
 
 
 def test_only_training_augments():
-    config = Config()
+    config = Config(model=FCN())
     config.data.augment.rotate = 20.0
     index, canvas = np.arange(8), (28, 28)
     training, evaluation = (
         open_dataset(config, "test[:64]", smallest_input=SMALLEST, training=training).block(index, canvas, epoch=0)
         for training in (True, False)
     )
-    plain = open_dataset(Config(), "test[:64]", smallest_input=SMALLEST, training=False).block(index, canvas, epoch=0)
+    plain = open_dataset(Config(model=FCN()), "test[:64]", smallest_input=SMALLEST, training=False).block(
+        index, canvas, epoch=0
+    )
     assert_same(evaluation, plain)
     assert (training.image != plain.image).any()
 
@@ -124,7 +127,7 @@ def test_an_example_larger_than_its_canvas_is_an_error():
 
 
 def test_min_side_zero_refuses_the_first_narrow_example_by_name():
-    config = Config()
+    config = Config(model=FCN())
     config.data.min_side = 0
     source = mnist("test")
     narrow = np.flatnonzero(source.sizes.min(1) < SMALLEST)
@@ -143,14 +146,14 @@ def test_min_side_zero_refuses_the_first_narrow_example_by_name():
 
 @pytest.mark.parametrize(("min_side", "smallest"), [(None, SMALLEST), (8, 8), (12, 12)])
 def test_min_side_widens(min_side, smallest):
-    config = Config()
+    config = Config(model=FCN())
     config.data.min_side = min_side
     data = open_dataset(config, "test[:400]", smallest_input=SMALLEST, training=False)
     assert data.views.sizes(0).tolist() == np.maximum(mnist("test[:400]").sizes, smallest).tolist()
 
 
 def test_the_config_reaches_the_images():
-    config = Config()
+    config = Config(model=FCN())
     config.data.background = BACKGROUND
     config.data.min_side = 40
     config.data.channels = 3
@@ -165,7 +168,7 @@ def test_the_config_reaches_the_images():
 
 
 def test_size_changes_reach_the_blocks_of_training_alone():
-    config = Config()
+    config = Config(model=FCN())
     config.data.augment.scale = (0.5, 2.0)
     config.data.augment.brightness = 0.5
     training, evaluation = (
@@ -196,7 +199,7 @@ def test_changes_of_images_are_refused_for_signals(monkeypatch):
 
 @pytest.mark.parametrize("num_classes", [9, 11])
 def test_another_number_of_classes_is_refused_with_the_remedy(num_classes):
-    config = Config()
+    config = Config(model=FCN())
     config.model.num_classes = num_classes
     with pytest.raises(ValueError, match=f"^config.model.num_classes is {num_classes}, but ") as error:
         open_dataset(config, "test", smallest_input=SMALLEST, training=False)
@@ -216,7 +219,7 @@ def test_a_number_of_channels_no_image_has_is_refused():
 
 
 def test_max_buckets_zero_means_choose():
-    config = Config()
+    config = Config(model=FCN())
     config.data.train_split = "train[:512]"
     config.schedule.max_buckets = 0
     prepare(config)

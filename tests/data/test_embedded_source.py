@@ -6,6 +6,7 @@ import pytest
 from fcn_jax.config import Config
 from fcn_jax.data.embedded_source import EmbeddedSource
 from fcn_jax.data.sources import Source, open_source
+from fcn_jax.nets.families import FCN
 from tests.data.made import mnist
 
 
@@ -66,7 +67,7 @@ EMPTY = ["train[:0]", "test[7:7]", "validation[0:0]", "train[55000:]", "test[200
 @pytest.mark.parametrize("split", NONSENSE + EMPTY)
 def test_a_bad_split_is_refused_in_one_line(split):
     with pytest.raises(ValueError, match=r"^split ") as error:
-        open_source(Config(), split)
+        open_source(Config(model=FCN()), split)
     assert "\n" not in str(error.value)
     if not split.startswith("validation"):
         assert repr(split.split("[")[0])[:-1] in str(error.value)
@@ -75,7 +76,7 @@ def test_a_bad_split_is_refused_in_one_line(split):
 @pytest.mark.parametrize("split", ["train[:60000]", "validation[5000:]", "validation[5000:5100]", "validation[:6000]"])
 def test_a_part_beyond_its_split_is_refused(split):
     with pytest.raises(ValueError, match=r"^split "):
-        open_source(Config(), split)
+        open_source(Config(model=FCN()), split)
 
 
 def test_names_find_an_example_again():

@@ -18,6 +18,7 @@ from fcn_jax.data.dataset import open_dataset
 from fcn_jax.data.embedded_source import DIRECTORY
 from fcn_jax.data.signals import unpack_frames
 from fcn_jax.data.sources import open_source
+from fcn_jax.nets.families import FCN
 from tests.commands.test_train import ROOT
 from tools.embedded_data import japanese_vowels
 from tools.embedded_data.pack import pack_frames
@@ -27,7 +28,7 @@ CONFIG = f"--config={ROOT / 'configs/japanese_vowels.py'}:tiny"
 
 
 def config_for(**fields) -> Config:
-    config = Config()
+    config = Config(model=FCN())
     config.data.source, config.data.channels, config.model.num_classes = "japanese_vowels", 12, 9
     for field, value in fields.items():
         setattr(config.data, field, value)

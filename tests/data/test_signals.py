@@ -16,6 +16,7 @@ from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.data.dataset import open_dataset
 from fcn_jax.data.files import list_folder
 from fcn_jax.data.signals import decode_signal, read_signal_header
+from fcn_jax.nets.families import FCN
 from tests.commands.test_train import ROOT
 
 VALUES = np.array([0.0, 0.5, -0.5, 0.25, -1.0], np.float32)
@@ -140,7 +141,7 @@ def folder(tmp_path):
 
 
 def opened(folder, *, channels: int = 1):
-    config = Config()
+    config = Config(model=FCN())
     config.data.source, config.data.channels, config.model.num_classes = f"folder:{folder}", channels, 2
     config.data.max_bad_fraction, config.machine.cache_dir = 0.2, str(folder.parent / "cache")
     return open_dataset(config, "train", smallest_input=8, training=True)

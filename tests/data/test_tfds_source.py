@@ -16,6 +16,7 @@ from fcn_jax.config import Config
 from fcn_jax.data import images, tfds_builder
 from fcn_jax.data.dataset import open_dataset
 from fcn_jax.data.sources import Source, open_source
+from fcn_jax.nets.families import FCN
 from tests.commands.test_train import ROOT
 
 SIZES = [(9 + number % 5, 12 + number % 3) for number in range(30)]
@@ -85,7 +86,7 @@ def prepare(builder: type, data_dir, file_format="array_record") -> None:
 
 
 def config_for(name: str, **fields) -> Config:
-    config = Config()
+    config = Config(model=FCN())
     config.data.source, config.data.channels, config.model.num_classes = f"tfds:{name}", 3, 2
     config.machine.cache_dir = ""
     for field, value in fields.items():

@@ -22,6 +22,7 @@ from fcn_jax.train.checkpoint import Checkpoints
 from fcn_jax.train.optimizer import make_optimizer
 from fcn_jax.train.workdir import LABELS
 from tests.core.law import drawn
+from tests.made_models import model_of
 
 LABEL_NAMES = ("ant", "bee", "cow", "dog", "elk", "fox")
 BUCKETS = ((12, 12), (16, 24))
@@ -29,12 +30,9 @@ BUCKETS = ((12, 12), (16, 24))
 
 def small_config(*, data_channels: int = 1, **fields) -> Config:
     """A net of two convolutions; `fields` are of the model."""
-    config = Config()
+    config = Config(model=model_of(**{"num_classes": len(LABEL_NAMES), "channels": (4, 6), **fields}))
     config.data.channels, config.data.mean, config.data.std = data_channels, (0.4,), (0.5,)
-    config.model.num_classes, config.model.channels = len(LABEL_NAMES), (4, 6)
     config.machine.cache_dir = ""
-    for name, value in fields.items():
-        setattr(config.model, name, value)
     return config
 
 

@@ -10,8 +10,10 @@ from fcn_jax.config import Config
 from fcn_jax.core.geometry import receptive_field
 from fcn_jax.inference.class_maps import CellGrid, grid_of, places_of, read_map
 from fcn_jax.inference.classifier import predict_batch
+from fcn_jax.nets.families import FCN
 from fcn_jax.nets.model import make_model
 from tests.core.law import QUICK, drawn
+from tests.made_models import model_of
 
 LENGTH, DRAWS = 63, 6
 NETS = {
@@ -28,9 +30,7 @@ NETS = {
 
 @pytest.mark.parametrize("fields", NETS.values(), ids=NETS.keys())
 def test_a_cell_stands_in_the_middle_of_what_changes_it(fields):
-    config = Config()
-    for name, value in fields.items():
-        setattr(config.model, name, value)
+    config = Config(model=model_of(**fields))
     model = drawn(lambda: make_model(config, rank=1))
     rng = np.random.default_rng(0)
     signals = np.repeat(rng.normal(size=(DRAWS, 1, LENGTH, 1)), LENGTH + 1, axis=1).astype(np.float32)
@@ -51,9 +51,8 @@ def test_a_cell_stands_in_the_middle_of_what_changes_it(fields):
 
 
 def test_behind_an_adaptive_pool_a_cell_stands_in_the_middle_of_its_part():
-    config = Config()
-    config.model.adaptive_pool, config.model.adaptive_pool_after = 8, 1
-    config.model.channels, config.model.kernel, config.model.stride = (4, 4), (4, 3), (2, 1)
+    model = FCN(channels=(4, 4), kernel=(4, 3), stride=(2, 1), adaptive_pool=8, adaptive_pool_after=1)
+    config = Config(model=model)
     model = drawn(lambda: make_model(config, rank=1))
     # 48 positions become 24, in 8 parts of 3, whose middles are 6 positions apart, the first after 3 of them.
     assert grid_of(model.net.layers, 48) == CellGrid(first=3 - 0.5, step=6.0, cells=8)

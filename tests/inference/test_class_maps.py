@@ -9,7 +9,6 @@ import soundfile
 from PIL import Image
 
 from fcn_jax.cli import main
-from fcn_jax.config_model_rules import SIGNAL_MODELS
 from fcn_jax.inference.class_maps import Explained, MapMaker, Unread, check_has_map, map_answer_of
 from fcn_jax.inference.classifier import classifier_of_workdir, restore_trained
 from fcn_jax.inference.predict import predict
@@ -21,7 +20,7 @@ SIZES = [(12, 12), (9, 17), (4, 30), (23, 5)]
 MAPPED = {
     "average last": {},
     "average first": {"head": "average_first"},
-    "a norm behind the average": {"name": "convnext", "blocks": (1,), "kernel": (3,), "stem_stride": 2},
+    "a norm behind the average": {"name": "convnext", "blocks": (1,), "kernel": (3,), "patch": 2},
     "a grid": {"adaptive_pool": 5, "adaptive_pool_after": 1},
     "residual": {"name": "resnet", "channels": (4, 6), "blocks": (1,)},
 }  # fmt: skip
@@ -65,7 +64,7 @@ def test_the_mean_of_a_map_is_the_logit_beside_any_neighbours(fields):
 @pytest.mark.parametrize(("fields", "why"), UNMAPPED.values(), ids=UNMAPPED.keys())
 def test_a_net_without_maps_says_why(fields, why):
     config = small_config(**fields)
-    model = abstract_model(config, rank=1 if config.model.name in SIGNAL_MODELS else 2)
+    model = abstract_model(config, rank=2 if config.model.takes_images else 1)
     with pytest.raises(ValueError, match=f"no class activation map: {why}.*average_last or average_first"):
         check_has_map(model)
 

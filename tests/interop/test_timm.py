@@ -10,8 +10,9 @@ import torchvision
 from safetensors.numpy import load_file
 from safetensors.torch import load_file as load_torch_file
 
-from configs.convnext import PRESETS, get_config
+from configs.convnext import get_config
 from fcn_jax.config import Config
+from fcn_jax.nets.families import ConvNeXt
 from fcn_jax.nets.model import abstract_model, make_model
 from fcn_jax.nets.pretrained import check_tensors, load_pretrained, published_places
 from tests.core.law import alone
@@ -59,7 +60,7 @@ def test_logits_are_those_of_the_published_net(name, tmp_path):
     assert np.ptp(expected, axis=0).max() > 0.1
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", ConvNeXt.SIZES)
 def test_every_preset_has_the_names_and_shapes_of_timms(preset):
     config = get_config(preset)
     with torch.device("meta"):

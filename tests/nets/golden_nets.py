@@ -9,9 +9,10 @@ import jax
 import numpy as np
 from flax import nnx
 
-from fcn_jax.config import Config
+from fcn_jax.config import Config, ModelConfig
 from fcn_jax.core.block import Block
 from fcn_jax.core.net import Model
+from fcn_jax.nets.families import ConvNeXt, Published, ResNet
 from tests.core.law import QUICK
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -25,28 +26,23 @@ def golden_config(name: str) -> Config:
     config = resnet(channels=(4, 8, 8, 12), blocks=(1, 2, 1, 1), bottleneck=name == "resnet_bottleneck")
     if name.startswith("convnext"):
         config = convnext(channels=(8, 8, 12, 16), blocks=(1, 1, 2, 1))
+    assert isinstance(config.model, Published)
     config.model.num_classes = 5
     config.model.init_from = str(GOLDEN / f"{name}.safetensors")
     return config
 
 
 def resnet(*, channels: tuple[int, ...], blocks: tuple[int, ...], bottleneck: bool) -> Config:
-    config = photographs("resnet", channels, blocks)
-    config.model.bottleneck = bottleneck
-    config.model.stem_kernel, config.model.stem_stride, config.model.stem_pool = 7, 2, True
-    return config
+    return photographs(ResNet.of_depth(50, channels=channels, blocks=blocks, bottleneck=bottleneck))
 
 
 def convnext(*, channels: tuple[int, ...], blocks: tuple[int, ...]) -> Config:
-    config = photographs("convnext", channels, blocks)
-    config.model.kernel, config.model.stem_stride = (7,), 4
-    return config
+    return photographs(ConvNeXt(channels=channels, blocks=blocks))
 
 
-def photographs(name: str, channels: tuple[int, ...], blocks: tuple[int, ...]) -> Config:
-    config = Config()
+def photographs(model: ModelConfig) -> Config:
+    config = Config(model=model)
     config.data.channels, config.data.mean, config.data.std = 3, MEAN, STD
-    config.model.name, config.model.channels, config.model.blocks = name, channels, blocks
     return config
 
 

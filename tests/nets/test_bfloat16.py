@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from fcn_jax.config_model_rules import SIGNAL_MODELS
 from fcn_jax.core.block import Block
 from fcn_jax.nets.model import make_model, smallest_input
 from tests.core.law import QUICK, alone, by_number, drawn, make_images, spread
@@ -20,7 +19,7 @@ from tests.nets.test_families import CHANNELS, FAMILIES, LAYOUTS, SIZES, Layout,
 AGAINST_FLOAT32, OF_PADDING = 0.03, 0.002
 FAMILIES_AND_NORMS = [
     *(("fcn", norm) for norm in ("batch", "group", "layer", "none")),
-    *((family, "batch") for family in FAMILIES if family != "fcn" and "with" not in family),
+    *((family, None) for family in FAMILIES if family != "fcn" and "with" not in family),
 ]
 
 
@@ -48,8 +47,8 @@ def largest_difference(expected: list[np.ndarray], found: list[np.ndarray]) -> f
 @pytest.mark.parametrize(("family", "norm"), FAMILIES_AND_NORMS)
 def test_logits_are_near_those_of_float32_and_padding_changes_nothing(family, norm):
     config = config_of(family)
-    config.model.norm, config.model.group_size = norm, 2
-    rank = 1 if config.model.name in SIGNAL_MODELS else 2
+    config.model.norm, config.model.group_size = norm or config.model.norm, 2
+    rank = 2 if config.model.takes_images else 1
     smallest = smallest_input(config) - 1
     rng = np.random.default_rng(0)
     images = make_images([tuple(side + smallest for side in size) for size in SIZES[rank]], CHANNELS, rng)

@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from configs import resnet18, resnet50
-from fcn_jax.config import Config
-from fcn_jax.config_model_rules import HEADS, NORMS, SIGNAL_MODELS
-from fcn_jax.config_rules import validate
+from configs import resnet18
+from fcn_jax.config import Config, validate
 from fcn_jax.core.block import filler_block
 from fcn_jax.core.geometry import Window
 from fcn_jax.core.layers import count_parameters, masked
 from fcn_jax.core.net import LayerMaker, Model, Net
+from fcn_jax.nets.families import ResNet
 from fcn_jax.nets.heads import make_head
 from fcn_jax.nets.model import abstract_model, make_model, smallest_input, trace_shapes
 from fcn_jax.nets.resnet import Residual
 from tests.core.law import NUM_CLASSES, Layout, check, drawn, map_size
 from tests.core.made_maps import assert_close, make_map
+from tests.made_models import HEADS, SIGNAL_FAMILIES, choices_of, model_of
 
 CHANNELS = 2
 FAMILIES = {
@@ -28,9 +28,9 @@ FAMILIES = {
     "resnet with a bottleneck": {"name": "resnet", "channels": (2, 1), "blocks": (1,), "bottleneck": True},
     "all_cnn": {"name": "all_cnn", "channels": (2, 3)},
     "nin": {"name": "nin", "channels": (2, 3, 2, 3, 2, 2, 3, 2), "kernel": (5, 3, 4)},
-    "convnext": {"name": "convnext", "channels": (2, 4), "blocks": (1,), "kernel": (3,), "stem_stride": 2},
+    "convnext": {"name": "convnext", "channels": (2, 4), "blocks": (1,), "kernel": (3,), "patch": 2},
     "convnext with another head": {
-        "name": "convnext", "channels": (3,), "blocks": (1,), "kernel": (7,), "stem_stride": 3, "head": "max"
+        "name": "convnext", "channels": (3,), "blocks": (1,), "kernel": (7,), "patch": 3, "head": "max"
     },
     "fcn1d": {"name": "fcn1d", "channels": (2, 4), "kernel": (4, 3)},
     "wavenet": {"name": "wavenet", "channels": (2, 3), "kernel": (2,), "dilation": (1, 2), "head": "last"},
@@ -46,26 +46,22 @@ CASES = [
     pytest.param(family, rank, id=f"{family} of rank {rank}")
     for family, fields in FAMILIES.items()
     for rank in (2, 1)
-    if rank == 1 or fields["name"] not in SIGNAL_MODELS
+    if rank == 1 or fields["name"] not in SIGNAL_FAMILIES
 ]
 
 LAYOUTS = [Layout((-1, 1, 0), (3, 1)), Layout((2, -1), (2, 5))]
 
 
 def config_of(family: str) -> Config:
-    config = Config()
+    config = Config(model=model_of(num_classes=NUM_CLASSES, **FAMILIES[family]))
     config.data.channels, config.data.mean, config.data.std = CHANNELS, (0.3,), (0.5,)
-    config.model.num_classes = NUM_CLASSES
-    for name, value in FAMILIES[family].items():
-        assert hasattr(config.model, name)
-        setattr(config.model, name, value)
     validate(config)
     return config
 
 
 def is_at_home(family: str, rank: int) -> bool:
     """Whether a family is used for data of that rank."""
-    return (rank == 1) == (FAMILIES[family]["name"] in (*SIGNAL_MODELS, "fcn1d", "wavenet"))
+    return (rank == 1) == (FAMILIES[family]["name"] in (*SIGNAL_FAMILIES, "fcn1d", "wavenet"))
 
 
 @pytest.mark.parametrize(("family", "rank"), [case for case in CASES if is_at_home(*case.values)])
@@ -81,12 +77,14 @@ def test_padding_changes_nothing_of_the_other_rank(float64, family, rank):
 
 @pytest.mark.full
 @pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "norm"),
+    [(family, norm) for family, fields in FAMILIES.items() for norm in choices_of("norm", family=fields["name"])],
+)
 def test_padding_changes_nothing_for_any_norm_and_head(float64, family, norm, head):
     config = config_of(family)
     config.model.norm, config.model.group_size, config.model.head = norm, 1, head
-    check_family(config, 1 if config.model.name in SIGNAL_MODELS else 2)
+    check_family(config, 2 if config.model.takes_images else 1)
 
 
 def check_family(config: Config, rank: int) -> None:
@@ -159,16 +157,12 @@ def test_the_class_map_is_as_large_as_the_trace_says(family, rank):
 
 
 @pytest.mark.parametrize(
-    ("get_config", "blocks", "parameters"),
-    [
-        (resnet18.get_config, (2, 2, 2, 2), 11_689_512),
-        (resnet18.get_config, (3, 4, 6, 3), 21_797_672),
-        (resnet50.get_config, (3, 4, 6, 3), 25_557_032),
-    ],
+    ("depth", "blocks", "parameters"),
+    [(18, (2, 2, 2, 2), 11_689_512), (34, (3, 4, 6, 3), 21_797_672), (50, (3, 4, 6, 3), 25_557_032)],
 )
-def test_resnets_have_as_many_parameters_as_torchvisions(get_config, blocks, parameters):
-    config = get_config()
-    config.model.blocks = blocks
+def test_resnets_have_as_many_parameters_as_torchvisions(depth, blocks, parameters):
+    config = resnet18.get_config()
+    config.model = ResNet.of_depth(depth, num_classes=1000)
     validate(config)
     trace = trace_shapes(config, (224, 224))
     assert sum(record.parameters for record in trace) == parameters

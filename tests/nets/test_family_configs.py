@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from configs import all_cnn, convnext, dense, fcn1d, flatten, lstm, mlp, nin, tacotron2_encoder, wavenet
-from fcn_jax.config_rules import MODELS, validate
+from fcn_jax.config import FAMILIES, validate
 from fcn_jax.nets.model import smallest_input, trace_shapes
 
 CONFIGS = {
@@ -24,7 +24,7 @@ CONFIGS = {
 
 
 def test_every_family_has_a_config():
-    assert {*CONFIGS, "fcn", "resnet"} == {*MODELS}
+    assert {*CONFIGS, "fcn", "resnet"} == {*FAMILIES}
 
 
 @pytest.mark.parametrize("is_tiny", [False, True], ids=["whole", "tiny"])

@@ -4,20 +4,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcn_jax.config import Config
-from fcn_jax.config_rules import validate
+from fcn_jax.config import Config, validate
 from fcn_jax.core.layers import count_parameters
 from fcn_jax.nets.model import abstract_model, format_shapes, make_model, smallest_input, trace_shapes
 from tests.core.law import NUM_CLASSES, Layout, check, drawn, make_block, make_images
+from tests.made_models import model_of
 
 CHANNELS, SIDE = 2, 9
 
 
 def config_of(name: str) -> Config:
-    config = Config()
+    config = Config(model=model_of(name=name, num_classes=NUM_CLASSES, channels=(4, 3), input_side=SIDE))
     config.data.channels, config.data.mean, config.data.std = CHANNELS, (0.3,), (0.5,)
-    config.model.name, config.model.num_classes, config.model.channels = name, NUM_CLASSES, (4, 3)
-    config.model.input_side = SIDE
     validate(config)
     return config
 

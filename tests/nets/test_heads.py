@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from fcn_jax.config_model_rules import HEADS, NORMS
 from fcn_jax.core.geometry import Window
 from fcn_jax.core.layers import Map, Maps, count_parameters
 from fcn_jax.core.net import Head, LayerMaker, Model, Net, Prediction
@@ -15,6 +14,7 @@ from fcn_jax.nets.convolutional import fcn_layers
 from fcn_jax.nets.heads import in_cells, make_head, make_head_with_norm
 from tests.core.law import NUM_CLASSES, QUICK, Layout, check, drawn
 from tests.core.made_maps import CHANNELS, assert_close, inside_of, make_map, shake
+from tests.made_models import HEADS, NORMS
 
 SIZES, CANVAS = [(2, 3), (0, 0), (5, 4), (1, 1)], (6, 5)
 

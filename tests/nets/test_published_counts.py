@@ -2,18 +2,20 @@
 
 import pytest
 
-from fcn_jax.config import Config
-from fcn_jax.config_rules import validate
+from fcn_jax.config import Config, ModelConfig, validate
 from fcn_jax.core.layers import count_parameters
+from fcn_jax.nets.families import ConvNeXt
 from fcn_jax.nets.model import abstract_model
+from tests.made_models import model_of
 
 
 def count(*, rank: int = 2, input_channels: int = 3, **fields) -> int:
-    config = Config()
+    return count_of(model_of(**fields), rank=rank, input_channels=input_channels)
+
+
+def count_of(model: ModelConfig, *, rank: int = 2, input_channels: int = 3) -> int:
+    config = Config(model=model)
     config.data.channels = input_channels
-    for name, value in fields.items():
-        assert hasattr(config.model, name)
-        setattr(config.model, name, value)
     validate(config)
     return count_parameters(abstract_model(config, rank=rank))
 
@@ -35,23 +37,20 @@ def test_nin():
 
 
 @pytest.mark.parametrize(
-    ("width", "blocks", "parameters"),
+    ("size", "parameters"),
     [
-        (40, (2, 2, 6, 2), 3_695_520),
-        (48, (2, 2, 6, 2), 5_217_784),
-        (64, (2, 2, 6, 2), 9_045_672),
-        (80, (2, 2, 8, 2), 15_593_560),
-        (96, (3, 3, 9, 3), 28_589_128),
-        (96, (3, 3, 27, 3), 50_223_688),
-        (128, (3, 3, 27, 3), 88_591_464),
+        ("atto", 3_695_520),
+        ("femto", 5_217_784),
+        ("pico", 9_045_672),
+        ("nano", 15_593_560),
+        ("tiny", 28_589_128),
+        ("small", 50_223_688),
+        ("base", 88_591_464),
     ],
-    ids=["atto", "femto", "pico", "nano", "tiny", "small", "base"],
 )
-def test_convnext(width, blocks, parameters):
+def test_convnext(size, parameters):
     """timm's, at 1,000 classes; of those below tiny its cards give one decimal of a million, 3.7, 5.2, 9.0, 15.6."""
-    channels = tuple(width * 2**stage for stage in range(4))
-    fields = {"channels": channels, "blocks": blocks, "kernel": (7,), "stem_stride": 4, "num_classes": 1000}
-    assert count(name="convnext", **fields) == parameters
+    assert count_of(ConvNeXt.of_size(size, num_classes=1000)) == parameters
 
 
 def test_fcn1d():

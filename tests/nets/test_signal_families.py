@@ -7,6 +7,7 @@ from flax import nnx
 from fcn_jax.core.geometry import Window
 from fcn_jax.core.layers import Map
 from fcn_jax.core.net import LayerMaker
+from fcn_jax.nets.families import WaveNet
 from fcn_jax.nets.heads import LastPosition
 from fcn_jax.nets.recurrent import LSTM
 from fcn_jax.nets.wavenet import Causal, make_wavenet
@@ -74,7 +75,8 @@ def test_a_causal_convolution_weighs_what_came_before(float64):
 
 def test_a_wavenet_tells_nothing_of_what_comes_later(float64):
     make = LayerMaker(1, nnx.Rngs(0), norm_kind="none", dtype=jnp.float64)
-    net = make_wavenet(CHANNELS, (3, 4), 2, (1, 2, 4), num_classes=3, head="last", make=make)
+    c = WaveNet(num_classes=3, channels=(3, 4), dilation=(1, 2, 4), head="last")
+    net = make_wavenet(c, CHANNELS, make)
     shake(net, np.random.default_rng(1))
     m = make_map(np.random.default_rng(0), [(9,)], CANVAS)
     (whole,) = net((m,), training=True)

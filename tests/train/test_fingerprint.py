@@ -6,6 +6,7 @@ import pytest
 
 from fcn_jax.config import Config
 from fcn_jax.data.dataset import Dataset, changed_data, fingerprint, open_dataset
+from fcn_jax.nets.families import FCN
 from tests.inference.made import write_picture
 
 
@@ -20,7 +21,7 @@ def folder(tmp_path):
 
 
 def opened(folder) -> Dataset:
-    config = Config()
+    config = Config(model=FCN())
     config.data.source, config.model.num_classes, config.machine.cache_dir = f"folder:{folder}", 2, ""
     return open_dataset(config, "train", smallest_input=8, training=True)
 

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from fcn_jax.config import Config
+from fcn_jax.nets.families import FCN
 from fcn_jax.train.workdir import locked_workdir, read_config
 
 
@@ -20,24 +21,27 @@ def test_a_workdir_keeps_its_config(tmp_path):
 def test_what_a_kill_leaves_before_the_config_stands_is_taken_over(tmp_path):
     (tmp_path / ".lock").write_text("12345")
     (tmp_path / ".config.json.new").write_text('{"seed"')
-    with locked_workdir(tmp_path, Config()):
+    with locked_workdir(tmp_path, Config(model=FCN())):
         assert json.loads((tmp_path / "config.json").read_text()) == json.loads(
-            json.dumps(dataclasses.asdict(Config()))
+            json.dumps(dataclasses.asdict(Config(model=FCN())))
         )
 
 
 def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(ValueError, match="is not empty and holds no run"), locked_workdir(tmp_path, Config()):
+    with (
+        pytest.raises(ValueError, match="is not empty and holds no run"),
+        locked_workdir(tmp_path, Config(model=FCN())),
+    ):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_two_at_once_are_refused(tmp_path):
     with (
-        locked_workdir(tmp_path, Config()),
+        locked_workdir(tmp_path, Config(model=FCN())),
         pytest.raises(ValueError, match="is in use by process"),
-        locked_workdir(tmp_path, Config()),
+        locked_workdir(tmp_path, Config(model=FCN())),
     ):
         pass
 
@@ -47,7 +51,7 @@ import sys, time
 from pathlib import Path
 from fcn_jax.config import Config
 from fcn_jax.train.workdir import locked_workdir
-with locked_workdir(Path(sys.argv[1]), Config()):
+with locked_workdir(Path(sys.argv[1]), Config(model=FCN())):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -58,10 +62,13 @@ def test_the_lock_of_a_dead_run_is_taken_over(tmp_path):
     with process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
-        with pytest.raises(ValueError, match=f"in use by process {process.pid}"), locked_workdir(tmp_path, Config()):
+        with (
+            pytest.raises(ValueError, match=f"in use by process {process.pid}"),
+            locked_workdir(tmp_path, Config(model=FCN())),
+        ):
             pass
         process.kill()
-    with locked_workdir(tmp_path, Config()):
+    with locked_workdir(tmp_path, Config(model=FCN())):
         assert (tmp_path / ".lock").read_text() != str(process.pid)
 
 
