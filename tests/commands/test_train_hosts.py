@@ -183,8 +183,8 @@ import json, sys
 from pathlib import Path
 from fcn_jax.system.processes import join_cluster
 from fcn_jax.train.workdir import read_config
-from tests.train.host import own_rows
-from tests.train.stopped import train_until
+from tests.commands.host import own_rows
+from tests.commands.stopped import train_until
 coordinator, processes, number, folder = sys.argv[1:]
 join_cluster(coordinator, int(processes), int(number))
 seen = train_until(read_config(Path(folder)), Path(folder, "run"), steps=3)
