@@ -20,7 +20,7 @@ from tests.commands.stopped import train_until
 from tests.experiments.test_report import Reader
 from tests.inference.made_run import made_rows, make_run, run_config, write_rows
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 PICTURES = ("Accuracy", "Loss", "Learning rate", "images/s", "The sizes")
 
 
