@@ -13,7 +13,7 @@ from fcn_jax.commands import compile
 from fcn_jax.commands.compile import CHIPS, config_for_tpu, parse_target, tpu_target
 from fcn_jax.config import Config
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 
 def test_targets_are_read():

@@ -1,4 +1,4 @@
-"""Where a process is killed or stopped, JAX ends the others within a minute; who is lost can be told from what is said."""
+"""Where a process is killed or stopped, JAX ends the others within a minute, and says who is lost."""
 
 import signal
 import sys
@@ -31,21 +31,20 @@ def join(number: int) -> list[list[str]]:
     [
         (0, signal.SIGKILL, "Failed to send RPC to coordination service"),
         (1, signal.SIGKILL, "The following tasks are unhealthy (stopped sending heartbeats):\n1\n"),
-        pytest.param(
-            0, signal.SIGSTOP, "RPC: /xla.coordination.CoordinationService/Heartbeat", marks=pytest.mark.full
-        ),
+        pytest.param(0, signal.SIGSTOP, "RPC: /xla.coordination.CoordinationService/Heartbeat", marks=pytest.mark.full),
         pytest.param(1, signal.SIGSTOP, "The following tasks are unhealthy", marks=pytest.mark.full),
     ],
 )
 def test_the_others_are_ended_and_told_who_is_lost(lost, how, said_of_it):
     with started(join(3)) as processes:
         for process in processes:
+            assert process.stdout is not None
             assert process.stdout.readline() == "joined\n"
         processes[lost].send_signal(how)
         began = time.monotonic()
         for other in (process for number, process in enumerate(processes) if number != lost):
-            answer, said = other.stdout.read(), other.stderr.read()
-            assert other.wait() == -signal.SIGABRT
+            answer, said = other.communicate()
+            assert other.returncode == -signal.SIGABRT
             assert time.monotonic() - began < 60
             assert WHO_IS_LOST in said
             assert said_of_it in said
@@ -55,4 +54,4 @@ def test_the_others_are_ended_and_told_who_is_lost(lost, how, said_of_it):
 @pytest.mark.full
 def test_where_nobody_is_lost_the_error_is_said():
     with started(join(2)) as processes:
-        assert ["joined\nall live\n"] * 2 == [process.communicate(timeout=90)[0] for process in processes]
+        assert [process.communicate(timeout=90)[0] for process in processes] == ["joined\nall live\n"] * 2
