@@ -4,10 +4,8 @@ import signal
 import sys
 
 from fcn_jax.cli import main
-from fcn_jax.system.console import hush_failed_saves
 
 if __name__ == "__main__":
-    hush_failed_saves()
     code = main(sys.argv)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # It is over, and nothing is left to stop: a code of 0 stays 0.
     sys.exit(code)

@@ -13,7 +13,6 @@ from fcn_jax.command_line import HELP, CommandLine, HelpAsked
 from fcn_jax.config import Config, UserError, validate
 from fcn_jax.nets.families import FCN
 from fcn_jax.system.console import complain, say, silence_closed_output
-from fcn_jax.system.lost_process import wait_for_the_lost
 from fcn_jax.system.machine import keep_freed_memory
 from fcn_jax.system.stopping import Stopped, stop_on_sigterm
 
@@ -51,12 +50,20 @@ def main(argv: Sequence[str]) -> int:
         say(str(stopped))
         return 0
     except UserError as error:
-        wait_for_the_lost()
+        _wait_for_the_lost()
         complain(f"python -m fcn_jax {argv[1]}: {' '.join(str(error).split())}")
         return 2
     except Exception:
-        wait_for_the_lost()
+        _wait_for_the_lost()
         raise
+
+
+def _wait_for_the_lost() -> None:
+    """Let JAX end this process in place of an error, should that be due to another process that is lost."""
+    if "jax" in sys.modules:
+        from fcn_jax.system.processes import wait_for_the_lost
+
+        wait_for_the_lost()
 
 
 def _commands() -> list[str]:

@@ -14,10 +14,9 @@ from jax.experimental.topologies import get_topology_desc
 
 from fcn_jax.config import Config, UserError
 from fcn_jax.config_fields import overridden
-from fcn_jax.system.console import print_table
 from fcn_jax.system.disk import make_folder, write_json
 from fcn_jax.system.machine import device_memory_mib, use_compilation_cache
-from fcn_jax.train.compile import CompiledProgram
+from fcn_jax.train.compile import CompiledProgram, print_programs
 from fcn_jax.train.out_of_memory import compile_fitting, parts_of
 from fcn_jax.train.setup import prepare
 
@@ -155,22 +154,21 @@ def report_programs(config: Config, *, target: str | None, sizes: Path | None, o
     prepare_here = partial(prepare, devices=place.devices, abstract=True)
     setup = prepare_here(config)
     programs = [program for part in parts_of(setup) for program in compile_fitting(part, setup, place, prepare_here)]
-    print_programs(programs, place)
+    report_fit(programs, place)
     if out is not None:
         make_folder(out)
         write_json(out / "compile.json", [as_row(program, place) for program in programs])
 
 
-def print_programs(programs: list[CompiledProgram], target: Target) -> None:
+def report_fit(programs: list[CompiledProgram], target: Target) -> None:
     """The table, and as a result how much of the memory is needed."""
-    columns = ["program", "seconds", "peak MiB", "GFLOP", "blocks: rows × canvas"]
-    rows = [[p.name, f"{p.seconds:.1f}", f"{p.peak_mib:,.0f}", f"{p.gflop:,.3f}", p.blocks] for p in programs]
-    if target.chip is not None:
-        columns.insert(-1, "ms at peak")
-        for row, program in zip(rows, programs, strict=True):
-            row.insert(-1, f"{1e3 * target.chip.estimated_seconds(program.run):,.3f}")
-    seconds, devices = sum(program.seconds for program in programs), len(target.devices)
-    print_table(f"{len(programs)} programs compiled in {seconds:.1f} s for {target.name} (×{devices})", columns, rows)
+    chip = target.chip
+    print_programs(
+        programs,
+        seconds=sum(program.seconds for program in programs),
+        place=f" for {target.name} (×{len(target.devices)})",
+        at_peak=None if chip is None else [chip.estimated_seconds(program.run) for program in programs],
+    )
     largest = max(programs, key=lambda program: program.peak_mib)
     print(f"{largest.name} needs {largest.peak_mib:,.0f} MiB of {target.memory_mib:,.0f} MiB a device: it fits")
 

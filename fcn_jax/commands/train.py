@@ -15,7 +15,7 @@ from fcn_jax.system.processes import by_first, check_shared, is_first, together
 from fcn_jax.system.stopping import StopRequest
 from fcn_jax.system.watchdog import Watchdog
 from fcn_jax.train.checkpoint import Checkpoints, has_checkpoint
-from fcn_jax.train.compile import monitoring_compilation
+from fcn_jax.train.compile import monitoring_compilation, print_programs
 from fcn_jax.train.log import MetricsWriter, NotFiniteError
 from fcn_jax.train.not_finite import describe_not_finite
 from fcn_jax.train.optimizer import describe_frozen
@@ -54,7 +54,7 @@ def train(config: Config, workdir: Path, *, strict: bool = False, stop: StopRequ
                 write_json(workdir / LABELS, setup.train.dataset.source.label_names)
         with together():
             programs = compile_all(setup)
-        programs.print()
+        print_programs(programs.all, seconds=programs.seconds)
         if is_first():
             write_json(workdir / "compile.json", [program.as_row() for program in programs.all])
         monitor.seal(expected=len(programs.all))

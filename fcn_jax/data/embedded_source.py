@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Num
 
 from fcn_jax.config import UserError
-from fcn_jax.data.tfds_builder import quiet
+from fcn_jax.data.tfds import quiet
 
 DIRECTORY = Path(__file__).parent / "embedded"
 

@@ -14,11 +14,12 @@ from jaxtyping import Int, Num
 from fcn_jax.config import Config, UserError
 from fcn_jax.data.embedded_source import EMBEDDED, EmbeddedSource
 from fcn_jax.data.files import Listing, list_folder, list_table, positions_of, read_file
-from fcn_jax.data.images import check_image_channels, decode_image, read_image_size, too_large
-from fcn_jax.data.signals import decode_signal, read_signal_header, unpack_frames
+from fcn_jax.data.images import read_image_size, too_large
+from fcn_jax.data.signals import read_signal_header, unpack_frames
 from fcn_jax.data.size_table import SizeTable
 from fcn_jax.data.sizes import measure_files
 from fcn_jax.data.tfds import TfdsSource
+from fcn_jax.data.transforms import make_decoder
 from fcn_jax.system.console import say
 
 JAPANESE_VOWELS_CHANNELS = 12
@@ -54,8 +55,7 @@ class FileSource:
     """
 
     def __init__(self, listing: Listing, split: str, *, config: Config):
-        is_image = listing.rank == 2
-        self._decode = image_decoder(config) if is_image else signal_decoder(config)
+        self._decode = decoder_of(config, rank=listing.rank)
         positions = positions_of(listing, split)
         sizes, bad = _measured(listing, config)
         good = [position for position in positions.tolist() if position not in bad]
@@ -89,7 +89,7 @@ def _measured(listing: Listing, config: Config) -> tuple[Int[np.ndarray, "n r"],
     """Sizes of all files of a listing, and why some have none."""
     cache = Path(config.machine.cache_dir).expanduser() if config.machine.cache_dir else None
     how = {"cache": cache, "num_threads": config.machine.num_threads}
-    limit = max_pixels(config)
+    limit = round(config.data.max_megapixels * 1e6)
     if listing.rank == 2:
         sizes, bad = measure_files(listing.paths, partial(read_image_size, max_pixels=limit), columns=2, **how)
         for position in np.flatnonzero(sizes.prod(1) > limit).tolist():  # remembered from a higher limit
@@ -118,24 +118,16 @@ def _check_signals(listing: Listing, measured: Int[np.ndarray, "n 3"], channels:
         )
 
 
-def max_pixels(config: Config) -> int:
-    return round(config.data.max_megapixels * 1e6)
-
-
-def image_decoder(config: Config) -> Callable[[bytes], np.ndarray]:
-    """Encoded images -> pixels with the config's channels.
+def decoder_of(config: Config, *, rank: int) -> Callable[[bytes], np.ndarray]:
+    """Encoded examples -> values with the config's channels.
 
     Raises:
         UserError: images cannot have them.
     """
     data = config.data
-    check_image_channels(data.channels)
-    return partial(decode_image, channels=data.channels, background=data.background, max_pixels=max_pixels(config))
-
-
-def signal_decoder(config: Config) -> Callable[[bytes], np.ndarray]:
-    """Encoded signals -> values with the config's channels."""
-    return partial(decode_signal, channels=config.data.channels, max_values=max_pixels(config))
+    return make_decoder(
+        rank=rank, channels=data.channels, background=data.background, max_megapixels=data.max_megapixels
+    )
 
 
 def open_source(config: Config, split: str) -> Source:
@@ -148,7 +140,7 @@ def open_source(config: Config, split: str) -> Source:
     kind, _, place = data.source.partition(":")
     match kind:
         case "mnist_native" if not place:
-            return EmbeddedSource(kind, split, decode=image_decoder(config))
+            return EmbeddedSource(kind, split, decode=decoder_of(config, rank=2))
         case "japanese_vowels" if not place:
             if data.channels != JAPANESE_VOWELS_CHANNELS:
                 raise UserError(

@@ -1,14 +1,26 @@
 """Any TFDS data set that can be read by random access: images, or signals of float values.
 
 Examples stay encoded until they are read, and none are held in memory. Sizes and labels take one pass over the data,
-which is remembered for as long as its files stay as they are.
+which is remembered until its files change. What is not prepared yet is prepared, or one line says why not.
 """
 
+import contextlib
+import difflib
 import hashlib
+import io
+import logging
 import os
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mode
 from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 import numpy as np
 from jaxtyping import Int, Num
@@ -16,10 +28,25 @@ from jaxtyping import Int, Num
 from fcn_jax.config import Config, UserError
 from fcn_jax.data import images, signals
 from fcn_jax.data.bad_examples import BadExampleError
-from fcn_jax.data.images import check_image_channels
 from fcn_jax.data.sizes import read_in_parallel
-from fcn_jax.data.tfds_builder import open_builder, quiet
+from fcn_jax.system.console import say
 from fcn_jax.system.disk import save_arrays
+
+SECONDS_TO_ANSWER = 8.0  # For a host that a data set is downloaded from.
+# array_record says this of the groups that keep the embedded data small, TFDS of what is about to be prepared.
+USELESS = ("was created with group size", "has no dataset_info.json")
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """While TFDS works. It prints, for one, a banner where TensorFlow is missing."""
+    logging.getLogger("absl").addFilter(_is_useful)  # for good: array_record speaks up later, too
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
+
+
+def _is_useful(record: logging.LogRecord) -> bool:
+    return not any(text in record.getMessage() for text in USELESS)
 
 
 @dataclass(frozen=True)
@@ -40,7 +67,7 @@ class Features:
             UserError: examples cannot be brought to them.
         """
         if self.rank == 2:
-            check_image_channels(channels)
+            images.check_image_channels(channels)
         elif channels not in (1, self.channels):
             raise UserError(
                 f"config.data.channels is {channels}, but the signals of {self.source} have {self.channels}: "
@@ -114,8 +141,7 @@ class TfdsSource:
         good = np.array([position for position in range(len(measured)) if position not in reasons], np.int64)
         if not len(good):
             raise UserError(f"split {split!r} of tfds:{name} has no example that can be read: #0: {reasons[0]}")
-        self.bad = {f"{self._label} #{position}": reason for position, reason in reasons.items()}
-        self._positions = good
+        self._positions, self.bad = good, {f"{self._label} #{number}": reason for number, reason in reasons.items()}
         self.sizes, self.labels = measured[good, :-1].astype(np.int32), measured[good, -1].astype(np.int32)
         self.label_names = self._features.label_names
         without = np.flatnonzero((self.labels < 0) | (self.labels >= len(self.label_names)))
@@ -145,7 +171,7 @@ class TfdsSource:
         try:
             return self._data[position]
         except Exception as error:  # array_record and TFDS raise many kinds for a damaged record.
-            raise BadExampleError(" ".join(str(error).split()) or type(error).__name__) from error
+            raise BadExampleError(_one_line(error)) from error
 
     def _measure(self, position: int) -> tuple[int, ...]:
         """(*size, label)"""
@@ -161,8 +187,7 @@ class TfdsSource:
 
     def _measured(self, cache: Path | None, num_threads: int) -> tuple[Int[np.ndarray, "n columns"], dict[int, str]]:
         """Size and label of every example, zeros where it is bad, and why it is."""
-        columns = self._features.rank + 1
-        measured, bad = _load(cache, (len(self._data), columns)), {}
+        measured, bad = _load(cache, (len(self._data), self._features.rank + 1)), {}
         missing = np.flatnonzero(measured[:, 0] == 0).tolist()
         for position, row in read_in_parallel(missing, self._measure, num_threads=num_threads):
             if isinstance(row, str):
@@ -252,3 +277,124 @@ def _load(cache: Path | None, shape: tuple[int, int]) -> Int[np.ndarray, "n colu
         except (OSError, ValueError, KeyError, EOFError):
             pass
     return np.zeros(shape, np.int64)
+
+
+def open_builder(name: str) -> Any:
+    """The builder of `NAME[/CONFIG][:VERSION]`, its data prepared if it was not.
+
+    Raises:
+        UserError: there is no such data set, or it cannot be prepared here.
+    """
+    builder = _make_builder(name)
+    if not builder.is_prepared():
+        _prepare(builder, name)
+    return builder
+
+
+def _make_builder(name: str) -> Any:
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core import read_only_builder
+    from tensorflow_datasets.core.registered import DatasetNotFoundError
+
+    data_dir = os.environ.get("TFDS_DATA_DIR")
+    try:
+        with quiet():
+            return tfds.builder(name, data_dir=data_dir)
+    except DatasetNotFoundError as error:
+        names = tfds.list_builders(with_community_datasets=False)
+        raise UserError(
+            f"config.data.source is tfds:{name}, but TFDS has no data set of that name, and none is prepared in "
+            f"{data_dir or '~/tensorflow_datasets'}{_close(name.partition('/')[0], names)}"
+        ) from error
+    except ImportError as error:  # The code needs TensorFlow, say; the prepared files don't.
+        with contextlib.suppress(Exception), quiet():
+            return read_only_builder.builder_from_files(name, data_dir=data_dir)
+        reason = f"{_one_line(error)}; {_remedy(name)}"
+        raise UserError(f"tfds:{name} is not prepared, and its builder cannot run here: {reason}") from error
+    except Exception as error:  # An unknown config is a ValueError, an unknown version an AssertionError, and so on.
+        reason = _unknown_config(name) or f"which TFDS refuses: {_one_line(error)}"
+        raise UserError(f"config.data.source is tfds:{name}, {reason}") from error
+
+
+def _unknown_config(name: str) -> str:
+    """What is wrong with the CONFIG of a name; empty if nothing is."""
+    import tensorflow_datasets as tfds
+
+    base, _, config = name.partition(":")[0].partition("/")
+    with contextlib.suppress(Exception), quiet():
+        configs = list(tfds.builder_cls(base).builder_configs)
+        if config and config not in configs:
+            return f"but {base} has no config {config}" + (_close(config, configs) or f"; it has {', '.join(configs)}")
+    return ""
+
+
+def _prepare(builder: Any, name: str) -> None:
+    """Prepare a data set here; where it needs a download, only if there is a network.
+
+    TFDS tries a download again for minutes where nothing answers, and has no setting for that. So the host of most
+    files is asked first. Without an answer, only what was downloaded before is prepared, and nothing is tried again.
+    """
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.download import downloader
+
+    hosts = ["://".join(urlsplit(url)[:2]) for url in builder.url_infos or {} if "//" in url]
+    online = not hosts or _answers(mode(hosts))
+    if online:
+        say(f"preparing tfds:{name} in {builder.data_dir}")
+    elif builder.MANUAL_DOWNLOAD_INSTRUCTIONS or _has_downloads(builder):
+        downloader.MAX_RETRIES = 0
+        tfds.disable_progress_bar()
+    else:
+        missing = f"tfds:{name} is not prepared in {builder.data_dir}"
+        raise UserError(f"{missing}, and {mode(hosts)} cannot be reached from here; {_remedy(name)}")
+    config = tfds.download.DownloadConfig(try_download_gcs=False)
+    try:
+        with contextlib.redirect_stdout(sys.stderr if online else None):
+            builder.download_and_prepare(file_format="array_record", download_config=config)
+    except Exception as error:  # Whatever a builder's own code raises.
+        raise UserError(f"tfds:{name} cannot be prepared here: {_one_line(error)}; {_remedy(name)}") from error
+
+
+def _has_downloads(builder: Any) -> bool:
+    """Whether any file of a data set was downloaded before."""
+    from tensorflow_datasets.core.download.resource import get_dl_fname
+
+    root = str(builder.data_dir).removesuffix(builder.info.full_name)
+    names = [get_dl_fname(url, info.checksum) for url, info in builder.url_infos.items()]
+    return any(Path(root, "downloads", place, name).exists() for name in names for place in ("", builder.name))
+
+
+def _answers(url: str) -> bool:
+    """Whether a host answers, whatever it says, directly or through the proxy of the environment."""
+    answered = threading.Event()
+
+    def ask() -> None:
+        with contextlib.suppress(OSError):
+            with contextlib.suppress(HTTPError):
+                urlopen(Request(url, method="HEAD"), timeout=SECONDS_TO_ANSWER).close()
+            answered.set()
+
+    # Looking up a name knows no time limit, so a thread that does not come back is left behind.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(SECONDS_TO_ANSWER)
+    return answered.is_set()
+
+
+def _remedy(name: str) -> str:
+    where = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
+    return (
+        'on a machine that can, run: python -c "import tensorflow_datasets as tfds; '
+        f"tfds.builder('{name}').download_and_prepare(file_format='array_record')\", and copy its "
+        f"~/tensorflow_datasets/{name.partition(':')[0].partition('/')[0]} into {where} here, "
+        "or set TFDS_DATA_DIR to where it is"
+    )
+
+
+def _close(name: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(name, set(names), n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def _one_line(error: Exception) -> str:
+    return textwrap.shorten(str(error), 400, placeholder=" …") or type(error).__name__

@@ -1,4 +1,4 @@
-"""What changes an example before the net sees it: the rule of `data.resize`, random views, random changes.
+"""What is done with an example before the net sees it: decoding, the rule of `data.resize`, random views and changes.
 
 `Resize` gives every example its size once. `Views` says what is seen of an example in an epoch and at what size:
 scaled, stretched, cropped, drawn before it is decoded. `Motion` and `Colour` change it and keep its size. Every draw
@@ -10,6 +10,7 @@ survives.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float, Int, Num, UInt8
@@ -18,6 +19,20 @@ from PIL import Image
 from fcn_jax.config import AugmentConfig, UserError
 from fcn_jax.core.geometry import format_size, parse_size
 from fcn_jax.core.random import uniform
+from fcn_jax.data import images, signals
+
+
+def make_decoder(*, rank: int, channels: int, background: int, max_megapixels: float) -> Callable[[bytes], np.ndarray]:
+    """Encoded images (of rank 2) or signals (of rank 1) -> values with so many channels, in training and prediction.
+
+    Raises:
+        UserError: images cannot have them.
+    """
+    limit = round(max_megapixels * 1e6)
+    if rank == 1:
+        return partial(signals.decode_signal, channels=channels, max_values=limit)
+    images.check_image_channels(channels)
+    return partial(images.decode_image, channels=channels, background=background, max_pixels=limit)
 
 
 @dataclass(frozen=True)

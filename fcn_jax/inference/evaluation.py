@@ -14,7 +14,7 @@ from jaxtyping import Int
 from fcn_jax.config import Config, UserError, validate
 from fcn_jax.config_fields import overridden
 from fcn_jax.core.step import TrainState
-from fcn_jax.data.bad_examples import BadExampleError, share
+from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.data.dataset import Dataset
 from fcn_jax.inference.statistics import Answers, Statistics, answers_of, statistics_of
 from fcn_jax.system.machine import use_compilation_cache
@@ -132,9 +132,6 @@ def answered(run: OpenedRun, *, title: str) -> Evaluation:
     """
     dataset = run.split.dataset
     logits = split_logits(run.setup, run.state, run.split, title=f"{title} at scale {run.scale:g}")
-    share(dataset.bad)
-    with together():
-        dataset.bad.check()
     known = np.isfinite(logits).all(1)
     bad = {**dataset.source.bad, **_reasons(dataset, np.flatnonzero(~known))}
     index = np.flatnonzero(known)

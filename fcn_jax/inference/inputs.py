@@ -21,7 +21,7 @@ from fcn_jax.core.geometry import format_size
 from fcn_jax.data import images, signals
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.data.files import files_below, read_file
-from fcn_jax.data.transforms import Resize, Views, widen
+from fcn_jax.data.transforms import Resize, Views, make_decoder, widen
 
 SIDES = {1: ("length",), 2: ("height", "width")}
 """What the sides of a size are called, by spatial rank."""
@@ -67,11 +67,9 @@ class Recipe:
 
     @cached_property
     def _decode(self) -> Callable[[bytes], np.ndarray]:
-        limit = round(self.max_megapixels * 1e6)
-        if self.rank == 1:
-            return partial(signals.decode_signal, channels=self.channels, max_values=limit)
-        images.check_image_channels(self.channels)
-        return partial(images.decode_image, channels=self.channels, background=self.background, max_pixels=limit)
+        return make_decoder(
+            rank=self.rank, channels=self.channels, background=self.background, max_megapixels=self.max_megapixels
+        )
 
     @cached_property
     def _resize(self) -> Resize:

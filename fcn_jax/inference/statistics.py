@@ -10,8 +10,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-NORMAL_QUANTILE = 1.959963984540054
-"""Of the standard normal distribution at 97.5 %."""
 EXAMPLES_PER_BIN, MOST_BINS = 25, 8
 """A bin of sizes holds about that many examples or more: with fewer, its interval says nothing."""
 CONFIDENCE_BINS = 15
@@ -61,11 +59,11 @@ class Proportion(NamedTuple):
         """Where the true share is with a confidence of 95 % (Wilson 1927, doi:10.1080/01621459.1927.10502953)."""
         if not self.examples:
             return math.nan, math.nan
-        n, z = self.examples, NORMAL_QUANTILE
-        middle = (self.value + z**2 / (2 * n)) / (1 + z**2 / n)
-        half = z / (1 + z**2 / n) * math.sqrt(self.value * (1 - self.value) / n + z**2 / (4 * n**2))
+        from scipy.stats import binomtest  # Half a second, which only pages and evaluations should cost.
+
+        low, high = binomtest(self.hits, self.examples).proportion_ci(method="wilson")
         # At 0 and at 1 the interval ends there; rounding must not leave the share outside.
-        return max(0.0, min(middle - half, self.value)), min(1.0, max(middle + half, self.value))
+        return float(min(low, self.value)), float(max(high, self.value))
 
 
 def proportion_of(hit: Bool[np.ndarray, " n"]) -> Proportion:

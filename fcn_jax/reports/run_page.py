@@ -15,6 +15,7 @@ import numpy as np
 from fcn_jax.config import Config
 from fcn_jax.config_fields import changes_result, flatten
 from fcn_jax.core.geometry import format_size
+from fcn_jax.inference.statistics import Proportion
 from fcn_jax.reports.findings import find_cost, find_learning
 from fcn_jax.reports.html import Picture, Table, document, figure
 from fcn_jax.reports.run_files import BadExample, EvaluationRecord, ProgramRecord, RunFiles, Summary, read_run
@@ -70,15 +71,12 @@ def _workdir(workdir: Path) -> str:
 
 
 MOST_BAD_EXAMPLES = 20
-NORMAL_QUANTILE = 1.96
 
 
 def percent_with_interval(evaluation: EvaluationRecord | Summary) -> str:
-    """An accuracy and the 95% interval of what it estimates, by its score (Wilson 1927)."""
-    squared = NORMAL_QUANTILE**2 / max(evaluation.count, 1)
-    middle = (evaluation.accuracy + squared / 2) / (1 + squared)
-    half = math.sqrt(evaluation.accuracy * (1 - evaluation.accuracy) * squared + squared**2 / 4) / (1 + squared)
-    return f"{evaluation.accuracy:.2%} (95% interval {middle - half:.2%} to {middle + half:.2%})"
+    """An accuracy and the 95% interval of what it estimates."""
+    low, high = Proportion(round(evaluation.accuracy * evaluation.count), evaluation.count).interval
+    return f"{evaluation.accuracy:.2%} (95% interval {low:.2%} to {high:.2%})"
 
 
 def numbers_table(files: RunFiles) -> Table:

@@ -4,14 +4,11 @@ On a terminal a live bar; elsewhere plain lines, at most one every few seconds. 
 that results alone stand on standard output.
 """
 
-import logging
 import os
 import sys
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -46,30 +43,6 @@ def complain(line: str) -> None:
 def silence_closed_output() -> None:
     """Whoever read standard output has seen enough, as `head` has; what Python still writes at its end goes nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-CLOSED = "Event loop is closed"
-
-
-def hush_failed_saves() -> None:
-    """Silence what Orbax and TensorStore say of a checkpoint that fails: it is said in one line.
-
-    Each of their threads logs a traceback of its own; callbacks find an event loop that is closed by then; and a save
-    that fails leaves tasks and coroutines that nobody waits for.
-    """
-    logging.getLogger("absl").addFilter(_is_of_others)
-    sys.unraisablehook = _show_others
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", message="coroutine .* was never awaited", category=RuntimeWarning)
-
-
-def _is_of_others(record: logging.LogRecord) -> bool:
-    return "orbax" not in record.pathname
-
-
-def _show_others(unraisable: Any) -> None:
-    if str(unraisable.exc_value) != CLOSED:
-        sys.__unraisablehook__(unraisable)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

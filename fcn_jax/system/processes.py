@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -20,20 +21,30 @@ from jax._src import distributed  # Its client has no public name; Orbax takes i
 
 from fcn_jax.config import UserError
 from fcn_jax.system.console import hush, say
-from fcn_jax.system.lost_process import end_together, watch
 
 Context = TypeVar("Context")
 
 SECONDS_TO_END = 25
-"""For all processes, once the first has come to its end. Before, `lifeline` notices who is lost, sooner than JAX."""
+"""For all processes, once the first has come to its end."""
+SECONDS_TO_LOSE = 20
+"""Without a sign of life until JAX takes a process for lost."""
+WHO_IS_LOST = "; if one is lost, JAX ends all and says its number; if it says none, process 0 is lost"
 LONGEST_WAIT_MS = 24 * 3600 * 1000
 """For a process that lives, however slow its disk is."""
 
 _exchanges = itertools.count()
+_all_know = threading.Event()
+"""Set once all processes know of an error."""
 
 
 def join_cluster(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
     """Join the other processes of this command; call it before a device is looked at. A plain process stays alone.
+
+    When a process is killed, or stopped for `SECONDS_TO_LOSE`, JAX aborts the others a few seconds later: many lines on
+    standard error, and exit code 134 (SIGABRT). Below "The following tasks are unhealthy" stands the number of the lost
+    process. JAX's coordinator is in process 0: where that is lost, the others are aborted with "Failed to send RPC to
+    coordination service" or "RPC: /xla.coordination.CoordinationService/Heartbeat" and no number. `WHO_IS_LOST` is said
+    beforehand, because nothing of ours runs in an abort. All that stand still together for as long are lost, too.
 
     Args:
         coordinator: host:port of the first process. All three are given, or none: then a launcher is looked for.
@@ -46,7 +57,7 @@ def join_cluster(coordinator: str | None, num_processes: int | None, process_id:
         launcher = find_launcher(os.environ)
         if launcher is None:
             return
-        say(f"joining the other processes that {launcher} started")
+        say(f"joining the other processes that {launcher} started{WHO_IS_LOST}")
     elif coordinator is None or num_processes is None or process_id is None:
         raise UserError(
             "give all of --coordinator=HOST:PORT, --num_processes=N and --process_id=I, or none of them where srun, "
@@ -54,13 +65,14 @@ def join_cluster(coordinator: str | None, num_processes: int | None, process_id:
         )
     else:
         _check_flags(coordinator, num_processes, process_id)
-        say(f"process {process_id} of {num_processes} joins the others at {coordinator}")
+        say(f"process {process_id} of {num_processes} joins the others at {coordinator}{WHO_IS_LOST}")
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
         jax.distributed.initialize(
             coordinator,
             num_processes,
             process_id,
+            heartbeat_timeout_seconds=SECONDS_TO_LOSE,
             shutdown_timeout_seconds=SECONDS_TO_END,
         )
     except (RuntimeError, ValueError, OSError) as error:  # RuntimeError is what XLA's errors are.
@@ -69,11 +81,17 @@ def join_cluster(coordinator: str | None, num_processes: int | None, process_id:
             "each --coordinator=HOST:PORT (of the first one, a free port), --num_processes=N and --process_id=I"
         ) from error
     _keep_standard_output()
-    state = distributed.global_state
-    assert state.coordinator_address is not None
-    watch(state.client, state.coordinator_address, jax.process_index(), jax.process_count())
     if not is_first():
         hush()
+
+
+def wait_for_the_lost() -> None:
+    """Before an error is said that not all processes know of: give JAX the time to abort, should another be lost.
+
+    What a computation, or a file that all write, says when another process is gone names nobody.
+    """
+    if jax.distributed.is_initialized() and jax.process_count() > 1 and not _all_know.is_set():
+        time.sleep(SECONDS_TO_LOSE + 5)
 
 
 def _keep_standard_output() -> None:
@@ -165,7 +183,7 @@ def together() -> Iterator[None]:
     failed = next((number for number, finding in enumerate(found) if finding is not None), None)
     if failed is None:
         return
-    end_together()
+    _all_know.set()
     if error is not None and (is_first() or not is_users):
         raise error
     first_is_users, text = found[failed]

@@ -6,13 +6,14 @@ of an array. Restoring needs an abstract target, so a checkpoint of another mode
 unpickled. A damaged checkpoint is set aside, and the one before it restored.
 """
 
-import asyncio
-import contextlib
 import hashlib
 import json
+import logging
 import shutil
+import sys
 import textwrap
-from collections.abc import Iterator
+import warnings
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +29,7 @@ from fcn_jax.system.processes import is_first, together
 
 
 class CheckpointManager(ocp.CheckpointManager):
-    """Leaves it to the loop to ask whether the run has to stop, and is quiet where a checkpoint is damaged."""
+    """Leaves it to the loop to ask whether the run has to stop."""
 
     def reached_preemption(self, step: int) -> bool:
         """Never: JAX has processes agree on the next count, whosever it is, and the loop counts otherwise.
@@ -38,35 +39,32 @@ class CheckpointManager(ocp.CheckpointManager):
         del step
         return False
 
-    def restore(self, *arguments: Any, **options: Any) -> Any:
-        with _patient_loops():
-            return super().restore(*arguments, **options)
+
+@cache
+def silence_orbax() -> None:
+    """Silence, from now on, what Orbax and TensorStore say of a checkpoint that fails: `Checkpoints` says it in a line.
+
+    Each of their threads logs a traceback of its own. What they began and abandoned ends later, when nobody waits for
+    it: then asyncio logs tasks, and Python says which exceptions it ignores.
+    """
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).addFilter(_is_of_others)
+    warnings.filterwarnings("ignore", message="coroutine .* was never awaited", category=RuntimeWarning)
+    show = sys.unraisablehook
+
+    def show_others(unraisable: Any) -> None:
+        coroutine = getattr(unraisable.object, "cr_code", None)
+        if str(unraisable.exc_value) != CLOSED and not (coroutine and ORBAX in coroutine.co_filename):
+            show(unraisable)
+
+    sys.unraisablehook = show_others
 
 
-class _PatientLoop(asyncio.SelectorEventLoop):
-    """Where one read fails, Orbax closes its loop while others are on their way, and these would print tracebacks."""
-
-    def close(self):
-        if not self.is_closed() and (left := asyncio.all_tasks(self)):
-            self.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-        super().close()
+def _is_of_others(record: logging.LogRecord) -> bool:
+    return ORBAX not in record.pathname and ORBAX not in record.getMessage()
 
 
-class _PatientLoops(asyncio.DefaultEventLoopPolicy):
-    _loop_factory = _PatientLoop
-
-
-@contextlib.contextmanager
-def _patient_loops() -> Iterator[None]:
-    """Inside, what is run runs in such loops."""
-    before = asyncio.get_event_loop_policy()
-    asyncio.set_event_loop_policy(_PatientLoops())
-    try:
-        yield
-    finally:
-        asyncio.set_event_loop_policy(before)
-
-
+ORBAX, CLOSED = "orbax", "Event loop is closed"
 CHECKSUM = "sha256"
 
 
@@ -91,6 +89,7 @@ class Checkpoints:
     """
 
     def __init__(self, directory: Path, *, keep: int | None):
+        silence_orbax()
         if keep is None:
             options = ocp.CheckpointManagerOptions(create=False)
         else:

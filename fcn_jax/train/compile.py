@@ -7,7 +7,7 @@ which take no other shape. A monitor counts what XLA really compiled.
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -68,10 +68,24 @@ class CompiledPrograms:
     def all(self) -> list[CompiledProgram]:
         return [*(program for stage in self.train for program in stage), *self.moments, *self.evaluate.values()]
 
-    def print(self) -> None:
-        rows = [(c.name, f"{c.seconds:.1f}", f"{c.peak_mib:.0f}", f"{c.gflop:.3f}", c.blocks) for c in self.all]
-        title = f"{len(rows)} programs compiled in {self.seconds:.1f} s"
-        print_table(title, ("program", "seconds", "peak MiB", "GFLOP", "blocks: rows × canvas"), rows)
+
+def print_programs(
+    programs: Sequence[CompiledProgram], *, seconds: float, place: str = "", at_peak: Sequence[float] | None = None
+) -> None:
+    """The table of programs.
+
+    Args:
+        seconds: that it took to compile all.
+        place: the devices that they are for.
+        at_peak: seconds that each program takes at least.
+    """
+    columns = ["program", "seconds", "peak MiB", "GFLOP", "blocks: rows × canvas"]
+    rows = [[p.name, f"{p.seconds:.1f}", f"{p.peak_mib:,.0f}", f"{p.gflop:,.3f}", p.blocks] for p in programs]
+    if at_peak is not None:
+        columns.insert(-1, "ms at peak")
+        for row, least in zip(rows, at_peak, strict=True):
+            row.insert(-1, f"{1e3 * least:,.3f}")
+    print_table(f"{len(rows)} programs compiled in {seconds:.1f} s{place}", columns, rows)
 
 
 class CompileMonitor:

@@ -1,6 +1,6 @@
 """Passes over all examples of a split: exact sums, all logits, and precise statistics of BatchNorm."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,10 +14,36 @@ from fcn_jax.core.norms import Moments, batch_norms
 from fcn_jax.core.schedule import FILLER
 from fcn_jax.core.step import ZERO, TrainState, replicate
 from fcn_jax.data.bad_examples import share
+from fcn_jax.data.loader import Step
 from fcn_jax.system.console import Bar
 from fcn_jax.system.processes import together
 from fcn_jax.train.compile import CompiledPrograms
 from fcn_jax.train.setup import Setup, Split
+
+
+def no_one_asks(_: str) -> None:
+    """Goes on, whatever is waited for."""
+
+
+def steps_of(setup: Setup, split: Split, *, title: str, attend: Callable[[str], None] = no_one_asks) -> Iterator[Step]:
+    """Every step of a pass over a split, with a bar; once all are done, every process knows of all bad examples.
+
+    Args:
+        attend: called before every step with what is waited for; what it raises ends the pass.
+
+    Raises:
+        UserError: more examples turned out bad than the config allows.
+    """
+    total = split.stages.total_steps
+    with Bar(title, total) as bar:
+        attend(f"step 1 of {title}")
+        for number, step in enumerate(setup.loader(split).steps(0, total), start=1):
+            yield step
+            bar.advance()
+            attend(f"step {number + 1} of {title}")
+    share(split.dataset.bad)
+    with together():
+        split.dataset.bad.check()
 
 
 def evaluate(
@@ -27,30 +53,18 @@ def evaluate(
     split: Split,
     *,
     title: str,
-    attend: Callable[[str], None] = lambda _: None,
+    attend: Callable[[str], None] = no_one_asks,
 ) -> dict[str, float]:
-    """{loss, accuracy (a fraction), count} over all examples of a split.
-
-    Args:
-        attend: called before every step with what is waited for; what it raises ends the evaluation.
-    """
+    """{loss, accuracy (a fraction), count} over all examples of a split."""
     (stage,), sums = split.stages, []
-    with Bar(title, stage.num_steps) as bar:
-        attend(f"step 1 of {title}")
-        for number, step in enumerate(setup.loader(split).steps(0, stage.num_steps), start=1):
-            (block,) = stage.schedule.step_plan.programs[step.program].blocks
-            program = programs.evaluate[stage.plan.shapes[block.bucket], block.rows]
-            sums.append(program.run(state.evaluated_params, state.stats, step.blocks))
-            bar.advance()
-            attend(f"step {number + 1} of {title}")
+    for step in steps_of(setup, split, title=title, attend=attend):
+        (block,) = stage.schedule.step_plan.programs[step.program].blocks
+        program = programs.evaluate[stage.plan.shapes[block.bucket], block.rows]
+        sums.append(program.run(state.evaluated_params, state.stats, step.blocks))
     total = sum(jax.device_get(sums), start=ZERO)
-    count = round(float(total.weight))
-    dataset = split.dataset
-    share(dataset.bad)
+    count, dataset = round(float(total.weight)), split.dataset
     unread = len(dataset.bad) - len(dataset.source.bad)
     assert count + unread == len(dataset), f"{count} examples evaluated, {unread} bad, {len(dataset)} in the split"
-    with together():
-        dataset.bad.check()
     return {**total.means(), "count": count}
 
 
@@ -63,38 +77,23 @@ def split_logits(setup: Setup, state: TrainState, split: Split, *, title: str) -
         predictions = nnx.merge(graphdef, params, stats)(blocks, training=False)
         return [(block.index, prediction.logits) for block, prediction in zip(blocks, predictions, strict=True)]
 
-    (stage,) = split.stages
     logits = np.full((len(split.dataset), setup.config.model.num_classes), np.nan, np.float32)
-    with Bar(title, stage.num_steps) as bar:
-        for step in setup.loader(split).steps(0, stage.num_steps):
-            for index, found in logits_step(state.evaluated_params, state.stats, step.blocks):
-                rows = np.flatnonzero(np.asarray(index) != FILLER)
-                logits[np.asarray(index)[rows]] = np.asarray(found)[rows]
-            bar.advance()
+    for step in steps_of(setup, split, title=title):
+        for index, found in logits_step(state.evaluated_params, state.stats, step.blocks):
+            rows = np.flatnonzero(np.asarray(index) != FILLER)
+            logits[np.asarray(index)[rows]] = np.asarray(found)[rows]
     return logits
 
 
 def with_precise_statistics(
-    setup: Setup, programs: CompiledPrograms, state: TrainState, *, attend: Callable[[str], None] = lambda _: None
+    setup: Setup, programs: CompiledPrograms, state: TrainState, *, attend: Callable[[str], None] = no_one_asks
 ) -> TrainState:
-    """The state with the statistics that its evaluated parameters have over the training data.
-
-    Args:
-        attend: called before every step with what is waited for; what it raises ends the pass.
-    """
-    split = setup.calibration
+    """The state with the statistics that its evaluated parameters have over the training data."""
     pooled = None
-    with Bar("precise BatchNorm", split.stages.total_steps) as bar:
-        attend("step 1 of precise BatchNorm")
-        for number, step in enumerate(setup.loader(split).steps(0, split.stages.total_steps), start=1):
-            found = programs.moments[step.program].run(state.evaluated_params, state.stats, step.blocks)
-            moments = [as_float64(m) for m in jax.device_get(found)]
-            pooled = moments if pooled is None else [pool(a, b) for a, b in zip(pooled, moments, strict=True)]
-            bar.advance()
-            attend(f"step {number + 1} of precise BatchNorm")
-    share(split.dataset.bad)
-    with together():
-        split.dataset.bad.check()
+    for step in steps_of(setup, setup.calibration, title="precise BatchNorm", attend=attend):
+        found = programs.moments[step.program].run(state.evaluated_params, state.stats, step.blocks)
+        moments = [as_float64(m) for m in jax.device_get(found)]
+        pooled = moments if pooled is None else [pool(a, b) for a, b in zip(pooled, moments, strict=True)]
     assert pooled is not None
     return state._replace(stats=replaced_statistics(setup, state, pooled))
 

@@ -62,10 +62,11 @@ def test_sigterm_to_one_stops_both_and_a_lost_one_ends_the_other(tmp_path):
         processes[1].kill()
         began = time.monotonic()
         _, said = processes[0].communicate(timeout=60)
-        assert time.monotonic() - began < 30
-        assert processes[0].returncode == 1, said
+        assert time.monotonic() - began < 60
+        assert processes[0].returncode == -signal.SIGABRT, said
     assert f"resumed after step {stopped} of 320" in said
-    assert "process 1 is lost: " in said
+    assert "The following tasks are unhealthy (stopped sending heartbeats):\n1\n" in said
+    assert "Traceback" not in said
     lost = max(row["step"] for row in read_metrics(workdir / "metrics.jsonl"))
     begun = prepare(read_config(workdir), abstract=True)
     assert lost - 2 <= restore_latest(workdir, begun.state).step <= lost

@@ -1,5 +1,6 @@
 """Any TFDS data set: read by random access, its sizes measured once, whatever is wrong said in one line."""
 
+import hashlib
 import io
 import re
 import threading
@@ -9,11 +10,17 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from etils import epath
 from PIL import Image
+from tensorflow_datasets.core.download import downloader
+from tensorflow_datasets.core.download.checksums import UrlInfo
+from tensorflow_datasets.core.download.resource import get_dl_fname, write_info_file
+from tensorflow_datasets.core.utils import Size
 
 from fcn_jax.cli import main
 from fcn_jax.config import Config
-from fcn_jax.data import images, tfds_builder
+from fcn_jax.data import images
+from fcn_jax.data import tfds as tfds_source
 from fcn_jax.data.dataset import open_dataset
 from fcn_jax.data.sources import Source, open_source
 from fcn_jax.nets.families import FCN
@@ -209,7 +216,7 @@ def test_an_unknown_name_is_one_line(data_dir, name, said):
 
 
 def test_without_a_network_it_says_so_at_once(data_dir, monkeypatch, capfd):
-    monkeypatch.setattr(tfds_builder, "_any_answers", lambda urls: False)
+    monkeypatch.setattr(tfds_source, "_answers", lambda url: False)
     began = time.monotonic()
     said = message(config_for("imagenette/320px-v2"))
     assert time.monotonic() - began < 10
@@ -219,28 +226,49 @@ def test_without_a_network_it_says_so_at_once(data_dir, monkeypatch, capfd):
 
 
 def test_a_name_server_that_is_silent_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(tfds_builder, "SECONDS_TO_ANSWER", 0.2)
+    monkeypatch.setattr(tfds_source, "SECONDS_TO_ANSWER", 0.2)
     hung = threading.Event()
 
     def hang(*_, **__):
         hung.wait(5)
         raise OSError
 
-    monkeypatch.setattr(tfds_builder.urllib.request, "urlopen", hang)
+    monkeypatch.setattr(tfds_source, "urlopen", hang)
     began = time.monotonic()
-    assert not tfds_builder._any_answers(["https://nowhere.invalid"])
+    assert not tfds_source._answers("https://nowhere.invalid")
     assert time.monotonic() - began < 2
     hung.set()
 
 
-def test_what_needs_no_download_is_prepared_without_a_network(data_dir, monkeypatch):
-    monkeypatch.setattr(tfds_builder, "_any_answers", lambda urls: False)
-    assert len(open_source(config_for("pictures"), "train")) == 29
-    assert list(data_dir.glob("pictures/1.0.0/*array_record*"))
+URL = "https://nowhere.invalid/pictures.txt"
+INFO = UrlInfo(Size(7), checksum=hashlib.sha256(b"cat dog").hexdigest(), filename="pictures.txt")
 
 
-def test_a_tiny_run_on_imagenette(tmp_path, capfd):
-    """TFDS's stand-in gives images of any size from 5 to 49, already decoded."""
+class Fetched(Pictures):
+    """Its classes stand in a file to be downloaded."""
+
+    url_infos: ClassVar = {URL: INFO}  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def _split_generators(self, dl_manager):
+        assert dl_manager.download(URL).read_text() == "cat dog"
+        return {"train": self._generate_examples()}
+
+
+def test_what_was_downloaded_before_is_prepared_without_a_network(data_dir, monkeypatch):
+    monkeypatch.setattr(tfds_source, "_answers", lambda url: False)
+    monkeypatch.setattr(downloader, "MAX_RETRIES", downloader.MAX_RETRIES)
+    assert "https://nowhere.invalid cannot be reached" in message(config_for("fetched"))
+    file = data_dir / "downloads/fetched" / get_dl_fname(URL, INFO.checksum)
+    file.parent.mkdir(parents=True)
+    file.write_text("cat dog")
+    write_info_file(url=URL, path=epath.Path(file), dataset_name="fetched", original_fname="x", url_info=INFO)
+    assert len(open_source(config_for("fetched"), "train")) == 29
+    assert list(data_dir.glob("fetched/1.0.0/*array_record*"))
+
+
+def test_a_tiny_run_on_imagenette(tmp_path, capfd, monkeypatch):
+    """TFDS's stand-in gives images of any size from 5 to 49, already decoded, and downloads nothing."""
+    monkeypatch.setattr(tfds_source, "_answers", lambda url: True)
     config = f"--config={ROOT / 'configs/tfds.py'}:imagenette/320px-v2,tiny"
     fields = ["--config.train.epochs=1", "--config.data.resize=none", "--config.machine.cache_dir="]
     with tfds.testing.mock_data(num_examples=64):
