@@ -10,6 +10,7 @@ from ml_collections import config_flags
 
 from fcn_jax.config import Config, UserError
 from fcn_jax.config_fields import flatten
+from fcn_jax.launch_configs import importable_configs, with_found_config
 
 HELP = ("--help", "-h")
 
@@ -44,7 +45,7 @@ class CommandLine:
         takes_config: bool = False,
         takes_paths: bool = False,
     ):
-        helps = {"config": "a file with get_config(); --config.a.b=value sets a field of it"} if takes_config else {}
+        helps = {"config": "a file or a name such as mnist; --config.a.b=value sets a field"} if takes_config else {}
         helps |= {**texts, **(numbers or {}), **(switches or {})}
         if set(argv) & set(HELP):
             raise HelpAsked("\n".join(f"  --{name:<14}{text}" for name, text in helps.items()))
@@ -58,11 +59,13 @@ class CommandLine:
             flags.DEFINE_boolean(name, False, text, flag_values=self._values)
         try:
             if takes_config:
+                argv = with_found_config(argv)
                 config_flags.DEFINE_config_file(
                     "config", None, helps["config"], flag_values=self._values, sys_argv=argv
                 )
                 _check_config_flags(argv)
-            _, *self.paths = self._values(argv)
+            with importable_configs(argv):
+                _, *self.paths = self._values(argv)
         except flags.UnrecognizedFlagError as error:
             raise UserError(_no_such_flag(error.flagname, list(helps), command=argv[0])) from error
         except flags.Error as error:
@@ -85,7 +88,7 @@ class CommandLine:
     def config(self) -> Config:
         """What --config and its overrides make."""
         if not self.given("config"):
-            raise UserError("--config is missing; give a file such as --config=configs/mnist.py")
+            raise UserError("--config is missing; give a file, or a name such as --config=mnist")
         made = self._values["config"].value
         try:
             hasattr(made, "seed")
