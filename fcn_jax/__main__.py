@@ -1,4 +1,4 @@
-"""python -m fcn_jax <command>: see COMMANDS, or run it without a command."""
+"""python -m fcn_jax <command>, or fcn-jax <command>: see COMMANDS, or run it without a command."""
 
 import signal
 import sys
@@ -6,8 +6,14 @@ import sys
 from fcn_jax.cli import main
 from fcn_jax.system.console import hush_failed_saves
 
-if __name__ == "__main__":
+
+def run() -> int:
+    """Run the command line of this process to its end; returns the exit code."""
     hush_failed_saves()
     code = main(sys.argv)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # It is over, and nothing is left to stop: a code of 0 stays 0.
-    sys.exit(code)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(run())
