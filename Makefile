@@ -3,7 +3,7 @@ PYTHON ?= python3
 LOCK ?= requirements.lock
 BIN := .venv/bin
 
-.PHONY: setup train test test-full test-interop setup-onnx test-onnx soak bad-input lint types lock clean
+.PHONY: setup train test test-full test-interop setup-onnx test-onnx wheel-check soak bad-input lint types lock clean
 
 setup: .venv/installed
 
@@ -33,6 +33,10 @@ test-interop: .venv-interop/installed
 	$(PYTHON) -m venv .venv-interop
 	.venv-interop/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r $< $(if $(LOCK),-c $(LOCK))
 	touch $@
+
+# Builds the package and uses it from a fresh virtual environment; a few minutes.
+wheel-check:
+	PYTHON=$(PYTHON) LOCK=$(LOCK) tests/wheel/check.sh
 
 # Runs that are killed, terminated, torn apart, damaged and starved of disk; twenty minutes. SOAK=--kills=3 for fewer.
 soak: setup
@@ -64,7 +68,7 @@ types: setup
 	$(BIN)/pyright
 
 lock: setup
-	$(BIN)/python -m pip freeze --disable-pip-version-check > requirements.lock
+	$(BIN)/python -m pip freeze --disable-pip-version-check --exclude fcn_jax > requirements.lock
 
 clean:
 	rm -rf .venv .venv-interop .venv-onnx runs

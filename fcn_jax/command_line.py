@@ -2,23 +2,19 @@
 
 import difflib
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
 
-from fcn_jax.config import Config, UserError, check_types
+from fcn_jax.config import Config, UserError
 from fcn_jax.config_fields import check_path, of_family
+from fcn_jax.launch_configs import load_config
 
 HELP = ("--help", "-h")
-CONFIG_HELP = "FILE.py or FILE.py:ARGUMENT, with get_config(); --config.a.b=value sets a field"
-NO_CONFIG = "--config is missing; give a file such as --config=configs/mnist.py"
+CONFIG_HELP = "a name such as mnist, or FILE.py, then perhaps :ARGUMENT; --config.a.b=value sets a field"
+NO_CONFIG = "--config is missing; give a name such as --config=mnist, or a file such as --config=configs/mnist.py"
 
 
 class HelpAsked(Exception):
@@ -146,59 +142,6 @@ class CommandLine:
 
     def switch(self, name: str) -> bool:
         return bool(self._values[name].value)
-
-
-def load_config(text: str) -> Config:
-    """The config that a file makes; `text` is what --config= is given.
-
-    Raises:
-        UserError: there is no such file, or it makes no config.
-    """
-    file, arguments = split_config(text)
-    try:
-        with _neighbours_of(file):
-            loader = SourceFileLoader("fcn_jax_launch_config", str(file))
-            spec = spec_from_loader(loader.name, loader)
-            assert spec is not None
-            module: Any = module_from_spec(spec)
-            sys.modules[loader.name] = module
-            loader.exec_module(module)
-            config = module.get_config(*arguments)
-    except ValueError as error:  # What the file says of its argument.
-        raise UserError(str(error)) from error
-    except (Exception, SystemExit) as error:  # The file is code, which may raise anything.
-        raise UserError(f"--config={text} cannot be read: {type(error).__name__}: {error}") from error
-    if not isinstance(config, Config):
-        raise UserError(f"get_config() of --config={text} returns {type(config).__name__}, but it must return a Config")
-    check_types(config)
-    return config
-
-
-def split_config(text: str) -> tuple[Path, list[str]]:
-    """The file that --config= names, and what stands behind its colon, which get_config is given.
-
-    Raises:
-        UserError: there is no such file.
-    """
-    name, *arguments = text.split(":", 1)
-    try:
-        is_there = bool(name) and Path(name).is_file()
-    except OSError as error:
-        raise UserError(f"--config={name} cannot be read: {error.strerror}") from error
-    if not is_there:
-        raise UserError(f"--config={name}: there is no file {name or 'without a name'}")
-    return Path(name), arguments
-
-
-@contextmanager
-def _neighbours_of(file: Path) -> Iterator[None]:
-    """Let a config file import its neighbours, such as `from configs import mnist`, from any current directory."""
-    above = str(file.resolve().parent.parent)
-    sys.path.insert(0, above)
-    try:
-        yield
-    finally:
-        sys.path.remove(above)
 
 
 def _taken(argv: list[str], name: str) -> tuple[list[str], str | None]:

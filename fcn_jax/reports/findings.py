@@ -284,7 +284,7 @@ def _code(files: RunFiles) -> Finding | None:
         return None
     commit = files.summary.git_commit
     if not commit:
-        return Finding(True, "The code was in no git checkout: its version is not known.")
+        return Finding(True, "The code was in no git checkout: its commit is not known.")
     if commit.endswith("-dirty"):
         return Finding(
             True,

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import fcn_jax
 from fcn_jax.config import MachineConfig
 
 
@@ -56,16 +57,21 @@ def describe_versions() -> dict[str, Any]:
 
     devices = jax.devices()
     return {
-        "versions": {package: version(package) for package in PACKAGES},
+        "versions": {"fcn_jax": fcn_jax.__version__, **{package: version(package) for package in PACKAGES}},
         "device": f"{len(devices)} × {devices[0].device_kind}",
         "git_commit": git_commit(),
     }
 
 
-def git_commit() -> str | None:
-    """Of the checkout this file stands in; None without one."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+def git_commit(file: Path = Path(__file__)) -> str | None:
+    """Describe the commit of the checkout that holds a file, by default this one; None where no checkout holds it.
+
+    The folder of a wheel may lie inside the checkout of another project, which does not hold its files.
+    """
+    git = ["git", "-C", str(file.parent)]
     try:
+        subprocess.run([*git, "ls-files", "--error-unmatch", file.name], capture_output=True, check=True, timeout=10)
+        command = [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None

@@ -30,7 +30,7 @@ COSTS = {
     "filler": ({"filler_share": 0.15}, "15% of all rows are filler"),
     "compiling": ({"compile_seconds": 50.0}, "50.0 s of compiling, 80.0 s of training"),
     "changed code": ({"git_commit": "c0ffee-dirty"}, "changes that commit c0ffee does not hold"),
-    "unknown code": ({"git_commit": None}, "its version is not known"),
+    "unknown code": ({"git_commit": None}, "its commit is not known"),
 }
 
 
