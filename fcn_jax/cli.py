@@ -7,7 +7,6 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from fcn_jax.command_line import HELP, CommandLine, HelpAsked
 from fcn_jax.config import Config, UserError, validate
@@ -129,7 +128,7 @@ def compile_(argv: list[str]) -> None:
 def train(argv: list[str]) -> None:
     """Train, or resume: --config=FILE --workdir=DIR [--config.a.b=value] [--strict]"""
     line = _cluster_line(argv, texts={"workdir": "folder of the run"}, takes_config=True)
-    config, workdir = line.config, Path(line.text("workdir"))
+    config, workdir = line.config, line.needed_path("workdir")
     with stop_on_sigterm() as stop:
         from fcn_jax.commands.train import train
         from fcn_jax.system.processes import is_first
@@ -158,7 +157,7 @@ def evaluate(argv: list[str]) -> None:
     )
     split = line.text("split") if line.given("split") else "test"
     scales = parse_scales(line.text("scale")) if line.given("scale") else ()
-    workdir, out = Path(line.text("workdir")), line.folder("out") if line.given("out") else None
+    workdir, out = line.needed_path("workdir"), line.folder("out") if line.given("out") else None
     command = f"python -m fcn_jax {shlex.join(argv)}"
     _join(line)
     for row in evaluate_run(
@@ -210,7 +209,7 @@ def cam(argv: list[str]) -> int:
     texts = {"workdir": "folder of the run", "out": "folder for the pictures", "label": "class whose map is drawn"}
     line = CommandLine(argv, texts=texts, takes_paths=True)
     label = line.text("label") if line.given("label") else None
-    workdir, out = Path(line.text("workdir")), line.folder("out")
+    workdir, out = line.needed_path("workdir"), line.folder("out")
     failed = draw_maps(line.paths, workdir=workdir, out=out, label_name=label)
     return 1 if failed else 0
 
@@ -222,7 +221,7 @@ def export(argv: list[str]) -> None:
     texts = {"workdir": "folder of the run", "out": "file to write", "format": "stablehlo or onnx"}
     line = CommandLine(argv, texts=texts, switches=STRICT)
     form = line.text("format") if line.given("format") else "stablehlo"
-    workdir, out = Path(line.text("workdir")), line.file("out")
+    workdir, out = line.needed_path("workdir"), line.file("out")
     print(export_workdir(workdir, out, form=form, strict=line.switch("strict")))
 
 
@@ -231,7 +230,7 @@ def report(argv: list[str]) -> None:
     from fcn_jax.reports.run_page import write_report
 
     line = CommandLine(argv, texts={"workdir": "folder of the run"})
-    print(write_report(Path(line.text("workdir"))))
+    print(write_report(line.needed_path("workdir")))
 
 
 COMMANDS: dict[str, Callable[[list[str]], int | None]] = {

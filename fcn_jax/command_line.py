@@ -111,7 +111,20 @@ class CommandLine:
 
     def path(self, name: str) -> Path | None:
         """The path of a flag that may be given."""
-        return Path(self.text(name)) if self.given(name) else None
+        return self.needed_path(name) if self.given(name) else None
+
+    def needed_path(self, name: str) -> Path:
+        """The path of a flag that has to be given.
+
+        Raises:
+            UserError: the system cannot even look whether something is there.
+        """
+        path = Path(self.text(name))
+        try:
+            path.exists()
+        except OSError as error:
+            raise UserError(f"--{name}={path} cannot be used ({error.strerror}): give another path") from error
+        return path
 
     def folder(self, name: str) -> Path:
         """The path of a flag that has to be given: a folder to write to, which need not be there yet.
@@ -119,7 +132,7 @@ class CommandLine:
         Raises:
             UserError: it cannot be made or written to, before any work is lost.
         """
-        path = Path(self.text(name))
+        path = self.needed_path(name)
         _check_writable(path, f"--{name}={path}")
         return path
 
@@ -129,7 +142,7 @@ class CommandLine:
         Raises:
             UserError: it cannot be written, before any work is lost.
         """
-        path = Path(self.text(name))
+        path = self.needed_path(name)
         if path.is_dir():
             raise UserError(f"--{name}={path} is a folder, but it must be a file: choose another path")
         if not path.parent.exists():

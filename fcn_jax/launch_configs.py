@@ -5,11 +5,11 @@ lie in `configs/` of a checkout or an editable install, and in `fcn_jax/configs/
 
 Config files import each other as `from configs import mnist`, wherever they lie and wherever the program runs. So
 `configs` is a package of two folders while a config file is loaded: first the folder of the file, if that is called
-`configs`, then the folder of those that come with the code.
+`configs`, then the folder of those that come with the code. A folder of another name is a package of its own.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
@@ -92,24 +92,29 @@ def shipped_names() -> list[str]:
 
 @contextmanager
 def importable_configs(file: Path) -> Iterator[None]:
-    """While a config file is loaded, let it import others: `from configs import mnist`.
+    """While a config file is loaded, let it import others: `from configs import mnist`, or from its own folder's name.
 
     `sys.path` stays as it is: with `fcn_jax/` of a wheel on it, `import train` would find `fcn_jax/train`. Afterwards
-    all modules `configs` and `configs.*` are as before.
+    all modules of these packages are as before.
     """
     own = file.absolute().parent
-    package = ModuleType(NAME)
-    package.__path__ = [str(folder) for folder in ([own] if own.name == NAME else []) + [shipped_folder()]]
-    before = _take_configs()
-    sys.modules[NAME] = package
+    folders = {NAME: [shipped_folder()]}
+    if own.name == NAME:
+        folders[NAME].insert(0, own)
+    elif own.name.isidentifier() and own.name not in sys.modules:
+        folders[own.name] = [own]
+    before = _take_modules(folders)
+    for name, paths in folders.items():
+        sys.modules[name] = ModuleType(name)
+        sys.modules[name].__path__ = [str(path) for path in paths]
     try:
         yield
     finally:
-        _take_configs()
+        _take_modules(folders)
         sys.modules.update(before)
 
 
-def _take_configs() -> dict[str, ModuleType]:
-    """Take the package `configs` and its modules out of those that are imported."""
-    names = [name for name in sys.modules if name == NAME or name.startswith(f"{NAME}.")]
+def _take_modules(packages: Container[str]) -> dict[str, ModuleType]:
+    """Take packages and their modules out of those that are imported."""
+    names = [name for name in sys.modules if name.partition(".")[0] in packages]
     return {name: sys.modules.pop(name) for name in names}
