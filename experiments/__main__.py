@@ -19,7 +19,7 @@ from fcn_jax.system.console import say, silence_closed_output
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises what argparse would print."""
+    """Raises what argparse would print. `CommandLine` is made for configs: it has no subcommands and no choices."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(message)

@@ -154,11 +154,15 @@ def _by_length(results: Results, plot: ByLength) -> tuple[Figure, str, str] | No
     return figure, title, f"{'; '.join(texts)}."
 
 
-def _in_parts(total: dict[int, np.ndarray], *, parts: int = 5) -> list[tuple[float, float]]:
+PARTS = 5
+"""Of the examples, by their length."""
+
+
+def _in_parts(total: dict[int, np.ndarray]) -> list[tuple[float, float]]:
     """(mean length, accuracy in percent) of about equally many examples each, from {length: (hits, examples)}."""
     lengths, counts = np.array([*total]), np.array([*total.values()])
     before = np.cumsum(counts[:, 1]) - counts[:, 1] / 2
-    part = np.minimum((before / counts[:, 1].sum() * parts).astype(int), parts - 1)
+    part = np.minimum((before / counts[:, 1].sum() * PARTS).astype(int), PARTS - 1)
     found = []
     for number_of_part in np.unique(part):
         hits, examples = counts[part == number_of_part].sum(0)

@@ -93,11 +93,11 @@ def state(results: Results) -> str:
     return f"{'complete: ' if done == total else ''}{done} of {total} runs{left_out}"
 
 
-def status_lines(ablations: Iterable[Ablation], *, full: bool, root: Path = RESULTS) -> list[tuple[str, str, str]]:
+def status_lines(ablations: Iterable[Ablation], *, full: bool) -> list[tuple[str, str, str]]:
     """(name, how far it is, question) of every ablation."""
     lines = []
     for ablation in ablations:
-        live = Runs(directory_of(ablation, full=full, root=root)).in_progress()
+        live = Runs(directory_of(ablation, full=full)).in_progress()
         running = f", {live} running" if live else ""
-        lines.append((ablation.name, state(results_of(ablation, full=full, root=root)) + running, ablation.question))
+        lines.append((ablation.name, state(results_of(ablation, full=full)) + running, ablation.question))
     return lines

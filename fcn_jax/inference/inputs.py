@@ -94,7 +94,7 @@ class Recipe:
         assert self._resize
 
     def read(self, path: str) -> Example:
-        """A file as the net will see it.
+        """A file as the net will see it: by the functions of `Dataset`, which keeps examples resized, and colours them.
 
         Raises:
             BadExampleError: it cannot be read, or the net does not take its size.
