@@ -73,7 +73,11 @@ class Job:
 
 
 def main() -> int:
-    return work(Job.from_json(sys.stdin.read()))
+    try:
+        return work(Job.from_json(sys.stdin.read()))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
 
 
 def work(job: Job) -> int:

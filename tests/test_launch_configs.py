@@ -84,7 +84,8 @@ def test_a_config_anywhere_builds_on_those_that_come_with_the_code(elsewhere):
 
 
 def test_a_folder_called_configs_goes_before_those_that_come_with_the_code(elsewhere):
-    changed = "from fcn_jax.config import Config\nfrom fcn_jax.nets.families import FCN\n\n\ndef get_config():\n    return Config(seed=7, model=FCN())\n"
+    imports = "from fcn_jax.config import Config\nfrom fcn_jax.nets.families import FCN\n\n\n"
+    changed = f"{imports}def get_config():\n    return Config(seed=7, model=FCN())\n"
     write(elsewhere / "configs/mnist.py", changed)
     write(elsewhere / "configs/mine.py", BUILT_ON.format(other="mnist"))
     write(elsewhere / "configs/deep.py", BUILT_ON.format(other="mnist_deep"))

@@ -91,7 +91,7 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(tmp_path, capfd):
     )
     said = capfd.readouterr().err
     assert code == 1
-    assert "wide, seed 0: failed: ValueError: config.data.source is 'nothing'" in said
+    assert "wide, seed 0: failed: config.data.source is 'nothing'" in said
     assert "2/2" in said
     assert Runs(tmp_path / "results").read() == []
 
