@@ -3,7 +3,7 @@ PYTHON ?= python3
 LOCK ?= requirements.lock
 BIN := .venv/bin
 
-.PHONY: setup train test test-full test-interop setup-onnx test-onnx wheel-check soak bad-input lint types lock clean
+.PHONY: setup train test test-full test-interop setup-onnx test-onnx wheel-check docs-check soak bad-input lint types lock clean
 
 setup: .venv/installed
 
@@ -24,6 +24,10 @@ test: setup
 
 test-full: setup
 	$(BIN)/python $(PYTEST) -m ''
+
+# Every command of README.md and docs/*.md in a small form, and the notebook; a few minutes.
+docs-check: setup
+	$(BIN)/python -m docs.check
 
 # Against timm and torchvision, which have an environment of their own.
 test-interop: .venv-interop/installed

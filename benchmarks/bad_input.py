@@ -202,15 +202,15 @@ def main() -> int:
 
 
 WHAT_COUNTS = """\
-Through the programs' own entry functions in one process, and commands of all kinds in a process each. A failure is a
-traceback, more than 30 seconds of the processor or 300 of the clock, more than 2 GiB, a file written elsewhere, or
-something unpickled.
+It calls the entry functions of the programs in one process, and runs some commands of all kinds in a process each. A
+failure is a traceback, more than 30 seconds of the processor or 300 of the clock, more than 2 GiB, a file written
+elsewhere, or something unpickled.
 """
 LEGEND = """
-Exit code 2 is a line that says what to mend; 1, that some files of a command were bad; 0, that the input was right
-after all, or that a report or a prediction could do without what was spoiled. Bad examples are those that got a JSON
-line with `error`. Seconds are of the processor, of the slowest command; MiB are resident, with JAX and all that came
-before."""
+With exit code 2 one line says what to mend. With 1 some files of a command were bad. With 0 the input was right after
+all, or a report or a prediction did not need what was spoiled. Bad examples are those that got a JSON line with
+`error`. The seconds are CPU time of the slowest command. The MiB are resident memory, with JAX and with whatever the
+process did before."""
 
 
 def print_report(tallies: list[Tally], seconds: float) -> None:

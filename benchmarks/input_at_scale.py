@@ -66,8 +66,9 @@ def main() -> None:
     num_examples, rows = measure(parser.parse_args().sizes)
     print(f"# {num_examples:,} examples in the index\n")
     print(
-        f"`configs/resnet50.py` on ImageNet's sizes, {TIMES} times over, {FIELDS['schedule.examples_per_step']:,} "
-        f"examples a step\nfor {DEVICES} devices. Seconds and peak memory of one host, before any image is read.\n"
+        f"`configs/resnet50.py` on the sizes of ImageNet, repeated {TIMES} times, with "
+        f"{FIELDS['schedule.examples_per_step']:,} examples a step for {DEVICES} devices. The\n"
+        "seconds and the peak memory are those of one host, before any image is read.\n"
         f"{os.cpu_count()} CPU cores ({platform.machine()}), Python {platform.python_version()}, "
         f"numpy {np.__version__}. Written by `benchmarks/input_at_scale.py`.\n"
     )

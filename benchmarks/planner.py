@@ -203,16 +203,20 @@ def main():
     speed = list(speed_lines())
     print("# Planning buckets\n")
     print(
-        f"Fill: true / padded pixels. The others' rules: batches of {BATCH_SIZE}, each padded to its own maximum, which"
+        "The fill is true pixels divided by padded pixels. The other rules (random, detectron2, torchvision, sorted) "
+        f"make batches of {BATCH_SIZE}\nand pad each to its own largest image, so nearly every batch has a new shape. "
+        "Sorting fills best, with hundreds of shapes and\nwithout shuffling. The seconds are CPU time on one thread, "
+        "for our plans of 8 / 16 / 32 buckets."
     )
-    print("is a new shape for nearly every batch (sorting fills best, with hundreds of shapes and no shuffling).")
-    print("Seconds are those of the CPU, on one thread; ours for 8 / 16 / 32 buckets.")
     print(f"{os.cpu_count()} CPU cores ({platform.machine()}), Python {platform.python_version()}, ", end="")
     print(f"NumPy {np.__version__}, SciPy {scipy.__version__}. Written by `benchmarks/planner.py`.\n")
     print(*fill_lines(tables), sep="\n")
-    print("\nDistance from the optimum (mixed integer programming), on sizes rounded up to what it can solve:\n")
+    print(
+        "\nHow far the plans are from the optimum. A solver of mixed integer programs finds the optimum; the sizes are "
+        "rounded up until\nit can solve them:\n"
+    )
     print(*optimum_lines(tables), sep="\n")
-    print("\nSpeed on many sizes:\n")
+    print("\nThe speed on many sizes:\n")
     print(*speed, sep="\n")
 
 

@@ -36,7 +36,7 @@ EXAMPLES_PER_DEVICE = 64
 
 def plan_lines(source: str) -> Iterator[str]:
     """A row for every number of devices, examples on each and number of programs that alternate."""
-    yield "| devices | examples on each | in a step | steps an epoch | filler share | fill, 1 program | of 4 in turn |"
+    yield "| devices | examples on each | in a step | steps an epoch | filler share | fill, 1 program | 4 programs |"
     yield "|-|-|-|-|-|-|-|"
     wanted = [(devices, max(256, on_each * devices)) for on_each in (16, EXAMPLES_PER_DEVICE) for devices in DEVICES]
     for devices, examples in dict.fromkeys(wanted):
@@ -88,10 +88,11 @@ def main() -> None:
     machine = f"{os.cpu_count()} CPU cores ({platform.machine()}), Python {platform.python_version()}"
     print(f"# From 1 device to {DEVICES[-1]:,}\n")
     print(
-        "ResNet-50 (`configs/resnet50.py`: 8 buckets, sides in multiples of 16, no image above 224² pixels) on the\n"
-        f"sizes of ImageNet's validation images, {TIMES} times over for those of training. Every block's rows are a\n"
-        f"multiple of the devices, and of {FEWEST_ROWS}; a step holds at least 256 examples. Fill: true / computed\n"
-        "pixels, of one training program, and of four that alternate (`schedule.num_programs`).\n"
+        "ResNet-50 (`configs/resnet50.py`: 8 buckets, sides in multiples of 16, no image above 224² pixels). The sizes "
+        f"are\nthose of the validation images of ImageNet, repeated {TIMES} times in place of the training images. The "
+        f"rows of every block are a\nmultiple of the number of devices, and of {FEWEST_ROWS}. A step holds at least "
+        "256 examples. The fill is true pixels divided by\ncomputed pixels: of one training program, and of four that "
+        "alternate (`schedule.num_programs`).\n"
         f"{machine}, jax {jax.__version__}. Written by `benchmarks/scaling.py`.\n"
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -104,9 +105,9 @@ def main() -> None:
         print(f"\n## Compiled for {arguments.target}\n\n```bash")
         print(" \\\n    ".join(compile_command(arguments.sizes.name, arguments.target)).replace(" \\\n    ", " ", 3))
         print(
-            f"```\n\nBy libtpu, on a machine without a TPU. Two splits' evaluation programs are the same. "
-            f"{EXAMPLES_PER_DEVICE} examples a chip;\nms at peak: the longer of computing at the chip's peak and of "
-            "moving the bytes that XLA counts.\n"
+            f"```\n\nlibtpu compiled this on a machine without a TPU. A chip has {EXAMPLES_PER_DEVICE} examples.\n"
+            'Validation and test use the same programs. "ms at peak" is the longer of two times: to compute at the '
+            "peak of the chip, and to\nmove the bytes that XLA counts.\n"
         )
         print(*program_lines(arguments.sizes, arguments.target), sep="\n")
 

@@ -70,8 +70,9 @@ def main() -> None:
     machine = f"{os.cpu_count()} CPU cores ({platform.machine()}), Python {platform.python_version()}"
     print(
         "# Opening a folder of images\n\n"
-        f"{NUM_FILES:,} JPEG files, {gigabytes:.1f} GB, in {NUM_CLASSES} classes. Seconds of `open_source`, in a new "
-        "process each;\nbefore the cold rows the files' pages were dropped from the system's cache.\n"
+        f"{NUM_FILES:,} JPEG files, {gigabytes:.1f} GB, in {NUM_CLASSES} classes. Each figure is the seconds "
+        "of `open_source` in\na new process. Before the cold row, the files were dropped from the page cache of "
+        "the system.\n"
         f"{machine}, Pillow {PIL.__version__}. Written by `benchmarks/sizes.py`.\n\n"
         "| what | train | train, validation and test, one after the other |\n|-|-|-|"
     )

@@ -197,9 +197,9 @@ def print_table(tallies: list[Tally], *, seconds: float, given: argparse.Namespa
     print(f"`python benchmarks/soak.py {flags}`, {seconds / 60:.0f} minutes on {os.cpu_count()} CPU cores, ", end="")
     print(f"jax {jax.__version__}, commit {versions['git_commit']}.\n")
     print(
-        f"Survived: the same command went on, and the run ended with the bits of an undisturbed one; so no example was "
-        f"lost or\nseen twice: rows lost, 0. Of a damaged checkpoint: its own bits were restored, or the "
-        f"checkpoint before it. A\ncheckpoint every {EVERY_STEPS} steps.\n"
+        "A run has survived if the same command went on and ended with the bits of an undisturbed run. Then no example "
+        "was lost or seen\ntwice; 0 rows were lost. A damaged checkpoint has survived if its own bits were restored, "
+        f"or the checkpoint before it.\nThe runs saved a checkpoint every {EVERY_STEPS} steps.\n"
     )
     print("| fault | injected | survived | slowest to end, s | most steps repeated |")
     print("|---|---|---|---|---|")
