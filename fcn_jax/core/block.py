@@ -1,7 +1,7 @@
-"""The one structure that travels through the whole house: a block, one bucket's padded batch.
+"""The block: one bucket's padded batch, with the true size of each example. All of fcn_jax passes these around.
 
-Dimension letters, used in every annotation: b examples (rows), h w height and width of a canvas, t length of a
-signal's canvas, c channels, k classes, r spatial rank (2 for images, 1 for signals).
+Every annotation uses the same letters for dimensions: b examples (rows of a block), h and w height and width of a
+canvas, t length of a signal's canvas, c channels, k classes, r spatial rank (2 for images, 1 for signals).
 """
 
 from dataclasses import dataclass
@@ -14,33 +14,33 @@ from jaxtyping import Array, Float, Int, Num
 AnyArray = Array | np.ndarray
 
 Side = Any
-"""Of a canvas: a whole number, or its name while a program for any size is exported."""
+"""A side of a canvas: a whole number, or a symbolic dimension while a program for any size is exported."""
 
 VALUE_TYPES = {2: np.uint8, 1: np.float32}
-"""What an example's values are, by spatial rank: pixels of an image, values of a signal."""
+"""Type of an example's values, by spatial rank: pixels of an image (2), values of a signal (1)."""
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Block:
-    """Examples padded to one bucket's canvas. A step is a tuple of these.
+    """Examples padded to one bucket's canvas. A step takes a tuple of blocks.
 
-    Filler rows have weight 0, size 0, label 0 and index -1; they change nothing but the shape.
+    A row without an example is filler. It has weight 0, size 0, label 0 and index -1, and changes no result.
     """
 
     image: Num[AnyArray, "b *spatial c"]
-    """Pixels (0-255) or signal values; whatever lies outside an example's size is ignored."""
+    """Pixels (0-255) or signal values; values outside an example's true size are ignored."""
     size: Int[AnyArray, "b r"]
     """True (height, width), or (length,), of every example."""
     label: Int[AnyArray, " b"]
     weight: Float[AnyArray, " b"]
     """1 for an example, 0 for filler."""
     index: Int[AnyArray, " b"]
-    """Position of the example in its split."""
+    """Number of the example in its split, from 0."""
 
 
 def filler_block(rows: int, canvas: tuple[int, ...], channels: int) -> Block:
-    """A block of nothing but filler."""
+    """Return a block in which every row is filler."""
     return Block(
         image=np.zeros((rows, *canvas, channels), VALUE_TYPES[len(canvas)]),
         size=np.zeros((rows, len(canvas)), np.int32),
@@ -53,7 +53,7 @@ def filler_block(rows: int, canvas: tuple[int, ...], channels: int) -> Block:
 def abstract_block(
     rows: int, canvas: tuple[int, ...], channels: int, *, sharding: jax.sharding.Sharding | None = None
 ) -> Block:
-    """The shapes, types and place of a block, which programs are compiled for."""
+    """Return the shapes, types and sharding of a block without its values, to compile a program for it."""
     return jax.tree.map(
         lambda values: jax.ShapeDtypeStruct((rows, *values.shape[1:]), values.dtype, sharding=sharding),
         filler_block(0, canvas, channels),

@@ -1,10 +1,11 @@
 """The search behind `plan_buckets`: which canvases cover all sizes with the fewest padded pixels.
 
-In two dimensions this is a p-median problem over the grid of occurring heights × occurring widths: `search_path` adds
-a bucket at a time and improves by swaps, whose gains are exact for every canvas of the grid at once. One dimension is
-solved exactly (`line_path`). What always holds: one bucket covers everything; costs are those of the true sizes (a
-coarser grid restricts the canvases, never the arithmetic); the plan of k buckets does not depend on how many more are
-asked for and never costs more than that of k - 1; nothing is random.
+A line is a height or a width that a canvas may have. All lines make a grid of heights × widths, and the search is a
+p-median problem on it: `search_path` adds one bucket at a time, then swaps canvases. It computes the exact gain of
+every canvas of the grid at once. In one dimension, `line_path` finds the optimum.
+What always holds: the first bucket covers everything; a coarser grid offers fewer canvases, but costs stay those of
+the true sizes; the plan of k buckets is the same however many are asked for, and never costs
+more than that of k - 1; nothing is random.
 """
 
 from collections.abc import Iterator
@@ -15,20 +16,21 @@ import numpy as np
 
 Canvas = tuple[int, int]
 
-# Up to so many canvases (heights x widths) all are considered: those in multiples of 8 up to 512 pixels, say.
+# Grids of at most so many canvases (heights x widths) are searched whole, such as multiples of 8 up to 512 pixels.
 WHOLE_GRID = 4096
-# Larger tables are searched on a selection of lines, and each plan's sides then move to lines nearby. On COCO and
-# ImageNet by the pixel this finds the fill of the whole grid to 0.0001, in a tenth of the time.
+# Larger ones are searched on so many lines of each axis; then `refine` moves the sides of the plan to lines nearby. On
+# COCO and ImageNet, with a line for every pixel, the fill is within 0.0001 of the whole grid's, in a tenth of the time.
 COARSE_LINES = 40
-# How far a plan is grown before it is shrunk back, in buckets. Together these find what 200 random restarts find
-# (ImageNet, short side 256, 16 buckets: fill 0.96886) in 1/40 of their time. Plans above 32 buckets are only swapped.
+# By how many buckets `escape` grows a plan before it shrinks the plan back. With these four, the search finds what 200
+# random restarts find (ImageNet, short side 256, 16 buckets: fill 0.96886) in 1/40 of their time. Above 32 buckets
+# only swaps improve a plan.
 LOOKAHEAD = (1, 2, 4, 8)
 LOOKAHEAD_BUCKETS = 32
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Canvases to choose from, and the sizes, each at the least line that holds it. Floats: exact below 2**53."""
+    """The canvases to choose from, and how many sizes round up to each. Floats are exact below 2**53."""
 
     heights: np.ndarray  # [h] ascending
     widths: np.ndarray  # [w] ascending
@@ -36,10 +38,14 @@ class Grid:
 
     @cached_property
     def area(self) -> np.ndarray:
+        """Pixels of every canvas of the grid, [h, w]."""
         return np.multiply.outer(self.heights.astype(np.float64), self.widths)
 
     def boxes(self, plan: list[Canvas]) -> tuple[np.ndarray, list[tuple[int, tuple[slice, slice]]]]:
-        """All areas; and index and covered cells of the plan's canvases, whose sides are lines, the largest first."""
+        """Return the areas of the plan's canvases, and (index, covered cells of the grid) of each, largest first.
+
+        Every side of the plan has to be a line of the grid.
+        """
         heights, widths = np.array(plan).T
         areas = heights * widths.astype(np.float64)
         order = np.argsort(-areas, kind="stable")
@@ -54,7 +60,10 @@ class Grid:
 
 
 class SizeCounts:
-    """Counted sizes, from which the grid over any selection of lines follows without another look at the sizes."""
+    """The counted sizes of a data set, on all lines there are.
+
+    Cumulative counts make the grid over any selection of lines without another pass over the sizes.
+    """
 
     def __init__(self, heights: np.ndarray, widths: np.ndarray, count: np.ndarray):
         self.heights, self.widths, self.count = heights, widths, count
@@ -63,7 +72,7 @@ class SizeCounts:
         np.cumsum(self._below[1:, 1:], axis=1, out=self._below[1:, 1:])
 
     def lines(self) -> tuple[np.ndarray, np.ndarray]:
-        """The lines to search: all, or those that round each side up at the least cost in pixels."""
+        """Return the heights and widths to search: all, or those to which sides round up with the fewest pixels."""
         if self.count.size <= WHOLE_GRID:
             return self.heights, self.widths
         heights = line_path(self.heights, self.count @ self.widths, COARSE_LINES)[-1]
@@ -71,10 +80,11 @@ class SizeCounts:
         return heights, widths
 
     def cost(self, plan: list[Canvas]) -> float:
-        """Padded pixels of a plan whose sides are lines of the table."""
+        """Return the padded pixels of a plan whose sides are lines of the table."""
         return cost(self.grid(*(np.unique(side) for side in zip(*plan, strict=True))), plan)
 
     def grid(self, heights: np.ndarray, widths: np.ndarray) -> Grid:
+        """Return the grid over these lines, which are some of the table's."""
         rows = np.append(0, np.searchsorted(self.heights, heights) + 1)
         columns = np.append(0, np.searchsorted(self.widths, widths) + 1)
         below = self._below[np.ix_(rows, columns)]
@@ -82,7 +92,7 @@ class SizeCounts:
 
 
 def plans(table: SizeCounts, max_buckets: int) -> Iterator[list[Canvas]]:
-    """Plans of 1, 2, ... buckets, each cheaper than the last, until no bucket more saves anything."""
+    """Yield the plans of 1, 2, ... buckets, each cheaper than the last, until one more bucket saves nothing."""
     height, width = int(table.heights[-1]), int(table.widths[-1])
     if len(table.heights) == 1:
         for lengths in line_path(table.widths, table.count[0], max_buckets):
@@ -95,9 +105,10 @@ def plans(table: SizeCounts, max_buckets: int) -> Iterator[list[Canvas]]:
 
 
 def owners(grid: Grid, plan: list[Canvas]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Over every grid cell the index of the smallest canvas and of the next smallest; and all areas.
+    """Return the bucket of every cell of the grid, its second choice, and the areas of the plan's canvases.
 
-    The first canvas covers all, and is its own second choice.
+    The bucket is the smallest canvas that covers the cell, the second choice is the next smallest. The plan's first
+    canvas covers every cell; for a cell that no other covers it is the second choice too.
     """
     first = np.zeros(grid.count.shape, np.intp)
     second = np.zeros_like(first)
@@ -109,7 +120,7 @@ def owners(grid: Grid, plan: list[Canvas]) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 def cost(grid: Grid, plan: list[Canvas]) -> float:
-    """Padded pixels."""
+    """Return the padded pixels of a plan."""
     padded = np.zeros(grid.count.shape)
     areas, boxes = grid.boxes(plan)
     for index, box in boxes:
@@ -118,10 +129,10 @@ def cost(grid: Grid, plan: list[Canvas]) -> float:
 
 
 def best_addition(grid: Grid, plan: list[Canvas]) -> tuple[float, Canvas]:
-    """The canvas that saves most beside the plan's, and what it saves.
+    """Return the pixels saved by the best canvas that can be added to the plan, and that canvas.
 
-    A size that bucket b holds and canvas f covers saves max(0, area_b - area_f); a cumulative sum over the sizes of b
-    counts them for every f at once.
+    A size in bucket b that a new canvas f covers saves max(0, area_b - area_f) pixels. A cumulative sum over the sizes
+    of b counts them for every f at once.
     """
     first, _, areas = owners(grid, plan)
     gain = np.zeros(grid.count.shape)
@@ -132,9 +143,10 @@ def best_addition(grid: Grid, plan: list[Canvas]) -> tuple[float, Canvas]:
 
 
 def best_swaps(grid: Grid, plan: list[Canvas]) -> list[tuple[float, int, Canvas]]:
-    """For each bucket but the first the best canvas in its stead: what it saves, the index, the canvas; best first.
+    """Return the best swap of each bucket but the first, as (pixels saved, bucket, new canvas), the best first.
 
-    Without bucket b its sizes belong to their second choices, so only their share of the gain changes.
+    A swap replaces a bucket's canvas. Without bucket b, its sizes move to their second choices. So the gain of the
+    swap is that of adding the new canvas, corrected for the sizes of b alone.
     """
     first, second, areas = owners(grid, plan)
     pair = first * len(plan) + second
@@ -157,13 +169,16 @@ def best_swaps(grid: Grid, plan: list[Canvas]) -> list[tuple[float, int, Canvas]
 
 
 def _covered(grid: Grid, where: np.ndarray) -> np.ndarray:
-    """[..., h, w]: how many of the sizes in `where` each canvas of the grid covers."""
+    """Return, for each canvas of the grid, how many of the sizes in the cells `where` it covers, [..., h, w]."""
     covered = np.cumsum(grid.count * where, axis=-2)
     return np.cumsum(covered, axis=-1, out=covered)
 
 
 def polish(grid: Grid, plan: list[Canvas], *, most_rounds: int = 1000) -> list[Canvas]:
-    """Swaps until none saves anything: all that save at each look, as far as they still save after one another."""
+    """Swap canvases until no swap saves anything.
+
+    Each round takes the best swap of every bucket, the best first, and keeps those that still save after the others.
+    """
     least = cost(grid, plan)
     for _ in range(most_rounds):
         improved, tolerance = False, 1e-12 * least
@@ -179,13 +194,13 @@ def polish(grid: Grid, plan: list[Canvas], *, most_rounds: int = 1000) -> list[C
 
 
 def grow(grid: Grid, plan: list[Canvas]) -> list[Canvas]:
-    """One bucket more, or the same plan where none saves anything."""
+    """Return the plan with the best canvas added, or the same plan if no canvas saves anything."""
     gain, canvas = best_addition(grid, plan)
     return [*plan, canvas] if gain > 0 else plan
 
 
 def shrink(grid: Grid, plan: list[Canvas]) -> list[Canvas]:
-    """One bucket less: the one whose sizes lose least by moving to their second choices; never the first."""
+    """Return the plan without the bucket whose sizes lose least by moving to their second choices; never the first."""
     first, second, areas = owners(grid, plan)
     loss = (areas[second] - areas[first]) * grid.count
     index = 1 + int(np.argmin(np.bincount(first.ravel(), loss.ravel(), minlength=len(plan))[1:]))
@@ -193,9 +208,9 @@ def shrink(grid: Grid, plan: list[Canvas]) -> list[Canvas]:
 
 
 def escape(grid: Grid, plan: list[Canvas]) -> list[Canvas]:
-    """Grows the plan and shrinks it back, by more and more buckets, while that finds a cheaper one.
+    """Grow the plan and shrink it back, by 1, 2, 4 and 8 buckets; begin anew whenever that finds a cheaper plan.
 
-    On the way one round of swaps is enough: as good as swaps to the end, at two thirds of the time.
+    In between, one round of swaps is as good as swapping until nothing saves, in two thirds of the time.
     """
     least = cost(grid, plan)
     extra, grown = 0, plan
@@ -217,7 +232,7 @@ def escape(grid: Grid, plan: list[Canvas]) -> list[Canvas]:
 
 
 def refine(table: SizeCounts, plan: list[Canvas]) -> list[Canvas]:
-    """Moves the sides of one axis at a time to lines of the table near them."""
+    """Move the sides of the plan to better lines of the table nearby, first the heights, then the widths."""
     for axis, lines in enumerate((table.heights, table.widths)):
         sides = [np.unique(side) for side in zip(*plan, strict=True)]
         offsets = np.unique([sign * 3**power for power in range(5) for sign in (-1, 0, 1)])
@@ -228,7 +243,7 @@ def refine(table: SizeCounts, plan: list[Canvas]) -> list[Canvas]:
 
 
 def search_path(table: SizeCounts, max_buckets: int) -> Iterator[list[Canvas]]:
-    """Plans of 1, 2, ... buckets, the first canvas covering all, until no bucket more saves anything."""
+    """Yield plans in two dimensions, as `plans` does. The first canvas of each covers everything."""
     base = table.lines()
     grid = table.grid(*base)
     plan = [(int(table.heights[-1]), int(table.widths[-1]))]
@@ -247,18 +262,20 @@ def search_path(table: SizeCounts, max_buckets: int) -> Iterator[list[Canvas]]:
 
 
 def line_path(lengths: np.ndarray, count: np.ndarray, max_buckets: int) -> list[np.ndarray]:
-    """The optimal plans of 1, 2, ... buckets in one dimension, until no bucket more saves anything.
+    """Return the optimal plans of 1, 2, ... buckets in one dimension, until one more bucket saves nothing.
 
-    With C the cumulative count, the least cost of the first j lengths is min over i of cost_i + length_j (C_j - C_i):
-    the lower hull of the points (C_i, cost_i), met by lines of ascending slope. The hull also bars i > j by itself.
+    Let C_j count the sizes of the first j lengths, and cost_i be the least cost of the first i lengths with one bucket
+    less. The least cost of the first j is then the minimum over i of cost_i + length_j (C_j - C_i). The best i is the
+    corner of the lower hull of the points (C_i, cost_i) that a line of slope length_j touches; it is never above j.
+    A plan takes n log n work per bucket.
 
     Args:
-        lengths: [n] distinct, ascending.
-        count: [n] how many sizes have each.
-        max_buckets: the largest plan wanted.
+        lengths: [n] distinct lengths, ascending.
+        count: [n] how many sizes have each length.
+        max_buckets: the largest number of buckets wanted.
 
     Returns:
-        For each number of buckets the canvas lengths, ascending; n log n work per bucket.
+        The canvas lengths, ascending, for each number of buckets.
     """
     total = np.append(0, np.cumsum(count.astype(np.int64)))
     least = np.append(0, lengths * total[1:])
@@ -279,7 +296,7 @@ def line_path(lengths: np.ndarray, count: np.ndarray, max_buckets: int) -> list[
 
 
 def _lower_hull(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the lower hull's corners (x ascending), and its slopes, rounded up. Exact: Python's integers."""
+    """Return the indices of the lower hull's corners, and its slopes rounded up. Python's integers keep it exact."""
     hull, slopes = [0], []
     xs, ys = x.tolist(), y.tolist()
     for index in range(1, len(xs)):

@@ -1,9 +1,10 @@
-"""Sizes -> buckets: the few canvas shapes into which all examples are padded.
+"""Sizes become buckets: the few canvas shapes to which all examples are padded.
 
-XLA compiles one program per shape, so a data set of a thousand sizes has to become a handful of canvases, and every
-padded pixel is work for nothing. `plan_buckets` minimises the padded pixels. What always holds: the largest canvas,
-the elementwise maximum rounded up, covers every size; sides are multiples of `multiple_of`; more buckets never pad
-more; the order of the sizes changes nothing, and a size counted twice is the size given twice.
+XLA compiles one program per shape, so a data set of a thousand sizes has to become a handful of canvases. But every
+pixel of padding costs time, so `plan_buckets` finds the canvases with the fewest padded pixels.
+What always holds: the largest canvas covers every size, since it is the largest height by the largest width, both
+rounded up; sides are multiples of `multiple_of`; more buckets never pad more; the order of the sizes changes nothing;
+and a size with count 2 means the same as that size given twice.
 """
 
 import json
@@ -16,7 +17,8 @@ import numpy as np
 from fcn_jax.config import UserError
 from fcn_jax.core import bucket_search
 
-# So many distinct heights, widths or lengths are kept; of more, an evenly spread selection to round up to.
+# The most distinct heights, widths (both TABLE_SIDES) or lengths that are kept. If a data set has more, an evenly
+# spread selection of them is kept, and every other side is rounded up to the next one kept.
 TABLE_SIDES = 2048
 TABLE_LENGTHS = 65536
 
@@ -26,7 +28,7 @@ class BucketPlan:
     """The buckets of a data set.
 
     Attributes:
-        shapes: canvas shapes, (height, width) or (length,), ascending by area, ties by shape.
+        shapes: canvas shapes, (height, width) or (length,), ascending by area; equal areas ascend by shape.
     """
 
     shapes: tuple[tuple[int, ...], ...]
@@ -45,21 +47,21 @@ class BucketPlan:
         if list(self.shapes) != sorted(set(self.shapes), key=_by_area):
             raise UserError(
                 f"bucket shapes {list(self.shapes)}: shapes are distinct and ascend by area, ties by shape; "
-                "sort them and drop what stands twice"
+                "sort them and remove repeated ones"
             )
 
     @property
     def areas(self) -> np.ndarray:
-        """[k] padded positions of each canvas."""
+        """Positions of each canvas, padding included, [k]."""
         return np.array([math.prod(shape) for shape in self.shapes], np.int64)
 
     def covers(self) -> np.ndarray:
-        """[k, k] bool: covers[i, j] where bucket j's canvas holds bucket i's; each holds itself."""
+        """Return a [k, k] bool array: [i, j] is true if bucket j's canvas holds bucket i's. Each holds itself."""
         shapes = np.array(self.shapes)
         return np.asarray((shapes[:, None] <= shapes[None, :]).all(axis=-1))
 
     def assign(self, sizes: np.ndarray) -> np.ndarray:
-        """The bucket of each size: the first in the plan, so the smallest, whose canvas holds it.
+        """Return the bucket of each size: the smallest whose canvas holds it; if areas are equal, the first.
 
         Args:
             sizes: [n, r] true sizes.
@@ -68,7 +70,7 @@ class BucketPlan:
             [n] indices into `shapes`.
 
         Raises:
-            UserError: a size that no bucket holds.
+            UserError: no bucket holds one of the sizes, or the sizes have another rank than the plan.
         """
         sizes = _checked_sizes(sizes)
         rank = len(self.shapes[0])
@@ -90,17 +92,18 @@ class BucketPlan:
         return bucket
 
     def fill(self, sizes: np.ndarray, counts: np.ndarray | None = None) -> float:
-        """The plan fill: true pixels / padded pixels, of sizes [n, r] that occur `counts` [n] times each."""
+        """Return the plan fill, true pixels / padded pixels, for sizes [n, r] that occur `counts` [n] times each."""
         sizes = _checked_sizes(sizes)
         counts = _checked_counts(counts, len(sizes))
         return _num_pixels(sizes, counts) / int((self.areas[self.assign(sizes)] * counts).sum())
 
     def to_json(self) -> str:
+        """Return the plan as the JSON text that `from_json` reads."""
         return json.dumps({"buckets": [{"shape": list(shape)} for shape in self.shapes]})
 
     @classmethod
     def from_json(cls, text: str) -> "BucketPlan":
-        """Reads `{"buckets": [{"shape": [H, W]}, ...]}`, in any order; further keys are ignored."""
+        """Read `{"buckets": [{"shape": [H, W]}, ...]}`, in any order; further keys are ignored."""
         layout = '{"buckets": [{"shape": [height, width]}, ...]}'
         try:
             shapes = [tuple(bucket["shape"]) for bucket in json.loads(text)["buckets"]]
@@ -119,16 +122,16 @@ class BucketPlan:
 def plan_buckets(
     sizes: np.ndarray, max_buckets: int, *, multiple_of: int = 1, counts: np.ndarray | None = None
 ) -> BucketPlan:
-    """The plan of at most `max_buckets` buckets that pads least: exact in one dimension, by search in two.
+    """Return the plan of at most `max_buckets` buckets that pads least: exact in one dimension, by search in two.
 
     Args:
         sizes: [n, r] true sizes, r = 1 or 2.
-        max_buckets: the most buckets, one of which covers everything.
-        multiple_of: what the canvases' sides are multiples of.
-        counts: [n] how often each size occurs; once without it.
+        max_buckets: the largest number of buckets; one of them covers every size.
+        multiple_of: sides of canvases are multiples of this.
+        counts: [n] how often each size occurs; None: once.
 
     Raises:
-        UserError: empty sizes, sides or counts below 1, another rank, max_buckets or multiple_of below 1.
+        UserError: sizes are empty or have another rank; a side, a count, max_buckets or multiple_of is below 1.
     """
     *_, (plan, _) = _plans(sizes, max_buckets, multiple_of=multiple_of, counts=counts)
     return plan
@@ -137,8 +140,10 @@ def plan_buckets(
 def fill_curve(
     sizes: np.ndarray, max_buckets: int, *, multiple_of: int = 1, counts: np.ndarray | None = None
 ) -> list[tuple[int, float]]:
-    """(k, plan fill) for k = 1, 2, ..., for little more than the largest plan alone; shorter where nothing is left to
-    gain. Arguments and errors as for `plan_buckets`."""
+    """Return (k, plan fill) for k = 1, 2, ... buckets, up to `max_buckets` or until one more bucket saves nothing.
+
+    The curve takes little more time than its largest plan alone. Arguments and errors are those of `plan_buckets`.
+    """
     plans = _plans(sizes, max_buckets, multiple_of=multiple_of, counts=counts)
     return [(len(plan.shapes), fill) for plan, fill in plans]
 
@@ -157,7 +162,7 @@ def _plans(sizes, max_buckets, *, multiple_of, counts) -> Iterator[tuple[BucketP
 
 
 def _table(sizes: np.ndarray, multiple_of: int, counts: np.ndarray | None) -> bucket_search.SizeCounts:
-    """Counts the sizes, rounded up to the multiple; a length is a width of height 1."""
+    """Count the sizes, rounded up to the multiple. A length becomes a width, with a height of 1."""
     most_sides = TABLE_SIDES if sizes.shape[1] == 2 else TABLE_LENGTHS
     lines, index = [np.ones(1, np.int64)], 0
     for column in sizes.T:
@@ -173,8 +178,8 @@ def _table(sizes: np.ndarray, multiple_of: int, counts: np.ndarray | None) -> bu
     total = len(sizes) if counts is None else int(counts.sum())
     if total * int(heights[-1]) * int(widths[-1]) >= 2**62:
         raise UserError(
-            f"{total} sizes up to {sizes.max(axis=0).tolist()} have more than 2**62 padded positions; "
-            "fewer can be counted: correct the sizes or the counts"
+            f"{total} sizes up to {sizes.max(axis=0).tolist()} need 2**62 padded positions or more, which is "
+            "too many to count: correct the sizes or the counts"
         )
     return bucket_search.SizeCounts(heights, widths, count)
 
@@ -221,19 +226,23 @@ def _by_area(shape: tuple[int, ...]) -> tuple:
 
 
 POSITIONS_PER_SECOND = 4e6
-"""Padded positions trained, default config."""
+"""Positions that training computes in a second, padding included, with the default config on two CPU cores."""
 SECONDS_PER_BUCKET = 1.4
-"""To compile one more block of the training step and one more evaluation program."""
+"""Seconds to compile one more block of the training step and one more evaluation program."""
 MOST_BUCKETS = 32
+"""Largest number of buckets that is tried if the config leaves the number open (max_buckets=0)."""
 
 
 def choose_bucket_count(curve: Sequence[tuple[int, float]], *, true_positions: int, epochs: int) -> tuple[int, str]:
-    """The number of buckets that costs the fewest seconds, and a line that says why.
+    """Return the number of buckets that costs the fewest seconds, computing and compiling together, and a reason.
 
     Args:
         curve: (number of buckets, plan fill), from `fill_curve`.
-        true_positions: of an epoch.
-        epochs: of the run.
+        true_positions: true positions of one epoch.
+        epochs: epochs trained with these buckets.
+
+    Returns:
+        The number, and one line for people that says why.
     """
 
     def seconds(count: int, fill: float) -> tuple[float, float]:

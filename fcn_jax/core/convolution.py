@@ -1,6 +1,6 @@
-"""Masked convolutions with explicit symmetric zero padding, and the ways to compute one.
+"""A masked convolution, and two ways to compute it: XLA's own, or one matrix product over gathered patches.
 
-They compute in the type of the maps, whatever that of the parameters.
+Both compute in the type of the maps, whatever the type of the parameters.
 """
 
 import jax
@@ -18,13 +18,15 @@ class Convolution(Layer):
 
     Args:
         features: (input channels, output channels).
-        groups: that the channels fall into, which do not see each other; as many as channels: a depthwise convolution.
-        window: kernel, stride, dilation, padding, the same on every axis.
+        window: kernel, stride, dilation and padding, the same on every axis.
         rank: 2 for images, 1 for signals.
-        bias: leave it out before BatchNorm, whose mean takes it away.
-        patches: one matrix product over gathered patches in place of XLA's convolution: on two CPU cores 2.7 times
-            faster for the default net, slower on GPU and TPU. Groups are always left to XLA. See `prefers_patches`.
-        init_scale: of the variance over fan-in; 2 before a ReLU (He et al., arXiv:1502.01852), else 1.
+        groups: number of groups of channels; no group sees another. One group for each channel makes it depthwise.
+        bias: True adds a bias to every output channel. It is of no use before BatchNorm, which subtracts the mean.
+        patches: True computes one matrix product over gathered patches, in place of XLA's convolution: on two CPU cores
+            2.7 times faster for the default net, but slower on GPU and TPU. XLA always computes more than one group.
+            See `prefers_patches`.
+        init_scale: variance of the initial kernel × fan-in: 2 before a ReLU (He et al., arXiv:1502.01852), else 1.
+        dtype: type of the parameters.
     """
 
     def __init__(
@@ -70,13 +72,14 @@ class Convolution(Layer):
 
 
 def prefers_patches(input_channels: int, window: Window) -> bool:
-    """Whether patches are the faster way on CPU.
+    """Return whether patches are likely faster than XLA's convolution on CPU.
 
-    Forward and gradient of 64 images, kernel 3, two cores, ms direct / patches. Stride 2: 32 -> 64 channels at 24²
-    17 / 9 and at 48² 82 / 50, 64 -> 128 at 24² 42 / 23, 128 -> 256 at 12² 26 / 18. Stride 1: 32 channels at 24²
-    30 / 40 and at 48² 139 / 162, 64 at 24² 113 / 91, 128 at 12² 51 / 57 and at 24² 279 / 237; where patches win there,
-    it is by a second core that XLA leaves idle. A train step of a net of six layers, four of which stride, 64 images
-    of 36² and 64²: 103 direct, 93 patches, 87 by this rule.
+    Measured on two cores: forward and gradient of 64 images with kernel 3, in ms, XLA's / patches.
+    Stride 2: 32 -> 64 channels at 24² 17 / 9 and at 48² 82 / 50, 64 -> 128 at 24² 42 / 23, 128 -> 256 at 12² 26 / 18.
+    Stride 1: 32 channels at 24² 30 / 40 and at 48² 139 / 162, 64 at 24² 113 / 91, 128 at 12² 51 / 57 and at 24²
+    279 / 237. Where patches win with stride 1, they do so by using a second core that XLA leaves idle.
+    A training step of a net of six layers, four of them with stride 2, on 64 images of 36² and 64²: 103 with XLA's
+    alone, 93 with patches alone, 87 by this rule.
     """
     return window.stride > 1 or window.kernel == 1 or input_channels < 8
 
@@ -84,7 +87,7 @@ def prefers_patches(input_channels: int, window: Window) -> bool:
 def convolve_direct(
     x: Float[Array, "b *spatial c"], kernel: Float[Array, "*k c_of_group d"], window: Window, *, groups: int = 1
 ):
-    """XLA's own convolution."""
+    """Return the convolution as XLA computes it."""
     rank = x.ndim - 2
     letters = "HW"[:rank]
     return lax.conv_general_dilated(
@@ -99,11 +102,11 @@ def convolve_direct(
 
 
 def convolve_patches(x: Float[Array, "b *spatial c"], kernel: Float[Array, "*k c d"], window: Window):
-    """The same, as one matrix product over gathered patches.
+    """Return the same convolution, as one matrix product over gathered patches.
 
-    Where the stride divides the kernel, positions are first folded into channels (space to depth), stride by stride,
-    and the convolution is one of stride 1 with a smaller kernel: a quarter of the slices for kernel 4 and stride 2,
-    and half the seconds to compile.
+    If the stride divides the kernel, cells of stride × stride positions first become channels (space to depth). What
+    is left is a convolution of stride 1 with a smaller kernel. For kernel 4 and stride 2 it needs a quarter of the
+    slices, and compiles in half the seconds.
     """
     rank = x.ndim - 2
     outputs = [window.output_side(side) for side in x.shape[1:-1]]
@@ -126,10 +129,10 @@ def convolve_patches(x: Float[Array, "b *spatial c"], kernel: Float[Array, "*k c
 
 @jax.custom_vjp
 def _matmul(x: Float[Array, "*n c"], kernel: Float[Array, "c d"]):
-    """x @ kernel, with a gradient of the kernel that is written out.
+    """Return x @ kernel. The gradient is written by hand, because the automatic one is slow on CPU.
 
-    Derived, it would be the transpose of (dy^T x), for which XLA on CPU writes dy transposed and computes all that dy
-    is made of once more on the way: the train step of the default net took 57 ms in place of 34.
+    The automatic gradient of the kernel is the transpose of (dy^T x). For it, XLA on CPU writes a transposed dy, and
+    computes everything that dy depends on a second time. With it a training step of the default net took 57 ms, not 34.
     """
     return x @ kernel
 
@@ -148,11 +151,15 @@ _matmul.defvjp(_matmul_forward, _matmul_backward)
 
 
 def _offsets(steps: int, rank: int):
+    """Return the positions of a kernel of side `steps`, row by row."""
     return [(i,) for i in range(steps)] if rank == 1 else [(i, j) for i in range(steps) for j in range(steps)]
 
 
 def _space_to_depth(x, stride: int, padding: int, sides: list[int]):
-    """[b, H, W, c] -> [b, *sides, stride² c]: padded on the left, then cut or padded to `sides` cells of `stride`."""
+    """Fold [b, H, W, c] to [b, *sides, stride² c].
+
+    First pad with `padding` on the left, then pad or cut on the right to `sides` cells of `stride` positions.
+    """
     rank = len(sides)
     around = [(padding, side * stride - padding - n, 0) for side, n in zip(sides, x.shape[1:-1], strict=True)]
     x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *around, (0, 0, 0)])
@@ -162,7 +169,7 @@ def _space_to_depth(x, stride: int, padding: int, sides: list[int]):
 
 
 def _kernel_space_to_depth(kernel, stride: int):
-    """[k, k, c, d] -> [k / stride, k / stride, stride² c, d]."""
+    """Fold a kernel [k, k, c, d] to [k / stride, k / stride, stride² c, d], to match `_space_to_depth`."""
     rank = kernel.ndim - 2
     steps = kernel.shape[0] // stride
     kernel = kernel.reshape(*[steps, stride] * rank, *kernel.shape[-2:])

@@ -1,7 +1,8 @@
 """Convolution arithmetic: how large a map is after each window, and the smallest input that survives a net.
 
-A window is anything that slides: a convolution or a pool. Per axis, out = floor((n + 2p - d(k-1) - 1) / s) + 1.
-Written with operators only, so the same function takes Python ints, NumPy arrays and traced arrays.
+A window is anything that slides over a map: a convolution or a pool. A side of n positions becomes
+floor((n + 2p - d(k-1) - 1) / s) + 1 positions, for kernel k, stride s, dilation d and padding p on both ends.
+The formula uses operators only, so it takes Python ints, NumPy arrays and traced arrays.
 Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", arXiv:1603.07285.
 """
 
@@ -28,7 +29,7 @@ class Window:
                 raise UserError(f"{field} is {value}, but it must be at least {smallest}")
 
     def describe(self, rank: int) -> str:
-        """`3×3, stride 2, padding 1`"""
+        """Return a text such as `3×3, stride 2, padding 1`, for a map with `rank` axes."""
         parts = ["×".join([str(self.kernel)] * rank)]
         for field, usual in (("stride", 1), ("dilation", 1), ("padding", 0)):
             if getattr(self, field) != usual:
@@ -37,23 +38,23 @@ class Window:
 
     @property
     def extent(self) -> int:
-        """How many input positions the window spans."""
+        """Number of input positions between the two ends of the window, both ends included."""
         return self.dilation * (self.kernel - 1) + 1
 
     def output_side(self, side):
-        """Side of the output for a side of the input (int or any array of ints); not positive: nothing is left."""
+        """Return the output side for an input side, an int or any array of ints. Below 1 means that nothing is left."""
         return (side + 2 * self.padding - self.extent) // self.stride + 1
 
     def smallest_input(self, output_side: int) -> int:
-        """The smallest input side whose output side is at least `output_side`."""
+        """Return the smallest input side whose output side is at least `output_side`."""
         return max(1, (output_side - 1) * self.stride + self.extent - 2 * self.padding)
 
 
 def sizes_through(windows: Sequence[Window], size: Sequence[int]) -> list[tuple[int, ...]]:
-    """Sizes after each window, first the input's own.
+    """Return the size of the input, then the size after each window.
 
     Raises:
-        UserError: the map vanishes at one of the windows; it says where and what size would survive.
+        UserError: nothing is left after one of the windows; the message says which, and what size would survive.
     """
     sizes = [tuple(size)]
     for number, window in enumerate(windows, start=1):
@@ -70,7 +71,7 @@ def sizes_through(windows: Sequence[Window], size: Sequence[int]) -> list[tuple[
 
 
 def smallest_side(windows: Sequence[Window]) -> int:
-    """The smallest side of an input of which something is left after all windows."""
+    """Return the smallest input side that leaves at least one position after all windows."""
     side = 1
     for window in reversed(windows):
         side = window.smallest_input(side)
@@ -78,7 +79,7 @@ def smallest_side(windows: Sequence[Window]) -> int:
 
 
 def largest_side(windows: Sequence[Window], output_side: int) -> int:
-    """The largest side of an input of which no more than `output_side` is left after all windows."""
+    """Return the largest input side that leaves at most `output_side` positions after all windows."""
     side = output_side
     for window in reversed(windows):
         side = window.smallest_input(side + 1) - 1
@@ -86,7 +87,7 @@ def largest_side(windows: Sequence[Window], output_side: int) -> int:
 
 
 def receptive_field(windows: Sequence[Window]) -> tuple[int, int]:
-    """(side of the input region that one output position sees, input positions between neighbouring outputs)."""
+    """Return (side of the input region that one output position sees, input positions between neighbouring outputs)."""
     field, jump = 1, 1
     for window in windows:
         field += (window.extent - 1) * jump
@@ -95,10 +96,10 @@ def receptive_field(windows: Sequence[Window]) -> tuple[int, int]:
 
 
 def parse_size(text: str) -> tuple[int, ...]:
-    """`28x16` -> (28, 16), `28` -> (28,).
+    """Read a size: `28x16` -> (28, 16), `28` -> (28,).
 
     Raises:
-        UserError: anything else.
+        UserError: the text is neither of the two.
     """
     match = re.fullmatch(r"([0-9]{1,18})(?:[x×]([0-9]{1,18}))?", text.lower())
     size = tuple(int(side) for side in match.groups() if side) if match else ()
@@ -108,5 +109,5 @@ def parse_size(text: str) -> tuple[int, ...]:
 
 
 def format_size(size: Iterable[int]) -> str:
-    """(28, 16) -> `28×16`."""
+    """Return a size as text: (28, 16) -> `28×16`."""
     return "×".join(str(int(side)) for side in size)

@@ -1,9 +1,10 @@
-"""Masked layers over blocks. Padding changes nothing.
+"""Masked layers over blocks: the padding of a block changes no result.
 
-A map is the features of one block and the true sizes of its examples. Every layer takes a tuple of maps, one a block,
-and returns one. It may count on zeros outside every true size, and it leaves zeros there. A layer works on each map by
-itself; only normalisation looks across: its statistics pool over all blocks. Everything works for signals (rank 1) and
-images (rank 2).
+A map is the features of one block and the true sizes of its examples. Every layer takes a tuple of maps, one for each
+block of the step, and returns such a tuple.
+What always holds: features outside an example's true size are zero, before a layer and after it. A layer treats each
+map by itself; only BatchNorm looks at all maps together, since its statistics pool over all blocks. Everything works
+for signals (rank 1) and images (rank 2).
 """
 
 import math
@@ -24,7 +25,7 @@ from fcn_jax.core.geometry import Window
 
 
 class Map(NamedTuple):
-    """One block between layers: features on its canvas, and how much of the canvas is true."""
+    """A block between layers: features on its canvas, and the true size of every example on it."""
 
     x: Float[Array, "b *spatial c"]
     size: Int[Array, "b r"]
@@ -34,11 +35,12 @@ Maps = tuple[Map, ...]
 
 
 def spatial_axes(x: Array) -> tuple[int, ...]:
+    """Return the axes of features that are neither the examples nor the channels."""
     return tuple(range(1, x.ndim - 1))
 
 
 def mask_of(size: Int[Array, "b r"], canvas: tuple[Side, ...]) -> Bool[Array, "b *spatial 1"]:
-    """True inside the true size, ready to multiply features on a canvas."""
+    """Return a mask that is true inside every true size. It broadcasts over the channels of features on the canvas."""
     rank = len(canvas)
     mask = jnp.ones((1,) * (rank + 2), bool)
     for axis, side in enumerate(canvas):
@@ -48,47 +50,48 @@ def mask_of(size: Int[Array, "b r"], canvas: tuple[Side, ...]) -> Bool[Array, "b
 
 
 def masked(m: Map) -> Map:
-    """Zero outside the true size."""
+    """Return the map with zeros outside every true size."""
     return Map(jnp.where(mask_of(m.size, m.x.shape[1:-1]), m.x, 0), m.size)
 
 
 def full_precision(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
-    """In float32 where it is bfloat16: no sum, statistic or logit has less."""
+    """Return bfloat16 as float32, other types as they are. Sums, statistics and logits need at least float32."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def num_positions(size: Int[Array, "b r"]) -> Int[Array, " b"]:
-    """True positions of every example."""
+    """Return the number of true positions of every example."""
     return size.prod(axis=1)
 
 
 def masked_mean(m: Map) -> Float[Array, "b c"]:
-    """Mean over true positions; zero for filler."""
+    """Return the mean over the true positions of every example; zero for filler."""
     total = m.x.sum(axis=spatial_axes(m.x))
     return total / jnp.maximum(num_positions(m.size), 1)[:, None].astype(total.dtype)
 
 
 def size_after(window: Window, size: Int[Array, "b r"]) -> Int[Array, "b r"]:
-    """True sizes after a window; filler stays 0 whatever the padding.
+    """Return the true sizes after a window. Filler stays 0, whatever the window's padding.
 
-    `Window.output_side` with one truncating division of a number that is not negative: XLA computes the sizes anew
-    for every element of every mask.
+    This is `Window.output_side`, written with one truncating division of a number that is never negative. That is
+    cheaper, and XLA computes the sizes again for every element of every mask.
     """
     reach = jnp.maximum(size + (2 * window.padding - window.extent + window.stride), 0)
     return jnp.where(size > 0, lax.div(reach, jnp.asarray(window.stride, size.dtype)), 0)
 
 
 def larger(a: Array, b: Array) -> Array:
-    """The maximum, whose gradient goes to one of the two.
+    """Return the elementwise maximum. Its gradient always goes to exactly one of the two.
 
-    That of `jnp.maximum` goes to what equals the result, and that is neither of them where XLA computes a or b once
-    more for the gradient and rounds otherwise: seen on CPU, behind a BatchNorm.
+    The gradient of `jnp.maximum` goes to the operand that equals the result. XLA may compute a or b a second time for
+    the gradient and round it differently. Then neither equals the result, and the gradient is lost: this was seen on
+    CPU after a BatchNorm.
     """
     return jnp.where((a >= b) | jnp.isnan(a), a, b)
 
 
 def largest(x: Array, axis: int) -> Array:
-    """The maximum along an axis, whose gradient goes to one position, for the reason told at `larger`."""
+    """Return the maximum along an axis. Its gradient goes to exactly one position, for the reason given at `larger`."""
     first = x.argmax(axis, keepdims=True).astype(jnp.int32)
     position = lax.broadcasted_iota(jnp.int32, x.shape, axis)
     return jnp.where(position == first, x, 0).sum(axis)
@@ -98,16 +101,17 @@ Activation = Callable[[Array], Array]
 
 
 def identity(x: Array) -> Array:
+    """Return the input: the activation of a layer that has none."""
     return x
 
 
 @dataclass(frozen=True)
 class Record:
-    """What a layer did to the first map, for `shapes`."""
+    """One row of the table that the command `shapes` prints: a layer, and the shape of its first output map."""
 
     layer: str
     canvas: tuple[int, ...]
-    """() where all positions have become one."""
+    """Canvas of the output; () if the layer pools all positions into one."""
     channels: int
     parameters: int
 
@@ -117,7 +121,7 @@ _records: ContextVar[list[Record] | None] = ContextVar("records", default=None)
 
 @contextmanager
 def recording():
-    """Collect a `Record` of every layer called inside."""
+    """Collect a `Record` of every layer that is called inside the `with` block."""
     records: list[Record] = []
     token = _records.set(records)
     try:
@@ -127,11 +131,12 @@ def recording():
 
 
 def count_parameters(module: nnx.Module) -> int:
+    """Return how many numbers the parameters of a module hold."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
 
 
 def recorded(layer: nnx.Module, maps: Maps) -> Maps:
-    """What a layer made, noted where somebody is recording."""
+    """Return the maps that a layer made, and keep a `Record` of them if called inside `recording`."""
     records = _records.get()
     if records is not None:
         x = maps[0].x
@@ -141,15 +146,15 @@ def recorded(layer: nnx.Module, maps: Maps) -> Maps:
 
 
 class Layer(nnx.Module):
-    """A masked layer: subclasses write `apply`.
+    """A masked layer. Subclasses write `apply`.
 
-    `training` is an argument of every call, not a mode that nnx's `train()` and `eval()` set: a mode would be part of
-    the graphdef, of which a run would then have two, and a call would not show which of them it means.
+    `training` is an argument of every call, not a mode that nnx's `train()` and `eval()` set. A mode would be part of
+    the graphdef, so a run would need two graphdefs, and a call would not show which one it uses.
     """
 
     @property
     def windows(self) -> tuple[Window, ...]:
-        """What slides over the maps, one after the other, and decides their size."""
+        """The windows that slide over the maps, one after the other, and so decide the size of the output."""
         return ()
 
     def __call__(self, maps: Maps, *, training: bool) -> Maps:
@@ -163,11 +168,11 @@ class Layer(nnx.Module):
 
 
 class GlobalPool(nnx.Module):
-    """What makes all positions of a map one."""
+    """A mark on layers that pool all positions of a map into one."""
 
 
 class Activate(Layer):
-    """An activation that maps 0 to 0, such as ReLU, so that the outside stays zero."""
+    """An activation that maps 0 to 0, such as ReLU, so that the padding stays zero."""
 
     def __init__(self, activation: Activation):
         self.activation = activation
@@ -177,7 +182,7 @@ class Activate(Layer):
 
 
 class Add(nnx.Module):
-    """The sum of two branches (He et al., arXiv:1512.03385), and an activation that maps 0 to 0."""
+    """The sum of two branches (He et al., arXiv:1512.03385), then an activation that maps 0 to 0."""
 
     def __init__(self, activation: Activation = identity):
         self.activation = activation

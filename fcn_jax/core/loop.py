@@ -1,6 +1,6 @@
-"""The training loop: it takes the steps of a run, one after the other, and knows nothing else.
+"""The training loop: it takes the steps of a run, one after the other, and does nothing else.
 
-Logs, validation, checkpoints, requests to stop, full memory: all that surrounds a step is in hooks.
+Everything around a step is in hooks: logs, validation, checkpoints, requests to stop, full memory.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -10,12 +10,12 @@ from fcn_jax.core.block import Block
 from fcn_jax.core.step import Sums, TrainState
 
 Update = Callable[[TrainState, tuple[Block, ...]], tuple[TrainState, Sums]]
-"""A compiled training step: (state, blocks) -> (the state after it, its sums)."""
+"""A compiled training step: (state, blocks) -> (state after the step, sums of the step)."""
 
 
 @runtime_checkable
 class Step(Protocol):
-    """A step as the loader gives it."""
+    """A step as the loader gives it: the number of its stage, of its program in that stage, and its blocks."""
 
     @property
     def stage(self) -> int: ...
@@ -32,28 +32,28 @@ AnyStep = TypeVar("AnyStep", bound=Step, contravariant=True)
 
 @runtime_checkable
 class Hooks(Protocol[AnyStep]):
-    """What surrounds every step. An exception that a hook raises ends the loop."""
+    """Functions that run before and after every step. An exception in a hook ends the loop."""
 
     def before_step(self, step: AnyStep) -> None:
-        """Run before the step is sent to the device."""
+        """Do what is needed before the step is sent to the device."""
         ...
 
     def after_step(self, step: AnyStep, state: TrainState, sums: Sums) -> TrainState:
-        """Run after the step was sent to the device; returns the state to go on with."""
+        """Do what is needed after the step was sent to the device, and return the state for the next step."""
         ...
 
 
 def train_steps(
     state: TrainState, steps: Iterable[AnyStep], updates: Sequence[Sequence[Update]], hooks: Hooks[AnyStep]
 ) -> TrainState:
-    """Take steps.
+    """Take all steps, one after the other.
 
     Args:
-        state: before the first of them.
-        updates: the compiled step of every program of every stage.
+        state: the state before the first step.
+        updates: the compiled training step of every program, for every stage: `updates[stage][program]`.
 
     Returns:
-        The state after the last of them.
+        The state after the last step.
     """
     for step in steps:
         hooks.before_step(step)

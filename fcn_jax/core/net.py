@@ -1,7 +1,7 @@
-"""A net, whatever its family: layers in a row, then a head; and the model around it, which scales the input.
+"""A net of any family: layers in a row, then a head; and the model around it, which scales the input.
 
-`LayerMaker` makes the layers, so that what they all share is said once. `Model` takes blocks as the loader makes them
-and returns a prediction of each.
+`LayerMaker` makes the layers of a net, so that their common settings are given once. `Model` takes a tuple of blocks,
+as the loader makes them, and returns a prediction for each.
 """
 
 from collections.abc import Sequence
@@ -33,9 +33,9 @@ from fcn_jax.core.pooling import AdaptiveAveragePool, AveragePool, MaxPool
 
 @dataclass(frozen=True)
 class LayerMaker:
-    """What all layers of a net have in common.
+    """A maker of layers, with the settings that all layers of a net share.
 
-    Parameters are drawn in the order in which layers are made.
+    Initial parameters are drawn in the order in which the layers are made.
     """
 
     rank: int
@@ -44,11 +44,11 @@ class LayerMaker:
     norm_kind: str = "batch"
     """batch, group, layer or none."""
     norm_momentum: float = 0.9
-    """Of BatchNorm's running statistics."""
+    """Momentum of BatchNorm's running statistics."""
     group_size: int = 8
-    """Channels of a group of GroupNorm."""
+    """Channels in a group of GroupNorm."""
     patches: bool | None = False
-    """See `Convolution`; None: where `prefers_patches`."""
+    """Way to compute convolutions (see `Convolution`); None: patches where `prefers_patches` says so."""
     dtype: Any = jnp.float32
 
     def convolution(
@@ -60,7 +60,7 @@ class LayerMaker:
         bias: bool | None = None,
         init_scale: float = 2.0,
     ) -> Convolution:
-        """A convolution; without `bias` said, it has one unless a BatchNorm, whose mean takes it away, follows."""
+        """Make a convolution. `bias=None` adds a bias unless the net uses BatchNorm, which would subtract it again."""
         patches = prefers_patches(features[0], window) if self.patches is None else self.patches
         return Convolution(
             features,
@@ -75,16 +75,19 @@ class LayerMaker:
         )
 
     def max_pool(self, window: Window) -> MaxPool:
+        """Make a max pool."""
         return MaxPool(window, rank=self.rank)
 
     def average_pool(self, window: Window) -> AveragePool:
+        """Make an average pool."""
         return AveragePool(window, rank=self.rank)
 
     def adaptive_pool(self, cells: int) -> AdaptiveAveragePool:
+        """Make an average pool to `cells` cells on every axis."""
         return AdaptiveAveragePool(cells, rank=self.rank)
 
     def norm(self, channels: int, activation: Activation = identity, *, scale: float = 1.0) -> Layer:
-        """The net's normalisation, whose scale begins as `scale`, and the activation after it."""
+        """Make the net's norm. Its trained scale begins as `scale`, and it applies the activation that follows."""
         options: Any = {"activation": activation, "scale": scale, "dtype": self.dtype}
         match self.norm_kind:
             case "batch":
@@ -99,27 +102,27 @@ class LayerMaker:
                 raise AssertionError(self.norm_kind)
 
     def layer_norm(self, channels: int, activation: Activation = identity, *, scale: float = 1.0) -> LayerNorm:
-        """LayerNorm, whatever the norm of the net."""
+        """Make a LayerNorm, whatever the norm of the net."""
         return LayerNorm(channels, activation=activation, scale=scale, dtype=self.dtype)
 
 
 class Prediction(NamedTuple):
-    """What a model says of one block."""
+    """The output of a model for one block."""
 
     logits: Float[Array, "b k"]
     logits_2d: Map
-    """[b, *spatial, k], the class activation map; for the average heads its mean over true positions is `logits`."""
+    """The class activation map, [b, *spatial, k]. For the average heads, its mean over true positions is `logits`."""
 
 
 class Head(nnx.Module):
-    """Maps -> predictions."""
+    """The last part of a net, which turns maps into predictions."""
 
     def __call__(self, maps: Maps, *, training: bool) -> tuple[Prediction, ...]:
         raise AssertionError(f"{type(self).__name__} has no __call__")
 
 
 class ClassifyFirst(Head):
-    """1×1 convolution to the classes, then a pool."""
+    """A 1×1 convolution to the classes, then a pool."""
 
     def __init__(self, classifier: Convolution, pool: Layer):
         self.classifier, self.pool = classifier, pool
@@ -130,42 +133,44 @@ class ClassifyFirst(Head):
 
 
 class PoolFirst(Head):
-    """A pool, the average or the last position, then the same 1×1 convolution, which is a dense layer now."""
+    """A pool (average or last position), then a 1×1 convolution to the classes, which acts as a dense layer here."""
 
     def __init__(self, classifier: Convolution, pool: Layer):
         self.classifier, self.pool = classifier, pool
 
     def __call__(self, maps: Maps, *, training: bool) -> tuple[Prediction, ...]:
         logits = self.classifier(self.pool(maps, training=training), training=training)
-        # Compiled away where nobody reads it.
+        # XLA removes this computation where the result is not used.
         return predictions(logits, self.classifier.apply(maps, training=training))
 
 
 def predictions(logits: Maps, logits_2d: Maps) -> tuple[Prediction, ...]:
+    """Return the prediction of each block, from its pooled logits and its class activation map."""
     return tuple(Prediction(m.x.reshape(m.x.shape[0], -1), m_2d) for m, m_2d in zip(logits, logits_2d, strict=True))
 
 
 class Net(nnx.Module):
-    """Maps -> layers -> head -> predictions. The head works in float32, whatever the layers do."""
+    """Layers in a row, then a head. The head computes in float32, whatever the type of the layers."""
 
     def __init__(self, layers: Sequence[Layer], head: Head):
         self.layers, self.head = nnx.List(layers), head
 
     @property
     def windows(self) -> tuple[Window, ...]:
-        """The windows that an input has to survive: not those behind an adaptive pool, which makes any size one."""
+        """The windows that an input has to survive: those before an adaptive pool, since that pool takes any size."""
         before = takewhile(lambda layer: not isinstance(layer, AdaptiveAveragePool), self.layers)
         return tuple(window for layer in before for window in layer.windows)
 
     @property
     def largest_side(self) -> int | None:
-        """The largest side that the net takes; None: any."""
+        """The largest side that the net takes; None: no limit."""
         return None
 
     def check_size(self, size: Sequence[int]) -> None:
-        """
+        """Check that the net takes inputs of this size.
+
         Raises:
-            UserError: the net does not take inputs of that size; it says why and which it takes.
+            UserError: it does not; the message says why, and which sizes it takes.
         """
         sizes_through(self.windows, size)
 
@@ -179,10 +184,11 @@ class Model(nnx.Module):
     """Input scaling, then a net.
 
     Args:
-        net: maps -> predictions.
-        mean, std: of values scaled to 0-1, for every channel or one for all.
-        is_masked: False counts padding as image, as where nobody masks; for comparison.
-        dtype: what the layers compute in; their parameters may have another.
+        net: the net, which turns maps into predictions.
+        mean, std: mean and standard deviation of the data, one for each channel or one for all. Pixels are divided by
+            255 first, signals are not.
+        is_masked: False treats padding as part of the image, as a net without masks does; for comparison only.
+        dtype: type in which the layers compute; their parameters may have another.
     """
 
     def __init__(

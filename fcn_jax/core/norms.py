@@ -1,8 +1,9 @@
-"""Masked normalisation: statistics count true positions of true examples, and nothing else.
+"""Masked normalisation: statistics count the true positions of true examples, and nothing else.
 
-BatchNorm pools its statistics over all blocks of a step, as if they were one batch without padding. The variance is
-taken around the mean in a second pass: one pass loses digits in float32. Maps in bfloat16 are normalised in float32.
-A norm applies the activation that follows it, before the one mask that both need. `scale` is what its scale begins as.
+BatchNorm pools its statistics over all blocks of a step, as if they were one batch without padding. It computes the
+variance in a second pass, around the mean, because a single pass loses digits in float32. Maps in bfloat16 are
+normalised in float32. Each norm also applies the activation that follows it, so that one mask serves both.
+In every norm, the argument `scale` is the initial value of its trained scale.
 """
 
 from collections.abc import Iterator
@@ -30,12 +31,13 @@ from fcn_jax.core.layers import (
 )
 
 EPSILON = 1e-5
+"""Number added to the variance in BatchNorm and GroupNorm."""
 LAYER_EPSILON = 1e-6
-"""Of LayerNorm; ConvNeXt's."""
+"""Number added to the variance in LayerNorm, as in ConvNeXt."""
 
 
 class Moments(NamedTuple):
-    """Of some positions: their number, and the mean and biased variance of every channel."""
+    """The number of some positions, and the mean and biased variance of every channel over them."""
 
     number: Num[AnyArray, ""]
     mean: Float[AnyArray, " c"]
@@ -46,10 +48,10 @@ _collected: ContextVar[dict[int, Moments] | None] = ContextVar("collected", defa
 
 
 class BatchNorm(Layer):
-    """Ioffe and Szegedy, arXiv:1502.03167, over the true positions of all blocks.
+    """BatchNorm (Ioffe and Szegedy, arXiv:1502.03167) over the true positions of all blocks.
 
     Args:
-        momentum: of the running mean and (biased) variance that evaluation uses.
+        momentum: share that the running mean and (biased) variance keep in every step. Evaluation uses these two.
     """
 
     def __init__(
@@ -88,7 +90,7 @@ class BatchNorm(Layer):
 
 
 def pooled_moments(maps: Maps) -> Moments:
-    """Over all true positions of all blocks."""
+    """Return the moments over all true positions of all blocks."""
     count = jnp.asarray(sum(num_positions(size).sum() for _, size in maps))
     divisor = jnp.maximum(count, 1).astype(maps[0].x.dtype)
     mean = sum(x.sum(axis=(0, *spatial_axes(x))) for x, _ in maps) / divisor
@@ -97,13 +99,16 @@ def pooled_moments(maps: Maps) -> Moments:
 
 
 def batch_norms(module: nnx.Module) -> list[BatchNorm]:
-    """All of a net, always in the same order."""
+    """Return every BatchNorm of a net, always in the same order."""
     return [layer for _, layer in nnx.iter_modules(module) if isinstance(layer, BatchNorm)]
 
 
 @contextmanager
 def collecting_moments() -> Iterator[dict[int, Moments]]:
-    """What each BatchNorm called inside in training normalises by, by its id."""
+    """Collect the moments by which each BatchNorm normalises in training inside the `with` block.
+
+    The dict that it yields has them by the id of the layer.
+    """
     collected: dict[int, Moments] = {}
     token = _collected.set(collected)
     try:
@@ -113,10 +118,10 @@ def collecting_moments() -> Iterator[dict[int, Moments]]:
 
 
 class GroupNorm(Layer):
-    """Wu and He, arXiv:1803.08494: statistics of every example by itself, over groups of channels.
+    """GroupNorm (Wu and He, arXiv:1803.08494): statistics of each example by itself, over groups of channels.
 
     Args:
-        group_size: channels of a group; it divides the channels.
+        group_size: channels in a group; it has to divide the number of channels.
     """
 
     def __init__(
@@ -150,7 +155,7 @@ class GroupNorm(Layer):
 
 
 class LayerNorm(Layer):
-    """Over the channels of every position by itself, as ConvNeXt has it (Liu et al., arXiv:2201.03545)."""
+    """LayerNorm over the channels of each position by itself, as in ConvNeXt (Liu et al., arXiv:2201.03545)."""
 
     def __init__(self, channels: int, *, activation: Activation = identity, scale: float = 1.0, dtype=jnp.float32):
         self.activation = activation
@@ -166,5 +171,5 @@ class LayerNorm(Layer):
         return masked(Map(self.activation(y).astype(m.x.dtype), m.size))
 
     def deviation(self, x: Float[Array, "*n c"]) -> Float[Array, "*n 1"]:
-        """What the channels of every position are divided by."""
+        """Return the number by which the channels of each position are divided."""
         return jnp.sqrt(x.var(-1, keepdims=True) + LAYER_EPSILON)

@@ -1,7 +1,7 @@
-"""Masked pooling over windows, and over all true positions.
+"""Masked pooling over windows, over the cells of a grid, and over all true positions.
 
-What a window sees beyond the true size counts for nothing, be it the window's own padding or the canvas; a window
-that sees nothing else gives 0. Filler becomes 0.
+What always holds: positions outside the true size do not count, whether the canvas or the window's own padding adds
+them. A window without any true position gives 0, and so does filler.
 """
 
 import operator
@@ -31,7 +31,7 @@ from fcn_jax.core.layers import (
 
 
 class MaxPool(Layer):
-    """The largest true value in every window, as PyTorch and flax have it."""
+    """The largest true value in every window, as in PyTorch and flax."""
 
     def __init__(self, window: Window, *, rank: int):
         self.window, self.rank = window, rank
@@ -55,7 +55,7 @@ class MaxPool(Layer):
 class AveragePool(Layer):
     """The mean of the true values in every window.
 
-    Zeros of the padding are not counted: `count_include_pad=False` of PyTorch and flax.
+    It does not count the zeros of the window's padding, like `count_include_pad=False` in PyTorch and flax.
     """
 
     def __init__(self, window: Window, *, rank: int):
@@ -79,14 +79,14 @@ class AveragePool(Layer):
 
 
 class AdaptiveAveragePool(Layer):
-    """The means of the cells of a grid laid over the true size: the same number of cells for every size.
+    """The mean of every cell of a grid over the true size. The grid has the same number of cells for every size.
 
-    A position on the border of two cells counts for each with the part of it that lies inside, so that the cells of a
-    map smaller than the grid repeat it. What stands behind sees every image at one scale, by features, not by pixels,
-    as in spatial pyramid pooling (He et al., arXiv:1406.4729).
+    A position on the border of two cells counts for both, each with the part that lies inside the cell. So if a map is
+    smaller than the grid, cells repeat its values. Layers after this one see every image at the same scale: features
+    are resized, not pixels, as in spatial pyramid pooling (He et al., arXiv:1406.4729).
 
     Args:
-        cells: of the grid, on every axis.
+        cells: cells of the grid on every axis.
     """
 
     def __init__(self, cells: int, *, rank: int):
@@ -107,9 +107,10 @@ class AdaptiveAveragePool(Layer):
 
 
 def cell_shares(side: Int[Array, " b"], canvas: Side, cells: int, dtype: DTypeLike) -> Float[Array, "b cells canvas"]:
-    """The weight of every position of an axis in the mean of every cell: its part inside / the side of the cell.
+    """Return the weight of every position of an axis in the mean of every cell: the part inside / the side of the cell.
 
-    In whole numbers, cells of a position: exact for every size. 0 for filler.
+    Parts are counted in whole numbers, in units of 1/`cells` of a position, so they are exact for every size. Weights
+    of filler are 0.
     """
     side = side[:, None, None]
     cell, position = jnp.arange(cells)[:, None], jnp.arange(canvas)
@@ -124,8 +125,8 @@ def slide(
 ) -> Num[Array, "b *places c"]:
     """Combine the values in every place of a window, axis by axis.
 
-    By slices: XLA's reduce_window has no gradient for dilated windows, and takes 4 times as long on CPU (175 ms against
-    45 for 32×56×56×64, kernel 3, stride 2, forward and gradient).
+    It combines slices, because XLA's reduce_window has no gradient for dilated windows and takes 4 times as long on CPU
+    (175 ms against 45 for 32×56×56×64, kernel 3, stride 2, forward and gradient).
     """
     for axis in spatial_axes(x):
         last = (window.output_side(x.shape[axis]) - 1) * window.stride
@@ -139,12 +140,12 @@ def slide(
 
 
 class GlobalAverage(GlobalPool, Layer):
-    """The mean (Lin et al., arXiv:1312.4400)."""
+    """The mean over all true positions of each example (Lin et al., arXiv:1312.4400)."""
 
     def apply(self, maps: Maps, *, training: bool) -> Maps:
         return tuple(one_position(masked_mean(m), m.size) for m in maps)
 
 
 def one_position(x: Float[Array, "b c"], size: Int[Array, "b r"]) -> Map:
-    """Pooled features as a map of side 1."""
+    """Return pooled features as a map of side 1."""
     return masked(Map(x.reshape(x.shape[0], *[1] * size.shape[1], x.shape[1]), jnp.minimum(size, 1)))

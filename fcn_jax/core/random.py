@@ -1,6 +1,7 @@
 """Random numbers that belong to an example, not to a machine: pure functions of (seed, epoch, example, stream).
 
-The same on any host, in any order, from any position, on any NumPy version. Vectorised over examples.
+They are the same on any host and any NumPy version, in whatever order they are asked for. So a resumed run, or one on
+other machines, sees what the first run saw. All functions take many examples at once.
 Source: the SplitMix64 finaliser, Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
 """
 
@@ -10,15 +11,15 @@ import numpy as np
 
 _GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _CHUNK = 1 << 15
-"""Examples whose bits are mixed while they are in the cache."""
+"""Number of examples mixed at a time, so that their bits stay in the processor's cache."""
 
 
 def random_bits(seed: int, epoch: int, index: np.ndarray, *, stream: str) -> np.ndarray:
-    """64 random bits for every example, which no two examples share.
+    """Return 64 random bits for every example. No two examples have the same bits.
 
     Args:
-        index: [n] examples.
-        stream: what the numbers are for; different streams are independent.
+        index: [n] numbers of the examples.
+        stream: a name for the use of the numbers; different streams are independent.
 
     Returns:
         [n] uint64.
@@ -34,17 +35,17 @@ def random_bits(seed: int, epoch: int, index: np.ndarray, *, stream: str) -> np.
 
 
 def uniform(seed: int, epoch: int, index: np.ndarray, *, stream: str) -> np.ndarray:
-    """[n] float64 in [0, 1), one for every example."""
+    """Return one number in [0, 1) for every example, [n] float64."""
     return (random_bits(seed, epoch, index, stream=stream) >> np.uint64(11)) * 2.0**-53
 
 
 def shuffled_order(seed: int, epoch: int, count: int, *, stream: str) -> np.ndarray:
-    """A permutation of `count` examples."""
+    """Return a random permutation of 0 ... `count` - 1, [count]."""
     return np.argsort(random_bits(seed, epoch, np.arange(count), stream=stream))
 
 
 def _mix(bits: np.ndarray) -> np.ndarray:
-    """The finaliser on an array of uint64, a bijection; products wrap around."""
+    """Apply the SplitMix64 finaliser to an array of uint64. It is a bijection; products wrap around at 2**64."""
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return bits ^ (bits >> np.uint64(31))

@@ -1,8 +1,8 @@
-"""The schedule: which examples stand in which row of which block, a pure function of (plan, seed, epoch).
+"""The schedule: which example stands in which row of which step, a pure function of (plan, seed, epoch).
 
-Every epoch fills the step plan in a new order. Every example stands exactly once an epoch; what overflows its bucket
-moves up to one that covers it; rows left over are filler (-1), spread evenly. A position is (epoch, step), and
-nothing here depends on the machine.
+Every epoch fills the step plan in a new order. What always holds: every example stands in exactly one row an epoch;
+examples for which their bucket has no row move up to a bucket that covers it; rows left over are filler (-1), spread
+evenly. Nothing depends on the machine, so a run that was stopped goes on from (epoch, step) alone.
 """
 
 from collections.abc import Callable
@@ -18,12 +18,13 @@ FILLER = -1
 
 
 class Schedule:
-    """Fills a step plan with the examples of every epoch.
+    """The examples of every step of every epoch.
 
     Args:
-        step_plan: the programs over the plan.
-        bucket: [n] the bucket of every example, or a function from the epoch to that, where sizes change.
-        seed: of the order.
+        step_plan: the programs, whose buckets are those of `plan`.
+        bucket: [n] the bucket of every example; if sizes change, a function that returns this for an epoch.
+        num_examples: number of examples, n.
+        seed: seed of the random order.
         shuffle: False keeps the order of the split, for evaluation.
     """
 
@@ -48,14 +49,17 @@ class Schedule:
         return self.step_plan.steps_per_epoch
 
     def step(self, epoch: int, step: int) -> tuple[int, tuple[np.ndarray, ...]]:
-        """Program of a step and, for each of its blocks, the examples of the rows ([rows], -1 for filler)."""
+        """Return the program of a step and, for each of its blocks, the example in each row ([rows]; -1 is filler)."""
         program, start, slots = self._epoch(epoch)
         number = int(program[step])
         blocks = self.step_plan.programs[number].blocks
         return number, tuple(slots[b.bucket][start[step, b.bucket] :][: b.rows] for b in blocks)
 
     def _make_epoch(self, epoch: int):
-        """(program of every step [steps], first slot of every bucket in it [steps, k], slots of every bucket)."""
+        """Return the program of each step [steps], its first slot in each bucket [steps, k], and each bucket's slots.
+
+        The slots of a bucket are its rows in all steps of the epoch, one after the other.
+        """
         step_plan = self.step_plan
         program = np.repeat(np.arange(len(step_plan.programs)), [program.steps for program in step_plan.programs])
         place = np.arange(self.num_examples)
@@ -71,9 +75,9 @@ class Schedule:
         return program, start, slots
 
     def _hold(self, bucket: np.ndarray, place: np.ndarray) -> list[np.ndarray]:
-        """Examples of every bucket in the order of their places, the last of them moved up where there is no room."""
+        """Return the examples that each bucket holds, in the order of `place`. Those beyond its capacity move up."""
         num_buckets, capacity = self.step_plan.num_buckets, self.step_plan.capacity.tolist()
-        by_bucket = np.argsort(bucket.astype(np.uint16), kind="stable")  # Radix sort, the fastest there is.
+        by_bucket = np.argsort(bucket.astype(np.uint16), kind="stable")  # NumPy sorts 16 bits by radix, its fastest.
         ends = np.cumsum(np.bincount(bucket, minlength=num_buckets))
         held = np.split(by_bucket, ends[:-1])
         for number, above in enumerate(self._above.tolist()):
@@ -86,7 +90,7 @@ class Schedule:
 
 
 def _spread(examples: np.ndarray, capacity: int) -> np.ndarray:
-    """[capacity] slots holding the examples in order, with the filler spread evenly between them."""
+    """Return [capacity] slots: the examples in order, with filler spread evenly between them."""
     slots = np.full(capacity, FILLER, np.int64)
     slots[np.arange(len(examples), dtype=np.int64) * capacity // max(1, len(examples))] = examples
     return slots

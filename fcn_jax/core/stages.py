@@ -1,9 +1,9 @@
 """The stages of a run, one after the other: each has its epochs, its buckets, its step plan and its schedule.
 
-Sizes may change from epoch to epoch (random scales and crops) and from stage to stage (progressive resizing). All
-sizes that will be drawn are known from the headers. So the buckets, rows and steps of every stage are settled before
-anything is compiled: every epoch of a stage fits its step plan, the total is known, and a step's position takes no
-search.
+Sizes may change from epoch to epoch (random scales and crops) and from stage to stage (progressive resizing). But the
+size of an example in any epoch follows from its header and the seed, before an image is decoded. So the buckets, rows
+and steps of every stage are settled before anything is compiled.
+What always holds: every epoch of a stage fits its step plan; the total number of steps is known from the start.
 """
 
 import math
@@ -21,15 +21,16 @@ from fcn_jax.core.buckets import MOST_BUCKETS, BucketPlan, choose_bucket_count, 
 from fcn_jax.core.schedule import Schedule
 from fcn_jax.core.step_plan import StepPlan, bucketed_step_plan, stratified_step_plan
 
+# If sizes are random, buckets are planned from a sample: the sizes of at most so many epochs, and so many sizes in all.
 EPOCHS_PLANNED_FROM = 4
 SIZES_PLANNED_FROM = 4_000_000
 
 
 def scale_of_epochs(config: TrainConfig) -> list[tuple[range, float]]:
-    """The epochs of every stage and the scale of its examples.
+    """Return the epochs of every stage, and the scale of its examples.
 
     Raises:
-        UserError: a stage without an epoch.
+        UserError: there are so few epochs that a stage has none.
     """
     scales = config.stage_scales
     shares = config.stage_shares * len(scales) if len(config.stage_shares) == 1 else config.stage_shares
@@ -52,11 +53,11 @@ class Stage:
     plan: BucketPlan
     schedule: Schedule
     true_positions: int
-    """Of all its epochs."""
+    """True positions of all its epochs together."""
     own_positions: int
-    """Of all its epochs, if every example stood in its own bucket."""
+    """Positions of all its epochs, padding included, if every example stood in its own bucket."""
     note: str = ""
-    """What was chosen where the config leaves a choice, for people; empty: nothing."""
+    """Lines for people about choices that the config leaves open, such as the number of buckets; may be empty."""
 
     @property
     def num_steps(self) -> int:
@@ -64,7 +65,7 @@ class Stage:
 
     @property
     def computed_positions(self) -> int:
-        """Of all its epochs, padding and filler together."""
+        """Positions computed in all its epochs, padding and filler included."""
         return len(self.epochs) * int((self.schedule.step_plan.capacity * self.plan.areas).sum())
 
 
@@ -76,20 +77,20 @@ class EpochSizes(Protocol):
 
     @property
     def is_random(self) -> bool:
-        """Whether sizes differ between the epochs of a stage."""
+        """True if sizes differ between the epochs of a stage."""
         ...
 
     def sizes(self, epoch: int) -> Int[np.ndarray, "n r"]:
-        """Of all examples."""
+        """Return the sizes of all examples in an epoch."""
         ...
 
     def largest(self, epochs: Sequence[int]) -> Int[np.ndarray, " r"]:
-        """A size that covers all sizes of some epochs."""
+        """Return a size that covers every size of these epochs."""
         ...
 
 
 class Position(NamedTuple):
-    """Where a step stands in a run."""
+    """The place of a step in a run. Epochs count from the start of the run, steps from the start of the epoch."""
 
     stage: int
     epoch: int
@@ -124,19 +125,19 @@ class Stages:
         return self.stages[-1].epochs.stop
 
     def position(self, step: int) -> Position:
-        """Where the step of that number (from 0) stands."""
+        """Return the place of a step, which has its number in the run, from 0."""
         number = min(bisect_right(self._first_steps, step), len(self.stages)) - 1
         stage = self.stages[number]
         epoch, step_of_epoch = divmod(step - self._first_steps[number], stage.schedule.steps_per_epoch)
         return Position(number, stage.epochs.start + epoch, step_of_epoch)
 
     def epochs_done(self, step: int) -> float:
-        """Epochs behind a step."""
+        """Return how many epochs are done after so many steps, as a fraction."""
         stage, epoch, step_of_epoch = self.position(step)
         return epoch + step_of_epoch / self.stages[stage].schedule.steps_per_epoch
 
     def steps_of(self, epochs: float) -> int:
-        """Steps of the first epochs."""
+        """Return how many steps the first `epochs` epochs have; the number may be a fraction."""
         steps = 0.0
         for stage in self.stages:
             inside = min(max(epochs - stage.epochs.start, 0), len(stage.epochs))
@@ -145,12 +146,12 @@ class Stages:
 
     @property
     def plan_fill(self) -> float:
-        """True positions / positions of every example's own bucket."""
+        """True positions / positions if every example stood in its own bucket, without filler."""
         return sum(s.true_positions for s in self.stages) / sum(s.own_positions for s in self.stages)
 
     @property
     def fill(self) -> float:
-        """Run fill: true positions / all positions computed, padding and filler together."""
+        """Run fill: true positions / all positions computed, padding and filler included."""
         return sum(s.true_positions for s in self.stages) / sum(s.computed_positions for s in self.stages)
 
     @property
@@ -161,7 +162,7 @@ class Stages:
 
 
 def training_stages(views: EpochSizes, stages: Sequence[range], config: ScheduleConfig, *, seed: int) -> Stages:
-    """The stages of training, which have these epochs."""
+    """Return the stages of training. `stages` has the epochs of each."""
     return Stages(tuple(_train_stage(views, epochs, config, seed=seed) for epochs in stages))
 
 
@@ -181,7 +182,7 @@ def _train_stage(views: EpochSizes, epochs: range, config: ScheduleConfig, *, se
 
 
 def _sizes_to_plan_from(views: EpochSizes, epochs: range) -> Int[np.ndarray, "n r"]:
-    """Sizes drawn over some epochs, and one that covers whatever may be drawn."""
+    """Return the sizes of a sample of the epochs, and one size that covers those of all the epochs."""
     if not views.is_random:
         return views.sizes(epochs[0])
     number = min(len(epochs), EPOCHS_PLANNED_FROM, max(1, SIZES_PLANNED_FROM // len(views)))
@@ -192,7 +193,7 @@ def _sizes_to_plan_from(views: EpochSizes, epochs: range) -> Int[np.ndarray, "n 
 def _buckets(
     views: EpochSizes, plan: BucketPlan, epochs: range
 ) -> Int[np.ndarray, " n"] | Callable[[int], Int[np.ndarray, " n"]]:
-    """The bucket of every example; where sizes change, as a function of the epoch."""
+    """Return the bucket of every example; if sizes are random, a function that returns this for an epoch."""
     if views.is_random:
         return lambda epoch: plan.assign(views.sizes(epoch))
     return plan.assign(views.sizes(epochs[0]))
@@ -201,9 +202,10 @@ def _buckets(
 def make_plan(
     sizes: Int[np.ndarray, "n r"], config: ScheduleConfig, *, epochs: int, num_examples: int
 ) -> tuple[BucketPlan, str]:
-    """The buckets of a stage, and a note for people where their number was chosen or is lower than asked for.
+    """Return the buckets of a stage, and a note if their number was chosen here or is lower than the config asks for.
 
-    A stratified step holds `rows_multiple_of` rows of every bucket, in all its programs together.
+    In a stratified schedule every bucket needs `rows_multiple_of` rows in at least one of the programs. That limits the
+    number of buckets.
     """
     notes = []
     count = wanted = config.max_buckets or MOST_BUCKETS
@@ -224,7 +226,7 @@ def make_plan(
 
 
 def _training_step_plan(config: ScheduleConfig, plan: BucketPlan, demand: Int[np.ndarray, "e k"]) -> StepPlan:
-    """The step plan of the config's kind of schedule."""
+    """Return the step plan for the kind of schedule in the config."""
     rows = {"examples_per_step": config.examples_per_step, "rows_multiple_of": config.rows_multiple_of}
     if config.kind == "bucketed":
         return bucketed_step_plan(plan, demand, positions_per_step=config.positions_per_step, **rows)
@@ -239,10 +241,12 @@ def evaluation_stages(
     examples_per_step: int,
     padding: int = 0,
 ) -> Stages:
-    """One epoch in the order of the split, one shape a step, in the plan's buckets or one more that it needs.
+    """Return one stage of one epoch, in the order of the split, with one bucket a step.
+
+    The buckets are those of `plan`, and one more if it does not cover all sizes.
 
     Args:
-        padding: added to every side of every canvas.
+        padding: positions added to every side of every canvas.
     """
     plan = padded(covering(plan, sizes, multiple_of=config.multiple_of), padding)
     bucket = plan.assign(sizes + padding)
@@ -256,7 +260,7 @@ def evaluation_stages(
 
 
 def covering(plan: BucketPlan, sizes: Int[np.ndarray, "n r"], *, multiple_of: int) -> BucketPlan:
-    """`plan`, with one more bucket where it does not cover all sizes."""
+    """Return `plan`, with one more bucket if it does not cover all sizes."""
     largest = np.maximum(np.max(plan.shapes, axis=0), sizes.max(0))
     largest = tuple(int(side) for side in -(-largest // multiple_of) * multiple_of)
     if largest in plan.shapes:
@@ -265,10 +269,10 @@ def covering(plan: BucketPlan, sizes: Int[np.ndarray, "n r"], *, multiple_of: in
 
 
 def padded(plan: BucketPlan, padding: int) -> BucketPlan:
-    """`plan` with so much added to every side of every canvas."""
+    """Return `plan` with `padding` added to every side of every canvas."""
     return plan_of({tuple(side + padding for side in shape) for shape in plan.shapes})
 
 
 def plan_of(shapes: set[tuple[int, ...]]) -> BucketPlan:
-    """A plan of these canvases, in its order."""
+    """Return a plan of these canvases, put in the order that a plan has."""
     return BucketPlan(tuple(sorted(shapes, key=lambda shape: (math.prod(shape), shape))))

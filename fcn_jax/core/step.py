@@ -1,9 +1,9 @@
-"""The pure functions that are compiled: one update, one evaluation, one look at what BatchNorm normalises by.
+"""The pure functions that are compiled: one update, one evaluation step, one look at BatchNorm's moments.
 
-They take and return what training changes: parameters, statistics, the optimiser's state, as plain dicts of arrays.
-The structure of the model (its graphdef) never changes and stays outside: `jax.jit` then sees a plain pytree, which
-costs 0.7 ms a step on the host where `nnx.jit` costs 14. Metrics are masked sums, never averages of averages: sums of
-any blocks, steps or hosts simply add up.
+They take and return what training changes, as plain dicts of arrays: parameters, statistics, the optimiser's state.
+The structure of the model (its graphdef) never changes, so it stays outside. Then `jax.jit` sees a plain pytree, which
+costs 0.7 ms a step on the host, while `nnx.jit` costs 14 ms.
+Metrics are masked sums, never averages of averages, so those of any blocks, steps or hosts can be added.
 """
 
 from collections.abc import Callable
@@ -24,6 +24,8 @@ from fcn_jax.core.step_plan import StepPlan
 
 
 class TrainState(NamedTuple):
+    """All arrays that training changes."""
+
     step: Int[Array, ""]
     """Updates done."""
     params: Any
@@ -31,22 +33,22 @@ class TrainState(NamedTuple):
     """Running statistics of BatchNorm."""
     opt_state: Any
     average: Any
-    """Exponential moving average of the parameters; None without one."""
+    """Exponential moving average of the parameters; None if the run has none."""
 
     @property
     def evaluated_params(self) -> Any:
-        """What evaluation uses: the average where there is one."""
+        """The parameters that evaluation uses: the average, if there is one."""
         return self.params if self.average is None else self.average
 
 
 def split_model(model: Model) -> tuple[Any, Any, Any]:
-    """(graphdef, parameters, statistics), the latter two as plain dicts."""
+    """Split a model into (graphdef, parameters, statistics); the last two are plain dicts."""
     graphdef, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
     return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
 
 
 def initial_state(params: Any, stats: Any, optimizer: optax.GradientTransformation, *, average: bool) -> TrainState:
-    """The state before the first step."""
+    """Return the state before the first step."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
@@ -59,18 +61,18 @@ def initial_state(params: Any, stats: Any, optimizer: optax.GradientTransformati
 def abstract_state(
     params: Any, stats: Any, optimizer: optax.GradientTransformation, *, average: bool, place: jax.sharding.Sharding
 ) -> TrainState:
-    """Shapes, types and places of a state: what a checkpoint is restored into, and a program compiled for."""
+    """Return the shapes, types and sharding of a state, to restore a checkpoint or to compile a program."""
     state = jax.eval_shape(lambda p, s: initial_state(p, s, optimizer, average=average), params, stats)
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), state)
 
 
 def replicate(tree: Any, sharding: jax.sharding.Sharding) -> Any:
-    """Arrays that every process has, put on all devices of all processes."""
+    """Copy arrays, which every process has, to all devices of all processes."""
     return jax.make_array_from_process_local_data(sharding, jax.device_get(tree))
 
 
 class Sums(NamedTuple):
-    """Weighted sums over examples."""
+    """Sums over examples, each with its weight: of the loss, of correct answers, of the weights themselves."""
 
     loss: Float[Array, ""] | float
     correct: Float[Array, ""] | float
@@ -80,7 +82,7 @@ class Sums(NamedTuple):
         return Sums(self.loss + other.loss, self.correct + other.correct, self.weight + other.weight)
 
     def means(self) -> dict[str, float]:
-        """Loss and accuracy (a fraction) of an example."""
+        """Return the mean loss and the accuracy (a fraction)."""
         weight = max(float(self.weight), 1e-9)
         return {"loss": float(self.loss) / weight, "accuracy": float(self.correct) / weight}
 
@@ -89,7 +91,7 @@ ZERO = Sums(0.0, 0.0, 0.0)
 
 
 def sums_of(predictions: tuple[Prediction, ...], blocks: tuple[Block, ...], *, label_smoothing: float) -> Sums:
-    """Cross entropy and hits of all blocks; filler has weight 0."""
+    """Return the sums of cross entropy and of correct answers over all blocks. Filler has weight 0."""
     total = ZERO
     for prediction, block in zip(predictions, blocks, strict=True):
         logits = prediction.logits
@@ -107,10 +109,10 @@ def sums_of(predictions: tuple[Prediction, ...], blocks: tuple[Block, ...], *, l
 def make_loss(
     graphdef: Any, *, label_smoothing: float, mean_examples: float | None = None
 ) -> Callable[..., tuple[Array, tuple[Sums, Any]]]:
-    """(parameters, statistics, blocks) -> (loss of all true examples of all blocks, (sums, new statistics)).
+    """Return the loss function: (parameters, statistics, blocks) -> (mean loss, (sums, new statistics)).
 
     Args:
-        mean_examples: the sum is divided by this number; None: by the number of examples there are.
+        mean_examples: number by which the sum of losses is divided; None: the number of examples in the blocks.
     """
 
     def loss(params: Any, stats: Any, blocks: tuple[Block, ...]) -> tuple[Array, tuple[Sums, Any]]:
@@ -125,10 +127,11 @@ def make_loss(
 def make_train_step(
     graphdef: Any, optimizer: optax.GradientTransformation, config: TrainConfig, *, mean_examples: float
 ) -> Callable[[TrainState, tuple[Block, ...]], tuple[TrainState, Sums]]:
-    """(state, blocks) -> (state, sums): one update.
+    """Return the function that does one update: (state, blocks) -> (state, sums).
 
     Args:
-        mean_examples: of a step, over an epoch; by it small steps and large ones are weighed.
+        mean_examples: mean number of examples in a step of an epoch. `config.loss_mean` and `config.rate_scaling` say
+            how it decides the weight of small and large steps.
     """
     loss = make_loss(
         graphdef,
@@ -147,7 +150,7 @@ def make_train_step(
         params = optax.apply_updates(state.params, updates)
         average = state.average
         if average is not None:
-            # Young averages forget faster, so that the first steps do not linger.
+            # The average forgets faster in the first steps, so that the initial parameters do not stay in it for long.
             decay = jnp.minimum(config.ema_decay, (1 + state.step) / (10 + state.step))
             average = optax.incremental_update(params, average, 1 - decay)
         return TrainState(state.step + 1, params, stats, opt_state, average), sums
@@ -156,7 +159,7 @@ def make_train_step(
 
 
 def make_evaluate_step(graphdef: Any) -> Callable[[Any, Any, tuple[Block, ...]], Sums]:
-    """(parameters, statistics, blocks) -> sums."""
+    """Return the function that evaluates one step: (parameters, statistics, blocks) -> sums."""
 
     def evaluate_step(params: Any, stats: Any, blocks: tuple[Block, ...]) -> Sums:
         model = nnx.merge(graphdef, params, stats)
@@ -176,12 +179,14 @@ def compile_steps(
     """Compile a step for all programs of a step plan, before the first step is taken.
 
     Args:
-        step: what `jax.jit` made of a function of `arguments` and then a tuple of blocks.
+        step: a function of `arguments` and then a tuple of blocks, wrapped by `jax.jit`.
         arguments: arrays, or their shapes and types.
-        sharding: of the blocks' rows.
+        plan: the buckets that the step plan refers to.
+        channels: channels of the examples.
+        sharding: placement of the rows of blocks on devices; None: JAX's default device.
 
     Returns:
-        An executable of (*arguments, blocks) for every program; it takes no other shape.
+        For every program, a compiled function of (*arguments, blocks) that takes these shapes only.
     """
     compiled = []
     for program in step_plan.programs:
@@ -192,7 +197,7 @@ def compile_steps(
 
 
 def make_moments_step(graphdef: Any) -> Callable[[Any, Any, tuple[Block, ...]], list[Moments]]:
-    """(parameters, statistics, blocks) -> what each of `batch_norms` normalises by in training."""
+    """Return the function (parameters, statistics, blocks) -> the training moments of each layer of `batch_norms`."""
 
     def moments_step(params: Any, stats: Any, blocks: tuple[Block, ...]) -> list[Moments]:
         model = nnx.merge(graphdef, params, stats)

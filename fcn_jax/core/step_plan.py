@@ -1,9 +1,10 @@
-"""The step plan of an epoch: which programs there are, how many rows of which buckets each holds, how often it runs.
+"""The step plan of an epoch: its programs, the rows of each bucket that a program holds, and how often it runs.
 
-It is fixed for a stage of training, since programs are compiled and the learning rate counts steps. Every epoch then
-fills it in a new order (`schedule.py`). What always holds: rows are multiples of `rows_multiple_of`; every step has
-`examples_per_step` of them (or a budget of positions); and every example finds a row in every epoch of the stage, in
-its own bucket or in one that covers it.
+A stage of training keeps one step plan, because programs are compiled before it and the learning rate counts steps.
+`schedule.py` fills the plan with examples, in a new order every epoch.
+What always holds: the rows of a block are a multiple of `rows_multiple_of`; a step has `examples_per_step` rows, or as
+many as its budget of positions allows; every example finds a row in every epoch of the stage, in its own bucket or in
+one that covers it.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from fcn_jax.core.buckets import BucketPlan
 
 @dataclass(frozen=True)
 class BlockShape:
-    """Rows of one bucket in one program."""
+    """The rows that one program holds of one bucket."""
 
     bucket: int
     rows: int
@@ -25,7 +26,7 @@ class BlockShape:
 
 @dataclass(frozen=True)
 class Program:
-    """What is compiled as one: the blocks of a step, and how many steps of an epoch look like that."""
+    """One compiled program: the blocks of a step, and the number of steps of an epoch that have these blocks."""
 
     blocks: tuple[BlockShape, ...]
     steps: int
@@ -66,21 +67,21 @@ class StepPlan:
 
 
 def next_covering(plan: BucketPlan) -> np.ndarray:
-    """[k] For every bucket the smallest larger one that covers it, where its overflow moves; -1 for the last."""
+    """Return, for every bucket, the smallest larger one that covers it, [k]; -1 for the last. Overflow moves there."""
     above = np.triu(plan.covers(), k=1)
     return np.where(above.any(1), above.argmax(1), -1)
 
 
 def move_up(demand: np.ndarray, capacity: np.ndarray, above: np.ndarray) -> np.ndarray:
-    """How many examples each bucket holds once overflow has moved up; the last may hold more than its capacity.
+    """Return how many examples each bucket holds after overflow has moved up; the last may exceed its capacity.
 
     Args:
         demand: [..., k] examples of every bucket.
         capacity: [..., k] rows of every bucket.
-        above: [k] from `next_covering`.
+        above: [k] where overflow moves, from `next_covering`.
 
     Returns:
-        [..., k] over the leading axes of both.
+        [..., k], with the leading axes of `demand` and `capacity` broadcast.
     """
     held = np.broadcast_to(demand, np.broadcast_shapes(demand.shape, capacity.shape)).astype(np.int64)
     for bucket in range(len(above) - 1):
@@ -98,18 +99,18 @@ def stratified_step_plan(
     rows_multiple_of: int = 1,
     num_programs: int = 1,
 ) -> StepPlan:
-    """One block from every bucket in each step, in the proportion the data has them.
+    """Return a step plan whose steps mix the buckets in the proportion of the data, with few padded positions.
 
-    `num_programs` programs share the steps: a half, a quarter, and so on, the last share twice. A bucket may stand in
-    only some of them, so that a rare large one takes `rows_multiple_of` rows of few steps and not of all.
+    The programs share the steps: one half, one quarter, and so on, with two programs for the last share. A bucket may
+    stand in some programs only. So a rare, large bucket takes rows in few steps, not in all.
+
+    Rows are given out in units of `rows_multiple_of` rows in every step of one program. First, program by program, each
+    unit goes to the bucket with the most examples left. Then single units move to larger buckets until every example
+    finds a row, and to smaller ones as long as every example still does.
 
     Args:
-        demand: [k] examples of every bucket, or [e, k] in every epoch, if sizes change: all epochs fit.
-
-    Returns:
-        A step plan of few padded positions whose programs each mix the buckets: program by program the next
-        `rows_multiple_of` rows go to the bucket with most examples left. Then single ones move up until all examples
-        find a row, and down while they still do.
+        demand: [k] examples of every bucket; if sizes change, [e, k] those of every epoch, all of which will fit.
+        num_programs: number of programs that share the steps.
     """
     _check_rows(examples_per_step, rows_multiple_of)
     demand = np.atleast_2d(demand).astype(np.int64)
@@ -137,13 +138,13 @@ def stratified_step_plan(
 
 
 def _share_steps(total: int, num_programs: int) -> np.ndarray:
-    """[programs] whole numbers of steps, at least 1 each: about a half of `total`, a quarter, ..., the last twice."""
+    """Return the steps of each program, at least 1: about 1/2 of `total`, 1/4, and so on, the last share twice."""
     ends = np.round(total * (1 - 0.5 ** np.arange(num_programs))).astype(np.int64)
     return np.maximum(1, np.diff(np.append(ends, total)))
 
 
 def _most_left_first(demand, units_of_a_step: int, *, rows_of_a_unit) -> np.ndarray:
-    """[num_programs, k] units: each goes to the bucket with the most examples that have no row yet."""
+    """Return units of every program and bucket, [num_programs, k]. Each goes where most examples have no row yet."""
     units, left = np.zeros((len(rows_of_a_unit), len(demand)), np.int64), demand.copy()
     for turn, rows in enumerate(rows_of_a_unit):
         for _ in range(units_of_a_step):
@@ -154,10 +155,10 @@ def _most_left_first(demand, units_of_a_step: int, *, rows_of_a_unit) -> np.ndar
 
 
 def _move_one_unit(units, demand, areas, above, *, direction: str, rows_of_a_unit) -> np.ndarray | None:
-    """`units` [num_programs, k] with one of them in another bucket; None where that is done.
+    """Return `units` [num_programs, k] with one unit moved to another bucket; None if no move helps.
 
-    Down: the move that saves most positions and leaves every example a row. Up: while some have none, the move that
-    gives most of them one, for the positions it adds.
+    Up, the unit moves to a larger bucket: the move that gives a row to most examples without one, per position added.
+    Down, it moves to a smaller bucket: the move that saves most positions while every example keeps a row.
     """
     turn, source = np.nonzero(units)
     turn, source = np.repeat(turn, len(areas)), np.repeat(source, len(areas))
@@ -184,7 +185,7 @@ def _move_one_unit(units, demand, areas, above, *, direction: str, rows_of_a_uni
 
 
 def _num_without_row(demand: np.ndarray, capacity: np.ndarray, above: np.ndarray) -> np.ndarray:
-    """[m] examples that find no row under each of the capacities [m, k], of all epochs of demand [e, k] together."""
+    """Return how many examples of all epochs of demand [e, k] find no row under each of the capacities [m, k]: [m]."""
     return np.maximum(move_up(demand[:, None], capacity, above)[..., -1] - capacity[:, -1], 0).sum(axis=0)
 
 
@@ -196,15 +197,15 @@ def bucketed_step_plan(
     rows_multiple_of: int = 1,
     positions_per_step: int = 0,
 ) -> StepPlan:
-    """One program a bucket, all rows of one shape; also the step plan of evaluation.
+    """Return a step plan with one program a bucket, whose steps hold that bucket alone. Evaluation uses it too.
 
-    The last step of a bucket is left out, and its examples move up, where that computes less: into what would be
-    filler there.
+    The last step of a bucket may be mostly filler. If it costs less to put its examples into a bucket that covers them,
+    where they may take the place of filler, they move there and the step is left out.
 
     Args:
-        demand: [k] examples of every bucket, or [e, k] in every epoch, if sizes change: all epochs fit.
-        positions_per_step: in place of a number of examples, a step holds as many as fit this many padded positions,
-            and at least `rows_multiple_of`; 0: it holds `examples_per_step`.
+        demand: [k] examples of every bucket; if sizes change, [e, k] those of every epoch, all of which will fit.
+        positions_per_step: a step holds as many rows as fit this many positions, padding included, but at least
+            `rows_multiple_of`; 0: it holds `examples_per_step` rows.
     """
     _check_rows(examples_per_step, rows_multiple_of)
     above = next_covering(plan)
@@ -230,7 +231,7 @@ def bucketed_step_plan(
 
 
 def _num_steps(held: np.ndarray, rows: int) -> int:
-    """Steps of so many rows that hold the examples of every epoch."""
+    """Return the number of steps of `rows` rows that hold the examples of any epoch."""
     return -(-int(held.max()) // rows)
 
 
