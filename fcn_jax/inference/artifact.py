@@ -1,7 +1,7 @@
-"""An exported net and its sidecar: FILE is the net, FILE.json says how files are read for it and what its classes are.
+"""An exported net (the artifact FILE) and its sidecar FILE.json, which describes its input files and its classes.
 
-Both together take the place of a workdir. The sidecar knows the artifact by its hash, so that neither passes for
-another's; nothing is unpickled.
+Both together replace a workdir. The sidecar holds the hash of the artifact, so that an artifact and a sidecar of two
+different nets are refused. Nothing is unpickled.
 """
 
 import dataclasses
@@ -31,7 +31,8 @@ TO_RUN_ONNX = ("onnxruntime",)
 
 
 def check_export_format(form: str) -> None:
-    """
+    """Check that a format exists and can be made here.
+
     Raises:
         UserError: there is no such format, or a package that it needs is not installed.
     """
@@ -42,40 +43,44 @@ def check_export_format(form: str) -> None:
 
 
 def check_installed(packages: Sequence[str], purpose: str) -> None:
-    """
+    """Check that packages are installed.
+
+    Args:
+        purpose: what needs them, for the error.
+
     Raises:
-        UserError: one of them is not installed.
+        UserError: a package is not installed.
     """
     missing = [package for package in packages if find_spec(package) is None]
     if missing:
         raise UserError(
-            f"{purpose} needs what is not installed here ({', '.join(missing)}): `make setup-onnx` installs "
-            "requirements-onnx.txt into one of its own; use .venv-onnx/bin/python -m fcn_jax"
+            f"{purpose} needs packages that are not installed ({', '.join(missing)}): run `make setup-onnx`, which "
+            "installs them into .venv-onnx, and then use .venv-onnx/bin/python -m fcn_jax"
         )
 
 
 FORMAT_VERSION = 2
-DAMAGED = "the artifact is damaged, or of a JAX that this one does not read: export it again"
+DAMAGED = "the artifact is damaged, or this version of JAX cannot read it: export it again"
 
 
 @dataclass(frozen=True)
 class Sidecar:
-    """What has to be known of an artifact to use it."""
+    """The data that is needed to use an artifact."""
 
     format_version: int
     sha256: str
-    """Of the artifact."""
+    """Hash of the artifact."""
     format: str
-    """Of the artifact: `stablehlo` or `onnx`."""
+    """Format of the artifact: `stablehlo` or `onnx`."""
     label_names: tuple[str, ...]
-    """In the order of the logits."""
+    """Names of the classes, in the order of the logits."""
     recipe: Recipe
     buckets: tuple[str, ...]
-    """Canvases that suit the data it was trained on: the programs to compile first."""
+    """Canvases of the run's plan, as `28×16`; files that fit one of them closely use it."""
     step: int
-    """Updates that the net was trained for."""
+    """Number of training steps of the net."""
     made_with: dict
-    """Versions, device and commit."""
+    """Versions, device and git commit of the export."""
 
 
 def sidecar_path(artifact: Path) -> Path:
@@ -83,7 +88,7 @@ def sidecar_path(artifact: Path) -> Path:
 
 
 def write_artifact(out: Path, serialized: bytes, trained: Trained, recipe: Recipe, *, form: str) -> Path:
-    """Write an artifact and its sidecar; returns the sidecar's path.
+    """Write an artifact and its sidecar; return the path of the sidecar.
 
     Raises:
         UserError: they cannot be written.
@@ -104,7 +109,7 @@ def write_artifact(out: Path, serialized: bytes, trained: Trained, recipe: Recip
 
 
 def classifier_of_artifact(artifact: Path) -> Classifier[Answer]:
-    """An artifact with its sidecar.
+    """Return a classifier made from an artifact and its sidecar.
 
     Raises:
         UserError: one of them is missing or damaged, or they do not belong together.
@@ -135,7 +140,7 @@ def classifier_of_artifact(artifact: Path) -> Classifier[Answer]:
 
 
 def _loaded(serialized: bytes, form: str) -> tuple[Answering, Signature]:
-    """(what answers, what it takes)"""
+    """Return the function of the net, and its signature."""
     match form:
         case "stablehlo":
             exported = _deserialized(serialized)
@@ -153,13 +158,14 @@ def _loaded(serialized: bytes, form: str) -> tuple[Answering, Signature]:
 
 
 def _deserialized(serialized: bytes) -> jax_export.Exported:
-    """
+    """Return the net of a StableHLO artifact.
+
     Raises:
-        UserError: it is damaged, or no artifact at all.
+        UserError: the bytes are damaged, or no artifact at all.
     """
     try:
         return jax_export.deserialize(bytearray(serialized))
-    except Exception as error:  # Flatbuffers reads wherever the bytes say.
+    except Exception as error:  # Flatbuffers follows any offset in the bytes, so damaged ones can raise any error.
         raise UserError(f"{DAMAGED} ({error})") from error
 
 
@@ -167,14 +173,15 @@ def _answer_of(exported: jax_export.Exported, image: AnyArray, size: AnyArray) -
     try:
         answer: Any = exported.call(image, size)
         return Answer(answer["probabilities"], answer["logits"])
-    except Exception as error:  # Its bytes may say that it takes and returns anything.
+    except Exception as error:  # A damaged artifact may take and return anything, so any error can arise.
         raise UserError(f"{DAMAGED} ({error})") from error
 
 
 def read_sidecar(path: Path) -> Sidecar:
-    """
+    """Read and check the sidecar of an artifact.
+
     Raises:
-        UserError: it is missing or damaged, or of another version.
+        UserError: the sidecar is missing or damaged, or has another format version.
     """
     try:
         values = parse_json(path.read_text(encoding="utf-8"))
@@ -199,7 +206,11 @@ def read_sidecar(path: Path) -> Sidecar:
 
 
 def _check_match(signature: Signature, sidecar: Sidecar, path: Path) -> None:
-    """The artifact takes what the recipe makes, and answers with as many classes as have names."""
+    """Check that the artifact takes the values that the recipe makes, and has as many classes as label names.
+
+    Raises:
+        UserError: artifact and sidecar do not match.
+    """
     recipe, names = sidecar.recipe, len(sidecar.label_names)
     shape, dtype, classes = signature
     described = (recipe.rank, recipe.channels, np.dtype(VALUE_TYPES[recipe.rank]), names)

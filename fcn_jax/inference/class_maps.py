@@ -1,9 +1,10 @@
-"""Files -> what each place of them says of a class, for nets whose logits are the mean of what all positions say.
+"""Class activation maps of files: the evidence for a class at each place.
 
-The class activation map (Zhou et al., arXiv:1512.04150) of a class is its channel of `logits_2d`. What always holds:
-its mean over the true positions is the logit of the class. Softmax does not see what is added to all classes alike, so
-what speaks for a class at a place is its map less the mean of all classes' maps there, `Explained.evidence`: zero means
-no more than for any class, and the mean is the logit less the mean of all logits.
+Only nets whose logits are means over positions have them. The map of a class is its channel of `logits_2d` (Zhou et
+al., arXiv:1512.04150). What always holds: its mean over the true positions is the logit of the class. Adding a number
+to all logits does not change the softmax. So the evidence for a class at a place is its map minus the mean of all classes'
+maps there (`Explained.evidence`). Zero means no more evidence than for the average class. The mean of the evidence is
+the logit minus the mean of all logits.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,7 +33,7 @@ from fcn_jax.nets.recurrent import LSTM
 
 @dataclass(frozen=True)
 class CellGrid:
-    """The cells of a map on one axis of the input: cell i is centred on position first + step i."""
+    """The cells of a map along one axis of the input. The centre of cell i is at position first + step * i."""
 
     first: float
     step: float
@@ -40,7 +41,7 @@ class CellGrid:
 
 
 def grid_of(layers: Iterable[Layer], side: int) -> CellGrid:
-    """The cells that some layers, one after the other, make of a side of the input."""
+    """Return the cells that layers, applied one after the other, make of a side of the input."""
     first, step = 0.0, 1.0
     for layer in layers:
         if isinstance(layer, AdaptiveAveragePool):
@@ -54,14 +55,14 @@ def grid_of(layers: Iterable[Layer], side: int) -> CellGrid:
 
 
 def places_of(side: int, shown: int) -> Float[np.ndarray, " shown"]:
-    """Middles of the parts of a side that is shown in that many parts."""
+    """Divide a side into `shown` equal parts, and return the position of the middle of each."""
     return (np.arange(shown) + 0.5) * side / shown - 0.5
 
 
 def read_map(
     values: Float[np.ndarray, "*cells"], grids: Sequence[CellGrid], places: Sequence[Float[np.ndarray, " _"]]
 ) -> Float[np.ndarray, "*places"]:
-    """Values of a map at positions of the input, given for every axis."""
+    """Return a map's values at positions of the input, interpolated linearly; positions are given for every axis."""
     for axis, (grid, at) in enumerate(zip(grids, places, strict=True)):
         assert values.shape[axis] == grid.cells, (values.shape, grids)
         cell = np.clip((at - grid.first) / grid.step, 0, grid.cells - 1)
@@ -73,33 +74,33 @@ def read_map(
 
 
 class MapAnswer(NamedTuple):
-    """What a net says of a batch, and of which places it says it."""
+    """The logits of a batch, and the maps of one class for each example."""
 
     logits: Float[Array, "b k"]
     label: Int[Array, " b"]
-    """The class whose map it is."""
+    """The class whose map is in `class_map`."""
     class_map: Float[Array, "b *cells"]
     mean_map: Float[Array, "b *cells"]
-    """Mean of all classes' maps."""
+    """The mean of all classes' maps."""
     map_size: Int[Array, "b r"]
-    """True cells."""
+    """The number of true cells along every axis."""
 
 
 @dataclass(frozen=True)
 class Explained:
-    """A file, what a net says of it, and where."""
+    """A file, its probabilities, and the map of one class."""
 
     path: str
     values: Num[np.ndarray, "*spatial c"]
-    """As the net saw it."""
+    """The file as the net saw it."""
     probabilities: Float[np.ndarray, " k"]
     label: int
-    """The class whose map it is."""
+    """The class whose map is in `class_map`."""
     class_map: Float[np.ndarray, "*cells"]
     evidence: Float[np.ndarray, "*cells"]
-    """The map of the class less the mean of all classes' maps."""
+    """The map of the class minus the mean of all classes' maps."""
     grids: tuple[CellGrid, ...]
-    """Where the cells lie, on every axis."""
+    """The places of the cells, for every axis."""
 
     @property
     def predicted(self) -> int:
@@ -109,7 +110,7 @@ class Explained:
 
 @dataclass(frozen=True)
 class Unread:
-    """A file that has no map, and why."""
+    """A file without a map, and the reason."""
 
     path: str
     error: str
@@ -118,7 +119,7 @@ class Unread:
 def map_answer_of(
     model: Model, image: Num[AnyArray, "b *spatial c"], size: Int[AnyArray, "b r"], *, label: int | None
 ) -> MapAnswer:
-    """The maps of a padded batch, of one class or of the class that each example is taken for."""
+    """Return the maps of a padded batch: of the class `label`, or, if it is None, of each example's predicted class."""
     logits, logits_2d = predict_batch(model, image, size)
     wanted = logits.argmax(-1) if label is None else jnp.full(logits.shape[0], label)
     index = wanted.reshape(-1, *[1] * (logits_2d.x.ndim - 1))
@@ -127,22 +128,23 @@ def map_answer_of(
 
 
 def check_has_map(model: Model) -> None:
-    """
+    """Check that a model has class activation maps.
+
     Raises:
-        UserError: the model's logits are not the mean of what its positions say, or a position is no place.
+        UserError: the model's logits are not means over its positions, or a position does not stand for a place.
     """
     why = ""
     for layer in model.net.layers:
         match layer:
             case Flatten():
-                why = "it flattens its positions into one, so that none of them has a logit of its own"
+                why = "it flattens its positions into one, so no position has logits of its own"
             case LSTM():
-                why = "what its LSTM says at a position comes from all that was read before, so that it is no place"
+                why = "the output of its LSTM at a position depends on all positions read before, not on one place"
     why = why or _why_not_a_mean(model.net.head)
     if why:
         raise UserError(
-            f"this net has no class activation map: {why}; nets of convolutions alone have one, with "
-            "config.model.head=average_last or average_first: train one of them"
+            f"this net has no class activation map: {why}. Train a net of convolutions with "
+            "config.model.head=average_last or average_first"
         )
 
 
@@ -153,27 +155,27 @@ def _why_not_a_mean(head: Head) -> str:
         case NormedAverage() | ClassifyFirst(pool=GlobalAverage()) | PoolFirst(pool=GlobalAverage()):
             return ""
         case ClassifyFirst() | PoolFirst():
-            return f"its head is {head.pool}, not the average, so that its logits are no mean of its positions' logits"
+            return f"its head is {head.pool}, not the average, so its logits are not the mean of its positions' logits"
         case _:
-            return f"its head is {type(head).__name__}, so that its logits are no mean of its positions' logits"
+            return f"its head is {type(head).__name__}, so its logits are not the mean of its positions' logits"
 
 
 class MapMaker:
-    """Makes the maps of files.
+    """Maker of class activation maps of files.
 
     Args:
         trained: a net that has maps, see `check_has_map`.
-        label: the class whose map is made; None: of each file the most probable.
+        label: the class whose map is made; None: the predicted class of each file.
     """
 
     def __init__(self, trained: Trained, *, label: int | None):
         self._layers = list(trained.model.net.layers)
         self.classifier: Classifier[MapAnswer] = classifier_of_trained(trained, partial(map_answer_of, label=label))
-        # A row at a time: a picture takes longer to draw than its map to make.
+        # One row at a time is fast enough: drawing a picture takes longer than making its map.
         self._programs = CanvasPrograms(self.classifier, most_rows=1)
 
     def maps(self, paths: Sequence[str]) -> Iterator[Explained | Unread]:
-        """One of each file, in their order."""
+        """Yield the map of each file, in the order of the files."""
         for chunk in read_ahead(self.classifier.recipe, paths, num_threads=self.classifier.num_threads):
             for path, example in chunk:
                 if isinstance(example, BadExampleError):

@@ -1,4 +1,4 @@
-"""A trained net ready for use, wherever it comes from: how files are read for it, its classes, its function."""
+"""A trained net that is ready for use, from a workdir or an artifact: its input recipe, classes and function."""
 
 import math
 from bisect import bisect_left
@@ -30,13 +30,13 @@ from fcn_jax.train.workdir import LABELS, read_config
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained net."""
+    """A trained net, with its config, plan and label names."""
 
     config: Config
     plan: BucketPlan
     label_names: tuple[str, ...]
     model: Model
-    """With what evaluation uses as its parameters."""
+    """The model with the parameters that evaluation uses: their moving average, if the run has one."""
     step: int
 
     @property
@@ -45,14 +45,14 @@ class Trained:
 
 
 def restore_trained(workdir: Path, *, convolution: str | None = None, strict: bool = False) -> Trained:
-    """The newest whole checkpoint of a run, on the first device.
+    """Restore the newest undamaged checkpoint of a run, on the first device.
 
     Args:
-        convolution: in place of the run's `model.convolution`.
-        strict: the newest of all checkpoints has to be whole.
+        convolution: replaces the run's `model.convolution`; None keeps it.
+        strict: refuse the run if its newest checkpoint is damaged.
 
     Raises:
-        UserError: there is no run, no checkpoint, or a file is missing or damaged.
+        UserError: there is no run or no checkpoint, or a file is missing or damaged.
     """
     config = read_config(workdir)
     config.model.convolution = convolution or config.model.convolution
@@ -60,7 +60,7 @@ def restore_trained(workdir: Path, *, convolution: str | None = None, strict: bo
     plan = _read_plan(workdir)
     label_names = _read_labels(workdir, config)
     graphdef, params, stats = split_model(abstract_model(config, rank=len(plan.shapes[0])))
-    # The number of steps decides the learning rate, not the shape of the state.
+    # The number of steps changes only the learning rate, not the shapes of the state; any number will do.
     optimizer = make_optimizer(config.train, warmup_steps=0, total_steps=1)
     place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     average = config.train.ema_decay > 0
@@ -79,27 +79,31 @@ def _read_plan(workdir: Path) -> BucketPlan:
 
 
 def _read_labels(workdir: Path, config: Config) -> tuple[str, ...]:
-    path, again = workdir / LABELS, "run the train command of this workdir again, which writes it"
+    path, again = workdir / LABELS, "run the train command of this workdir again, which writes the file"
     try:
         names = parse_json(path.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be used ({error}): {again}") from error
     if not isinstance(names, list) or [type(name) for name in names] != [str] * config.model.num_classes:
-        raise UserError(f"{path} holds no list of {config.model.num_classes} names: {again}")
+        raise UserError(f"{path} is not a list of {config.model.num_classes} names: {again}")
     return tuple(names)
 
 
 RATIO = 1.25
+"""Factor between two rungs."""
 HIGHEST_RUNG = 2**31
 
 
 @dataclass(frozen=True)
 class Ladder:
-    """The canvases of a net."""
+    """The canvases of a net: a few for files of all sizes, so that few programs are compiled.
+
+    The sides of a canvas are rungs: numbers that grow by `RATIO`, from the smallest side that the net takes.
+    """
 
     recipe: Recipe
     buckets: tuple[tuple[int, ...], ...]
-    """Of the run's plan, ascending by area."""
+    """The canvases of the run's plan, ascending by area."""
 
     @cached_property
     def _rungs(self) -> list[int]:
@@ -109,7 +113,11 @@ class Ladder:
         return rungs
 
     def canvas(self, size: tuple[int, ...]) -> tuple[int, ...]:
-        """The canvas of a size that the recipe lets through."""
+        """Return the canvas of a size that the recipe accepts.
+
+        For a masked net it is the smallest bucket that holds the size, or the next rungs if that bucket has more than
+        `RATIO ** rank` times the positions of the size. Other nets get the size itself, or the one canvas they take.
+        """
         if self.recipe.largest_side is not None:
             return (self.recipe.largest_side,) * len(size)
         if not self.recipe.is_masked:
@@ -125,51 +133,51 @@ class Ladder:
 
 
 AnswerT = TypeVar("AnswerT")
-"""What a function of a net returns for a batch."""
+"""The result of a net's function for a batch."""
 
 DECIMALS = 7
-"""What float32 can hold of a logit."""
+"""Decimal places of probabilities and logits; float32 holds no more of a logit."""
 
 
 class Answer(NamedTuple):
-    """What a net says of a batch."""
+    """The answer of a net for a batch."""
 
     probabilities: Float[Array, "b k"]
     logits: Float[Array, "b k"]
 
 
 Answering = Callable[[AnyArray, AnyArray], Answer]
-"""(images or signals, true sizes) -> answer."""
+"""A function (images or signals, true sizes) -> answer."""
 
 
 class Signature(NamedTuple):
-    """What an artifact takes and answers with."""
+    """The shapes and types that an artifact takes and returns."""
 
     shape: tuple[Any, ...]
-    """[b, *spatial, c] of images or signals; a side that may be any has a name."""
+    """[b, *spatial, c] of images or signals; a dimension of any size has a name in place of a number."""
     dtype: np.dtype
     num_classes: int
 
 
 @dataclass(frozen=True)
 class Classifier(Generic[AnswerT]):
-    """A trained net and what belongs to it."""
+    """A trained net with all that is needed to apply it to files."""
 
     recipe: Recipe
     label_names: tuple[str, ...]
     ladder: Ladder
     variables: Any
-    """What `function` takes first."""
+    """The first argument of `function`: parameters and statistics."""
     function: Callable[[Any, AnyArray, AnyArray], AnswerT]
-    """(variables, images or signals, true sizes) -> answer."""
+    """The net: (variables, images or signals, true sizes) -> answer."""
     num_threads: int
-    """That read files."""
+    """Number of threads that read files."""
     is_compiled: bool = True
-    """Whether `function` is XLA's to compile for every canvas; onnxruntime takes all as they are."""
+    """True if XLA compiles `function` for every canvas; False for onnxruntime, which takes any shape."""
 
 
 def predict_batch(model: Model, image: Num[AnyArray, "b *spatial c"], size: Int[AnyArray, "b r"]) -> Prediction:
-    """What a model says of a padded batch; normalisation of the input is inside."""
+    """Return a model's prediction for a padded batch; the model normalises the input itself."""
     rows = image.shape[0]
     nothing = jnp.zeros(rows, jnp.int32)
     block = Block(image=image, size=size, label=nothing, weight=jnp.ones(rows), index=nothing)
@@ -178,19 +186,19 @@ def predict_batch(model: Model, image: Num[AnyArray, "b *spatial c"], size: Int[
 
 
 def answer_of(model: Model, image: Num[AnyArray, "b *spatial c"], size: Int[AnyArray, "b r"]) -> Answer:
-    """Logits of a padded batch, and their softmax."""
+    """Return the probabilities and logits of a padded batch."""
     logits = predict_batch(model, image, size).logits
     return Answer(jax.nn.softmax(logits), logits)
 
 
 def classifier_of_workdir(workdir: Path, *, strict: bool = False) -> Classifier[Answer]:
-    """The newest whole checkpoint of a run.
+    """Return a classifier made from the newest undamaged checkpoint of a run.
 
     Args:
-        strict: the newest of all has to be whole.
+        strict: refuse the run if its newest checkpoint is damaged.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no run or no checkpoint, or a file is missing or damaged.
     """
     use_compilation_cache(read_config(workdir).machine)
     return classifier_of_trained(restore_trained(workdir, strict=strict), answer_of)
@@ -199,10 +207,10 @@ def classifier_of_workdir(workdir: Path, *, strict: bool = False) -> Classifier[
 def classifier_of_trained(
     trained: Trained, answer: Callable[[Model, AnyArray, AnyArray], AnswerT]
 ) -> Classifier[AnswerT]:
-    """A trained net in memory.
+    """Return a classifier made from a trained net in memory.
 
     Args:
-        answer: (model, images or signals, true sizes) -> what is wanted of it.
+        answer: the function to apply: (model, images or signals, true sizes) -> answer.
     """
     recipe = recipe_of_trained(trained)
     graphdef, params, stats = split_model(trained.model)
@@ -217,6 +225,6 @@ def classifier_of_trained(
 
 
 def recipe_of_trained(trained: Trained) -> Recipe:
-    """How files are read for a trained net."""
+    """Return the recipe that reads files for a trained net."""
     smallest, largest = smallest_input(trained.config), trained.model.net.largest_side
     return recipe_of(trained.config, rank=trained.rank, smallest_side=smallest, largest_side=largest)

@@ -1,6 +1,7 @@
-"""The newest checkpoint of a run on a split, at any test scale: sums alone, or an answer for every example.
+"""Evaluation of a run's newest checkpoint on a split, at any test scale.
 
-Either way every example counts once, and one that cannot be read is named.
+It gives sums alone, or an answer for every example. Either way every example counts once, and an example that cannot be
+read is named.
 """
 
 from collections.abc import Sequence
@@ -44,16 +45,16 @@ class OpenedRun:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the net says of a whole split at a test scale."""
+    """The answers of a net for a whole split at one test scale."""
 
     split: str
     step: int
-    """Of the checkpoint."""
+    """Training step of the checkpoint."""
     scale: float
     dataset: Dataset
     answers: Answers
     bad: dict[str, str]
-    """Names of examples that cannot be read, and why."""
+    """The examples that could not be read: {name: reason}."""
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -61,7 +62,7 @@ class Evaluation:
 
     @cached_property
     def names(self) -> list[str]:
-        """Of the answers' examples."""
+        """Names of the answers' examples."""
         return [as_text(self.dataset.source.name(index)) for index in self.answers.index.tolist()]
 
     @cached_property
@@ -70,23 +71,23 @@ class Evaluation:
 
     @property
     def means(self) -> dict[str, float]:
-        """{loss, accuracy, count}, as `evaluated` has them."""
+        """The same numbers as `evaluated` returns: {loss, accuracy, count}."""
         accuracy = self.answers.accuracy
         return {"loss": self.answers.mean_loss, "accuracy": accuracy.value, "count": accuracy.examples}
 
 
 def as_text(name: str) -> str:
-    """A name, as it can be written into a file: the bytes of a path may be no text."""
+    """Return a name that can be written to a file; bytes of a path that are no text are escaped."""
     return name.encode(errors="backslashreplace").decode()
 
 
 def configs_at_scales(config: Config, scales: Sequence[float]) -> list[Config]:
-    """The config of a run at every test scale; without one, at its own.
+    """Return the config of a run for every test scale; without any scale, for its own.
 
     Raises:
-        UserError: a scale breaks a rule.
+        UserError: a scale is not allowed.
     """
-    # Every example is read once: there is nothing to keep decoded.
+    # Every example is read only once, so a cache of decoded examples is of no use.
     configs = [
         overridden(config, {"evaluate.scale": scale, "machine.cache_mib": 0})
         for scale in scales or [config.evaluate.scale]
@@ -97,11 +98,11 @@ def configs_at_scales(config: Config, scales: Sequence[float]) -> list[Config]:
 
 
 def open_run(workdir: Path, config: Config, split: str, *, strict: bool = False) -> OpenedRun:
-    """The newest checkpoint, and a split.
+    """Restore the newest undamaged checkpoint of a run, and open a split.
 
     Args:
-        split: `train`, `validation` or `test` as the config has them, or any part such as `test[:100]`.
-        strict: the newest checkpoint of all has to be whole.
+        split: `train`, `validation` or `test` as the config defines them, or any part such as `test[:100]`.
+        strict: refuse the run if its newest checkpoint is damaged.
 
     Raises:
         UserError: there is no checkpoint or no such split.
@@ -119,16 +120,16 @@ def open_run(workdir: Path, config: Config, split: str, *, strict: bool = False)
 
 
 def evaluated(run: OpenedRun, *, title: str) -> dict[str, float]:
-    """{loss, accuracy, count}, without holding more than a step."""
+    """Evaluate a split and return {loss, accuracy, count}; memory holds no more than a step's examples."""
     programs = compile_programs(run.setup, train=False, splits=(run.split,))
     return evaluate(run.setup, programs, run.state, run.split, title=title)
 
 
 def answered(run: OpenedRun, *, title: str) -> Evaluation:
-    """An answer for every example.
+    """Evaluate a split and return an answer for every example.
 
     Raises:
-        UserError: no example, or too few, can be read, or logits are not finite.
+        UserError: no example or too few examples can be read, or logits are not finite.
     """
     dataset = run.split.dataset
     logits = split_logits(run.setup, run.state, run.split, title=f"{title} at scale {run.scale:g}")
@@ -143,7 +144,11 @@ def answered(run: OpenedRun, *, title: str) -> Evaluation:
 
 
 def _reasons(dataset: Dataset, without_answer: Int[np.ndarray, " n"]) -> dict[str, str]:
-    """Why examples have no answer."""
+    """Return the reasons why examples have no answer: {name: reason}.
+
+    Raises:
+        UserError: an example can be read, but its logits are not finite.
+    """
     reasons = {}
     for index in without_answer.tolist():
         name = dataset.source.name(index)

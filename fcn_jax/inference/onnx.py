@@ -1,8 +1,9 @@
-"""A net as ONNX, by jax2onnx, and the check that both say the same.
+"""Conversion of a net to ONNX by jax2onnx, with a check that the result agrees with the net.
 
-JAX traces the net before jax2onnx sees it: jax2onnx replaces parts of jax.numpy while it traces, and those do not know
-sides that are names. What it makes of an equation depends on many cases of its own, so nothing is believed: onnxruntime
-runs the result beside the net before it is written. Only imported where ONNX is asked for; see requirements-onnx.txt.
+JAX traces the net before jax2onnx sees it. If jax2onnx traced the net itself, it would replace parts of jax.numpy by
+versions that do not support dimensions of any size (names in place of numbers). jax2onnx has many special cases, so its
+result is not trusted: onnxruntime runs it beside the net before it is written. This module is imported only if ONNX is
+asked for; see requirements-onnx.txt.
 """
 
 import logging
@@ -31,7 +32,7 @@ from fcn_jax.inference.inputs import Recipe
 
 INPUTS = ("image", "size")
 TYPES = {"tensor(uint8)": np.dtype(np.uint8), "tensor(float)": np.dtype(np.float32)}
-"""Of images and signals."""
+"""ONNX types of images and signals, and their NumPy types."""
 ONLY_ERRORS = 3
 
 
@@ -39,7 +40,7 @@ class OnnxNet:
     """A net in onnxruntime.
 
     Args:
-        serialized: an ONNX model with the inputs `INPUTS`, whose outputs are called as the fields of `Answer`.
+        serialized: an ONNX model with the inputs `INPUTS`; its outputs have the names of the fields of `Answer`.
     """
 
     def __init__(self, serialized: bytes):
@@ -53,20 +54,22 @@ class OnnxNet:
         return Signature(tuple(image.shape), TYPES[image.type], probabilities.shape[-1])
 
     def answer(self, image: Num[AnyArray, "b *spatial c"], size: Int[AnyArray, "b r"]) -> Answer:
-        """What the net says of a padded batch."""
+        """Return the answer of the net for a padded batch."""
         values = (np.asarray(image), np.asarray(size))
         return Answer(*self._session.run(Answer._fields, dict(zip(INPUTS, values, strict=True))))
 
 
 OPSET = 21
-"""onnxruntime has it since 1.18."""
+"""Version of the ONNX operators; onnxruntime supports it since 1.18."""
 TOLERANCE = 1e-5
+"""Largest difference between ONNX model and net that counts as rounding."""
 ROWS = 3
+"""Rows of a batch that both are tried with."""
 REMEDY = "export it with --format=stablehlo"
 
 
 class Pad(PrimitiveLeafPlugin):
-    """`lax.pad` of sides that are names, which jax2onnx 0.17's own conversion takes for numbers."""
+    """Conversion of `lax.pad` for dimensions that are names; that of jax2onnx 0.17 takes them for numbers."""
 
     def lower(self, ctx, eqn) -> None:
         values, outside = (ctx.get_value_for_var(variable) for variable in eqn.invars)
@@ -80,7 +83,7 @@ class Pad(PrimitiveLeafPlugin):
 
 
 class Remainder(PrimitiveLeafPlugin):
-    """`lax.rem`, for the same reason; both have the sign of the dividend."""
+    """Conversion of `lax.rem`, for the same reason. `lax.rem` and ONNX's `Mod` both keep the sign of the dividend."""
 
     def lower(self, ctx, eqn) -> None:
         dividend, divisor = (ctx.get_value_for_var(variable) for variable in eqn.invars)
@@ -90,7 +93,7 @@ class Remainder(PrimitiveLeafPlugin):
 
 
 class Sum(PrimitiveLeafPlugin):
-    """`lax.reduce_sum` in double: floats, which onnxruntime adds one after the other, are 2e-4 off after 8,000."""
+    """Conversion of `lax.reduce_sum` that adds in float64: onnxruntime's float32 sum of 8,000 values is off by 2e-4."""
 
     def lower(self, ctx, eqn) -> None:
         values = ctx.get_value_for_var(eqn.invars[0])
@@ -106,7 +109,7 @@ class Sum(PrimitiveLeafPlugin):
 
 
 class Tried(NamedTuple):
-    """A batch that was given to a net, and what it said."""
+    """A batch that was given to a net, and the answer of the net."""
 
     image: np.ndarray
     size: np.ndarray
@@ -114,7 +117,7 @@ class Tried(NamedTuple):
 
 
 def try_net(model: Model, answer: Answering, recipe: Recipe, canvas: tuple[int, ...]) -> Tried:
-    """A batch of noise on a canvas, the first row as large as that, given to the net."""
+    """Give the net a batch of noise on a canvas; the first row fills the canvas, the others are smaller or equal."""
     rng = np.random.default_rng(0)
     shape = (ROWS, *canvas, recipe.channels)
     values = rng.integers(0, 256, shape) if recipe.rank == 2 else rng.normal(model.mean, model.std, shape)
@@ -127,20 +130,22 @@ def try_net(model: Model, answer: Answering, recipe: Recipe, canvas: tuple[int, 
 def convert(
     answer: Answering, inputs: tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct], tried: Sequence[Tried]
 ) -> tuple[bytes, float]:
-    """(serialized ONNX model of a net, its largest difference from the net over what was tried)
+    """Convert a net; return the serialized ONNX model, and its largest difference from the net on the tried batches.
 
     Args:
-        inputs: shapes of the images or signals and of the true sizes; names stand for what may be any.
+        answer: the function of the net.
+        inputs: shapes of the images or signals and of the true sizes; names stand for dimensions of any size.
+        tried: batches with the answers of the net.
 
     Raises:
-        UserError: jax2onnx does not convert the net, or what it makes says otherwise than the net.
+        UserError: jax2onnx cannot convert the net, or the ONNX model gives other answers than the net.
     """
     traced = jaxpr_as_fun(jax.make_jaxpr(answer)(*inputs))
     try:
         serialized = _converted(traced, inputs)
         net = OnnxNet(serialized)
         answers = [net.answer(image, size) for image, size, _ in tried]
-    except Exception as error:  # Of jax2onnx, onnx_ir, JAX's symbols or onnxruntime: no two nets fail alike.
+    except Exception as error:  # From jax2onnx, onnx_ir, JAX or onnxruntime: every net fails in its own way.
         reason = str(error).partition("\n")[0]
         raise UserError(f"jax2onnx cannot convert this net ({type(error).__name__}: {reason}): {REMEDY}") from error
     differences = [_difference(*pair) for pair in zip(answers, tried, strict=True)]
@@ -149,7 +154,7 @@ def convert(
 
 def _converted(traced: Callable, inputs: tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]) -> bytes:
     for name in ("jax2onnx", "onnx_ir"):
-        logging.getLogger(name).setLevel(logging.ERROR)  # They warn of shapes that ONNX finds out by itself.
+        logging.getLogger(name).setLevel(logging.ERROR)  # They warn about unknown shapes, which ONNX infers by itself.
     import_all_plugins()
     PLUGIN_REGISTRY["pad"] = Pad()
     PLUGIN_REGISTRY["rem"] = Remainder()
@@ -159,16 +164,16 @@ def _converted(traced: Callable, inputs: tuple[jax.ShapeDtypeStruct, jax.ShapeDt
 
 
 def _difference(answer: Answer, tried: Tried) -> float:
-    """The largest of a probability, and of a logit as a share of the largest logit where that is above 1.
+    """Return the largest difference of probabilities and of logits (relative to the largest logit if that is above 1).
 
     Raises:
-        UserError: it is not mere rounding.
+        UserError: the difference is larger than rounding explains.
     """
     probabilities, logits = (np.abs(a - b).max() for a, b in zip(answer, tried.answer, strict=True))
     largest = np.max([probabilities, logits / max(1.0, np.abs(tried.answer.logits).max())])
-    if not largest <= TOLERANCE:  # What is no number is not small either.
+    if not largest <= TOLERANCE:  # `not <=` is also true for NaN.
         raise UserError(
-            f"jax2onnx makes another net of this one: at {format_size(tried.image.shape[1:-1])} it differs by "
-            f"{largest:.1g}, more than {TOLERANCE:.0g}: {REMEDY}"
+            "the ONNX model that jax2onnx makes gives other answers than the net: at "
+            f"{format_size(tried.image.shape[1:-1])} it differs by {largest:.1g}, more than {TOLERANCE:.0g}: {REMEDY}"
         )
     return float(largest)

@@ -1,7 +1,7 @@
-"""Files -> what a net says of each, in the order of the files, in bounded memory however many there are.
+"""Prediction of files: an outcome for each, in the order of the files. Memory is bounded for any number of files.
 
-Threads read and decode some files ahead. What shares a canvas is batched: a full batch runs at once, another as soon
-as its oldest file has let `WINDOW` others pass. Batches are computed while further files are read.
+Threads read and decode some files ahead. Files with the same canvas form a batch. A full batch runs at once; a partial
+batch runs when its first file has waited for `WINDOW` other files. Batches are computed while further files are read.
 """
 
 import csv
@@ -29,16 +29,16 @@ MOST_LABELS = 5
 
 @dataclass
 class Outcome:
-    """What became of a file: an answer, once its batch has run, or an error."""
+    """The result for a file: an error, or an answer once its batch has run."""
 
     path: str
     size: tuple[int, ...] = ()
-    """As it was decoded."""
+    """Size of the file as decoded."""
     error: str = ""
     probabilities: list[float] = field(default_factory=list)
     logits: list[float] = field(default_factory=list)
     ranking: list[int] = field(default_factory=list)
-    """Classes, the most probable first."""
+    """All classes, the most probable first."""
 
     @property
     def is_known(self) -> bool:
@@ -47,7 +47,7 @@ class Outcome:
 
 @runtime_checkable
 class TextFile(Protocol):
-    """A file that text is written to."""
+    """A file to which text is written."""
 
     def write(self, text: str, /) -> object: ...
 
@@ -57,7 +57,7 @@ class TextFile(Protocol):
 
 
 class JsonLines:
-    """An object a file."""
+    """Writer of JSON lines: one object for each file."""
 
     def __init__(self, out: TextFile, label_names: Sequence[str], *, rank: int):
         self._out, self._label_names, self._rank = out, label_names, rank
@@ -81,7 +81,7 @@ class JsonLines:
 
 
 class CsvTable:
-    """A row a file: the best labels side by side, then a logit a column."""
+    """Writer of a CSV table: one row for each file, with the best labels and then a column for each logit."""
 
     def __init__(self, out: TextFile, label_names: Sequence[str], *, rank: int):
         self._out, self._label_names, self._rank = out, label_names, rank
@@ -97,7 +97,7 @@ class CsvTable:
         self._out.flush()
 
     def row(self, outcome: Outcome) -> list[Any]:
-        path = outcome.path.encode(errors="backslashreplace").decode()  # Its bytes may be no text.
+        path = outcome.path.encode(errors="backslashreplace").decode()  # The bytes of a path may be no text.
         if outcome.error:
             return [path, outcome.error, *[""] * (len(self._columns) - 2)]
         top = [cell for best in best_labels(outcome, self._label_names) for cell in best]
@@ -105,12 +105,12 @@ class CsvTable:
 
 
 def best_labels(outcome: Outcome, label_names: Sequence[str]) -> list[tuple[str, float]]:
-    """(label, probability) of the most probable classes."""
+    """Return (label, probability) of the most probable classes."""
     return [(label_names[label], outcome.probabilities[label]) for label in outcome.ranking[:MOST_LABELS]]
 
 
 def outcome_writer(form: str, out: TextFile, label_names: Sequence[str], *, rank: int) -> JsonLines | CsvTable:
-    """What writes outcomes in a format."""
+    """Return a writer of outcomes in a format."""
     match form:
         case "json":
             return JsonLines(out, label_names, rank=rank)
@@ -121,7 +121,8 @@ def outcome_writer(form: str, out: TextFile, label_names: Sequence[str], *, rank
 
 
 def check_format(form: str) -> None:
-    """
+    """Check that a format exists.
+
     Raises:
         UserError: there is no such format.
     """
@@ -130,12 +131,13 @@ def check_format(form: str) -> None:
 
 
 WINDOW = 4096
+"""Files that may wait for an outcome before a partial batch runs."""
 MOST_RUNNING = 2
-"""Batches beside the reading of further files."""
+"""Most batches that are computed while further files are read."""
 
 
 class _Batch:
-    """Files that share a canvas, until there are enough of them."""
+    """Files with the same canvas, collected until the batch is full."""
 
     def __init__(self, program: CanvasProgram[Answer], canvas: tuple[int, ...], channels: int):
         self._program, self._outcomes = program, []
@@ -155,11 +157,11 @@ class _Batch:
         self._outcomes.append(outcome)
 
     def run(self) -> None:
-        """Begin to compute, which goes on beside what follows."""
+        """Start the computation; it continues in the background."""
         self._answer = self._program.run(self._block.image, self._block.size)
 
     def finish(self) -> None:
-        """Let every outcome be known."""
+        """Wait for the computation and fill in the outcomes."""
         answer = jax.device_get(self._answer)
         probabilities, logits = (values.astype(np.float64).round(DECIMALS).tolist() for values in answer)
         rankings = np.argsort(-answer.logits, axis=1, kind="stable").tolist()
@@ -169,7 +171,7 @@ class _Batch:
 
 
 class _Batches:
-    """One for every canvas that files are waiting for, and those that are being computed."""
+    """The batches that wait for more files, one for each canvas, and the batches that are being computed."""
 
     def __init__(self, classifier: Classifier[Answer]):
         self._classifier, self._programs = classifier, CanvasPrograms(classifier)
@@ -177,7 +179,7 @@ class _Batches:
         self._running: deque[_Batch] = deque()
 
     def add(self, outcome: Outcome, example: Example) -> None:
-        """Put a file into the batch of its canvas, and run it if it is full then."""
+        """Put a file into the batch of its canvas; run the batch if it is full."""
         canvas = self._classifier.ladder.canvas(example.values.shape[:-1])
         if canvas not in self._filling:
             try:
@@ -191,7 +193,7 @@ class _Batches:
             self._run(canvas)
 
     def answer(self, outcome: Outcome) -> None:
-        """Let an outcome be known, full or not as its batch may be."""
+        """Compute an outcome now, even if its batch is not full."""
         for canvas, batch in self._filling.items():
             if batch.begins_with(outcome):
                 self._run(canvas)
@@ -208,7 +210,7 @@ class _Batches:
 
 
 def predict(classifier: Classifier[Answer], paths: Sequence[str]) -> Iterator[list[Outcome]]:
-    """What a net says of files, in their order, as soon as it is known."""
+    """Yield the outcomes of files, in the order of the files, as soon as they are known."""
     batches, waiting = _Batches(classifier), deque[Outcome]()
     for chunk in read_ahead(classifier.recipe, paths, num_threads=classifier.num_threads):
         for path, example in chunk:
@@ -228,7 +230,7 @@ def predict(classifier: Classifier[Answer], paths: Sequence[str]) -> Iterator[li
 
 
 def _known(waiting: deque[Outcome]) -> list[Outcome]:
-    """Take what is known from the front."""
+    """Remove the known outcomes at the front, and return them."""
     known = []
     while waiting and waiting[0].is_known:
         known.append(waiting.popleft())
@@ -236,11 +238,14 @@ def _known(waiting: deque[Outcome]) -> list[Outcome]:
 
 
 SHARED_WINDOW = 1024
-"""Files of a process between two exchanges."""
+"""Number of files that a process predicts between two exchanges."""
 
 
 def predict_together(classifier: Classifier[Answer], paths: Sequence[str]) -> Iterator[list[Outcome]]:
-    """What a net says of files, in their order, as soon as it is known; a process by itself exchanges nothing."""
+    """Yield the outcomes of files, in the order of the files, and share the work among all processes.
+
+    The processes predict windows of files in turn and then exchange the outcomes, so that each yields all of them.
+    """
     number, count = jax.process_index(), jax.process_count()
     if count == 1:
         yield from predict(classifier, paths)

@@ -1,6 +1,7 @@
-"""One compiled program for every canvas that turns up, found again in the compilation cache the next time.
+"""Compiled programs of a classifier: one for every canvas that occurs.
 
-Rows are a function of the canvas alone, so that there is no second program for what is left over at the end.
+The compilation cache keeps them for the next run. The canvas alone decides the number of rows. So a last batch with
+fewer examples needs no second program.
 """
 
 import math
@@ -20,30 +21,30 @@ from fcn_jax.system.machine import device_memory_mib
 from fcn_jax.train.compile import peak_mib
 
 POSITIONS = 2**16
-"""Of a batch: more do not stay in a processor's cache, and fewer do not fill it."""
+"""Positions of a batch: more do not fit in a processor's cache, and fewer leave it partly unused."""
 MOST_ROWS = 256
 SHARE_OF_MEMORY = 0.8
-"""That a program may take."""
+"""Largest share of the device's memory that a program may take."""
 
 
 class TooLargeError(UserError):
-    """A canvas for whose program there is not enough memory; the message is the reason."""
+    """An error for a canvas whose program needs too much memory; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class CanvasProgram(Generic[AnswerT]):
-    """A compiled program."""
+    """The compiled program of a canvas."""
 
     rows: int
     run: Callable[[AnyArray, AnyArray], AnswerT]
-    """(images or signals, true sizes) -> answer."""
+    """The program: (images or signals, true sizes) -> answer."""
 
 
 class CanvasPrograms(Generic[AnswerT]):
-    """The programs of a classifier, compiled when they are first asked for.
+    """The programs of a classifier; each is compiled when it is first asked for.
 
     Args:
-        most_rows: of a batch.
+        most_rows: most rows of a batch.
     """
 
     def __init__(self, classifier: Classifier[AnswerT], *, most_rows: int = MOST_ROWS):
@@ -53,11 +54,11 @@ class CanvasPrograms(Generic[AnswerT]):
         self._variables = jax.device_put(classifier.variables, jax.local_devices()[0])
 
     def __getitem__(self, canvas: tuple[int, ...]) -> CanvasProgram[AnswerT]:
-        """The program of a canvas.
+        """Return the program of a canvas.
 
         Raises:
-            TooLargeError: it needs more memory than the device has.
-            UserError: XLA does not compile it, as where an artifact is damaged.
+            TooLargeError: the program needs more memory than the device has.
+            UserError: XLA cannot compile the program, for example because an artifact is damaged.
         """
         if canvas not in self._programs:
             self._programs[canvas] = self._compile(canvas)
@@ -77,18 +78,18 @@ class CanvasPrograms(Generic[AnswerT]):
         except jax.errors.JaxRuntimeError as error:
             reason = str(error).split("\n")[0]
             raise UserError(
-                f"the program for a canvas of {format_size(canvas)} cannot be compiled ({reason}): export the artifact "
-                "again, if it is one"
+                f"the program for a canvas of {format_size(canvas)} cannot be compiled ({reason}): if you use an "
+                "artifact, export it again"
             ) from error
         needed, available = peak_mib(executable), device_memory_mib()
         if needed > SHARE_OF_MEMORY * available:
             return TooLargeError(
                 f"its canvas of {format_size(canvas)} needs {needed:,.0f} MiB of memory, and the device has "
-                f"{available:,.0f}: make it smaller"
+                f"{available:,.0f}: make the file smaller"
             )
         return CanvasProgram(rows, lambda image, size: executable(self._variables, image, size))
 
 
 def rows_of(canvas: tuple[int, ...], *, most: int) -> int:
-    """Rows of a batch on that canvas."""
+    """Return the number of rows of a batch on a canvas."""
     return max(1, min(most, POSITIONS // math.prod(canvas)))

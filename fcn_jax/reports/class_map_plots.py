@@ -1,7 +1,8 @@
-"""Pictures of class activation maps: of a file, and of many on a contact sheet.
+"""Pictures of class activation maps: one for every file, and a contact sheet of many files.
 
-An image stands beside itself in grey, tinted by the evidence, so that all colour there is the map's; a signal above the
-evidence. Neutral, where no class is spoken for, is no colour.
+The picture of an image shows it twice: as it is, and in grey under the colours of the evidence. The grey copy has no
+colour of its own, so every colour in it comes from the map. The picture of a signal shows the signal, and a plot of
+the evidence below it. Evidence of zero, which speaks neither for nor against the class, has no colour.
 """
 
 import math
@@ -20,30 +21,30 @@ from fcn_jax.reports.html import DOTS_PER_INCH
 
 FOR, AGAINST = np.array([1.0, 0.42, 0.0]), np.array([0.1, 0.45, 1.0])
 OPACITY = 0.8
-"""Of the strongest evidence: whatever lies beneath stays visible."""
+"""Opacity of the colour of the strongest evidence. It is below 1, so that the image beneath stays visible."""
 DARKEST = 0.2
-"""That grey becomes, so that a colour on black can be told from black."""
+"""Grey value (0-1) that black becomes, so that a colour on black is still visible."""
 
 
 @dataclass(frozen=True)
 class ShownFile:
-    """A file as it is shown."""
+    """A file in the form in which it is drawn."""
 
     values: Num[np.ndarray, "*shown c"]
     evidence: Float[np.ndarray, "*shown"]
     places: tuple[Float[np.ndarray, " _"], ...]
-    """Positions of the input that are shown, on every axis."""
+    """Positions of the input that are drawn, for every axis."""
     size: tuple[int, ...]
-    """Of the input."""
+    """Size of the input."""
 
     @property
     def limit(self) -> float:
-        """The strongest evidence; where there is none, not quite 0, so that a scale can be drawn."""
+        """Return the largest absolute evidence; at least 1e-6, so that a colour scale can be drawn."""
         return max(1e-6, float(np.abs(self.evidence).max()))
 
 
 def shown_file(explained: Explained, *, most: int) -> ShownFile:
-    """A file with at most so many pixels a side, or values."""
+    """Return a file for drawing, with at most `most` pixels a side (of an image) or `most` values (of a signal)."""
     values, size = explained.values, explained.values.shape[:-1]
     if len(size) == 1:
         values, place = envelope(values, most=most)
@@ -55,7 +56,7 @@ def shown_file(explained: Explained, *, most: int) -> ShownFile:
 
 
 def fitted(image: UInt8[np.ndarray, "h w c"], *, longest: int) -> UInt8[np.ndarray, "m n c"]:
-    """An image whose longer side is `longest`, or where it is smaller than half of that, a whole number of times it."""
+    """Return an image reduced to a longer side of `longest`, or enlarged by the largest whole number that fits."""
     side = max(image.shape[:2])
     if side > longest:
         height, width = (max(1, round(n * longest / side)) for n in image.shape[:2])
@@ -66,7 +67,10 @@ def fitted(image: UInt8[np.ndarray, "h w c"], *, longest: int) -> UInt8[np.ndarr
 def envelope(
     values: Float[np.ndarray, "t c"], *, most: int
 ) -> tuple[Float[np.ndarray, "shown c"], Float[np.ndarray, " shown"]]:
-    """Values of a signal and their positions; of one that is longer, the lowest and highest of every part."""
+    """Return the values of a signal and their positions.
+
+    A signal longer than `most` is divided into parts; each part is replaced by its lowest and its highest value.
+    """
     length = len(values)
     if length <= most:
         return values, np.arange(length, dtype=np.float64)
@@ -79,44 +83,44 @@ def envelope(
 def tinted(
     grey: Float[np.ndarray, "*shape"], evidence: Float[np.ndarray, "*shape"], *, limit: float
 ) -> Float[np.ndarray, "*shape 3"]:
-    """Grey (0-1) under the colour of the evidence: none is no colour, `limit` the strongest of its sign."""
+    """Return grey (0-1) tinted by the evidence: 0 has no colour, `limit` and `-limit` have the strongest."""
     strength = np.clip(np.abs(evidence) / limit, 0, 1)[..., None] * OPACITY
     colour = np.where(evidence[..., None] > 0, FOR, AGAINST)
     return (DARKEST + (1 - DARKEST) * grey)[..., None] * (1 - strength) + colour * strength
 
 
 INK = "#22303c"
-EVIDENCE = "evidence: logit less the mean of all classes' logits"
+EVIDENCE = "evidence: logit minus the mean of all classes' logits"
 SMALL, NORMAL, WIDE = 7, 11, 15.0
-"""Font sizes; a picture wider than that many inches has a larger one."""
+"""Two font sizes, and a width in inches: pictures wider than that have a larger font."""
 LETTERS = 10
-"""In an inch, of normal size."""
+"""Letters of the normal font size that fit in an inch."""
 BAR_INCHES, BAR_PIXELS = 1.1, 25
-"""With its numbers, and without."""
+"""Width of the colour bar: in inches with its numbers, in pixels without them."""
 CELL_INCHES = 1.7
 MOST_COLUMNS = 8
 
 
 @dataclass(frozen=True)
 class Caption:
-    """What stands above a picture."""
+    """The text above a picture."""
 
     name: str
-    """Of the file."""
+    """Name of the file."""
     label: str
-    """The class whose map it is."""
+    """The class whose map is drawn."""
     probability: float
     predicted: str
     """The most probable class."""
 
     def long(self, letters: int) -> str:
-        """Two lines of at most so many letters."""
+        """Return two lines of at most `letters` letters."""
         other = "" if self.predicted == self.label else f" (predicted: {self.predicted})"
         said = f"{self.label}, probability {self.probability:.3f}{other}"
         return f"{_shortened(self.name, letters)}\n{_shortened(said, letters)}"
 
     def short(self, letters: int) -> str:
-        """The same without words."""
+        """Return the same without explaining words, for the contact sheet."""
         number = f"  {self.probability:.3f}"
         return f"{_shortened(self.name, letters)}\n{_shortened(self.label, letters - len(number))}{number}"
 
@@ -126,7 +130,7 @@ def _shortened(line: str, letters: int) -> str:
 
 
 def draw_file(view: ShownFile, caption: Caption) -> Figure:
-    """The picture of one file."""
+    """Draw the picture of one file."""
     figure = Figure(figsize=_size_of(view), layout="constrained")
     width, font = figure.get_figwidth(), NORMAL * max(1, figure.get_figwidth() / WIDE)
     title = caption.long(int(LETTERS * width * NORMAL / font))
@@ -136,7 +140,7 @@ def draw_file(view: ShownFile, caption: Caption) -> Figure:
         _draw_signal(above, view)
         _draw_evidence(below, view)
         return figure
-    # i the image, t the tinted one, b the bar.
+    # i: the image. t: the tinted image. b: the colour bar.
     mosaic, across = ("ib;tb", 1) if _is_wide(view) else ("itb", 2)
     axes = figure.subplot_mosaic(mosaic, width_ratios=[*[view.values.shape[1]] * across, BAR_PIXELS])
     image = view.values[..., 0] if view.values.shape[-1] == 1 else view.values
@@ -145,7 +149,7 @@ def draw_file(view: ShownFile, caption: Caption) -> Figure:
     _draw_tinted(axes["t"], view, limit=view.limit)
     axes["b"].imshow(_ramp(view.limit)[::-1, None], aspect="auto", extent=(0, 1, -view.limit, view.limit))
     axes["b"].set_xticks([])
-    axes["b"].set_ylabel(EVIDENCE.replace("less", "\nless"), fontsize=font)
+    axes["b"].set_ylabel(EVIDENCE.replace("minus", "\nminus"), fontsize=font)
     axes["b"].yaxis.set_label_position("right")
     axes["b"].yaxis.tick_right()
     axes["b"].tick_params(labelsize=font)
@@ -153,7 +157,7 @@ def draw_file(view: ShownFile, caption: Caption) -> Figure:
 
 
 def draw_sheet(views: Sequence[ShownFile], captions: Sequence[Caption], *, title: str) -> Figure:
-    """All files in a grid, their evidence in one scale."""
+    """Draw all files in a grid; one colour scale serves the evidence of all."""
     columns = min(MOST_COLUMNS, math.ceil(math.sqrt(len(views))))
     rows = math.ceil(len(views) / columns)
     width, height = max(CELL_INCHES * columns, 5.0), (CELL_INCHES + 0.35) * rows + 1.2
@@ -177,7 +181,7 @@ def _is_wide(view: ShownFile) -> bool:
 
 
 def _size_of(view: ShownFile) -> tuple[float, float]:
-    """Width and height of a file's picture, in inches."""
+    """Return width and height of a file's picture, in inches."""
     if len(view.size) == 1:
         return 9.0, 5.5
     height, width = (side / DOTS_PER_INCH for side in view.values.shape[:2])
@@ -186,7 +190,7 @@ def _size_of(view: ShownFile) -> tuple[float, float]:
 
 
 def _draw_tinted(axes: Axes, view: ShownFile, *, limit: float) -> None:
-    """An image in grey under the colours of the evidence, or a signal before them."""
+    """Draw an image in grey under the colours of the evidence, or a signal in front of them."""
     axes.set_axis_off()
     if len(view.size) == 2:
         axes.imshow(tinted(view.values.mean(-1) / 255, view.evidence, limit=limit))
@@ -216,5 +220,5 @@ def _draw_evidence(axes: Axes, view: ShownFile) -> None:
 
 
 def _ramp(limit: float) -> Float[np.ndarray, "256 3"]:
-    """The colours of evidence from -limit to limit, over a grey between black and white."""
+    """Return the colours of evidence from -limit to limit, on a grey between black and white."""
     return tinted(np.full(256, 0.5), np.linspace(-limit, limit, 256), limit=limit)

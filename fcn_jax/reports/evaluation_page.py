@@ -1,4 +1,7 @@
-"""One HTML page of an evaluation: how good, where it is bad, how sure it is, what it confuses, its worst mistakes."""
+"""The files of an evaluation: one HTML page, its numbers as JSON, and a CSV table of the predictions.
+
+The page shows the accuracy, also by size and class, the calibration, the confusions and the worst mistakes.
+"""
 
 import csv
 import io
@@ -31,11 +34,11 @@ from fcn_jax.system.machine import describe_versions
 
 
 def evaluation_json(evaluations: Sequence[Evaluation], shown: Evaluation) -> dict[str, Any]:
-    """What the page says.
+    """Return the numbers of the page, ready for JSON.
 
     Args:
-        evaluations: of one split at several scales.
-        shown: the one of them that everything but `scales` is about.
+        evaluations: evaluations of one split, one for each test scale.
+        shown: one of them; everything but `scales` describes it.
     """
     found, names = shown.findings, shown.label_names
     return {
@@ -64,7 +67,7 @@ def evaluation_json(evaluations: Sequence[Evaluation], shown: Evaluation) -> dic
 
 
 def predictions_csv(evaluations: Sequence[Evaluation]) -> str:
-    """A row an example and scale, in the order of the split."""
+    """Return a CSV table with one row for every example and test scale, in the order of the split."""
     with io.StringIO() as text:
         sides = SIDES[evaluations[0].dataset.rank]
         columns = ("scale", "index", "name", *sides, "label", "predicted", "probability")
@@ -89,7 +92,11 @@ def _headline_numbers(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _example(evaluation: Evaluation, row: int) -> dict[str, Any]:
-    """A row of the answers."""
+    """Return one example with its size, label, prediction and probability.
+
+    Args:
+        row: the row of the answers.
+    """
     answers, names = evaluation.answers, evaluation.label_names
     return {
         "index": int(answers.index[row]),
@@ -117,28 +124,28 @@ def _interval(share: Proportion) -> list[float | None]:
 
 
 def _number(value: float) -> float | None:
-    """JSON has no NaN."""
+    """Return the value, or None for NaN, which JSON does not have."""
     return None if math.isnan(value) else value
 
 
 LONGEST_SIDE = 160
-"""Of a picture on the page; a larger image is reduced, and a smaller one shown larger by whole pixels."""
+"""Longest side of a picture on the page, pixels. Larger images are reduced; smaller ones grow by a whole factor."""
 MOST_LINES = 4
-"""A signal of more channels is drawn as an image, a row a channel."""
+"""Most channels that are drawn as lines. A signal with more becomes an image, with one row for each channel."""
 
 
 def mistake_pictures(evaluation: Evaluation) -> list[Picture]:
-    """The worst mistakes, the most confident first."""
+    """Return pictures of the worst mistakes, the most confident first."""
     return [_mistake(evaluation, row) for row in evaluation.findings.worst.tolist()]
 
 
 def _mistake(evaluation: Evaluation, row: int) -> Picture:
-    """The picture of a row of the answers."""
+    """Return the picture of one example, given by its row of the answers."""
     answers, names, dataset = evaluation.answers, evaluation.label_names, evaluation.dataset
     index, size = int(answers.index[row]), format_size(answers.size[row].tolist())
     size = size if dataset.rank == 2 else f"length {size}"
     true, predicted = names[answers.label[row]], names[answers.predicted[row]]
-    said = f"{true}, taken for {predicted} with probability {answers.probability[row]:.3f}"
+    said = f"{true}, predicted as {predicted} with probability {answers.probability[row]:.3f}"
     where = f"{size}, {evaluation.names[row]}"
     example = dataset.example(index)
     kind, png = ("Image", png_of_image(example)) if dataset.rank == 2 else ("Signal", png_of_signal(example))
@@ -146,7 +153,7 @@ def _mistake(evaluation: Evaluation, row: int) -> Picture:
 
 
 def png_of_image(image: Num[np.ndarray, "h w c"]) -> bytes:
-    """An image as a PNG file, its longest side near LONGEST_SIDE, its pixels to be seen where it is small."""
+    """Return an image as a PNG file with a longest side near LONGEST_SIDE; pixels of a small image become squares."""
     picture = to_picture(Resize("longest", LONGEST_SIDE).apply(image, background=0))
     times = max(1, LONGEST_SIDE // max(picture.size))
     enlarged = picture.resize((times * picture.width, times * picture.height), Image.Resampling.NEAREST)
@@ -156,7 +163,7 @@ def png_of_image(image: Num[np.ndarray, "h w c"]) -> bytes:
 
 
 def png_of_signal(signal: Num[np.ndarray, "t c"]) -> bytes:
-    """A signal as a PNG file: a line a channel, or of many channels an image."""
+    """Return a plot of a signal as a PNG file: one line for each channel, or an image if there are many."""
     figure = Figure(figsize=(2.2, 1.5), layout="constrained")
     axes = figure.add_subplot()
     if signal.shape[1] <= MOST_LINES:
@@ -174,18 +181,18 @@ def png_of_signal(signal: Num[np.ndarray, "t c"]) -> bytes:
 
 MOST_CLASSES_IN_MATRIX = 50
 MOST_CLASSES_IN_SIGHT = 50
-"""More are folded away."""
+"""Classes beyond this number are folded away."""
 MOST_CONFUSIONS, MOST_BAD = 20, 100
 
 
 def evaluation_page(evaluations: Sequence[Evaluation], shown: Evaluation, *, subject: str, command: str) -> str:
-    """The page.
+    """Return the page as HTML.
 
     Args:
-        evaluations: of one split at several scales.
-        shown: the one of them that everything but the comparison of the scales is about.
-        subject: the run, its net and its data.
-        command: that makes the page.
+        evaluations: evaluations of one split, one for each test scale.
+        shown: one of them; everything but the comparison of the scales describes it.
+        subject: names of the run, its net and its data.
+        command: the command that makes the page.
     """
     answers = shown.answers
     return document(
@@ -200,7 +207,7 @@ def evaluation_page(evaluations: Sequence[Evaluation], shown: Evaluation, *, sub
         *_confusions(shown),
         *_mistakes(shown),
         *_bad(shown),
-        f"<h2>How this page is made</h2><pre>{escape(command)}</pre>",
+        f"<h2>How to make this page</h2><pre>{escape(command)}</pre>",
         f'<p class="small">{escape(_provenance())}</p>',
     )
 
@@ -212,18 +219,18 @@ def _headline(shown: Evaluation) -> list[str]:
         ("accuracy, % [95 % interval]", with_interval(accuracy)),
         ("mistakes", f"{accuracy.examples - accuracy.hits:,}"),
         ("examples", f"{accuracy.examples:,}"),
-        ("examples that cannot be read", f"{len(shown.bad):,}"),
+        ("examples that could not be read", f"{len(shown.bad):,}"),
         ("loss (cross entropy, nats)", f"{answers.mean_loss:.4f}"),
         ("mean probability of the predicted class, %", percent(float(answers.probability.mean()))),
-        ("expected calibration error, points", percent(shown.findings.calibration_error)),
+        ("expected calibration error, percentage points", percent(shown.findings.calibration_error)),
         ("test scale", f"{shown.scale:g}"),
-        ("step of the checkpoint", f"{shown.step:,}"),
+        ("training step of the checkpoint", f"{shown.step:,}"),
     )
     return [
         _scrolling(Table(("", "value"), rows)),
         _small(
-            "Intervals are Wilson's, of 95 %. They take every example as drawn by itself: near copies make them too "
-            "narrow."
+            "Intervals are 95 % confidence intervals (Wilson's). They assume that examples are independent; if "
+            "some are near copies of others, the true intervals are wider."
         ),
     ]
 
@@ -237,8 +244,8 @@ def _scales(evaluations: Sequence[Evaluation], shown: Evaluation) -> list[str]:
     return [
         "<h2>Test scales</h2>",
         figure(picture),
-        _scrolling(Table(("test scale", "accuracy, % [95 %]", "loss"), rows)),
-        _small(f"All else on this page is about scale {shown.scale:g}."),
+        _scrolling(Table(("test scale", "accuracy, % [95 % interval]", "loss"), rows)),
+        _small(f"The rest of this page is about test scale {shown.scale:g}."),
     ]
 
 
@@ -247,22 +254,23 @@ def _sizes(shown: Evaluation) -> list[str]:
     for name, bins in shown.findings.by_size.items():
         heading, what, digits = {
             "length": ("By length", "length", 0),
-            "side": ("By size", "side √(height × width), pixels", 1),
-            "aspect": ("By aspect ratio", "height / width", 2),
+            "side": ("By size", "side √(height × width) in pixels", 1),
+            "aspect": ("By aspect ratio", "aspect ratio (height / width)", 2),
         }[name]
         parts += [f"<h2>{heading}</h2>", figure(accuracy_by(bins, what, name=name, overall=overall, digits=digits))]
-    return [*parts, _small("Sizes are those of the examples as they are stored, before they are resized.")]
+    return [*parts, _small("These are the sizes of the examples as stored, before any resizing.")]
 
 
 def _calibration(shown: Evaluation) -> list[str]:
     found, sure = shown.findings, float(shown.answers.probability.mean())
-    lean = "too sure" if sure > shown.answers.accuracy.value else "not sure enough"
+    lean = "overconfident" if sure > shown.answers.accuracy.value else "underconfident"
     return [
         "<h2>Calibration</h2>",
-        f"<p>On average the probability of the predicted class is {percent(sure)} %, and "
-        f"{percent(shown.answers.accuracy.value)} % is right: the net is {lean}. The expected calibration error, over "
-        f"{len(found.calibration)} bins of equal width that have examples, is {percent(found.calibration_error)} "
-        "points.</p>",
+        f"<p>On average, the net gives its predicted class a probability of {percent(sure)} %, and "
+        f"{percent(shown.answers.accuracy.value)} % of its predictions are right: the net is {lean}. Examples are put "
+        f"into bins of equal width by that probability; {len(found.calibration)} bins hold examples. The expected "
+        "calibration error is the mean gap between probability and accuracy in these bins, weighted by their examples: "
+        f"{percent(found.calibration_error)} percentage points.</p>",
         figure(reliability(found.calibration)),
     ]
 
@@ -279,15 +287,18 @@ def _classes(shown: Evaluation) -> list[str]:
         )
         for row in shown.findings.classes
     ]
-    columns = ("class", "examples", "recall, % [95 %]", "precision, %", "most often taken for")
+    columns = ("class", "examples", "recall, % [95 % interval]", "precision, %", "most often mistaken for")
     first, rest = rows[:MOST_CLASSES_IN_SIGHT], rows[MOST_CLASSES_IN_SIGHT:]
     return [
         "<h2>By class, the worst first</h2>",
         _scrolling(Table(columns, tuple(first))),
-        f"<details><summary>{len(rest):,} more</summary>{_scrolling(Table(columns, tuple(rest)))}</details>"
+        f"<details><summary>{len(rest):,} more classes</summary>{_scrolling(Table(columns, tuple(rest)))}</details>"
         if rest
         else "",
-        _small("Recall: of the class, what is found. Precision: of what is taken for the class, what is it."),
+        _small(
+            "Recall: the share of the examples of the class that the net predicts as this class. Precision: the "
+            "share of the predictions of the class that are right."
+        ),
     ]
 
 
@@ -298,10 +309,10 @@ def _confusions(shown: Evaluation) -> list[str]:
         matrix = confusion_matrix(shown.answers, len(names))
         parts.append(figure(confusion_picture(matrix, names, found[:MOST_CONFUSIONS])))
     if not found:
-        return [*parts, "<p>Nothing is confused.</p>"]
+        return [*parts, "<p>The net made no mistake.</p>"]
     rows = tuple((names[one.label], names[one.predicted], f"{one.examples:,}") for one in found[:MOST_CONFUSIONS])
-    of = f"The {len(rows)} most frequent of {len(found):,} kinds." if len(rows) < len(found) else ""
-    return [*parts, _scrolling(Table(("true", "taken for", "examples"), rows)), _small(of) if of else ""]
+    of = f"The {len(rows)} most frequent of {len(found):,} pairs." if len(rows) < len(found) else ""
+    return [*parts, _scrolling(Table(("true class", "predicted class", "examples"), rows)), _small(of) if of else ""]
 
 
 def _mistakes(shown: Evaluation) -> list[str]:
@@ -310,7 +321,7 @@ def _mistakes(shown: Evaluation) -> list[str]:
         return []
     return [
         "<h2>The worst mistakes</h2>",
-        f"<p>The {len(pictures)} that the net is surest of. Some may be mistakes of whoever labelled them.</p>",
+        f"<p>The {len(pictures)} wrong predictions with the highest probability. In some, the label may be wrong.</p>",
         f'<div class="cards">{"".join(map(figure, pictures))}</div>',
     ]
 
@@ -319,10 +330,10 @@ def _bad(shown: Evaluation) -> list[str]:
     if not shown.bad:
         return []
     rows = tuple(list(shown.bad.items())[:MOST_BAD])
-    more = f"And {len(shown.bad) - len(rows):,} more, in evaluation.json." if len(rows) < len(shown.bad) else ""
+    more = f"{len(shown.bad) - len(rows):,} more are listed in evaluation.json." if len(rows) < len(shown.bad) else ""
     return [
-        "<h2>Examples that cannot be read</h2>",
-        "<p>They count neither as right nor as wrong.</p>",
+        "<h2>Examples that could not be read</h2>",
+        "<p>They count neither as right nor as wrong: the numbers above leave them out.</p>",
         _scrolling(Table(("name", "reason"), rows)),
         _small(more) if more else "",
     ]

@@ -1,4 +1,4 @@
-"""The plots of an evaluation, drawn for a phone's width, each with a text that says the same numbers."""
+"""The plots of an evaluation. They fit the width of a phone; each has a text with the same numbers."""
 
 from collections.abc import Sequence
 
@@ -13,12 +13,13 @@ from fcn_jax.inference.statistics import Bin, Confusion, Proportion
 from fcn_jax.reports.html import Picture, png_of
 
 WIDTH = 6.4
-"""Inches."""
+"""Width of a plot, inches."""
 MOST_CLASSES_WITH_COUNTS = 12
-"""A confusion matrix of more has no room for numbers in its cells."""
+"""A confusion matrix with more classes has no room for numbers in its cells."""
 NAME_LENGTH = 16
+"""Letters of a class name on an axis; longer names are cut."""
 LARGEST_RATIO = 5
-"""Of the ends of an axis; beyond it is logarithmic."""
+"""Largest ratio of the two ends of a linear axis; an axis with a larger ratio is logarithmic."""
 
 
 def percent(share: float) -> str:
@@ -26,7 +27,7 @@ def percent(share: float) -> str:
 
 
 def with_interval(share: Proportion) -> str:
-    """`98.12 [97.01, 98.90]`, in percent."""
+    """Return a share and its interval in percent, as `98.12 [97.01, 98.90]`."""
     low, high = share.interval
     return f"{percent(share.value)} [{percent(low)}, {percent(high)}]"
 
@@ -36,17 +37,18 @@ def shortened(name: str, length: int = NAME_LENGTH) -> str:
 
 
 def accuracy_by(bins: Sequence[Bin], what: str, *, name: str, overall: float, digits: int) -> Picture:
-    """Accuracy in bins of a value.
+    """Plot the accuracy in bins of a value, such as the length.
 
     Args:
-        what: the value is, with its unit.
+        what: the value and its unit, in words.
+        name: the value, for the name of the picture.
         overall: accuracy of all bins together.
-        digits: behind the point, in which the value is said.
+        digits: digits after the decimal point in which the text gives the value.
     """
     figure, (axes,) = _axes(3.8)
     means, values = [one.mean for one in bins], [100 * one.accuracy.value for one in bins]
     axes.axhline(100 * overall, color="grey", linestyle="--", linewidth=1, label=f"all: {percent(overall)}")
-    # Where in its bin a point stands says where its examples are; a horizontal line says how far the bin reaches.
+    # A point stands at the mean value of its bin's examples; a horizontal line shows how far the bin reaches.
     axes.hlines(
         values, [one.low for one in bins], [one.high for one in bins], color="tab:blue", alpha=0.45, linewidth=4
     )
@@ -63,15 +65,16 @@ def accuracy_by(bins: Sequence[Bin], what: str, *, name: str, overall: float, di
     axes.grid(alpha=0.3)
     _legend_above(axes)
     text = "; ".join(
-        f"{one.low:.{digits}f} to {one.high:.{digits}f}: {with_interval(one.accuracy)} of {one.accuracy.examples:,}"
+        f"{one.low:.{digits}f} to {one.high:.{digits}f}: "
+        f"{with_interval(one.accuracy)} of {one.accuracy.examples:,} examples"
         for one in bins
     )
-    caption = f"Accuracy by {what}, in bins of about equally many examples, with 95 % intervals"
+    caption = f"Accuracy by {what}, in bins with about the same number of examples, with 95 % intervals"
     return _picture(f"by_{name}", caption, f"{text}.", figure)
 
 
 def accuracy_by_scale(scales: Sequence[float], accuracies: Sequence[Proportion]) -> Picture:
-    """Accuracy against the test scale."""
+    """Plot the accuracy against the test scale."""
     figure, (axes,) = _axes(3.8)
     points = sorted(zip(scales, accuracies, strict=True))
     places, values = [scale for scale, _ in points], [100 * accuracy.value for _, accuracy in points]
@@ -88,7 +91,7 @@ def accuracy_by_scale(scales: Sequence[float], accuracies: Sequence[Proportion])
 
 
 def reliability(bins: Sequence[Bin]) -> Picture:
-    """Accuracy against the probability of the predicted class, above how many examples there are."""
+    """Plot the accuracy against the probability of the predicted class, and below it the number of examples."""
     figure, (axes, below) = _axes(5.2, ratios=(3.0, 1.0))
     lows, widths = [one.low for one in bins], [one.high - one.low for one in bins]
     values = [100 * one.accuracy.value for one in bins]
@@ -105,21 +108,21 @@ def reliability(bins: Sequence[Bin]) -> Picture:
     for each in (axes, below):
         each.grid(alpha=0.3)
     text = "; ".join(
-        f"mean probability {one.mean:.3f}: accuracy {with_interval(one.accuracy)} of {one.accuracy.examples:,}"
+        f"mean probability {one.mean:.3f}: accuracy {with_interval(one.accuracy)} of {one.accuracy.examples:,} examples"
         for one in bins
     )
-    caption = "Reliability: how often what is said with a probability is right. Below the diagonal the net is too sure"
+    caption = "Reliability: accuracy of predictions by their probability. Below the diagonal the net is overconfident"
     return _picture("reliability", caption, f"{text}.", figure)
 
 
 def confusion_picture(
     matrix: Int[np.ndarray, "k k"], names: Sequence[str], most_frequent: Sequence[Confusion]
 ) -> Picture:
-    """Rows are true classes, columns predicted ones; the colour is a cell's share of its row."""
+    """Draw the matrix. Rows are true classes, columns predicted ones; the colour is a cell's share of its row."""
     number = len(names)
     figure, (axes,) = _axes(WIDTH * 0.92)
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    # The root lets a cell of 1 % be seen beside one of 100 %.
+    # The power of 0.3 keeps a cell of 1 % visible beside one of 100 %.
     image = axes.imshow(100 * share, cmap="Blues", norm=PowerNorm(0.3, vmin=0, vmax=100))
     size = float(np.clip(230 / number, 4.5, 10))
     ticks, short = range(number), [shortened(name) for name in names]
@@ -135,13 +138,15 @@ def confusion_picture(
             axes.text(column, row, f"{count:,}" if count else "", ha="center", va="center", color=colour, fontsize=8)
     colours = figure.colorbar(image, ax=axes, shrink=0.8, ticks=[0, 1, 5, 20, 50, 100])
     colours.set_label("% of the true class", fontsize=9)
-    said = "; ".join(f"{names[one.label]} taken for {names[one.predicted]}: {one.examples:,}" for one in most_frequent)
-    text = f"{matrix.trace():,} of {matrix.sum():,} examples are on the diagonal. {said or 'Nothing beside it'}."
-    return _picture("confusions", "Confusion matrix: what (rows) is taken for what (columns)", text, figure)
+    said = "; ".join(
+        f"{names[one.label]} predicted as {names[one.predicted]}: {one.examples:,}" for one in most_frequent
+    )
+    text = f"{matrix.trace():,} of {matrix.sum():,} examples are on the diagonal. {said or 'No example is off it'}."
+    return _picture("confusions", "Confusion matrix: true classes (rows) and predicted classes (columns)", text, figure)
 
 
 def _axes(height: float, *, ratios: Sequence[float] = (1.0,)) -> tuple[Figure, list[Axes]]:
-    """A figure with axes below each other."""
+    """Return a figure with axes one below the other."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     grid = figure.subplots(len(ratios), 1, squeeze=False, height_ratios=list(ratios))
     for axes in grid.flat:
@@ -150,18 +155,18 @@ def _axes(height: float, *, ratios: Sequence[float] = (1.0,)) -> tuple[Figure, l
 
 
 def _error_bars(accuracies: Sequence[Proportion]) -> np.ndarray:
-    """[2, n]: how far each interval reaches below and above, in points."""
+    """Return how far each interval reaches below and above its value: [2, n], percentage points."""
     reach = [(share.value - share.interval[0], share.interval[1] - share.value) for share in accuracies]
     return 100 * np.maximum(np.array(reach).T, 0)
 
 
 def _legend_above(axes: Axes) -> None:
-    """Where no interval is hidden by it."""
+    """Draw the legend above the axes, so that it hides no interval."""
     axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
 
 
 def _limit_to_percent(axes: Axes) -> None:
-    """No axis goes beyond what a share can be, but for the room a marker takes."""
+    """Limit the axis to 0 % and 100 %, plus room for a marker."""
     low, high = axes.get_ylim()
     margin = 0.03 * (min(high, 100) - low)
     axes.set_ylim(max(low, -margin), min(high, 100 + margin))

@@ -1,8 +1,8 @@
-"""What is to be noticed of a run: what a rule says of it, and what the rules share.
+"""Rules that check a run: first those about learning, then those about cost.
 
-A rule compares figures in a workdir with its limit. It says what it found in one sentence and, beyond the limit, what
-that means and what to do; it says nothing where it lacks the figures. Limits are rules of thumb, chosen so that the
-runs of the benchmarks pass.
+A rule compares figures in a workdir with a limit and says in a sentence what it found. Beyond the limit it also says
+what that means and what to do. It says nothing if the workdir lacks the figures. The limits are rules of thumb, chosen
+so that the runs of the benchmarks pass.
 """
 
 import math
@@ -15,37 +15,40 @@ from fcn_jax.reports.run_files import EvaluationRecord, RunFiles
 
 @dataclass(frozen=True)
 class Finding:
-    """What a rule says."""
+    """The result of one rule."""
 
     is_warning: bool
     text: str
 
 
 def standard_error(evaluation: EvaluationRecord) -> float:
-    """Of an accuracy, as a fraction; where all or nothing is right, that of about one mistake or hit."""
+    """Return the standard error of an accuracy, as a fraction.
+
+    Where all or no examples are right, return that of about one mistake or one hit: it would otherwise be 0.
+    """
     count = max(evaluation.count, 1)
     accuracy = min(max(evaluation.accuracy, 1 / (count + 1)), count / (count + 1))
     return math.sqrt(accuracy * (1 - accuracy) / count)
 
 
 MOST_LOSS_RISE = 0.1
-"""Of the validation loss over its lowest."""
+"""Largest rise of the validation loss above its lowest value, relative to that value."""
 MOST_GAP = 0.05
-"""Between training and validation accuracy."""
+"""Largest difference between training and validation accuracy."""
 LARGEST_JUMP = 0.5
-"""Of the training loss between two readings, relative to the first."""
+"""Largest rise of the training loss between two readings, relative to the first reading of the run."""
 DEVIATIONS = 2.0
-"""A difference between accuracies of so many standard errors is no chance."""
+"""Standard errors above which a difference between accuracies does not count as chance."""
 
 
 def find_learning(files: RunFiles) -> list[Finding]:
-    """What the rules say, in their order."""
+    """Return the findings about accuracy and loss, in the order of the rules."""
     rules = (_not_finite, _guessing, _validation_falls, _loss_rises, _gap, _jumps, _still_improves, _one_shape)
     return [finding for finding in (rule(files) for rule in rules) if finding]
 
 
 def _epoch(files: RunFiles, step: int) -> str:
-    """The epoch of a step, for people."""
+    """Return the epoch of a step as text; `?` if it is not known."""
     readings = files.metrics.readings
     return f"{np.interp(step, [r.step for r in readings], [r.epoch for r in readings]):.3g}" if readings else "?"
 
@@ -56,8 +59,8 @@ def _not_finite(files: RunFiles) -> Finding | None:
             epoch = _epoch(files, evaluation.step)
             return Finding(
                 True,
-                f"At epoch {epoch} the loss of an evaluation is {evaluation.loss}: the weights, or the statistics of "
-                "BatchNorm, overflow. Lower train.learning_rate.",
+                f"At epoch {epoch} the loss of an evaluation is {evaluation.loss}: the weights or the BatchNorm "
+                "statistics have become too large. Lower train.learning_rate.",
             )
     return None
 
@@ -73,8 +76,7 @@ def _guessing(files: RunFiles) -> Finding | None:
     return Finding(
         True,
         f"The last evaluation has an accuracy of {evaluation.accuracy:.1%}, no better than guessing one of "
-        f"{files.config.model.num_classes} classes. Look at train.learning_rate, at data.mean and data.std, and at the "
-        "labels.",
+        f"{files.config.model.num_classes} classes. Check train.learning_rate, data.mean, data.std and the labels.",
     )
 
 
@@ -84,9 +86,9 @@ def _validation_falls(files: RunFiles) -> Finding | None:
         return None
     best, last = max(validations, key=lambda row: row.accuracy), validations[-1]
     drop = best.accuracy - last.accuracy
-    where = f"the last is {last.accuracy:.2%}, the best {best.accuracy:.2%}, at epoch {_epoch(files, best.step)}"
+    where = f"the last is {last.accuracy:.2%}, the best was {best.accuracy:.2%} at epoch {_epoch(files, best.step)}"
     if drop <= DEVIATIONS * standard_error(best):
-        return Finding(False, f"Validation accuracy does not fall by more than chance: {where}.")
+        return Finding(False, f"Validation accuracy has not fallen by more than chance: {where}.")
     return Finding(
         True,
         f"Validation accuracy has fallen by more than chance: {where}. Train for fewer epochs, or with more "
@@ -100,13 +102,13 @@ def _loss_rises(files: RunFiles) -> Finding | None:
         return None
     best, last = min(validations, key=lambda row: row.loss), validations[-1]
     rise = last.loss / best.loss - 1 if best.loss > 0 else 0.0
-    where = f"{last.loss:.3g} at last, {best.loss:.3g} at its lowest, at epoch {_epoch(files, best.step)}"
+    where = f"the last is {last.loss:.3g}, the lowest was {best.loss:.3g} at epoch {_epoch(files, best.step)}"
     if rise <= MOST_LOSS_RISE:
-        return Finding(False, f"Validation loss stays near its lowest: {where}.")
+        return Finding(False, f"Validation loss is near its lowest value: {where}.")
     return Finding(
         True,
-        f"Validation loss has risen by {rise:.0%} since its lowest: {where}. The net has become too sure of its "
-        "mistakes: where probabilities matter, train for fewer epochs or with more regularisation.",
+        f"Validation loss has risen by {rise:.0%} since its lowest value: {where}. The net has become overconfident in "
+        "its mistakes. If you need its probabilities, train for fewer epochs or with more regularisation.",
     )
 
 
@@ -118,13 +120,13 @@ def _gap(files: RunFiles) -> Finding | None:
     epoch = [row for row in readings if row.step <= last.step]
     trained = float(np.mean([row.accuracy for row in epoch if row.epoch > epoch[-1].epoch - 1]))
     gap = trained - last.accuracy
-    where = f"{trained:.2%} on what is trained on, {last.accuracy:.2%} on validation"
+    where = f"{trained:.2%} in training, {last.accuracy:.2%} in validation"
     if gap <= max(MOST_GAP, DEVIATIONS * standard_error(last)):
         return Finding(False, f"Training accuracy is not far above validation accuracy: {where}.")
     return Finding(
         True,
-        f"Training accuracy is {100 * gap:.1f} points above validation accuracy ({where}): the net learns the "
-        "training data by heart. More augmentation (data.augment), weight decay or data would help.",
+        f"Training accuracy is {100 * gap:.1f} percentage points above validation accuracy ({where}): the net overfits "
+        "the training data. More augmentation (data.augment), more weight decay or more data may help.",
     )
 
 
@@ -136,11 +138,11 @@ def _jumps(files: RunFiles) -> Finding | None:
     place = int(np.argmax(rises))
     before, after = readings[place], readings[place + 1]
     if rises[place] <= LARGEST_JUMP * readings[0].loss:
-        return Finding(False, f"Training loss never jumps up by more than {max(rises[place], 0):.2g}.")
+        return Finding(False, f"Training loss never rises by more than {max(rises[place], 0):.2g} between log steps.")
     return Finding(
         True,
         f"Training loss jumped from {before.loss:.3g} to {after.loss:.3g} at epoch {after.epoch:.3g}. Lower "
-        "train.learning_rate, or look at the data.",
+        "train.learning_rate, or check the data.",
     )
 
 
@@ -151,10 +153,10 @@ def _still_improves(files: RunFiles) -> Finding | None:
     earlier, last = validations[(len(validations) - 1) * 3 // 4], validations[-1]
     where = f"from {earlier.accuracy:.2%} to {last.accuracy:.2%}"
     if last.accuracy - earlier.accuracy <= DEVIATIONS * standard_error(last):
-        return Finding(False, f"Validation accuracy no longer rose by more than chance in the last quarter: {where}.")
+        return Finding(False, f"Validation accuracy rose no more than chance in the run's last quarter: {where}.")
     return Finding(
         True,
-        f"Validation accuracy still rose in the last quarter, {where}: more train.epochs may help.",
+        f"Validation accuracy still rose in the last quarter of the run, {where}: a larger train.epochs may help.",
     )
 
 
@@ -166,24 +168,25 @@ def _one_shape(files: RunFiles) -> Finding | None:
         return None
     return Finding(
         True,
-        "Every step holds one shape, and BatchNorm takes its statistics from it: where shape goes with class, training "
-        "suffers. Use schedule.kind=stratified, or model.norm=group.",
+        "Every step holds examples of one bucket only, and BatchNorm takes its statistics from them. Training suffers "
+        "if an example's size is related to its class. Use schedule.kind=stratified, or model.norm=group.",
     )
 
 
 MOST_INPUT_WAIT = 0.1
-"""Of the seconds of the training steps."""
+"""Largest share of the training steps' time that may be spent waiting for input."""
 MOST_FILLER = 0.1
-"""Of all rows."""
+"""Largest share of filler rows among all rows."""
 LEAST_FILL = 0.6
+"""Smallest share of true positions among all positions computed."""
 MOST_COMPILING = 0.5
-"""Of the seconds of training."""
+"""Largest time of compiling, relative to the time of training."""
 LEAST_SPEED = 0.7
-"""Of the last quarter of a run, relative to the first."""
+"""Smallest speed in the last quarter of a run, relative to the first quarter."""
 
 
 def find_cost(files: RunFiles) -> list[Finding]:
-    """What the rules say, in their order."""
+    """Return the findings about time, padding, bad examples and code, in the order of the rules."""
     rules = (_input_wait, _fill, _filler, _compiling, _slows_down, _bad_examples, _code)
     return [finding for finding in (rule(files) for rule in rules) if finding]
 
@@ -197,11 +200,11 @@ def _input_wait(files: RunFiles) -> Finding | None:
     else:
         return None
     if wait <= MOST_INPUT_WAIT:
-        return Finding(False, f"Input keeps up: {wait:.1%} of the steps' time was waiting for it.")
+        return Finding(False, f"Input is fast enough: {wait:.1%} of the steps' time was spent waiting for it.")
     return Finding(
         True,
-        f"{wait:.0%} of the steps' time was waiting for input. Raise machine.num_threads, machine.prefetch_steps or "
-        "machine.cache_mib, or store smaller images.",
+        f"{wait:.0%} of the steps' time was spent waiting for input. Raise machine.num_threads, "
+        "machine.prefetch_steps or machine.cache_mib, or store smaller images.",
     )
 
 
@@ -210,22 +213,26 @@ def _fill(files: RunFiles) -> Finding | None:
     if summary is None:
         return None
     if summary.fill >= LEAST_FILL:
-        return Finding(False, f"{summary.fill:.1%} of the positions computed are true ones.")
+        return Finding(False, f"{summary.fill:.1%} of the computed positions are true ones, not padding.")
     return Finding(
         True,
-        f"Only {summary.fill:.1%} of the positions computed are true ones (plan fill {summary.plan_fill:.3f}, filler "
-        f"share {summary.filler_share:.3f}). {_remedy_of_fill(summary.plan_fill, summary.filler_share, summary.fill)}",
+        f"Only {summary.fill:.1%} of the computed positions are true ones, not padding (plan fill "
+        f"{summary.plan_fill:.3f}, filler share {summary.filler_share:.3f}). "
+        f"{_remedy_of_fill(summary.plan_fill, summary.filler_share, summary.fill)}",
     )
 
 
 def _remedy_of_fill(plan_fill: float, filler_share: float, fill: float) -> str:
-    """What the largest loss asks for: padding in the own bucket, filler rows, or rows of a larger bucket."""
+    """Return a remedy for the largest loss.
+
+    The losses are: padding in an example's own bucket, filler rows, and examples moved to a larger bucket.
+    """
     moved_up = 1 - fill / max(plan_fill * (1 - filler_share), 1e-9)
     losses = {
-        "Most is padding inside the buckets: raise schedule.max_buckets.": 1 - plan_fill,
-        "Most is filler: raise schedule.examples_per_step, or lower schedule.rows_multiple_of.": filler_share,
-        "Most is examples in larger buckets than their own: raise schedule.num_programs or schedule.examples_per_step, "
-        "or lower schedule.rows_multiple_of.": moved_up,
+        "Most is lost to padding inside the buckets: raise schedule.max_buckets.": 1 - plan_fill,
+        "Most is lost to filler: raise schedule.examples_per_step, or lower schedule.rows_multiple_of.": filler_share,
+        "Most is lost to examples placed in larger buckets than their own: raise schedule.num_programs or "
+        "schedule.examples_per_step, or lower schedule.rows_multiple_of.": moved_up,
     }
     return max(losses, key=losses.__getitem__)
 
@@ -235,10 +242,10 @@ def _filler(files: RunFiles) -> Finding | None:
         return None
     share = files.summary.filler_share
     if share <= MOST_FILLER:
-        return Finding(False, f"{share:.1%} of all rows are filler.")
+        return Finding(False, f"{share:.1%} of all rows are filler rows.")
     return Finding(
         True,
-        f"{share:.0%} of all rows are filler: blocks are not full. Lower schedule.rows_multiple_of or "
+        f"{share:.0%} of all rows are filler rows: blocks are not full. Lower schedule.rows_multiple_of or "
         "schedule.max_buckets, or raise schedule.num_programs.",
     )
 
@@ -249,11 +256,11 @@ def _compiling(files: RunFiles) -> Finding | None:
         return None
     times = f"{summary.compile_seconds:.1f} s of compiling, {summary.train_seconds:.1f} s of training"
     if summary.compile_seconds <= MOST_COMPILING * summary.train_seconds:
-        return Finding(False, f"Compiling is short beside training: {times}.")
+        return Finding(False, f"Compiling takes little time compared with training: {times}.")
     return Finding(
         True,
-        f"Compiling weighs much beside training: {times}. Fewer buckets or programs make fewer or smaller programs; "
-        "with machine.cache_dir a second run finds them again.",
+        f"Compiling takes much time compared with training: {times}. Use fewer buckets or fewer programs. With "
+        "machine.cache_dir, a second run reuses the compiled programs.",
     )
 
 
@@ -264,17 +271,17 @@ def _slows_down(files: RunFiles) -> Finding | None:
     quarter = len(speeds) // 4
     first, last = float(np.median(speeds[:quarter])), float(np.median(speeds[-quarter:]))
     if last >= LEAST_SPEED * first:
-        return Finding(False, f"Training keeps its pace: {first:,.0f} examples/s at first, {last:,.0f} at last.")
+        return Finding(False, f"Training keeps its speed: {first:,.0f} examples/s at first, {last:,.0f} at the end.")
     return Finding(
         True,
-        f"Training became slower, from {first:,.0f} examples/s in its first quarter to {last:,.0f} in its last. Does "
-        "something else use the machine?",
+        f"Training became slower, from {first:,.0f} examples/s in its first quarter to {last:,.0f} in its last. "
+        "Check whether something else uses the machine.",
     )
 
 
 def _bad_examples(files: RunFiles) -> Finding | None:
     if not files.bad:
-        return Finding(False, "No example was bad.")
+        return Finding(False, "No bad example was found.")
     count = "1 example" if len(files.bad) == 1 else f"{len(files.bad):,} examples"
     return Finding(True, f"{count} could not be used; the table below names them.")
 
@@ -284,11 +291,11 @@ def _code(files: RunFiles) -> Finding | None:
         return None
     commit = files.summary.git_commit
     if not commit:
-        return Finding(True, "The code was in no git checkout: its commit is not known.")
+        return Finding(True, "The code was not in a git checkout, so its commit is not known.")
     if commit.endswith("-dirty"):
         return Finding(
             True,
-            f"The code had changes that commit {commit.removesuffix('-dirty')[:12]} does not hold: the run cannot be "
-            "repeated from it. Commit before a run that counts.",
+            f"The code had changes that are not in commit {commit.removesuffix('-dirty')[:12]}, so the run cannot be "
+            "repeated from that commit. Commit changes before a run whose result you want to keep.",
         )
-    return Finding(False, f"The code is that of commit {commit[:12]}, unchanged.")
+    return Finding(False, f"The code is that of commit {commit[:12]}, without changes.")

@@ -1,4 +1,4 @@
-"""HTML pages in one file: nothing is fetched, and a phone's width is enough. Their tables and pictures."""
+"""HTML pages, with their tables and pictures. A page is one file, loads nothing else and fits the width of a phone."""
 
 import base64
 import io
@@ -33,12 +33,12 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; background: var(--note); p
 
 @dataclass(frozen=True)
 class Table:
-    """A head and rows of text; the first column names the row."""
+    """A table of text: a header and rows. The first cell of a row is its name."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     texts: frozenset[int] = frozenset()
-    """Columns, from 0, of text rather than numbers: set left and wrapped."""
+    """Columns, counted from 0, that hold text and not numbers: aligned left, with line breaks."""
 
     def to_markdown(self) -> str:
         lines = [self.columns, ("---", *["---:"] * (len(self.columns) - 1)), *self.rows]
@@ -63,15 +63,15 @@ class Picture:
     """A plot as a PNG file."""
 
     name: str
-    """Of the file, without its ending."""
+    """Name of the file, without its ending."""
     caption: str
     text: str
-    """What the picture shows, in words, for whoever does not see it."""
+    """The content of the picture in words, for readers who cannot see it."""
     png: bytes
 
 
 def document(title: str, *parts: str) -> str:
-    """A whole HTML document; the parts are HTML, empty ones are left out."""
+    """Return a whole HTML document. The parts are HTML; empty parts are left out."""
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(title)}</title>\n'
@@ -80,7 +80,7 @@ def document(title: str, *parts: str) -> str:
 
 
 def figure(picture: Picture) -> str:
-    """A picture with its caption, inside the page."""
+    """Return the HTML of a picture with its caption; the picture's data is inside."""
     data = base64.b64encode(picture.png).decode()
     return (
         f'<figure><img src="data:image/png;base64,{data}" alt="{escape(picture.text)}">'
@@ -89,7 +89,7 @@ def figure(picture: Picture) -> str:
 
 
 def png_of(drawing: Figure) -> bytes:
-    """A figure as a PNG file, the same bytes whenever it is drawn."""
+    """Return a figure as a PNG file; the same figure always gives the same bytes."""
     with io.BytesIO() as file, mpl.rc_context({"font.size": 11}):
         drawing.savefig(file, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
         return file.getvalue()

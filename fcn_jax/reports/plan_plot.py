@@ -1,4 +1,4 @@
-"""A picture of a plan: sizes as dots, buckets as rectangles."""
+"""A picture of a plan. Sizes are dots and buckets are rectangles; a signal's lengths are a histogram."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,11 +27,11 @@ def draw_plan(
     counts: Int[np.ndarray, " n"] | None = None,
     curve: Sequence[tuple[int, float]] = (),
 ) -> None:
-    """Write the picture as PNG; a signal's lengths are drawn as a histogram with a line for each bucket.
+    """Write the picture as a PNG file. The histogram of a signal's lengths has a line for each bucket.
 
     Args:
-        counts: how often each size occurs; once without it.
-        curve: (number of buckets, plan fill), drawn beside it.
+        counts: the number of examples of each size; None: one each.
+        curve: pairs (number of buckets, plan fill), plotted beside the picture.
     """
     import matplotlib.pyplot as plt
 
@@ -69,7 +69,7 @@ def _draw_curve(axes, curve: Sequence[tuple[int, float]], *, chosen: int) -> Non
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:.0f}")
     axes.set(xlabel="buckets", ylabel="plan fill", ylim=(0, 1.02))
-    axes.set_title("fill by number of buckets", color=INK, loc="left")
+    axes.set_title("plan fill by number of buckets", color=INK, loc="left")
     axes.grid(alpha=0.3)
 
 
@@ -92,7 +92,7 @@ def _draw_sizes(axes, plan: BucketPlan, sizes, counts, colours) -> None:
 
 
 def _draw_lengths(axes, plan: BucketPlan, sizes, counts, colours) -> None:
-    """Examples of every length, or of every bin of lengths where there are many, stacked by bucket."""
+    """Plot the number of examples of every length, stacked by bucket; many lengths are put into bins."""
     longest = plan.shapes[-1][0]
     step = max(1, -(-longest // MOST_BARS))
     edges = np.arange(0, longest + step, step) + 0.5
@@ -106,6 +106,6 @@ def _draw_lengths(axes, plan: BucketPlan, sizes, counts, colours) -> None:
         axes.axvline(length + 0.5, color=colour, linewidth=2, zorder=1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    unit = "examples" if step == 1 else f"examples in {step:,} lengths"
+    unit = "examples" if step == 1 else f"examples per {step:,} lengths"
     axes.set(xlim=(0.5, longest * 1.02 + 0.5), xlabel="length", ylabel=unit)
     axes.legend(title="bucket: examples", loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)

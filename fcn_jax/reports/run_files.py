@@ -1,6 +1,6 @@
-"""What a workdir holds for its report, read file by file: what is damaged or missing is named, the rest is shown.
+"""The files of a workdir, read for its report. A damaged or missing file is named, and the others are still used.
 
-No data, no checkpoint and no device is needed, and a run may still write while its files are read.
+Reading needs no data, no checkpoint and no device. A run may still write while its files are read.
 """
 
 import fcntl
@@ -21,7 +21,7 @@ Record = TypeVar("Record")
 
 @dataclass(frozen=True)
 class ReadingRecord:
-    """A log step of training: means since the reading before."""
+    """A log step of training: means over the steps since the log step before."""
 
     step: int
     epoch: float
@@ -34,7 +34,7 @@ class ReadingRecord:
 
 @dataclass(frozen=True)
 class EvaluationRecord:
-    """A whole split, evaluated after a step."""
+    """An evaluation of a whole split after a training step."""
 
     step: int
     loss: float
@@ -58,14 +58,14 @@ class ProgramRecord:
 
     @property
     def rows(self) -> dict[str, int]:
-        """{canvas: rows} of its blocks."""
+        """The rows of each block: {canvas: rows}."""
         pairs = (block.partition(" × ") for block in self.blocks.split("  "))
         return {canvas: int(rows) for rows, _, canvas in pairs}
 
 
 @dataclass(frozen=True)
 class Summary:
-    """summary.json."""
+    """The content of summary.json."""
 
     loss: float
     accuracy: float
@@ -82,7 +82,7 @@ class Summary:
     versions: dict[str, str]
     device: str
     git_commit: str
-    """Empty where it is not known."""
+    """Empty if it is not known."""
 
 
 @dataclass(frozen=True)
@@ -95,16 +95,16 @@ class BadExample:
 
 
 def record(kind: type[Record], values: Any, *, what: str) -> Record:
-    """A record from parsed JSON.
+    """Return a record made of parsed JSON.
 
     Args:
-        what: it is, for the error.
+        what: the name of the record in errors.
 
     Raises:
-        UserError: it is no object, or the first field that is missing or of another type.
+        UserError: the values are no object, or a field is missing or has another type.
     """
     if not isinstance(values, dict):
-        raise UserError(f"{what} is no object")
+        raise UserError(f"{what} is no JSON object")
     found = {}
     for name, hint in typing.get_type_hints(kind).items():
         if name not in values:
@@ -118,15 +118,15 @@ def record(kind: type[Record], values: Any, *, what: str) -> Record:
 
 
 def read_programs(path: Path) -> list[ProgramRecord]:
-    """compile.json."""
+    """Read compile.json."""
     rows = parse_json(path.read_text())
     if not isinstance(rows, list):
-        raise UserError("it is no list")
+        raise UserError("it is no JSON list")
     return [record(ProgramRecord, row, what=f"row {number}") for number, row in enumerate(rows, start=1)]
 
 
 def read_summary(path: Path) -> Summary:
-    """summary.json."""
+    """Read summary.json."""
     values = parse_json(path.read_text())
     if isinstance(values, dict):
         values["git_commit"] = values.get("git_commit") or ""
@@ -139,7 +139,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 @dataclass(frozen=True)
 class Metrics:
-    """metrics.jsonl."""
+    """The lines of metrics.jsonl, by kind."""
 
     readings: list[ReadingRecord] = field(default_factory=list)
     validations: list[EvaluationRecord] = field(default_factory=list)
@@ -148,7 +148,7 @@ class Metrics:
 
 @dataclass(frozen=True)
 class RunFiles:
-    """A workdir, as far as it can be read."""
+    """The content of a workdir, as far as it could be read."""
 
     workdir: Path
     config: Config | None
@@ -159,19 +159,22 @@ class RunFiles:
     summary: Summary | None
     bad: list[BadExample]
     checkpoints: list[int]
-    """Steps of those that are kept."""
+    """Steps of the checkpoints that are kept."""
     num_starts: int
-    """How often training was started or resumed; 0: not known."""
+    """Number of times that training was started or resumed; 0: not known."""
     is_live: bool
-    """Whether a process of this machine is training in it."""
+    """True if a process on this machine is training in this workdir."""
     written: datetime | None
-    """When something was last logged, UTC."""
+    """Time (UTC) of the last log line."""
     problems: list[str]
-    """A line for every file that is missing or damaged."""
+    """One sentence for every file that is missing or damaged."""
 
     @property
     def is_finished(self) -> bool:
-        """A run that was begun anew has the summary of the one before it, but no test yet."""
+        """Return whether the run has a result.
+
+        A run that was started again from step 0 still has the summary of the run before it, but no test evaluation.
+        """
         return self.summary is not None and (bool(self.metrics.tests) or not self.metrics.readings)
 
     @property
@@ -181,9 +184,10 @@ class RunFiles:
 
 
 def read_run(workdir: Path) -> RunFiles:
-    """
+    """Read the files of a workdir.
+
     Raises:
-        UserError: there is no run, or nothing of it that can be shown.
+        UserError: there is no run, or none of its files can be shown.
     """
     if not workdir.is_dir():
         raise UserError(f"--workdir={workdir} is no folder: give the workdir of a run")
@@ -207,15 +211,15 @@ def read_run(workdir: Path) -> RunFiles:
         problems=reader.problems,
     )
     if not (config or plan or files.programs or files.metrics.readings or files.summary):
-        raise UserError(f"--workdir={workdir} holds no run that could be shown: {' '.join(files.problems)}")
+        raise UserError(f"--workdir={workdir} holds no run that can be shown: {' '.join(files.problems)}")
     return files
 
 
 class _Reader:
-    """Reads the files of a workdir and collects what is wrong with them.
+    """Reader of the files of a workdir, which collects the problems that it finds.
 
     Args:
-        expects_all: a file that is missing is a problem.
+        expects_all: whether a missing file is a problem.
     """
 
     def __init__(self, workdir: Path, *, expects_all: bool):
@@ -223,7 +227,7 @@ class _Reader:
         self._workdir, self._expects_all = workdir, expects_all
 
     def read(self, name: str, parse: Callable[[Path], Value], *, may_be_missing: bool = False) -> Value | None:
-        """What `parse` makes of a file; None where it is missing, or `parse` raises a ValueError."""
+        """Return the parsed file; None if it is missing, cannot be read, or `parse` raises a ValueError."""
         try:
             return parse(self._workdir / name)
         except FileNotFoundError:
@@ -234,7 +238,7 @@ class _Reader:
         return None
 
     def read_metrics(self) -> Metrics:
-        """metrics.jsonl, less the lines that are damaged."""
+        """Read metrics.jsonl; leave out damaged lines."""
         metrics = Metrics()
 
         def add(row: Any, what: str) -> None:
@@ -246,13 +250,13 @@ class _Reader:
                 case "test":
                     metrics.tests.append(record(EvaluationRecord, row, what=what))
                 case kind:
-                    raise UserError(f"{what} is of kind {kind!r}")
+                    raise UserError(f"{what} has the unknown kind {kind!r}")
 
         self._read_lines("metrics.jsonl", add)
         return metrics
 
     def read_bad_examples(self) -> list[BadExample]:
-        """bad_examples.jsonl, which need not be there, less the lines that are damaged."""
+        """Read bad_examples.jsonl, which may be missing; leave out damaged lines."""
         bad: list[BadExample] = []
         self._read_lines(
             "bad_examples.jsonl",
@@ -262,7 +266,10 @@ class _Reader:
         return bad
 
     def _read_lines(self, name: str, add: Callable[[Any, str], None], *, may_be_missing: bool = False) -> None:
-        """Add every line; a last one without its end was cut off by a kill, or is being written."""
+        """Pass every line to `add`.
+
+        A last line without a line end is left out: the run was killed while writing it, or is writing it now.
+        """
         text = self.read(name, lambda path: path.read_text(errors="replace"), may_be_missing=may_be_missing) or ""
         damaged = []
         for number, line in enumerate(text.split("\n")[:-1], start=1):
@@ -281,7 +288,7 @@ class _Reader:
 
 
 def _is_live(workdir: Path) -> bool:
-    """Whether a process of this machine holds the workdir's lock."""
+    """Return whether a process on this machine holds the workdir's lock."""
     try:
         with (workdir / ".lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

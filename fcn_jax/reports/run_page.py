@@ -1,6 +1,6 @@
-"""The `report` command: one page of a run, from the files of its workdir alone.
+"""The `report` command: one HTML page about a run, made from the files of its workdir alone.
 
-What needs a look comes first, then the curves, then what they rest on.
+Warnings and the result come first, then the curves, then buckets, programs and config.
 """
 
 import json
@@ -24,17 +24,17 @@ from fcn_jax.system.disk import write_atomically
 
 CONFIG_FILE = "again.py"
 HEADS_WITH_MAPS = ("average_last", "average_first")
-"""Of nets that `cam` can draw."""
+"""Heads of the nets for which `cam` can draw maps."""
 
 
 def changed_fields(config: Config) -> dict[str, tuple[object, object]]:
-    """{field: (its value, the default)} where they differ; the defaults are those of its family of nets."""
+    """Return the fields that differ from their default: {field: (value, default of its family of nets)}."""
     default = flatten(Config(model=type(config.model)()))
     return {path: (value, default[path]) for path, value in flatten(config).items() if value != default[path]}
 
 
 def launch_file(config: Config) -> str:
-    """A file for --config that gives this config, less what belongs to the machine."""
+    """Return the text of a file for --config that gives this config; fields that describe the machine are left out."""
     changed = {path: value for path, (value, _) in changed_fields(config).items() if changes_result(path)}
     lines = [f"    config.{path} = {value!r}\n" for path, value in changed.items()]
     family = type(config.model).__name__
@@ -46,7 +46,7 @@ def launch_file(config: Config) -> str:
 
 
 def commands_to_repeat(files: RunFiles) -> str:
-    """The same code, and the same config in a new workdir."""
+    """Return commands that check out the same code and train the same config in a new workdir."""
     commit = files.summary.git_commit.removesuffix("-dirty") if files.summary else ""
     checkout = f"git checkout {commit}\n" if commit else ""
     again = Path(f"{files.workdir}-again")
@@ -54,7 +54,7 @@ def commands_to_repeat(files: RunFiles) -> str:
 
 
 def commands_to_use(files: RunFiles) -> str:
-    """What can be done with the newest checkpoint; nothing without one."""
+    """Return commands that use the newest checkpoint; empty if there is none."""
     if not files.checkpoints:
         return ""
     workdir = _workdir(files.workdir)
@@ -80,12 +80,12 @@ def percent_with_interval(evaluation: EvaluationRecord | Summary) -> str:
 
 
 def numbers_table(files: RunFiles) -> Table:
-    """The figures of a run, those of its result first."""
+    """Return the figures of a run: its result first, then its cost."""
     rows = _result_rows(files) + _cost_rows(files)
     if files.num_starts > 1:
-        rows.append(("started", f"{files.num_starts} times; seconds of compiling are those of the last"))
+        rows.append(("started", f"{files.num_starts} times; the seconds of compiling are those of the last start"))
     if files.checkpoints:
-        rows.append(("checkpoints", f"of steps {', '.join(f'{step:,}' for step in files.checkpoints)}"))
+        rows.append(("checkpoints", f"after steps {', '.join(f'{step:,}' for step in files.checkpoints)}"))
     if files.summary:
         rows.append(("device", files.summary.device))
         rows.append(("git commit", files.summary.git_commit or "not known"))
@@ -103,7 +103,7 @@ def _result_rows(files: RunFiles) -> list[tuple[str, str]]:
     if validations:
         last, best = validations[-1], max(validations, key=lambda row: row.accuracy)
         rows.append(("validation accuracy", f"{percent_with_interval(last)} over {last.count:,} examples"))
-        rows.append(("best of all validations", f"{best.accuracy:.2%} after step {best.step:,}"))
+        rows.append(("best validation accuracy", f"{best.accuracy:.2%} after step {best.step:,}"))
         rows.append(("validation loss", f"{last.loss:.4f}"))
     return rows
 
@@ -114,22 +114,25 @@ def _cost_rows(files: RunFiles) -> list[tuple[str, str]]:
     if files.is_finished and summary:
         speed = f"{summary.images_per_second:,.0f} {unit}, {summary.true_megapixels_per_second:.3g} {pixels}"
         rows.append(("parameters", f"{summary.parameters:,}"))
-        rows.append(("training", f"{summary.train_seconds:,.1f} s, validation and saving included"))
-        rows.append(("throughput", f"{speed}, {summary.input_wait:.1%} of the time waiting for input"))
+        rows.append(("training", f"{summary.train_seconds:,.1f} s, including validation and saving"))
+        rows.append(("throughput", f"{speed}; {summary.input_wait:.1%} of the time was spent waiting for input"))
         rows.append(
-            ("fill", f"{summary.fill:.3f} (plan fill {summary.plan_fill:.3f}, filler {summary.filler_share:.3f})")
+            ("fill", f"{summary.fill:.3f} (plan fill {summary.plan_fill:.3f}, filler share {summary.filler_share:.3f})")
         )
     elif files.metrics.readings:
         last = files.metrics.readings[-1]
-        rows.append(("training accuracy, last reading", f"{last.accuracy:.2%}"))
-        rows.append(("training loss, last reading", f"{last.loss:.4f}"))
+        rows.append(("training accuracy, last log step", f"{last.accuracy:.2%}"))
+        rows.append(("training loss, last log step", f"{last.loss:.4f}"))
         rows.append(
-            ("throughput, last reading", f"{last.images_per_second:,.0f} {unit}, {last.input_wait:.1%} waiting")
+            (
+                "throughput, last log step",
+                f"{last.images_per_second:,.0f} {unit}, {last.input_wait:.1%} of the time waiting for input",
+            )
         )
     if files.programs:
         seconds, peak = _seconds_and_peak(files.programs)
         rows.append(
-            ("compiling", f"{len(files.programs)} programs in {seconds:.1f} s, at most {peak:,.0f} MiB a device")
+            ("compiling", f"{len(files.programs)} programs in {seconds:.1f} s; peak memory {peak:,.0f} MiB per device")
         )
     if files.config:
         rows.append(("seed", str(files.config.seed)))
@@ -141,7 +144,7 @@ def _seconds_and_peak(programs: list[ProgramRecord]) -> tuple[float, float]:
 
 
 def buckets_table(files: RunFiles) -> Table | None:
-    """A row a bucket of the last stage: its positions, and its rows in a training step."""
+    """Return a row for each bucket of the last stage: its positions, and its rows in a training step."""
     if files.plan is None:
         return None
     columns = _rows_of_steps(files.programs)
@@ -153,7 +156,10 @@ def buckets_table(files: RunFiles) -> Table | None:
 
 
 def _rows_of_steps(programs: list[ProgramRecord]) -> dict[str, dict[str, int]]:
-    """{heading: {canvas: rows}} of the last stage's training; one heading where no two programs share a canvas."""
+    """Return the rows of training steps in the last stage: {heading: {canvas: rows}}.
+
+    There is one heading if no two programs share a canvas, and otherwise one for each program.
+    """
     trained = [program for program in programs if program.program.startswith("train")]
     stages = [program.program.partition(", ")[0] for program in trained if program.program.startswith("train stage ")]
     if stages:
@@ -161,22 +167,24 @@ def _rows_of_steps(programs: list[ProgramRecord]) -> dict[str, dict[str, int]]:
     together = {canvas: rows for program in trained for canvas, rows in program.rows.items()}
     if len(together) == sum(len(program.rows) for program in trained):
         return {"rows in a step": together} if together else {}
-    return {f"rows, program {number}": program.rows for number, program in enumerate(trained, start=1)}
+    return {f"rows in a step, program {number}": program.rows for number, program in enumerate(trained, start=1)}
 
 
 def programs_table(programs: list[ProgramRecord]) -> Table:
-    """What compiling cost, and what a step will."""
+    """Return a row for each program: its compile time, peak memory, operations and blocks."""
     rows = [
         (row.program, f"{row.seconds:.1f}", f"{row.peak_mib:,.0f}", f"{row.gflop:,.3f}", row.blocks.replace("  ", ", "))
         for row in programs
     ]
     seconds, peak = _seconds_and_peak(programs)
-    rows.append(("together, or the most", f"{seconds:.1f}", f"{peak:,.0f}", "", ""))
-    return Table(("program", "seconds", "peak MiB", "GFLOP", "blocks: rows × canvas"), tuple(rows), frozenset({4}))
+    rows.append(("total seconds, highest peak", f"{seconds:.1f}", f"{peak:,.0f}", "", ""))
+    return Table(
+        ("program", "seconds to compile", "peak MiB", "GFLOP", "blocks: rows × canvas"), tuple(rows), frozenset({4})
+    )
 
 
 def evaluations_table(files: RunFiles) -> Table:
-    """Every validation, and the reading of training before it."""
+    """Return a row for each validation, with the last training reading before it."""
     readings = files.metrics.readings
     steps = np.array([reading.step for reading in readings])
     rows = []
@@ -190,27 +198,27 @@ def evaluations_table(files: RunFiles) -> Table:
 
 
 def bad_examples_table(bad: list[BadExample]) -> Table:
-    """The first ones."""
+    """Return the first bad examples, at most MOST_BAD_EXAMPLES."""
     rows = tuple((example.split, example.name, example.reason) for example in bad[:MOST_BAD_EXAMPLES])
     return Table(("split", "name", "reason"), rows, texts=frozenset({1, 2}))
 
 
 def changes_table(config: Config) -> Table:
-    """The fields that differ from the defaults."""
+    """Return the fields that differ from the defaults, as a table."""
     rows = [(path, json.dumps(value), json.dumps(usual)) for path, (value, usual) in changed_fields(config).items()]
     return Table(("field", "value", "default"), tuple(rows), texts=frozenset({1, 2}))
 
 
 def whole_config(config: Config) -> str:
-    """A line a field."""
+    """Return all fields with their values, one on each line."""
     return "\n".join(f"{path} = {json.dumps(value)}" for path, value in flatten(config).items())
 
 
 def write_report(workdir: Path) -> Path:
-    """Write report.html of a run; returns its path.
+    """Write report.html of a run, and return its path.
 
     Raises:
-        UserError: there is no run, nothing of it can be shown, or the page cannot be written.
+        UserError: there is no run, none of its files can be shown, or the page cannot be written.
     """
     path = workdir / "report.html"
     write_atomically(path, page(read_run(workdir)))
@@ -218,7 +226,7 @@ def write_report(workdir: Path) -> Path:
 
 
 def page(files: RunFiles) -> str:
-    """The page of a run."""
+    """Return the page of a run as HTML."""
     name = files.workdir.resolve().name
     return document(
         f"{name}: a run of fcn_jax",
@@ -240,7 +248,7 @@ def page(files: RunFiles) -> str:
 
 
 def _what(files: RunFiles) -> str:
-    """Data, net and seed."""
+    """Return a sentence with net, data, schedule, epochs and seed."""
     if files.config is None:
         return "A run of fcn_jax."
     data, model, train = files.config.data, files.config.model, files.config.train
@@ -251,9 +259,9 @@ def _what(files: RunFiles) -> str:
 
 
 def status(files: RunFiles) -> str:
-    """Finished, in progress or stopped, and where."""
+    """Return a sentence that says whether the run is finished, in progress or stopped, and how far it is."""
     readings = files.metrics.readings
-    where = "before its first reading"
+    where = "before its first log step"
     if readings:
         of = f" of {files.config.train.epochs}" if files.config else ""
         where = f"epoch {readings[-1].epoch:.4g}{of}, step {readings[-1].step:,}"
@@ -263,16 +271,16 @@ def status(files: RunFiles) -> str:
     if files.is_finished:
         return f"Finished{f': {where}' if readings else ''}.{when}"
     resumes = f"from step {files.checkpoints[-1]:,}" if files.checkpoints else "from the beginning"
-    return f"Stopped without a result: {where}. The same train command goes on {resumes}.{when}"
+    return f"Stopped without a result: {where}. The same train command continues it {resumes}.{when}"
 
 
 def headline(files: RunFiles) -> str:
-    """The result, or the best that is known of it."""
+    """Return the test result, or the last validation while there is none."""
     validations = files.metrics.validations
     if files.is_finished and files.summary:
         return f"Test accuracy {percent_with_interval(files.summary)}, loss {files.summary.loss:.4f}."
     if validations:
-        return f"Validation accuracy so far {percent_with_interval(validations[-1])}, loss {validations[-1].loss:.4f}."
+        return f"Latest validation accuracy {percent_with_interval(validations[-1])}, loss {validations[-1].loss:.4f}."
     return "Nothing has been evaluated yet."
 
 
@@ -280,13 +288,13 @@ def _findings(files: RunFiles) -> Iterator[str]:
     findings = find_learning(files) + find_cost(files)
     fine = [finding for finding in findings if not finding.is_warning]
     if len(findings) > len(fine):
-        yield "<h2>Look at this</h2>"
+        yield "<h2>Warnings</h2>"
     for finding in findings:
         if finding.is_warning:
             yield f'<p class="note warning">{escape(finding.text)}</p>'
     if fine:
         items = "".join(f"<li>{escape(finding.text)}</li>" for finding in fine)
-        yield f"<details><summary>In order: {len(fine)} of {len(findings)} checks</summary><ul>{items}</ul></details>"
+        yield f"<details><summary>{len(fine)} of {len(findings)} checks passed</summary><ul>{items}</ul></details>"
 
 
 def _curves(files: RunFiles) -> Iterator[str]:
@@ -322,7 +330,7 @@ def _bad_examples(files: RunFiles) -> Iterator[str]:
         return
     yield f"<h2>Bad examples: {len(files.bad):,}</h2>"
     if len(files.bad) > MOST_BAD_EXAMPLES:
-        yield f"<p>The first {MOST_BAD_EXAMPLES}; bad_examples.jsonl names all.</p>"
+        yield f"<p>The first {MOST_BAD_EXAMPLES} are shown; bad_examples.jsonl lists all.</p>"
     yield _html(bad_examples_table(files.bad))
 
 
@@ -331,16 +339,16 @@ def _config(files: RunFiles) -> Iterator[str]:
         return
     changes = changes_table(files.config)
     yield "<h2>Config</h2>"
-    yield _html(changes) if changes.rows else "<p>All fields have their defaults.</p>"
+    yield _html(changes) if changes.rows else "<p>All fields have their default values.</p>"
     yield _folded("The whole config", f"<pre>{escape(whole_config(files.config))}</pre>")
 
 
 def _commands(files: RunFiles) -> Iterator[str]:
     use = commands_to_use(files)
     if use:
-        yield f"<h2>To use it</h2><pre>{escape(use)}</pre>"
+        yield f"<h2>How to use the trained net</h2><pre>{escape(use)}</pre>"
     if files.config:
-        yield f"<h2>To repeat it</h2><p>With this file as {CONFIG_FILE}:</p>"
+        yield f"<h2>How to repeat the run</h2><p>Save this file as {CONFIG_FILE}, then run the commands below it:</p>"
         yield f"<pre>{escape(launch_file(files.config))}</pre>"
         yield f"<pre>{escape(commands_to_repeat(files))}</pre>"
 

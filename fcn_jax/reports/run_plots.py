@@ -1,4 +1,4 @@
-"""The pictures of a run, drawn for a phone's width, each with a text that says the same numbers."""
+"""The plots of a run. They fit the width of a phone; each has a text with the same numbers."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -17,13 +17,14 @@ from fcn_jax.reports.run_files import EvaluationRecord, ReadingRecord, RunFiles
 from fcn_jax.train.optimizer import learning_rate_schedule
 
 MOST_POINTS_OF_RATE = 400
+"""Most points of the curve of the learning rate."""
 
 
 class Timeline:
-    """The time of a run with at least one reading.
+    """The steps and epochs of a run with at least one reading.
 
     Args:
-        config: None: not known.
+        config: the training config; None: not known.
     """
 
     def __init__(self, readings: Sequence[ReadingRecord], config: TrainConfig | None):
@@ -32,17 +33,20 @@ class Timeline:
         self._epochs = np.array([0.0, *(reading.epoch for reading in readings)])
 
     def epochs_at(self, steps: Sequence[int]) -> Float[np.ndarray, " n"]:
-        """Epochs behind some steps."""
+        """Return the number of epochs completed after each of some steps."""
         return np.interp(np.array(steps, np.int64), self._steps, self._epochs)
 
     @cached_property
     def stage_starts(self) -> list[int]:
-        """The epochs after which the second stage and those behind it begin."""
+        """Epochs after which the second and each later stage begins."""
         return [epochs.start for epochs, _ in scale_of_epochs(self._config)[1:]] if self._config else []
 
     @cached_property
     def total_steps(self) -> int | None:
-        """Of the whole run; None while it cannot be known, since a later stage may have other steps an epoch."""
+        """Number of steps of the whole run; None before the last stage has begun.
+
+        It is not known earlier, because a later stage may have another number of steps per epoch.
+        """
         last_stage = self.stage_starts[-1] if self.stage_starts else 0
         if self._config is None or self._epochs[-1] <= last_stage:
             return None
@@ -51,35 +55,35 @@ class Timeline:
         return round(self._steps[-1] + (self._config.epochs - self._epochs[-1]) * steps_per_epoch)
 
     def learning_rates(self) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]] | None:
-        """(epochs, learning rates after them) of the whole run, or None while they cannot be known."""
+        """Return (epochs, learning rates at them) of the whole run; None while they cannot be known."""
         if self._config is None or self.total_steps is None:
             return None
         steps, epochs = self._whole(self.total_steps, self._config.epochs)
         warmup_steps = round(float(np.interp(self._config.warmup_epochs, epochs, steps)))
         rate = learning_rate_schedule(self._config, warmup_steps=warmup_steps, total_steps=self.total_steps)
         points = np.unique(np.linspace(0, self.total_steps, MOST_POINTS_OF_RATE).round())
-        # The accelerators of this machine may be busy with the very run that is reported.
+        # The run that is reported may still be using the accelerators of this machine.
         jax.config.update("jax_platforms", "cpu")
         return np.interp(points, steps, epochs), np.asarray(rate(points), np.float64)
 
     def _whole(self, total_steps: int, num_epochs: int) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-        """(steps, epochs) up to the end of the run."""
+        """Return (steps, epochs) of all readings and of the end of the run."""
         return np.append(self._steps, total_steps), np.append(self._epochs, float(num_epochs))
 
 
 WIDTH = 6.4
-"""Inches."""
+"""Width of a plot, inches."""
 TRAIN, VALIDATION, INK = "#3a78b5", "#d95f02", "#22303c"
 MOST_POINTS, MOST_PARTS = 120, 60
-"""A curve of more points is drawn light, with the means over so many parts of it on top."""
+"""A curve with more points is drawn light, and the means over this many parts of it are drawn on top."""
 SETTLING = 0.1
-"""The readings in this first share of a run may leave a picture, so that the rest can be told apart."""
+"""Share of a run at its beginning whose values may be cut off, so that the rest is easier to see."""
 NUM_SAID = 5
-"""Points of a curve that its text says."""
+"""Number of points of a curve in its text."""
 
 
 def draw_curves(files: RunFiles) -> list[Picture]:
-    """The pictures of a run; none before its first reading."""
+    """Draw the pictures of a run; there are none before its first reading."""
     if not files.metrics.readings:
         return []
     time = Timeline(files.metrics.readings, files.config.train if files.config else None)
@@ -95,13 +99,15 @@ def _accuracy(files: RunFiles, time: Timeline) -> Picture:
         label="accuracy, %",
         value=lambda row: 100 * row.accuracy,
         form="{:.2f}%",
-        note="Training accuracy is that of the examples as they are trained on, while the weights still change.",
+        note="Training accuracy is measured during training: on augmented examples, while the weights still change.",
     )
 
 
 def _loss(files: RunFiles, time: Timeline) -> Picture:
     smoothing = files.config.train.label_smoothing if files.config else 0.0
-    smoothed = f" Training loss holds label smoothing of {smoothing:g}, validation loss none." if smoothing else ""
+    smoothed = (
+        f" Training loss includes label smoothing of {smoothing:g}; validation loss does not." if smoothing else ""
+    )
     return _learning_curve(
         files,
         time,
@@ -123,7 +129,7 @@ def _learning_curve(
     form: str,
     note: str,
 ) -> Picture:
-    """Training and validation in one picture."""
+    """Draw training and validation in one picture."""
     figure, (axes,) = _figure(3.4, 1)
     readings, validations = files.metrics.readings, files.metrics.validations
     curves = [_points(readings, time, value)]
@@ -133,7 +139,7 @@ def _learning_curve(
         curves.append(_points(validations, time, value))
         texts.append(f"validation {_said(*curves[1], form)}")
         axes.plot(*curves[1], "o-", color=VALIDATION, markersize=4, linewidth=1.6, label="validation")
-    cut = " The steep beginning is cut off." if _limit(axes, curves) else ""
+    cut = " The steep beginning of the curves is cut off." if _limit(axes, curves) else ""
     axes.set_ylabel(label)
     axes.legend(frameon=False)
     _label_epochs([axes], time)
@@ -146,7 +152,7 @@ def _points(
     time: Timeline,
     value: Callable[[ReadingRecord | EvaluationRecord], float],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(epochs, values)"""
+    """Return (epochs, values) of a curve."""
     return time.epochs_at([row.step for row in rows]), np.array([value(row) for row in rows])
 
 
@@ -166,14 +172,14 @@ def _learning_rate(files: RunFiles, time: Timeline) -> Picture | None:
     _label_epochs([axes], time)
     train, caption = files.config.train, "Learning rate against epochs, as the config sets it"
     if train.backbone_rate != 1:
-        caption += f"; that of everything before the head is {train.backbone_rate:g} times as large"
+        caption += f"; the rate of all layers before the head is {train.backbone_rate:g} times as large"
     if train.rate_scaling != "none":
-        caption += f"; every step scales it by its number of examples ({train.rate_scaling})"
+        caption += f"; every step scales it by its number of examples ({train.rate_scaling} scaling)"
     return Picture("learning_rate", f"{caption}.", f"Learning rate: {_said(epochs, rates, '{:.3g}')}.", png_of(figure))
 
 
 def _speed(files: RunFiles, time: Timeline) -> Picture:
-    """Throughput and waiting, over one another."""
+    """Draw examples a second, positions a second and the waiting for input, one below the other."""
     readings = files.metrics.readings
     examples, positions = ("images/s", "true Mpx/s") if files.rank == 2 else ("signals/s", "million positions/s")
     curves = (
@@ -191,7 +197,7 @@ def _speed(files: RunFiles, time: Timeline) -> Picture:
         texts.append(f"{label}: {_said(epochs, np.array(values), form)}")
     _label_epochs(panels, time)
     figure.align_ylabels()
-    caption = "Throughput of the training steps, and the share of their time that was waiting for input."
+    caption = "Throughput of the training steps, and the share of their time that was spent waiting for input."
     return Picture("speed", f"{caption}{_light(readings)}", f"{'; '.join(texts)}.", png_of(figure))
 
 
@@ -206,7 +212,7 @@ def _figure(height: float, num_panels: int) -> tuple[Figure, Sequence[Axes]]:
 
 
 def _draw_readings(axes: Axes, epochs: np.ndarray, values: np.ndarray, colour: str, *, label: str = "") -> None:
-    """Every reading; where there are many, light, with the means of parts of them."""
+    """Draw every reading; if there are many, draw them light, with means over parts of them on top."""
     if len(values) <= MOST_POINTS:
         axes.plot(epochs, values, ".-", color=colour, markersize=4, linewidth=1.2, label=label)
         return
@@ -216,12 +222,16 @@ def _draw_readings(axes: Axes, epochs: np.ndarray, values: np.ndarray, colour: s
 
 
 def _light(readings: Sequence[ReadingRecord]) -> str:
-    """What the light curves are, where there are any."""
-    return " Light: single readings of training; dark: means." if len(readings) > MOST_POINTS else ""
+    """Return a sentence that explains the light curves; empty if there are none."""
+    return (
+        " Light lines: single log steps of training. Dark lines: means of several."
+        if len(readings) > MOST_POINTS
+        else ""
+    )
 
 
 def _limit(axes: Axes, curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> bool:
-    """Leave a steep beginning out of the picture; returns whether anything is."""
+    """Cut off a steep beginning of the curves; return whether anything is cut off."""
     values = np.concatenate([values[epochs > SETTLING * epochs[-1]] for epochs, values in curves])
     values = values[np.isfinite(values)]
     if not len(values):
@@ -233,7 +243,7 @@ def _limit(axes: Axes, curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> bool:
 
 
 def _label_epochs(panels: Sequence[Axes], time: Timeline) -> None:
-    """The axis that panels above one another share."""
+    """Label the epoch axis, which all panels share, and mark the stages."""
     axes = panels[-1]
     axes.set_xlim(0, 1.01 * axes.dataLim.x1)
     starts = [start for start in time.stage_starts if start < axes.get_xlim()[1]]
@@ -241,11 +251,11 @@ def _label_epochs(panels: Sequence[Axes], time: Timeline) -> None:
         for start in starts:
             panel.axvline(start, color=INK, linestyle=":", linewidth=1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    axes.set_xlabel("epoch (dotted: a new stage)" if starts else "epoch")
+    axes.set_xlabel("epoch (dotted: a new stage begins)" if starts else "epoch")
 
 
 def _said(epochs: np.ndarray, values: np.ndarray, form: str) -> str:
-    """A curve in words: some of its points, evenly spread, the first and the last among them."""
+    """Return a curve in words: some of its points, evenly spread, including the first and the last."""
     places = np.unique(np.linspace(0, len(values) - 1, NUM_SAID).round().astype(int))
     points = ", ".join(f"{form.format(values[place])} at epoch {epochs[place]:.3g}" for place in places)
     return f"{points} (lowest {form.format(np.min(values))}, highest {form.format(np.max(values))})"

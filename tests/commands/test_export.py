@@ -105,7 +105,7 @@ def test_a_strangers_artifact_can_only_fail(exported, tmp_path, capsys, content)
     shutil.copy(sidecar_path(exported[1]), sidecar_path(artifact))
     rewritten(artifact, content)
     assert main(["fcn_jax", "predict", f"--artifact={artifact}", str(tmp_path)]) == 2
-    assert "the artifact is damaged, or of a JAX that this one does not read" in capsys.readouterr().err
+    assert "the artifact is damaged, or this version of JAX cannot read it" in capsys.readouterr().err
 
 
 def test_a_strangers_program_can_only_fail(exported, tmp_path, capsys):
@@ -136,7 +136,7 @@ def test_what_is_damaged_or_does_not_match_is_one_line(exported, tmp_path, capsy
 
 @pytest.mark.parametrize(
     ("form", "said"),
-    [("onnx", "needs what is not installed here (jax2onnx)"), ("pb", "must be one of stablehlo, onnx")],
+    [("onnx", "needs packages that are not installed (jax2onnx)"), ("pb", "must be one of stablehlo, onnx")],
 )
 def test_a_format_that_cannot_be_made_is_one_line(tmp_path, capsys, monkeypatch, form, said):
     monkeypatch.setattr(artifact_module, "find_spec", lambda package: None if package == "jax2onnx" else package)
@@ -153,7 +153,7 @@ def test_an_onnx_artifact_without_onnxruntime_is_one_line(exported, tmp_path, ca
     shutil.copy(sidecar_path(exported[1]), sidecar_path(artifact))
     edited(artifact, lambda values: values.update(format="onnx"))
     assert main(["fcn_jax", "predict", f"--artifact={artifact}", str(tmp_path)]) == 2
-    assert "an ONNX artifact needs what is not installed here (onnxruntime)" in capsys.readouterr().err
+    assert "an ONNX artifact needs packages that are not installed (onnxruntime)" in capsys.readouterr().err
 
 
 def test_a_file_that_cannot_be_written_is_a_mistake(exported, capsys):

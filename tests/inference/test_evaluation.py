@@ -131,7 +131,7 @@ def test_the_page_stands_alone_and_its_pictures_have_words(at_three_scales):
         assert sum(letter.isdigit() for letter in image["alt"]) > 4
     assert not any(word in page for word in ("http:", "https:", "<script", "<link", "url("))
     assert "--scale=2,1,1.5,2" in page
-    assert "All else on this page is about scale 1." in page
+    assert "The rest of this page is about test scale 1." in page
 
 
 def test_signals_are_evaluated_by_length(tmp_path, capsys):

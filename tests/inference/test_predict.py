@@ -131,7 +131,7 @@ def test_a_net_of_one_size_refuses_others_a_file_at_a_time(tmp_path, capsys):
     ("name", "text", "said"),
     [
         ("labels.json", None, "labels.json cannot be used"),
-        ("labels.json", '["a"]', "holds no list of 6 names"),
+        ("labels.json", '["a"]', "is not a list of 6 names"),
         ("plan.json", "{", "plan.json cannot be used"),
         ("checkpoints", None, "holds no checkpoint"),
     ],

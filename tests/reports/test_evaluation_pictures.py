@@ -46,12 +46,12 @@ def test_a_confusion_matrix_of_any_number_of_classes(number):
     names = [f"a class with a long name {k}" for k in range(number)]
     picture = confusion_picture(matrix, names, [Confusion(0, 1, 3)])
     assert f"{5 * number} of {5 * number + 3} examples are on the diagonal" in picture.text
-    assert "a class with a long name 0 taken for a class with a long name 1: 3" in picture.text
+    assert "a class with a long name 0 predicted as a class with a long name 1: 3" in picture.text
     assert opened(picture.png).width > 600
 
 
 def test_nothing_confused_is_said():
-    assert "Nothing beside it" in confusion_picture(np.eye(2, dtype=int), ["a", "b"], []).text
+    assert "No example is off it" in confusion_picture(np.eye(2, dtype=int), ["a", "b"], []).text
 
 
 def test_plots_say_their_numbers():

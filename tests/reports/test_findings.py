@@ -23,13 +23,13 @@ def test_a_run_that_is_well_has_no_warning(tmp_path):
 
 
 COSTS = {
-    "waiting": ({"input_wait": 0.2}, "20% of the steps' time was waiting for input"),
-    "padding": ({"fill": 0.5, "plan_fill": 0.55}, "Most is padding inside the buckets"),
-    "filler in the fill": ({"fill": 0.55, "filler_share": 0.4}, "Most is filler: raise"),
-    "moved up": ({"fill": 0.5}, "Most is examples in larger buckets than their own"),
-    "filler": ({"filler_share": 0.15}, "15% of all rows are filler"),
+    "waiting": ({"input_wait": 0.2}, "20% of the steps' time was spent waiting for input"),
+    "padding": ({"fill": 0.5, "plan_fill": 0.55}, "Most is lost to padding inside the buckets"),
+    "filler in the fill": ({"fill": 0.55, "filler_share": 0.4}, "Most is lost to filler: raise"),
+    "moved up": ({"fill": 0.5}, "Most is lost to examples placed in larger buckets than their own"),
+    "filler": ({"filler_share": 0.15}, "15% of all rows are filler rows"),
     "compiling": ({"compile_seconds": 50.0}, "50.0 s of compiling, 80.0 s of training"),
-    "changed code": ({"git_commit": "c0ffee-dirty"}, "changes that commit c0ffee does not hold"),
+    "changed code": ({"git_commit": "c0ffee-dirty"}, "changes that are not in commit c0ffee"),
     "unknown code": ({"git_commit": None}, "its commit is not known"),
 }
 
@@ -41,10 +41,10 @@ def test_what_costs_too_much_is_said(tmp_path, summary, said):
 
 
 VALIDATIONS = {
-    "falls": ({7: {"accuracy": 0.9}}, "fallen by more than chance: the last is 90.00%, the best 97.98%, at epoch 7"),
-    "loss rises": ({7: {"loss": 0.4}}, "Validation loss has risen by 100% since its lowest"),
-    "is far below": ({n: {"accuracy": 0.92 if n == 7 else 0.0} for n in range(8)}, "6.0 points above"),
-    "still rises": ({n: {"accuracy": 0.9} for n in range(6)}, "still rose in the last quarter, from 90.00% to"),
+    "falls": ({7: {"accuracy": 0.9}}, "fallen by more than chance: the last is 90.00%, the best was 97.98% at epoch 7"),
+    "loss rises": ({7: {"loss": 0.4}}, "Validation loss has risen by 100% since its lowest value"),
+    "is far below": ({n: {"accuracy": 0.92 if n == 7 else 0.0} for n in range(8)}, "6.0 percentage points above"),
+    "still rises": ({n: {"accuracy": 0.9} for n in range(6)}, "in the last quarter of the run, from 90.00% to"),
     "is none": ({3: {"loss": float("nan")}}, "At epoch 4 the loss of an evaluation is nan"),
 }
 
@@ -87,7 +87,7 @@ def test_batches_of_one_shape_are_said_where_the_net_has_batch_norm(tmp_path):
     config = run_config()
     config.schedule.kind = "bucketed"
     make_run(tmp_path / "run", config=config)
-    assert ["Every step holds one shape" in warning for warning in warnings(tmp_path / "run")] == [True]
+    assert ["Every step holds examples of one bucket" in warning for warning in warnings(tmp_path / "run")] == [True]
     config.model.norm = "group"
     write_json(tmp_path / "run/config.json", dataclasses.asdict(config))
     assert warnings(tmp_path / "run") == []

@@ -53,7 +53,7 @@ def test_the_page_says_what_came_out(workdir):
         "Test accuracy 98.00% (95% interval 97.29% to 98.53%), loss 0.1200.",
         "Finished: epoch 8 of 8, step 160.",
         "fcn (norm batch, head average_last) on mnist_native, stratified steps, 8 epochs, seed 5.",
-        "0.950 (plan fill 0.970, filler 0.010)",
+        "0.950 (plan fill 0.970, filler share 0.010)",
         "c0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ff",
         '<th scope="row">20×12</th><td>240</td><td>8</td>',
         '<th scope="row">evaluate 20×20</th><td>3.0</td><td>31</td>',
@@ -61,7 +61,7 @@ def test_the_page_says_what_came_out(workdir):
         f"python -m fcn_jax evaluate --workdir={workdir} --split=test",
     ):
         assert text in html
-    assert "Look at this" not in html
+    assert "<h2>Warnings</h2>" not in html
     assert html == report(workdir)
 
 
@@ -104,7 +104,7 @@ def test_what_is_damaged_is_said_before_all_else(workdir):
     (workdir / "summary.json").write_text('{"loss": "low"}')
     html = report(workdir)
     problem = '<p class="note warning">summary.json cannot be used (it has &#x27;low&#x27; as loss).</p>'
-    assert html.index(problem) < html.index("Validation accuracy so far 97.99%")
+    assert html.index(problem) < html.index("Latest validation accuracy 97.99%")
 
 
 def test_damaged_lines_are_left_out_and_a_line_cut_off_is_none(workdir):
@@ -135,8 +135,8 @@ def test_a_run_without_a_result_says_how_far_it_is(workdir):
     (workdir / "summary.json").unlink()
     write_rows(workdir, made_rows(epochs=3))
     html = report(workdir)
-    assert "Stopped without a result: epoch 3 of 8, step 60. The same train command goes on from step 160." in html
-    assert "Validation accuracy so far 95.57%" in html
+    assert "Stopped without a result: epoch 3 of 8, step 60. The same train command continues it from step 160." in html
+    assert "Latest validation accuracy 95.57%" in html
     with (workdir / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert "In progress: epoch 3 of 8, step 60." in report(workdir)
@@ -155,7 +155,7 @@ def test_a_run_that_compiles_has_a_page(workdir):
     with (workdir / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         html = report(workdir)
-    assert "In progress: before its first reading." in html
+    assert "In progress: before its first log step." in html
     assert "is missing" not in html
 
 
@@ -163,7 +163,7 @@ def test_nothing_is_shown_of_nothing(tmp_path):
     with pytest.raises(ValueError, match=r"nowhere is no folder: give the workdir of a run"):
         write_report(tmp_path / "nowhere")
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ValueError, match=r"no run that could be shown: config.json cannot be used .*\. plan.json is"):
+    with pytest.raises(ValueError, match=r"no run that can be shown: config.json cannot be used .*\. plan.json is"):
         write_report(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
@@ -183,12 +183,12 @@ def test_a_real_run_stopped_and_resumed_has_its_page(tmp_path):
     workdir = tmp_path / "real run"
     train_until(config, workdir, steps=9)
     html = report(workdir)
-    assert "Stopped without a result: epoch 1 of 2, step 8. The same train command goes on from step 8." in html
+    assert "Stopped without a result: epoch 1 of 2, step 8. The same train command continues it from step 8." in html
     summary = train(read_config(workdir), workdir)
     html = report(workdir)
     assert f"Test accuracy {summary['accuracy']:.2%} (95% interval" in html
     assert "Finished: epoch 2 of 2, step 16." in html
-    assert "2 times; seconds of compiling are those of the last" in html
+    assert "2 times; the seconds of compiling are those of the last start" in html
     assert "rows in a step" in html
     for command in ("predict &#x27;--workdir={}&#x27; PATH...", "cam &#x27;--workdir={}&#x27; --out=maps PATH..."):
         assert command.format(workdir) in html
