@@ -2,9 +2,9 @@
 
 Only nets whose logits are means over positions have them. The map of a class is its channel of `logits_2d` (Zhou et
 al., arXiv:1512.04150). What always holds: its mean over the true positions is the logit of the class. Adding a number
-to all logits does not change the softmax. So the evidence for a class at a place is its map minus the mean of all classes'
-maps there (`Explained.evidence`). Zero means no more evidence than for the average class. The mean of the evidence is
-the logit minus the mean of all logits.
+to all logits does not change the softmax. So the evidence for a class at a place is its map minus the mean of all
+classes' maps there (`Explained.evidence`). Zero means no more evidence than for the average class. The mean of the
+evidence is the logit minus the mean of all logits.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -153,7 +153,7 @@ def _still_improves(files: RunFiles) -> Finding | None:
     earlier, last = validations[(len(validations) - 1) * 3 // 4], validations[-1]
     where = f"from {earlier.accuracy:.2%} to {last.accuracy:.2%}"
     if last.accuracy - earlier.accuracy <= DEVIATIONS * standard_error(last):
-        return Finding(False, f"Validation accuracy rose no more than chance in the run's last quarter: {where}.")
+        return Finding(False, f"Validation accuracy did not rise by more than chance in the last quarter: {where}.")
     return Finding(
         True,
         f"Validation accuracy still rose in the last quarter of the run, {where}: a larger train.epochs may help.",

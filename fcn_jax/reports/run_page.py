@@ -85,7 +85,7 @@ def numbers_table(files: RunFiles) -> Table:
     if files.num_starts > 1:
         rows.append(("started", f"{files.num_starts} times; the seconds of compiling are those of the last start"))
     if files.checkpoints:
-        rows.append(("checkpoints", f"after steps {', '.join(f'{step:,}' for step in files.checkpoints)}"))
+        rows.append(("checkpoints", f"after step {', '.join(f'{step:,}' for step in files.checkpoints)}"))
     if files.summary:
         rows.append(("device", files.summary.device))
         rows.append(("git commit", files.summary.git_commit or "not known"))
@@ -236,7 +236,7 @@ def page(files: RunFiles) -> str:
         *(f'<p class="note warning">{escape(problem)}</p>' for problem in files.problems),
         f"<p><strong>{escape(headline(files))}</strong></p>",
         *_findings(files),
-        "<h2>In numbers</h2>",
+        "<h2>Numbers</h2>",
         _html(numbers_table(files)),
         *_curves(files),
         *_plan(files),

@@ -99,7 +99,7 @@ def _accuracy(files: RunFiles, time: Timeline) -> Picture:
         label="accuracy, %",
         value=lambda row: 100 * row.accuracy,
         form="{:.2f}%",
-        note="Training accuracy is measured during training: on augmented examples, while the weights still change.",
+        note="Training accuracy is measured on the (augmented) training examples, while the weights still change.",
     )
 
 
