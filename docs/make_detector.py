@@ -25,9 +25,9 @@ from fcn_jax.commands.train import train
 from fcn_jax.config_fields import overridden
 from fcn_jax.core.net import Model
 from fcn_jax.data.sources import Source, open_source
-from fcn_jax.inference.class_maps import Explained, Grid, MapMaker, read_map
+from fcn_jax.inference.class_maps import CellGrid, Explained, MapMaker, read_map
 from fcn_jax.inference.classifier import predict_batch, restore_trained
-from fcn_jax.reports.class_map_plots import tinted, view_of
+from fcn_jax.reports.class_map_plots import shown_file, tinted
 
 WORKDIR, CANVAS = Path("runs/detector"), Path("runs/detector_canvas.png")
 RUN = {
@@ -90,7 +90,7 @@ def all_evidence(model: Model, canvas: UInt8[np.ndarray, "h w"]) -> Float[np.nda
     return logits - logits.mean(-1, keepdims=True)
 
 
-def report(evidence: Float[np.ndarray, "m n k"], grids: Sequence[Grid], placed: Sequence[Placed]) -> None:
+def report(evidence: Float[np.ndarray, "m n k"], grids: Sequence[CellGrid], placed: Sequence[Placed]) -> None:
     """Print what the net says in the middle of every digit, and where nothing is."""
     places = [[np.array([position]) for position in digit.middle] for digit in placed]
     at = np.array(
@@ -106,7 +106,7 @@ def report(evidence: Float[np.ndarray, "m n k"], grids: Sequence[Grid], placed: 
 
 def draw(found: Explained) -> Figure:
     """The canvas under its evidence, and a part of it, large, with and without."""
-    whole, part = view_of(found, most=750), view_of(cut_out(found), most=520)
+    whole, part = shown_file(found, most=750), shown_file(cut_out(found), most=520)
     figure = Figure(figsize=(10.4, 7), layout="constrained")
     axes = figure.subplot_mosaic("wwp;wwt")
     axes["w"].imshow(tinted(whole.values[..., 0] / 255, whole.evidence, limit=whole.limit))

@@ -7,9 +7,15 @@ import pytest
 
 import configs.mnist
 from fcn_jax.cli import main
-from fcn_jax.command_line import CommandLine
+from fcn_jax.command_line import (
+    CommandLine,
+    find_config,
+    importable_configs,
+    load_config,
+    shipped_folder,
+    shipped_names,
+)
 from fcn_jax.config import UserError
-from fcn_jax.launch_configs import find_config, importable_configs, load_config, shipped_folder, shipped_names
 from tests.processes import ROOT
 
 MNIST = f"{ROOT}/configs/mnist.py"
@@ -62,7 +68,7 @@ def test_a_wheel_has_them_inside_the_package(monkeypatch, tmp_path):
     folder = tmp_path / "fcn_jax" / "configs"
     folder.mkdir(parents=True)
     (folder / "own.py").touch()
-    monkeypatch.setattr("fcn_jax.launch_configs.PACKAGE", tmp_path / "fcn_jax")
+    monkeypatch.setattr("fcn_jax.command_line.PACKAGE", tmp_path / "fcn_jax")
     assert shipped_folder() == folder
     assert find_config("own") == [str(folder / "own.py")]
 

@@ -18,8 +18,7 @@ MAY_IMPORT = {
     "inference": CONFIG | {"core", "system", "data", "nets", "train"},
     "reports": CONFIG | {"core", "system", "data", "nets", "train", "inference"},
     "commands": CONFIG | {"core", "system", "data", "nets", "train", "inference", "reports"},
-    "launch_configs": CONFIG,
-    "command_line": CONFIG | {"launch_configs"},
+    "command_line": CONFIG,
     "cli": CONFIG | {"command_line", "core", "system", "nets", "train", "reports", "commands"},
     "__main__": {"cli", "system"},
 }

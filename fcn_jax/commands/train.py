@@ -1,28 +1,185 @@
-"""The `train` command: prepare, compile, restore, train, test, sum up."""
+"""The `train` command: prepare, compile, restore, train, test, sum up.
+
+`Run` is a run in progress. The steps themselves are taken in `core/loop.py`; its hooks, `_RunHooks`, watch, log,
+validate, save, and stop when they are asked to.
+"""
 
 import time
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from fcn_jax.config import Config, UserError
+from fcn_jax.core.block import Block
+from fcn_jax.core.loop import train_steps
+from fcn_jax.core.step import Sums, TrainState
+from fcn_jax.data.bad_examples import share
+from fcn_jax.data.loader import Step
 from fcn_jax.reports.plan_plot import draw_plan
-from fcn_jax.system.console import say
+from fcn_jax.system.console import Bar, say
 from fcn_jax.system.disk import write_atomically, write_json
 from fcn_jax.system.machine import describe_versions, use_compilation_cache
-from fcn_jax.system.processes import by_first, check_shared, is_first, together
-from fcn_jax.system.stopping import StopRequest
+from fcn_jax.system.processes import by_first, check_shared, gather, is_first, together
+from fcn_jax.system.stopping import RESUME, Stopped, StopRequest
 from fcn_jax.system.watchdog import Watchdog
 from fcn_jax.train.checkpoint import Checkpoints, has_checkpoint
-from fcn_jax.train.compile import monitoring_compilation, print_programs
-from fcn_jax.train.log import MetricsWriter, NotFiniteError
+from fcn_jax.train.compile import CompiledProgram, CompiledPrograms, monitoring_compilation, print_programs
+from fcn_jax.train.log import Clock, Meter, MetricsWriter, NotFiniteError, check_state, describe
 from fcn_jax.train.not_finite import describe_not_finite
 from fcn_jax.train.optimizer import describe_frozen
-from fcn_jax.train.out_of_memory import compile_all
-from fcn_jax.train.run import BAD_EXAMPLES, Run
-from fcn_jax.train.setup import Split, prepare_together
+from fcn_jax.train.out_of_memory import compile_all, fitting
+from fcn_jax.train.passes import evaluate, with_precise_statistics
+from fcn_jax.train.setup import Setup, Split, prepare_together
 from fcn_jax.train.workdir import LABELS, keep_same_data, locked_workdir
+
+BAD_EXAMPLES = "bad_examples.jsonl"
+"""In a workdir: a line a bad example."""
+
+
+@dataclass
+class Run:
+    """A run in progress."""
+
+    setup: Setup
+    programs: CompiledPrograms
+    checkpoints: Checkpoints
+    stop: StopRequest
+    watchdog: Watchdog
+    step: int = 0
+    """Updates done."""
+    clock: Clock = field(default_factory=Clock)
+
+    @property
+    def epoch(self) -> float:
+        return self.setup.train.stages.epochs_done(self.step)
+
+    def attend(self, what: str) -> None:
+        """Note what is waited for next, and stop if that was asked for.
+
+        Raises:
+            Stopped: somebody asked for it.
+        """
+        self.watchdog.waits_for(what)
+        if self.stop.requested:
+            raise Stopped(f"stopped after step {self.step} of {self.setup.total_steps}: {RESUME}")
+
+    def restore(self, *, strict: bool) -> TrainState:
+        """Go to where the newest whole checkpoint is; a new run begins at its beginning."""
+        self.attend("a checkpoint to be restored")
+        restored = self.checkpoints.restore_newest(self.setup.state, strict=strict)
+        if restored is None:
+            return self.setup.state
+        self.step, self.clock = restored.step, Clock(**restored.position["clock"])
+        say(f"resumed after step {self.step} of {self.setup.total_steps}")
+        return restored.state
+
+    def train(self, state: TrainState, writer: MetricsWriter | None) -> TrainState:
+        """Take all steps that are left.
+
+        Args:
+            writer: of the logs; None in a process that writes none.
+        """
+        loader, total = self.setup.loader(self.setup.train), self.setup.total_steps
+        updates = [[partial(_update, program, self.setup) for program in stage] for stage in self.programs.train]
+        with Bar("train", total, done=self.step) as bar:
+            hooks = _RunHooks(self, writer, Meter(self.clock, loader), bar)
+            hooks.validate_if_due(state)
+            self.attend(f"the input of step {self.step + 1}")
+            return train_steps(state, loader.steps(self.step, total), updates, hooks)
+
+    def evaluate(self, state: TrainState, split: Split, *, title: str) -> dict[str, float]:
+        """{loss, accuracy, count} over a split."""
+        return evaluate(self.setup, self.programs, state, split, title=title, attend=self.attend)
+
+
+def _update(
+    program: CompiledProgram, setup: Setup, state: TrainState, blocks: tuple[Block, ...]
+) -> tuple[TrainState, Sums]:
+    with fitting(program, setup):
+        return program.run(state, blocks)
+
+
+@dataclass
+class _RunHooks:
+    """What surrounds every step of a run."""
+
+    run: Run
+    writer: MetricsWriter | None
+    meter: Meter
+    bar: Bar
+
+    def before_step(self, step: Step) -> None:
+        del step
+        self.run.watchdog.waits_for(f"the device, in step {self.run.step + 1}")
+
+    def after_step(self, step: Step, state: TrainState, sums: Sums) -> TrainState:
+        run, config = self.run, self.run.setup.config
+        with fitting(run.programs.train[step.stage][step.program], run.setup):
+            self.meter.add(step, sums)
+        run.step += 1
+        self.bar.advance()
+        is_last = run.step == run.setup.total_steps
+        saves = is_last or run.step % config.checkpoint.every_steps == 0 or run.stop.requested
+        if saves or run.epoch.is_integer() or run.step % config.train.log_every_steps == 0:
+            self.bar.note(describe(self._log()))
+            with self.meter.pause(), self.bar.pause():
+                state = self._pause(state, saves=saves)
+        run.watchdog.waits_for(f"the input of step {run.step + 1}")
+        return state
+
+    def _log(self) -> dict[str, float]:
+        """Write and return what the steps since the last time came to, and name the bad examples met."""
+        bad = self.run.setup.train.dataset.bad
+        with together():
+            reading = self.meter.read(self.run.step)
+            share(bad)
+            if self.writer is not None:
+                bad.write_new(self.writer.workdir / BAD_EXAMPLES)
+                self.writer.write(self.run.step, "train", {"epoch": self.run.epoch, **reading})
+            bad.check()
+        return reading
+
+    def _pause(self, state: TrainState, *, saves: bool) -> TrainState:
+        """Save and validate. Saving comes first: a run that is stopped in the validation goes on with it.
+
+        Raises:
+            Stopped: somebody asked for it; the step is saved.
+        """
+        run, setup = self.run, self.run.setup
+        if run.step == setup.total_steps and setup.config.train.precise_batch_norm:
+            state = with_precise_statistics(setup, run.programs, state, attend=run.attend)
+        if saves:
+            self._save(state)
+        try:
+            run.attend("the validation")
+            self.validate_if_due(state)
+        except Stopped:
+            if not saves:
+                self._save(state)
+            raise
+        return state
+
+    def _save(self, state: TrainState) -> None:
+        run = self.run
+        run.watchdog.waits_for(f"the checkpoint of step {run.step} to be saved")
+        check_state(state, step=run.step)
+        run.checkpoints.save(run.step, state, {"clock": asdict(run.clock)})
+
+    def validate_if_due(self, state: TrainState) -> None:
+        """Validate at the end of an epoch, unless that was done before the run stopped there."""
+        run, every = self.run, self.run.setup.config.train.evaluate_every_epochs
+        ends_epoch = run.step > 0 and run.epoch.is_integer()
+        if not (ends_epoch and every > 0 and (round(run.epoch) % every == 0 or run.step == run.setup.total_steps)):
+            return
+        if any(gather(self.writer is not None and self.writer.has_validation(run.step))):
+            return
+        means = run.evaluate(state, run.setup.validation, title="validation")
+        if self.writer is not None:
+            self.writer.write(run.step, "validation", {**means, "train_seconds": run.clock.train_seconds})
+        say(f"epoch {round(run.epoch):>3}  validation accuracy {means['accuracy']:.4f}  loss {means['loss']:.4f}")
 
 
 def train(config: Config, workdir: Path, *, strict: bool = False, stop: StopRequest | None = None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Num
 
 from fcn_jax.config import UserError
-from fcn_jax.data.tfds import quiet
+from fcn_jax.system.console import hushing_tfds
 
 DIRECTORY = Path(__file__).parent / "embedded"
 
@@ -67,7 +67,7 @@ class EmbeddedSource:
         import tensorflow_datasets as tfds
 
         part = embedded_split(name, split)
-        with quiet():
+        with hushing_tfds():
             builder = tfds.builder_from_directory(str(DIRECTORY / name / "1.0.0"))
             self.label_names = tuple(builder.info.features["label"].names)  # pyright: ignore
             raw = tfds.decode.DeserializeMethod.RAW_BYTES

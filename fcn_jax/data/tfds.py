@@ -7,13 +7,10 @@ which is remembered until its files change. What is not prepared yet is prepared
 import contextlib
 import difflib
 import hashlib
-import io
-import logging
 import os
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mode
@@ -29,26 +26,13 @@ from fcn_jax.config import Config, UserError
 from fcn_jax.data import images, signals
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.data.sizes import read_in_parallel
-from fcn_jax.system.console import say
+from fcn_jax.system.console import hushing_tfds, say
 from fcn_jax.system.disk import save_arrays
 
 SECONDS_TO_ANSWER = 8.0  # For a host that a data set is downloaded from.
+
+
 # array_record says this of the groups that keep the embedded data small, TFDS of what is about to be prepared.
-USELESS = ("was created with group size", "has no dataset_info.json")
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """While TFDS works. It prints, for one, a banner where TensorFlow is missing."""
-    logging.getLogger("absl").addFilter(_is_useful)  # for good: array_record speaks up later, too
-    with contextlib.redirect_stdout(io.StringIO()):
-        yield
-
-
-def _is_useful(record: logging.LogRecord) -> bool:
-    return not any(text in record.getMessage() for text in USELESS)
-
-
 @dataclass(frozen=True)
 class Features:
     source: str
@@ -209,7 +193,7 @@ def _open_split(builder: Any, name: str, split: str, features: Features, config:
         raise UserError(_unknown_split(name, split, given, config))
     encoded = {features.value: tfds.decode.SkipDecoding()} if features.rank == 2 else None
     try:
-        with quiet():
+        with hushing_tfds():
             data = builder.as_data_source(split, decoders=encoded)
             if not len(data):
                 raise UserError("it is empty")
@@ -298,7 +282,7 @@ def _make_builder(name: str) -> Any:
 
     data_dir = os.environ.get("TFDS_DATA_DIR")
     try:
-        with quiet():
+        with hushing_tfds():
             return tfds.builder(name, data_dir=data_dir)
     except DatasetNotFoundError as error:
         names = tfds.list_builders(with_community_datasets=False)
@@ -307,7 +291,7 @@ def _make_builder(name: str) -> Any:
             f"{data_dir or '~/tensorflow_datasets'}{_close(name.partition('/')[0], names)}"
         ) from error
     except ImportError as error:  # The code needs TensorFlow, say; the prepared files don't.
-        with contextlib.suppress(Exception), quiet():
+        with contextlib.suppress(Exception), hushing_tfds():
             return read_only_builder.builder_from_files(name, data_dir=data_dir)
         reason = f"{_one_line(error)}; {_remedy(name)}"
         raise UserError(f"tfds:{name} is not prepared, and its builder cannot run here: {reason}") from error
@@ -321,7 +305,7 @@ def _unknown_config(name: str) -> str:
     import tensorflow_datasets as tfds
 
     base, _, config = name.partition(":")[0].partition("/")
-    with contextlib.suppress(Exception), quiet():
+    with contextlib.suppress(Exception), hushing_tfds():
         configs = list(tfds.builder_cls(base).builder_configs)
         if config and config not in configs:
             return f"but {base} has no config {config}" + (_close(config, configs) or f"; it has {', '.join(configs)}")

@@ -4,11 +4,13 @@ On a terminal a live bar; elsewhere plain lines, at most one every few seconds. 
 that results alone stand on standard output.
 """
 
+import io
+import logging
 import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -43,6 +45,24 @@ def complain(line: str) -> None:
 def silence_closed_output() -> None:
     """Whoever read standard output has seen enough, as `head` has; what Python still writes at its end goes nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+USELESS = (
+    "was created with group size",  # array_record says it of the groups that keep the embedded data small.
+    "has no dataset_info.json",  # TFDS says it of a data set that it is about to prepare.
+)
+
+
+@contextmanager
+def hushing_tfds() -> Iterator[None]:
+    """Hide what TFDS and its helpers say without use, such as a banner where TensorFlow is missing."""
+    logging.getLogger("absl").addFilter(_is_useful)  # For good: array_record says more later.
+    with redirect_stdout(io.StringIO()):
+        yield
+
+
+def _is_useful(record: logging.LogRecord) -> bool:
+    return not any(text in record.getMessage() for text in USELESS)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -57,7 +57,7 @@ python -c "import json; assert json.load(open('w/summary.json'))['git_commit'] i
 step "all configs that come with it, and one of the user's own that builds on them"
 python - <<'EOF'
 from fcn_jax.command_line import CommandLine
-from fcn_jax.launch_configs import shipped_names
+from fcn_jax.command_line import shipped_names
 
 ARGUMENTS = {"convnext": ":atto", "folder": ":DIR", "gtsrb": ":DIR", "signals": ":DIR", "tfds": ":mnist"}
 for name in shipped_names():
