@@ -108,7 +108,7 @@ def _configs(results: Results) -> list[str]:
         shown = {
             path: value
             for path, value in config.items()
-            if changes_result(path) and (run is runs[0] or value != first[path])
+            if changes_result(path) and (run is runs[0] or path not in first or value != first[path])
         }
         text = "\n".join(f"{path} = {json.dumps(value)}" for path, value in shown.items()) or "as the first"
         what = "the whole config" if run is runs[0] else f"where it differs from {runs[0].arm.name}"

@@ -13,7 +13,7 @@ from fcn_jax.train.workdir import locked_workdir, read_config
 
 
 def test_a_workdir_keeps_its_config(tmp_path):
-    config = Config(seed=3)
+    config = Config(seed=3, model=FCN())
     with locked_workdir(tmp_path / "new", config):
         assert read_config(tmp_path / "new") == config
 
@@ -50,6 +50,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from fcn_jax.config import Config
+from fcn_jax.nets.families import FCN
 from fcn_jax.train.workdir import locked_workdir
 with locked_workdir(Path(sys.argv[1]), Config(model=FCN())):
     print("held", flush=True)
