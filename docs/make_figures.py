@@ -28,6 +28,7 @@ from fcn_jax.core.block import Block
 from fcn_jax.core.geometry import Window, format_size, receptive_field, sizes_through
 from fcn_jax.core.net import Model
 from fcn_jax.nets.convolutional import windows_of
+from fcn_jax.nets.families import FCN
 from fcn_jax.train.checkpoint import restore_latest
 from fcn_jax.train.passes import split_logits
 from fcn_jax.train.setup import prepare
@@ -75,6 +76,7 @@ def plain(axes: Axes) -> Axes:
 def draw_sizes(config: Config) -> Figure:
     """Maps through the default net, all at one scale, for two input sizes: only the number of positions differs."""
     figure = Figure(figsize=(8, 5), layout="constrained")
+    assert isinstance(config.model, FCN)
     windows, channels = windows_of(config.model), (1, *config.model.channels)
     for axes, size in zip(figure.subplots(2, 1), ((28, 28), (28, 16)), strict=True):
         left = 0

@@ -17,8 +17,7 @@ from fcn_jax.config import UserError
 from fcn_jax.core.block import VALUE_TYPES, AnyArray
 from fcn_jax.core.geometry import format_size
 from fcn_jax.inference.classifier import AnswerT, Classifier
-from fcn_jax.system.machine import device_memory_mib
-from fcn_jax.train.compile import peak_mib
+from fcn_jax.system.machine import device_memory_mib, peak_mib
 
 POSITIONS = 2**16
 """Positions of a batch: more do not fit in a processor's cache, and fewer leave it partly unused."""

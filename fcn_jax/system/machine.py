@@ -48,6 +48,18 @@ def device_memory_mib() -> float:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
 
 
+def peak_mib(executable: Any) -> float:
+    """Arguments, results and temporaries of one device."""
+    memory = executable.memory_analysis()
+    together = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
+    return (together - memory.alias_size_in_bytes) / 2**20
+
+
+def arguments_mib(executable: Any) -> float:
+    """Of one device."""
+    return executable.memory_analysis().argument_size_in_bytes / 2**20
+
+
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
 
 

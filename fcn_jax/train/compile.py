@@ -21,6 +21,7 @@ from fcn_jax.core.stages import Stage
 from fcn_jax.core.step import make_evaluate_step, make_moments_step, make_train_step
 from fcn_jax.core.step_plan import Program
 from fcn_jax.system.console import Bar, print_table
+from fcn_jax.system.machine import peak_mib
 from fcn_jax.train.setup import Setup, Split
 
 STEP_FUNCTIONS = ("train_step", "evaluate_step", "moments_step")
@@ -216,18 +217,6 @@ def _compile(
         gflop=cost.get("flops", float("nan")) / 1e9,
         run=executable,
     )
-
-
-def peak_mib(executable: Any) -> float:
-    """Arguments, results and temporaries of one device."""
-    memory = executable.memory_analysis()
-    together = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
-    return (together - memory.alias_size_in_bytes) / 2**20
-
-
-def arguments_mib(executable: Any) -> float:
-    """Of one device."""
-    return executable.memory_analysis().argument_size_in_bytes / 2**20
 
 
 def _abstract(tree):

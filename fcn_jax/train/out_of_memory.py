@@ -21,8 +21,8 @@ from fcn_jax.core.schedule import Schedule
 from fcn_jax.core.stages import Stage, Stages
 from fcn_jax.core.step_plan import Program, StepPlan
 from fcn_jax.system.console import say
-from fcn_jax.system.machine import device_memory_mib
-from fcn_jax.train.compile import CompiledProgram, CompiledPrograms, arguments_mib, compile_programs
+from fcn_jax.system.machine import arguments_mib, device_memory_mib
+from fcn_jax.train.compile import CompiledProgram, CompiledPrograms, compile_programs
 from fcn_jax.train.setup import Setup, Split, prepare
 
 

@@ -79,7 +79,7 @@ def test_a_job_without_a_result_is_named(tmp_path, capfd):
     broken = made_ablation(arms=(ABLATION.arms[0],), base=tiny_config_of_nothing)
     runs, results, scratch = all_runs(broken, broken.short, [0]), tmp_path / "results", tmp_path / "scratch"
     assert make_runs(runs, results, launcher=local_slurm(), jobs=1, keep=False, scratch=scratch) == 1
-    assert "wide, seed 0: failed: ValueError: config.data.source is 'nothing'" in capfd.readouterr().err
+    assert "wide, seed 0: failed: config.data.source is 'nothing'" in capfd.readouterr().err
     assert Runs(results).read() == []
 
 
