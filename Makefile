@@ -26,6 +26,7 @@ test-full: setup
 	$(BIN)/python $(PYTEST) -m ''
 
 # Every command of README.md and docs/*.md in a small form, and the notebook; a few minutes.
+# `jupyter execute --inplace docs/quickstart.ipynb` renews the outputs that the notebook shows.
 docs-check: setup
 	$(BIN)/python -m docs.check
 
