@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 RUN = ("bash", "console", "python")
-TEXT = ("text", "csv", "json", "bibtex")
+TEXT = ("text", "csv", "json", "bibtex", "diff")
 
 MARK = re.compile(r"<!-- (needs|tested by): (.+) -->")
 COMMAND = re.compile(r"(\$ |python -m |make |fcn-jax )")

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/new_model.md").read_text()
-CODE = re.findall(r"`(fcn_jax/nets/\w+\.py)`:\n\n```python\n(.*?)```", PAGE, re.DOTALL)
+CODE = re.findall(r"`(fcn_jax/nets/\w+\.py)`:\n\n<!-- .*? -->\n```python\n(.*?)```", PAGE, re.DOTALL)
 ADDED = re.findall(r"```diff\n(.*?)```", PAGE, re.DOTALL)
 COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
 BEFORE = {
