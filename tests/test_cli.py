@@ -130,7 +130,7 @@ WRONG = {
     "export to a folder": (["export", "--workdir=W", "--out=."], "is a folder, but it must be a file"),
     "export under another's name": (["export", "--workdir=W", "--out=net.onnx"], "add --format=onnx"),
     "report no run": (["report", "--workdir=W"], "--workdir=W is no folder"),
-    "report an empty folder": (["report", "--workdir=."], "holds no run that could be shown"),
+    "report an empty folder": (["report", "--workdir=."], "holds no run that can be shown"),
     "plan of nothing": (["plan"], "give either --config=FILE or --sizes=FILE.csv"),
     "plan to a file": (["plan", TABLE, f"--out={__file__}"], "is a file, but it must be a folder"),
     "compile to below a file": (["compile", CONFIG, f"--out={__file__}/deeper"], "is a file, but it must be a folder"),

@@ -38,7 +38,7 @@ def test_bucketed_training_is_one_program_a_bucket():
 
 
 def test_every_turn_is_a_program():
-    setup = prepare(small(schedule__turns=2, schedule__max_buckets=6))
+    setup = prepare(small(schedule__num_programs=2, schedule__max_buckets=6))
     programs = compile_programs(setup, splits=())
     assert [program.name for program in programs.train[0]] == ["train program 1", "train program 2"]
 
