@@ -192,5 +192,5 @@ def test_a_folder_that_cannot_be_listed_is_one_line(folder, monkeypatch):
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", denied)
-    with pytest.raises(ValueError, match=r"folder:.*/train/cat cannot be listed \(Permission denied\)"):
+    with pytest.raises(ValueError, match=r"/train/cat cannot be listed \(Permission denied\)"):
         opened(config_for(f"folder:{folder}"))
