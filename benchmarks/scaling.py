@@ -1,10 +1,10 @@
-"""From 1 device to 1,024: steps and fill of ResNet-50 on the sizes of ImageNet, and its programs on a slice of TPUs.
+"""ResNet-50 on 1 to 1,024 devices: steps and fill on the sizes of ImageNet, and its programs on a slice of TPUs.
 
     python benchmarks/scaling.py --sizes=imagenet1k_val.csv --target=tpu:v5e:16x16 > benchmarks/scaling.md
 
-Neither images nor devices are needed: the file holds `height,width,count` of the validation images, which here stand
-for the training images 26 times over (1.3 million), and the programs are compiled for TPUs that are not here
-(requirements-tpu.txt). Without --target only the plans are made, which takes ten minutes on two CPU cores.
+It needs neither images nor devices. The file holds `height,width,count` of the validation images; each stands for 26
+training images here (1.3 million in all). The programs are compiled for TPUs on a machine without a TPU, which needs
+requirements-tpu.txt. Without --target only the plans are made, which takes ten minutes on two CPU cores.
 """
 
 import argparse
@@ -35,7 +35,7 @@ EXAMPLES_PER_DEVICE = 64
 
 
 def plan_lines(source: str) -> Iterator[str]:
-    """A row for every number of devices, examples on each and number of programs that alternate."""
+    """Yield the table of plans: a row for every number of devices and of examples on each."""
     yield "| devices | examples on each | in a step | steps an epoch | filler share | fill, 1 program | of 4 in turn |"
     yield "|-|-|-|-|-|-|-|"
     wanted = [(devices, max(256, on_each * devices)) for on_each in (16, EXAMPLES_PER_DEVICE) for devices in DEVICES]
@@ -53,7 +53,7 @@ def plan_lines(source: str) -> Iterator[str]:
 
 
 def compile_command(sizes: str, target: str) -> list[str]:
-    """The command that compiles ResNet-50 for a slice, one program for training."""
+    """Return the command that compiles ResNet-50 for a slice, with one program for training."""
     devices = int(np.prod(parse_target(target)[1]))
     return [
         *("python", "-m", "fcn_jax", "compile", "--config=configs/resnet50.py", f"--sizes={sizes}"),
@@ -65,7 +65,7 @@ def compile_command(sizes: str, target: str) -> list[str]:
 
 
 def program_lines(sizes: Path, target: str) -> Iterator[str]:
-    """A row a program, of `compile --target`."""
+    """Yield the table of programs that `compile --target` makes, one row per program."""
     with tempfile.TemporaryDirectory() as out:
         command = [sys.executable, *compile_command(str(sizes.resolve()), target)[1:], f"--out={out}"]
         subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
@@ -89,9 +89,9 @@ def main() -> None:
     print(f"# From 1 device to {DEVICES[-1]:,}\n")
     print(
         "ResNet-50 (`configs/resnet50.py`: 8 buckets, sides in multiples of 16, no image above 224² pixels) on the\n"
-        f"sizes of ImageNet's validation images, {TIMES} times over for those of training. Every block's rows are a\n"
-        f"multiple of the devices, and of {FEWEST_ROWS}; a step holds at least 256 examples. Fill: true / computed\n"
-        "pixels, of one training program, and of four that alternate (`schedule.num_programs`).\n"
+        f"sizes of ImageNet's validation images, repeated {TIMES} times to stand for training. Every block's rows are\n"
+        f"a multiple of the devices, and of {FEWEST_ROWS}; a step holds at least 256 examples. Fill: true / computed\n"
+        "pixels, with one training program, and with four that alternate (`schedule.num_programs`).\n"
         f"{machine}, jax {jax.__version__}. Written by `benchmarks/scaling.py`.\n"
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -104,9 +104,9 @@ def main() -> None:
         print(f"\n## Compiled for {arguments.target}\n\n```bash")
         print(" \\\n    ".join(compile_command(arguments.sizes.name, arguments.target)).replace(" \\\n    ", " ", 3))
         print(
-            f"```\n\nBy libtpu, on a machine without a TPU. Two splits' evaluation programs are the same. "
-            f"{EXAMPLES_PER_DEVICE} examples a chip;\nms at peak: the longer of computing at the chip's peak and of "
-            "moving the bytes that XLA counts.\n"
+            f"```\n\nCompiled by libtpu on a machine without a TPU. Both splits share their evaluation programs. "
+            f"{EXAMPLES_PER_DEVICE} examples a chip.\nms at peak: the longer of the time to compute at the chip's peak "
+            "and the time to move the bytes that XLA counts.\n"
         )
         print(*program_lines(arguments.sizes, arguments.target), sep="\n")
 

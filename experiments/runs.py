@@ -134,9 +134,9 @@ def parse_row(line: str) -> Row:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        raise UserError(f"the line is no JSON ({error.msg} at character {error.pos})") from error
+        raise UserError(f"no JSON ({error.msg} at character {error.pos})") from error
     if not isinstance(row, dict):
-        raise UserError("the line is no JSON object")
+        raise UserError("no JSON object")
     for name, kind in FIELDS.items():
         if not isinstance(row.get(name), kind):
             raise UserError(f"{name!r} is {'missing' if name not in row else 'not of type ' + kind.__name__}")

@@ -20,8 +20,8 @@ PIXELS = {**SHARED, "schedule.positions_per_step": 77_000}
 BATCH_POLICY = Ablation(
     name="batch_policy",
     question=(
-        "Should all steps hold the same number of examples or of pixels, and should the learning rate follow the number "
-        "of examples?"
+        "Should all steps hold the same number of examples or of pixels, and should the learning rate follow the "
+        "number of examples?"
     ),
     base=mnist.get_config,
     arms=(

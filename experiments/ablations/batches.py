@@ -25,7 +25,7 @@ NORMS = {
 
 BATCHES = Ablation(
     name="batches",
-    question="An image's shape depends on its class: which kinds of batches does BatchNorm tolerate?",
+    question="The shape of an image depends on its class: which kinds of batches does BatchNorm tolerate?",
     base=mnist.get_config,
     arms=tuple(
         Arm(f"{batch}, {norm}", {**ROWS, **how, **which})
