@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs the script of the README's "Several hosts" with two tasks, in the SLURM that setup.sh started, and waits for it.
 #   benchmarks/slurm/run.sh --config=configs/mnist.py --workdir=runs/slurm
-# More options reach sbatch through the environment: SBATCH_PARTITION=urgent, SBATCH_TIMELIMIT=10, SBATCH_ARRAY_INX=1-5%1.
+# More options for sbatch go into the environment: SBATCH_PARTITION=urgent, SBATCH_TIMELIMIT=10, SBATCH_ARRAY_INX=1-5%1.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 state=$PWD/.cache/slurm
