@@ -1,4 +1,5 @@
-# setup: .venv from requirements.txt, pinned by requirements.lock (LOCK= takes the newest compatible versions instead).
+# `make setup` makes .venv from requirements.txt, pinned by requirements.lock. `make setup LOCK=` takes the newest
+# compatible versions instead.
 PYTHON ?= python3
 LOCK ?= requirements.lock
 BIN := .venv/bin
@@ -16,7 +17,7 @@ setup: .venv/installed
 train: setup
 	$(BIN)/python -m fcn_jax train --config=configs/mnist.py --workdir=runs/mnist
 
-# A file of tests a process, as many processes as there are cores.
+# There are as many processes as cores. All tests of a file run in the same process.
 PYTEST := -m pytest --numprocesses=auto --dist=loadfile
 
 test: setup
@@ -48,12 +49,12 @@ soak: setup
 	$(BIN)/python benchmarks/soak.py $(SOAK) > soak.md.new
 	mv soak.md.new benchmarks/soak.md
 
-# Ten thousand wrong inputs; ten minutes. BAD_INPUT=--share=0.1 for fewer.
+# Tries ten thousand wrong inputs. Takes ten minutes; BAD_INPUT=--share=0.1 tries fewer.
 bad-input: setup
 	$(BIN)/python benchmarks/bad_input.py $(BAD_INPUT) > bad_input.md.new
 	mv bad_input.md.new benchmarks/bad_input.md
 
-# With jax2onnx, which wants an older Orbax than the lock has.
+# An environment with jax2onnx, which needs an older Orbax than the lock has.
 setup-onnx: .venv-onnx/installed
 
 test-onnx: setup-onnx

@@ -1,9 +1,10 @@
-"""Wrong input in bulk, through the program's own entry function in this process, and some in processes of their own.
+"""A test with thousands of wrong inputs: most in this process, some in processes of their own.
 
     python benchmarks/bad_input.py [--share=1.0] [--processes=1.0] [--seed=0] [--kind=NAME] [--log=FILE]
 
-The generators stand in tests/bad_input/. Prints a table for benchmarks/bad_input.md; what may not happen (a traceback,
-more than 30 s, more than 2 GiB, a file written elsewhere, something unpickled) is a failure, and exit code 1.
+In this process the inputs go through the entry function of the program. The generators of inputs are in
+tests/bad_input/. The table that is printed goes to benchmarks/bad_input.md. A failure is a traceback, more than 30 s,
+more than 2 GiB, a file written elsewhere, or something unpickled; after a failure the exit code is 1.
 """
 
 import argparse
@@ -36,21 +37,21 @@ COMMANDS = {
     "tables of paths": 700, "pictures": 120, "signals": 100, "checkpoints": 120, "workdirs": 200,
     "records of a report": 40, "artifacts": 200, "safetensors": 200,
 }  # fmt: skip
-"""Of each kind, in this process."""
+"""Number of commands of each kind that run in this process."""
 PROCESSES = {
     "flags": 60, "flags of experiments": 20, "config values": 50, "config files": 15, "tables of sizes": 15,
     "tables of paths": 15, "pictures": 5, "signals": 4, "checkpoints": 4, "workdirs": 4, "records of a report": 2,
     "artifacts": 3, "safetensors": 3,
 }  # fmt: skip
-"""Of each kind, in a process each: 200."""
+"""Number of commands of each kind that run in a process of their own; 200 in all."""
 SLOW_AND_LARGE = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example)
 MOST_GIB = 8
-"""Of addresses: more raises MemoryError, which is a failure like any other."""
+"""Limit of the address space, in GiB. More raises MemoryError, which counts as a failure."""
 
 
 @dataclass
 class Tally:
-    """A row of the table."""
+    """The counts of one kind of input: a row of the table."""
 
     kind: str
     commands: int = 0
@@ -58,7 +59,7 @@ class Tally:
     codes: collections.Counter[int | None] = field(default_factory=collections.Counter)
     bad_lines: int = 0
     seconds: float = 0.0
-    """Of the slowest."""
+    """Seconds of the slowest command."""
     mib: float = 0.0
     failures: list[str] = field(default_factory=list)
 
@@ -81,7 +82,7 @@ class Tally:
 
 
 def drawn(strategy: SearchStrategy[Attempt], number: int, *, seed: int, visit: Callable[[Attempt], None]) -> None:
-    """Visit so many examples of a strategy, the same for the same seed."""
+    """Visit a number of examples of a strategy. The same seed gives the same examples."""
 
     if not number:
         return
@@ -99,7 +100,7 @@ def drawn(strategy: SearchStrategy[Attempt], number: int, *, seed: int, visit: C
 
 
 def try_here(kind: str, world: World, folder: Path, number: int, *, seed: int, log: Path | None) -> Tally:
-    """Run commands of a kind in this process."""
+    """Run commands of one kind in this process."""
     tally = Tally(kind)
 
     def visit(attempt: Attempt) -> None:
@@ -125,7 +126,7 @@ def try_here(kind: str, world: World, folder: Path, number: int, *, seed: int, l
 
 
 def try_as_processes(world: World, folder: Path, share: float, *, seed: int) -> Tally:
-    """Run commands of all kinds in processes of their own."""
+    """Run commands of all kinds, each in a process of its own."""
     tally = Tally("all kinds, a process each")
 
     def visit(attempt: Attempt) -> None:
@@ -138,7 +139,7 @@ def try_as_processes(world: World, folder: Path, share: float, *, seed: int) -> 
 
 
 def run_apart(attempt: Attempt, folder: Path) -> Outcome:
-    """Run an attempt as a person would, in `folder`, which must not be there and will not be there after."""
+    """Run an attempt as a user would, in `folder`. The folder must not exist before, and is removed afterwards."""
     beside = sorted(folder.parent.iterdir())
     lay_out(attempt, folder)
     command = [sys.executable, "-m", attempt.program, *map(as_argument, attempt.arguments)]
@@ -167,7 +168,7 @@ def _read(stream: IO[bytes]) -> str:
 
 
 def as_argument(text: str) -> bytes:
-    """What a system can hand to a process: no NUL, no half of a letter, no more than 128 KiB."""
+    """Return the text as an argument that a system can pass: no NUL, no lone surrogate, at most 128 KiB."""
     return text.encode(errors="surrogateescape" if "\ud800" not in text else "replace").replace(b"\0", b"?")[
         : 2**17 - 1
     ]
@@ -175,11 +176,13 @@ def as_argument(text: str) -> bytes:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Wrong input in bulk")
-    parser.add_argument("--share", type=float, default=1.0, help="of the commands in this process")
-    parser.add_argument("--processes", type=float, default=1.0, help="share of those in a process each")
+    parser.add_argument("--share", type=float, default=1.0, help="share of the commands in this process to run")
+    parser.add_argument(
+        "--processes", type=float, default=1.0, help="share of the commands in processes of their own to run"
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--kind", choices=KINDS, help="this alone")
-    parser.add_argument("--log", type=Path, help="a line a command goes here")
+    parser.add_argument("--kind", choices=KINDS, help="run this kind only")
+    parser.add_argument("--log", type=Path, help="file that gets one line per command")
     given = parser.parse_args()
     began = time.monotonic()
     log = given.log and given.log.absolute()

@@ -1,9 +1,9 @@
-"""What 14 million examples cost a host before its first step: the index, the plan, the schedule.
+"""The cost of 14 million examples for a host before its first step: the index, the plan, the schedule.
 
     python benchmarks/input_at_scale.py --sizes=imagenet1k_val.csv > benchmarks/input_at_scale.md
 
-The file holds `height,width,count` of 50,000 images, each of which here stands for 280. No image is read: every
-host holds the whole index and the whole schedule, and reads the rows of its own devices alone.
+The file holds `height,width,count` of 50,000 images. Each of them stands for 280 images here. No image is read, because
+every host holds the whole index and the whole schedule, but reads only the rows of its own devices.
 """
 
 import argparse
@@ -29,12 +29,12 @@ FIELDS = {"schedule.rows_multiple_of": DEVICES, "schedule.examples_per_step": 64
 
 
 def peak_mib() -> float:
-    """Of this process, ever."""
+    """Return the peak memory of this process so far, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 def measure(sizes: Path) -> tuple[int, list[tuple[str, float, float]]]:
-    """Examples, and (what, seconds, peak MiB so far)."""
+    """Return the number of examples, and (what, seconds, peak MiB so far) of every part."""
     found, began = [], time.perf_counter()
 
     def done(what: str) -> None:

@@ -1,10 +1,10 @@
-"""How well and how fast buckets are planned, beside the batching rules of others and the exact optimum.
+"""The quality and the speed of planned buckets, compared with other batching rules and with the exact optimum.
 
     python benchmarks/planner.py --sizes_dir=DIR > benchmarks/planner.md
 
 DIR holds `imagenet1k_val.csv`, `coco_val2017.csv`, `gtsrb_train.csv`, `mnist_tightbox_train.csv`, each with the columns
-`height,width,count`. Absent tables are left out. The others' rules batch 64 images of like shape and pad them to their
-maximum; the plan's canvases are fixed, whatever the batch. Takes about ten minutes on two CPU cores.
+`height,width,count`. Missing tables are left out. The other rules batch 64 images of similar shape and pad them to the
+maximum of their batch. The canvases of a plan are fixed, whatever the batch. Takes about ten minutes on two CPU cores.
 """
 
 import argparse
@@ -34,11 +34,11 @@ class Sizes(NamedTuple):
     sizes: np.ndarray  # [n, 2]
     counts: np.ndarray  # [n]
     multiple_of: int
-    solver_multiple: int  # at which an exact solver finds the optimum in minutes
+    solver_multiple: int  # sides rounded up to this let an exact solver finish in minutes
 
 
 def resized(sizes: np.ndarray, *, to: int, side: Callable) -> np.ndarray:
-    """Sizes after scaling the `side` (np.min or np.max) down to `to`; smaller images stay."""
+    """Return the sizes after scaling the `side` (np.min or np.max) down to `to`. Smaller images keep their size."""
     scale = np.minimum(1.0, to / side(sizes, axis=1, keepdims=True))
     return np.maximum(1, np.floor(sizes * scale + 0.5)).astype(np.int64)
 
@@ -64,7 +64,7 @@ def read_tables(sizes_dir: Path) -> Iterator[Sizes]:
 
 
 def batched_fill(sizes: np.ndarray, order: np.ndarray, group: np.ndarray) -> float:
-    """Fill where consecutive images of a group are padded to their batch's maximum."""
+    """Return the fill if consecutive images of a group are padded to the maximum of their batch."""
     padded = 0
     for value in np.unique(group):
         members = order[group[order] == value]
@@ -75,7 +75,10 @@ def batched_fill(sizes: np.ndarray, order: np.ndarray, group: np.ndarray) -> flo
 
 
 def others(table: Sizes) -> list[float]:
-    """Fill of: random order; 2 aspect bins (detectron2); torchvision's aspect bins with k = 3; sorted by (h, w)."""
+    """Return the fill of other rules.
+
+    They are: random order; 2 aspect bins (detectron2); torchvision's aspect bins with k = 3; sorted by (h, w).
+    """
     sizes = np.repeat(table.sizes, table.counts, axis=0)
     shuffled = np.random.default_rng(0).permutation(len(sizes))
     aspect = sizes[:, 1] / sizes[:, 0]
@@ -89,10 +92,10 @@ def others(table: Sizes) -> list[float]:
 
 
 def optimum(sizes: np.ndarray, counts: np.ndarray, num_buckets: int) -> tuple[float, bool]:
-    """A proven lower bound of the padded pixels of any plan, and whether a plan attains it; by HiGHS.
+    """Return a proven lower bound of the padded pixels of any plan, and whether a plan attains it.
 
-    The p-median formulation: canvas j is used (y_j) and holds size i (x_ij ≤ y_j); Σ_j x_ij = 1, Σ y_j = k. The
-    largest canvas is always used. Canvases that could be smaller and hold the same sizes are left out.
+    HiGHS solves the p-median formulation: canvas j is used (y_j) and holds size i (x_ij ≤ y_j); Σ_j x_ij = 1,
+    Σ y_j = k. The largest canvas is always used. A canvas is left out if a smaller one holds the same sizes.
     """
     heights, widths = (np.unique(side) for side in sizes.T)
     canvases = np.stack(np.meshgrid(heights, widths, indexing="ij"), -1).reshape(-1, 2)
@@ -172,7 +175,10 @@ def speed_lines() -> Iterator[str]:
 
 
 def time_synthetic(num_sizes: int, rank: int, multiple_of: int) -> str:
-    """A row on log-normal sides of 16 to 8,000; in a process of its own, for the memory."""
+    """Plan for log-normal sides of 16 to 8,000 and return a row of the table.
+
+    It needs a process of its own, because it measures peak memory.
+    """
     sizes = np.empty((num_sizes, rank), np.int32)
     generator = np.random.default_rng(0)
     for start in range(0, num_sizes, 100_000):
@@ -197,9 +203,9 @@ def main():
         return
     if arguments.sizes_dir is None or not (tables := list(read_tables(arguments.sizes_dir))):
         parser.error(
-            f"--sizes_dir is {arguments.sizes_dir}; it has to hold at least one of the size tables named above"
+            f"--sizes_dir is {arguments.sizes_dir}, but it must hold at least one of the size tables named above"
         )
-    # First, while this process is small: on Linux a child's peak memory starts at its parent's.
+    # This comes first, while this process is small: on Linux a child's peak memory starts at that of its parent.
     speed = list(speed_lines())
     print("# Planning buckets\n")
     print(

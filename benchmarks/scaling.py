@@ -1,10 +1,10 @@
-"""From 1 device to 1,024: steps and fill of ResNet-50 on the sizes of ImageNet, and its programs on a slice of TPUs.
+"""ResNet-50 on 1 to 1,024 devices: steps and fill on the sizes of ImageNet, and its programs on a slice of TPUs.
 
     python benchmarks/scaling.py --sizes=imagenet1k_val.csv --target=tpu:v5e:16x16 > benchmarks/scaling.md
 
-Neither images nor devices are needed: the file holds `height,width,count` of the validation images, which here stand
-for the training images 26 times over (1.3 million), and the programs are compiled for TPUs that are not here
-(requirements-tpu.txt). Without --target only the plans are made, which takes ten minutes on two CPU cores.
+It needs neither images nor devices. The file holds `height,width,count` of the validation images; each stands for 26
+training images here (1.3 million in all). The programs are compiled for TPUs on a machine without a TPU, which needs
+requirements-tpu.txt. Without --target only the plans are made, which takes ten minutes on two CPU cores.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def plan_lines(source: str) -> Iterator[str]:
 
 
 def compile_command(sizes: str, target: str) -> list[str]:
-    """The command that compiles ResNet-50 for a slice, one program for training."""
+    """Return the command that compiles ResNet-50 for a slice, with one program for training."""
     devices = int(np.prod(parse_target(target)[1]))
     return [
         *("python", "-m", "fcn_jax", "compile", "--config=configs/resnet50.py", f"--sizes={sizes}"),
@@ -65,7 +65,7 @@ def compile_command(sizes: str, target: str) -> list[str]:
 
 
 def program_lines(sizes: Path, target: str) -> Iterator[str]:
-    """A row a program, of `compile --target`."""
+    """Yield the table of programs that `compile --target` makes, one row per program."""
     with tempfile.TemporaryDirectory() as out:
         command = [sys.executable, *compile_command(str(sizes.resolve()), target)[1:], f"--out={out}"]
         subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)

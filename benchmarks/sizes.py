@@ -1,9 +1,9 @@
-"""How long a folder of 26,000 JPEG files takes to open, sizes and all: cold and warm.
+"""The time to open a folder of 26,000 JPEG files and know all their sizes, with a cold and with a warm cache.
 
     python benchmarks/sizes.py --dir=DIR > benchmarks/sizes.md
 
-Fills DIR with 26,000 files of about 70 kB in 100 classes (1.8 GB; those that are there already stay), then opens it
-through `open_source`, as training does, each time in a new process: first without a cache of sizes, then with it.
+It fills DIR with 26,000 files of about 70 kB in 100 classes (1.8 GB); files that exist already stay. Then it opens DIR
+through `open_source`, as training does, each time in a new process: first without a cache of sizes, then with one.
 """
 
 import argparse
@@ -35,7 +35,7 @@ print(time.perf_counter() - began, sum(map(len, sources)))
 
 
 def fill(directory: Path) -> None:
-    """JPEG files of 100 sizes around 500×375, whose pixels are noise over a slope."""
+    """Write JPEG files of 100 sizes around 500×375. Their pixels are noise over a slope."""
     rng = np.random.default_rng(0)
     photographs = []
     for _ in range(NUM_CLASSES):
@@ -53,7 +53,7 @@ def fill(directory: Path) -> None:
 
 
 def seconds(directory: Path, cache: str, splits: tuple[str, ...]) -> tuple[float, int]:
-    """Of opening some splits in a new process; how many examples they have."""
+    """Open some splits in a new process; return the seconds and the number of examples."""
     command = [sys.executable, "-c", OPEN, str(directory), cache, *splits]
     root = Path(__file__).parents[1]
     taken, count = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.split()
@@ -62,7 +62,7 @@ def seconds(directory: Path, cache: str, splits: tuple[str, ...]) -> tuple[float
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="opening 26,000 JPEG files")
-    parser.add_argument("--dir", type=Path, required=True, help="where they are, or are written to")
+    parser.add_argument("--dir", type=Path, required=True, help="folder of the files; missing ones are written")
     directory = parser.parse_args().dir
     fill(directory)
     files = list(directory.rglob("*.jpg"))
@@ -88,7 +88,7 @@ def main() -> None:
 
 
 def drop_pages(files: list[Path]) -> None:
-    """What was read of the files is forgotten, as far as the system is willing to."""
+    """Ask the system to drop the files' pages from its cache. The system may keep some."""
     os.sync()
     for path in files:
         descriptor = os.open(path, os.O_RDONLY)

@@ -1,10 +1,11 @@
-"""Faults in bulk: runs that are killed, terminated, torn apart, damaged and starved of disk, and what becomes of them.
+"""A test with hundreds of faults: kills, signals to stop, lost processes, damaged checkpoints and full disks.
 
     python benchmarks/soak.py [--kills=100] [--terms=20] [--losses=8] [--damages=200] [--full_disks=10] [--seed=0]
-        [--minutes=600]  # after which no fault more is injected
+        [--minutes=600]  # no fault is injected after this time
 
-Every run is `configs/mnist.py:tiny` with longer training and a checkpoint every 4 steps; its end is compared, bit by
-bit, with that of an undisturbed run. Prints a table for benchmarks/soak.md. Needs `mount` (root) for full disks.
+Every run is `configs/mnist.py:tiny` with longer training and a checkpoint every 4 steps. Its final state is compared
+bit by bit with that of an undisturbed run. The table that is printed goes to benchmarks/soak.md. Full disks need
+`mount`, that is, root.
 """
 
 import argparse
@@ -38,13 +39,13 @@ SECONDS_TO_NOTICE = 60
 
 
 def disturb(bench: Bench, number: int, *, with_signal: signal.Signals) -> None:
-    """Send a signal that often at moments of all kinds, over as many runs as it takes."""
+    """Send a signal `number` times, at moments of all kinds, in as many runs as that takes."""
     tallies = [bench.tally(f"{with_signal.name} during {moment}") for moment in MOMENTS]
     workdir, runs = bench.folder / f"{with_signal.name}_0", 0
     while (done := sum(tally.injected for tally in tallies)) < number and not bench.is_over:
         tally = tallies[done % len(MOMENTS)]
         moment = MOMENTS[done % len(MOMENTS)]
-        # Without a cache every start compiles, long enough to be hit.
+        # Without a cache every start compiles, which takes long enough for the signal to hit it.
         process = bench.start(workdir, *(["--config.machine.cache_dir="] if moment == "compilation" else []))
         was_there = wait_for(bench, process, workdir, moment)
         sent = time.monotonic()
@@ -70,7 +71,7 @@ def disturb(bench: Bench, number: int, *, with_signal: signal.Signals) -> None:
 
 
 def lose(bench: Bench, number: int) -> None:
-    """Kill or stop one of two processes that often, during a step or a save; the other has to notice."""
+    """Kill or stop one of two processes `number` times, during a step or a save. The other process has to notice."""
     tallies = [bench.tally(f"one of two processes {lost}") for lost in ("killed", "stopped (SIGSTOP)")]
     workdir, runs = bench.folder / "lost_0", 0
     while (done := sum(tally.injected for tally in tallies)) < number and not bench.is_over:
@@ -104,7 +105,7 @@ def lose(bench: Bench, number: int) -> None:
 
 
 def damage(bench: Bench, number: int, undisturbed: Path) -> None:
-    """Flip a bit of a random file of the newest checkpoint, or cut it off, and restore."""
+    """Flip a bit of a random file of the newest checkpoint, or cut the file off, and restore."""
     flips = bench.tally("a bit of the newest checkpoint flipped")
     cuts = bench.tally("a file of the newest checkpoint cut off")
     newest = newest_step(undisturbed)
@@ -112,7 +113,7 @@ def damage(bench: Bench, number: int, undisturbed: Path) -> None:
         tally = (flips, cuts)[count % 2]
         folder = Path(shutil.copytree(undisturbed / "checkpoints", bench.folder / "damaged"))
         files = [path for path in (folder / str(newest)).rglob("*") if path.is_file() and path.stat().st_size]
-        # By their size, so that most bits are those of arrays; or any file.
+        # Half of the files are drawn by size, so that most damage is in arrays; the others are drawn uniformly.
         weights = [path.stat().st_size for path in files] if count % 4 < 2 else None
         (path,) = bench.random.choices(files, weights)
         content = bytearray(path.read_bytes())
@@ -142,7 +143,7 @@ def small_disk(folder: Path, kib: int) -> Iterator[None]:
 
 
 def fill_disks(bench: Bench, number: int, undisturbed: Path) -> None:
-    """Run on a disk that is too small by a random amount, then give it room."""
+    """Run on a disk that is too small by a random amount, then make the disk larger and go on."""
     tally = bench.tally("disk full")
     needed = sum(path.stat().st_size for path in undisturbed.rglob("*") if path.is_file()) // 1024
     for count in bench.until_over(number):
@@ -165,7 +166,7 @@ def fill_disks(bench: Bench, number: int, undisturbed: Path) -> None:
 
 
 def inject(bench: Bench, given: argparse.Namespace) -> None:
-    """All faults, kind by kind."""
+    """Inject all faults, kind by kind."""
     if given.losses:
         bench.run_undisturbed(2)
     undisturbed = bench.run_undisturbed(1)
@@ -186,7 +187,7 @@ def main() -> None:
         bench = Bench(Path(folder), random.Random(given.seed), over_at=began + 60 * given.minutes)
         try:
             inject(bench, given)
-        finally:  # Where one does not survive: what was seen until then.
+        finally:  # If a run does not survive, the table shows what was seen until then.
             print_table(bench.tallies, seconds=time.monotonic() - began, given=given)
 
 

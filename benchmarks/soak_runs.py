@@ -1,4 +1,4 @@
-"""Runs for benchmarks/soak.py: how they are started, by one process or two, when to disturb them, how they must end."""
+"""The runs of benchmarks/soak.py: their start in one or two processes, the moments of faults, and the expected end."""
 
 import contextlib
 import itertools
@@ -38,20 +38,20 @@ FLAGS = (
     f"--config.model.channels={CHANNELS}".replace(" ", ""),
     f"--config.checkpoint.every_steps={EVERY_STEPS}",
 )
-"""The same on the command line."""
+"""The same config as flags of the command line."""
 
 
 @dataclass
 class Tally:
-    """A row of the table."""
+    """The counts of one kind of fault: a row of the table."""
 
     fault: str
     injected: int = 0
     survived: int = 0
     seconds: list[float] = field(default_factory=list)
-    """From the fault to the end of the process, where the process has to notice it."""
+    """Seconds from each fault to the end of the process, for faults that the process has to notice."""
     repeated: list[int] = field(default_factory=list)
-    """Steps done twice."""
+    """Number of steps done twice after each fault."""
 
     def row(self) -> str:
         slowest = f"{max(self.seconds):.1f}" if self.seconds else "–"
@@ -61,24 +61,24 @@ class Tally:
 
 @dataclass
 class Bench:
-    """Where runs are made, how they have to end, and what became of them."""
+    """The folder of the runs, their expected end, and the counts of what became of them."""
 
     folder: Path
     random: random.Random
     over_at: float
-    """By the monotonic clock: no fault more is injected then."""
+    """Time on the monotonic clock after which no fault is injected."""
     tallies: list[Tally] = field(default_factory=list)
     expected: dict[int, str] = field(default_factory=dict)
-    """By the number of processes: checksum of the end of a run that nothing disturbs."""
+    """Checksum of the final state of an undisturbed run, by its number of processes."""
     seconds_to_compile: float = 0.0
-    """With an empty cache."""
+    """Seconds that a run compiles with an empty cache."""
     seconds_to_train: float = 0.0
 
     def __post_init__(self):
         self.target: TrainState = prepare(config_of_runs(), abstract=True).state
 
     def tally(self, fault: str) -> Tally:
-        """A new row of the table."""
+        """Add a new row to the table."""
         self.tallies.append(Tally(fault))
         return self.tallies[-1]
 
@@ -90,7 +90,7 @@ class Bench:
         return itertools.takewhile(lambda _: not self.is_over, range(number))
 
     def start(self, workdir: Path, *flags: str) -> subprocess.Popen[str]:
-        """A run, or its continuation, in a process of its own; it compiles everything anew with an empty cache."""
+        """Start a run, or continue it, in a process of its own. An empty cache makes it compile everything again."""
         arguments = ["train", f"--config={ROOT / 'configs/mnist.py'}:tiny", f"--workdir={workdir}", *FLAGS]
         cache = f"--config.machine.cache_dir={self.folder / 'cache'}"
         return subprocess.Popen(
@@ -99,21 +99,21 @@ class Bench:
         )  # fmt: skip
 
     def start_all(self, workdir: Path, processes: int) -> list[subprocess.Popen[str]]:
-        """A run of several processes, or of one."""
+        """Start a run of one process or of several."""
         if processes == 1:
             return [self.start(workdir)]
         shared = (f"--coordinator={free_address()}", f"--num_processes={processes}")
         return [self.start(workdir, *shared, f"--process_id={number}") for number in range(processes)]
 
     def finish(self, workdir: Path, processes: int = 1) -> None:
-        """Let a run go on to its end, and compare that."""
+        """Let a run go on to its end, and compare its final state with the expected one."""
         for process in self.start_all(workdir, processes):
             _, said = process.communicate()
             assert process.returncode == 0, said
         assert checksum(self.newest(workdir), {}) == self.expected[processes], f"{workdir} ends with other bits"
 
     def run_undisturbed(self, processes: int) -> Path:
-        """How all others have to end."""
+        """Make an undisturbed run, whose final state all others must reach, and return its folder."""
         workdir = self.folder / f"undisturbed_{processes}"
         for process in self.start_all(workdir, processes):
             _, said = process.communicate()
@@ -131,20 +131,20 @@ class Bench:
 
 
 def last_step(workdir: Path) -> int:
-    """The last that was logged."""
+    """Return the last step that was logged; 0 if there is none."""
     path = workdir / "metrics.jsonl"
     return max((row["step"] for row in read_metrics(path)), default=0) if path.exists() else 0
 
 
 def newest_step(workdir: Path) -> int:
-    """Of the checkpoints that are whole."""
+    """Return the step of the newest complete checkpoint; 0 if there is none."""
     folder = workdir / "checkpoints"
     names = [path.name for path in folder.iterdir()] if folder.exists() else []
     return max((int(name) for name in names if name.isdigit()), default=0)
 
 
 def wait_for(bench: Bench, process: subprocess.Popen, workdir: Path, moment: str) -> bool:
-    """Wait for a random moment of a kind; returns whether the run was still there then."""
+    """Wait for a random moment of a kind, and return whether the run was still alive then."""
     before, began = last_step(workdir), time.time()
     match moment:
         case "compilation":
@@ -165,7 +165,7 @@ def wait_for(bench: Bench, process: subprocess.Popen, workdir: Path, moment: str
 
 
 def is_saving(workdir: Path, *, since: float) -> bool:
-    """Whether there is an unfinished checkpoint that no earlier kill has left."""
-    with contextlib.suppress(FileNotFoundError):  # Finished meanwhile.
+    """Return whether a checkpoint is being written. Unfinished ones that earlier kills left do not count."""
+    with contextlib.suppress(FileNotFoundError):  # The save finished in the meantime.
         return any(path.stat().st_mtime > since for path in workdir.glob("checkpoints/*.orbax-checkpoint-tmp*"))
     return False

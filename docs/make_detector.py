@@ -1,10 +1,10 @@
-"""docs/figures/detector.png: a net that was trained on single digits finds those of a class on a canvas of hundreds.
+"""The figure docs/figures/detector.png: a net trained on single digits finds one class on a canvas of hundreds.
 
-python -m docs.make_detector     (from the checkout, in a few minutes; the second time in seconds)
+python -m docs.make_detector     (from the checkout; takes a few minutes, the second time seconds)
 
-It trains runs/detector, whose digits are widened to 36×36 and shifted there, so that the net has seen what empty
-background looks like; writes runs/detector_canvas.png, 600 of the test digits; and draws the map of one class. What is
-printed tells how often the class with the most evidence in the middle of a digit is the right one.
+The script trains runs/detector on digits that are widened to 36×36 and shifted, so that the net has seen empty
+background. It writes runs/detector_canvas.png with 600 of the test digits, and draws the map of one class. It prints
+how often the class with the most evidence in the middle of a digit is the right one.
 """
 
 import logging
@@ -40,14 +40,14 @@ RUN = {
 }
 SIDE, NUM_DIGITS, GAP = 2000, 600, 12
 LABEL = 4
-"""Whose map is drawn."""
+"""The class whose map is drawn."""
 CORNER, CUT = (230, 1020), 300
-"""Of the part that is shown large, and its side."""
+"""The first row and column of the part that is shown large, and its side, in pixels."""
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A digit on the canvas: what it is, and its middle."""
+    """A digit on the canvas: its label and its middle."""
 
     label: int
     middle: tuple[float, float]
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def scattered(digits: Source) -> tuple[UInt8[np.ndarray, "h w"], list[Placed]]:
-    """A black canvas with digits at random places, a gap between any two."""
+    """Return a black canvas with digits at random places and a gap between any two, and the list of digits."""
     rng = np.random.default_rng(0)
     canvas, is_taken = np.zeros((SIDE, SIDE), np.uint8), np.zeros((SIDE, SIDE), bool)
     placed = []
@@ -84,7 +84,7 @@ def scattered(digits: Source) -> tuple[UInt8[np.ndarray, "h w"], list[Placed]]:
 
 
 def all_evidence(model: Model, canvas: UInt8[np.ndarray, "h w"]) -> Float[np.ndarray, "m n k"]:
-    """The evidence for every class in every cell."""
+    """Return the evidence for every class in every cell."""
     predict = jax.jit(lambda image, size: predict_batch(model, image, size).logits_2d.x[0])
     logits = np.asarray(predict(canvas[None, ..., None], np.array([canvas.shape], np.int32)))
     return logits - logits.mean(-1, keepdims=True)
@@ -123,7 +123,7 @@ def draw(found: Explained) -> Figure:
 
 
 def cut_out(found: Explained) -> Explained:
-    """The part that is shown large."""
+    """Return the part that is shown large."""
     rows, columns = (slice(start, start + CUT) for start in CORNER)
     grids = [replace(grid, first=grid.first - start) for grid, start in zip(found.grids, CORNER, strict=True)]
     return replace(found, values=found.values[rows, columns], grids=tuple(grids))

@@ -1,9 +1,9 @@
-"""The figures of docs/fully_convolutional.md, from the package's own geometry, layers and training.
+"""The figures of docs/fully_convolutional.md, made with the package's own geometry, layers and training.
 
-python -m docs.make_figures     (from the checkout, in a few minutes; the second time in one)
+python -m docs.make_figures     (from the checkout; takes a few minutes, the second time one)
 
-Two figures need trained nets: the first 12,000 of MNIST's training digits for 6 epochs, as the guide has them. They
-stay in runs/guide and runs/guide_unmasked.
+Two figures need trained nets. They are trained as in the guide, on the first 12,000 of MNIST's training digits for 6
+epochs, and stay in runs/guide and runs/guide_unmasked.
 """
 
 import logging
@@ -43,7 +43,7 @@ RUN = {
 TESTED = {"data.test_split": "test[:1000]", "evaluate.examples_per_step": 64}
 PADDINGS = (0, 2, 8, 32, 128)
 HEIGHT, GAP = 20, 14
-"""Of the row of digits, and the columns of background around them."""
+"""Height of the row of digits, and number of background columns around each digit, in pixels."""
 INK, BLUE, ORANGE, GREY = "#22303c", "#2f6fab", "#d9622b", "#c9d1d8"
 
 
@@ -74,7 +74,10 @@ def plain(axes: Axes) -> Axes:
 
 
 def draw_sizes(config: Config) -> Figure:
-    """Maps through the default net, all at one scale, for two input sizes: only the number of positions differs."""
+    """Draw the feature maps of the default net for two input sizes, all at one scale.
+
+    Only the number of positions differs between the sizes.
+    """
     figure = Figure(figsize=(8, 5), layout="constrained")
     assert isinstance(config.model, FCN)
     windows, channels = windows_of(config.model), (1, *config.model.channels)
@@ -95,7 +98,7 @@ def draw_sizes(config: Config) -> Figure:
 
 
 def draw_same_padding() -> Figure:
-    """Where a window of kernel 3 and stride 2 stands on 27 positions, alone and on a canvas of 28."""
+    """Draw the windows of kernel 3 and stride 2 on 27 positions, alone and on a canvas of 28."""
     window, positions, shown = Window(3, 2, padding=1), 27, 8
     figure = Figure(figsize=(8, 4.2), layout="constrained")
     for axes, title in zip(figure.subplots(1, 2), ("'SAME'", "symmetric, padding 1"), strict=True):
@@ -121,7 +124,7 @@ def draw_same_padding() -> Figure:
 
 
 def draw_padding_error(configs: Sequence[Config]) -> Figure:
-    """The change of the logits, and the accuracy, as the margin grows, of nets trained with masks and without."""
+    """Draw how logits and accuracy change as padding grows, for nets trained with masks and without."""
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     error_axes, accuracy_axes = (plain(axes) for axes in figure.subplots(1, 2))
     places = range(len(PADDINGS))
@@ -146,14 +149,14 @@ def draw_padding_error(configs: Sequence[Config]) -> Figure:
 
 
 def padded_logits(config: Config, padding: int) -> tuple[Float[np.ndarray, "n k"], Int[np.ndarray, " n"]]:
-    """What a trained net says of the test digits, and what they are."""
+    """Return the logits of a trained net for the test digits, and their labels."""
     setup = prepare(overridden(config, {**TESTED, "evaluate.padding": padding}), abstract=True)
     logits = split_logits(setup, restore_latest(workdir_of(config), setup.state), setup.test, title="test")
     return logits, setup.test.dataset.labels
 
 
 def draw_class_map(config: Config) -> Figure:
-    """A row of digits, and what every column of `logits_2d` says of every class."""
+    """Draw a row of digits, and the logit of every class in every column of `logits_2d`."""
     setup = prepare(config, abstract=True)
     state = restore_latest(workdir_of(config), setup.state)
     model = nnx.merge(setup.graphdef, state.evaluated_params, state.stats)
@@ -177,7 +180,7 @@ def draw_class_map(config: Config) -> Figure:
 
 
 def row_of_digits(digits: Sequence[UInt8[np.ndarray, "h w"]]) -> tuple[UInt8[np.ndarray, "h w"], list[float]]:
-    """Side by side, with gaps between them and around them; and where their middles are."""
+    """Return an image of the digits side by side, with gaps between and around them, and their middle columns."""
     gap = np.zeros((HEIGHT, GAP), np.uint8)
     parts, middles, left = [gap], [], GAP
     for digit in digits:
@@ -189,7 +192,7 @@ def row_of_digits(digits: Sequence[UInt8[np.ndarray, "h w"]]) -> tuple[UInt8[np.
 
 
 def class_columns(model: Model, image: UInt8[np.ndarray, "h w"]) -> Float[np.ndarray, "w k"]:
-    """`logits_2d` of one image, the mean of its rows."""
+    """Return `logits_2d` of one image, averaged over its rows."""
     alone = Block(image[None, ..., None], np.array([image.shape]), np.zeros(1, int), np.ones(1), np.zeros(1, int))
     (prediction,) = jax.jit(lambda block: model((block,), training=False))(alone)
     return np.asarray(jnp.mean(prediction.logits_2d.x[0], axis=0))

@@ -1,4 +1,7 @@
-"""python -m experiments list | run NAME | report NAME | check NAME: a mistake is one line and exit code 2."""
+"""The command line of the ablations: python -m experiments list | run NAME | report NAME | check NAME.
+
+A mistake of the user ends with one line and exit code 2.
+"""
 
 import argparse
 import sys
@@ -26,7 +29,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one command line; returns the exit code."""
+    """Run one command line and return the exit code."""
     try:
         code = run(make_parser().parse_args(argv))
         sys.stdout.flush()
@@ -40,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run one command; returns the exit code."""
+    """Run the command that was parsed and return the exit code."""
     match arguments.command:
         case "list":
             return list_command(full=arguments.full)
@@ -89,7 +92,8 @@ def make_parser() -> Parser:
 
 
 def named(name: str) -> Ablation:
-    """
+    """Return the ablation of this name.
+
     Raises:
         UserError: there is no such ablation.
     """
@@ -99,10 +103,10 @@ def named(name: str) -> Ablation:
 
 
 def parse_seeds(text: str | None) -> list[int] | None:
-    """`0,1,2` -> [0, 1, 2].
+    """Return the seeds of `0,1,2` as [0, 1, 2]; None stays None.
 
     Raises:
-        UserError: anything else.
+        UserError: the text has another form, or a seed twice.
     """
     if text is None:
         return None
@@ -140,7 +144,8 @@ def run_command(arguments: argparse.Namespace) -> int:
 
 
 def make_launcher(ablation: Ablation, arguments: argparse.Namespace) -> Launcher:
-    """
+    """Return the launcher that --launcher and --sbatch ask for.
+
     Raises:
         UserError: --launcher and --sbatch do not suit the ablation, the machine, or each other.
     """

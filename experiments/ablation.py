@@ -1,7 +1,7 @@
-"""What an ablation is: a question, arms that differ in a few fields of a config, what is measured, what it supports.
+"""The description of an ablation: a question, the arms, the metrics, and the claims that the results shall judge.
 
-Pure data: the files under `ablations/` fill these in, everything else here works on them. Arms are compared with the
-first one, seed by seed.
+The arms differ in a few fields of a config. Each arm is compared with the first one, seed by seed. All of this is data:
+the files under `ablations/` fill in these classes, and the other modules of this package work on them.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,75 +11,75 @@ from typing import Any, Literal
 from fcn_jax.config import Config
 
 Overrides = Mapping[str, Any]
-"""{'train.epochs': 3}: values at dotted paths of a config."""
+"""Values by their dotted path in a config, such as {'train.epochs': 3}."""
 Row = dict[str, Any]
-"""What is known of one finished run, a line of runs.jsonl."""
+"""The record of one finished run: a line of runs.jsonl."""
 Unit = Literal["percent", "seconds", "number", "count"]
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One of the things compared."""
+    """One of the variants that an ablation compares."""
 
     name: str
     overrides: Overrides = field(default_factory=dict)
     base: Callable[[], Config] | None = None
-    """Another config to start from than the ablation's."""
+    """The config that this arm starts from; None: the config of the ablation."""
     skips: tuple[str, ...] = ()
-    """Evaluations whose sizes its model does not take."""
+    """Names of the evaluations whose sizes the model of this arm does not accept."""
 
 
 @dataclass(frozen=True)
 class ExtraEvaluation:
-    """The test set once more after training, under other conditions."""
+    """One more evaluation of the trained model on the test set, under other conditions."""
 
     name: str
     overrides: Overrides = field(default_factory=dict)
     by_length: bool = False
-    """Count hits for every length (or height) too."""
+    """True if hits are also counted for every length (or height)."""
     drift_from: str = ""
-    """An evaluation before this one: how far the logits are from those it found."""
+    """Name of an earlier evaluation. The change of the logits since that one is measured. Empty: it is not."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that every finished run has, or None where it has none."""
+    """A number that is read from the row of a finished run; None where the run has no such number."""
 
     name: str
     value: Callable[[Row], float | None]
     unit: Unit = "percent"
-    """percent: the value is a fraction. number: of any size. count: whole."""
+    """percent: the value is a fraction, shown times 100. number: any real number. count: a whole number."""
     from_first_seed: bool = False
-    """Measured once an arm, by the run of its first seed, which finds no compiled programs."""
+    """True if only the run of the first seed measures it, once per arm, since that run finds no compiled programs."""
 
 
 @dataclass(frozen=True)
 class Claim:
     """A sentence that the results support, contradict, or leave open.
 
-    The confidence interval of the difference `arm` - `against` decides: all of it has to lie above 0 (higher), below
-    0 (lower), or within ± `margin` (equal).
+    The confidence interval of the difference `arm` - `against` decides. The claim is supported if the whole interval
+    lies above 0 (higher), below 0 (lower), or within ± `margin` (equal).
     """
 
     sentence: str
     metric: Metric
     arm: str
     against: str | None
-    """An arm; None: the number 0."""
+    """The arm to compare with; None: compare with the number 0."""
     expected: Literal["higher", "lower", "equal"]
     margin: float = 0.0
 
 
 @dataclass(frozen=True)
 class Dots:
-    """Every seed of every arm as a dot, with mean and confidence interval."""
+    """A plot with a dot for every seed of every arm, and with the mean and the confidence interval of each arm."""
 
     metric: Metric
 
 
 @dataclass(frozen=True)
 class Lines:
-    """A line an arm over a few numbers, with the spread over seeds."""
+    """A plot with one line per arm over a few numbers, and with the spread over seeds."""
 
     title: str
     x_label: str
@@ -91,7 +91,7 @@ class Lines:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Arms × metrics."""
+    """A heat map of arms (rows) and metrics (columns)."""
 
     title: str
     metrics: tuple[Metric, ...]
@@ -99,7 +99,7 @@ class HeatMap:
 
 @dataclass(frozen=True)
 class ByLength:
-    """Accuracy of every arm against the length of the examples, of all seeds together."""
+    """A plot of every arm's accuracy against the length of the examples, over all seeds together."""
 
     evaluation: str
     x_label: str
@@ -110,20 +110,23 @@ Plot = Dots | Lines | HeatMap | ByLength
 
 @dataclass(frozen=True)
 class Form:
-    """How long the runs are: the short form is what is committed, the full one is there for whoever has the time."""
+    """The length of the runs. Results of the short form are committed. The full form takes longer, with more seeds."""
 
     name: Literal["short", "full"]
     text: str
-    """What is left out, for the page."""
+    """The data and the schedule of this form, in words for the page."""
     overrides: Overrides
     num_seeds: int
     seconds_per_run: float
-    """Measured or extrapolated on two CPU cores, two runs at a time (one, where time is measured); for estimates."""
+    """Seconds of one run on two CPU cores, measured or extrapolated, for estimates.
+
+    Two runs were made at a time; one, where the ablation measures time.
+    """
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """One question and how it is answered. The first arm is the baseline, the first metric decides."""
+    """One question and the way to answer it. The first arm is the baseline. The first metric is the main one."""
 
     name: str
     question: str
@@ -136,9 +139,9 @@ class Ablation:
     full: Form
     evaluations: tuple[ExtraEvaluation, ...] = ()
     measures_time: bool = False
-    """Its runs go one at a time, since beside each other they are slower."""
+    """True if the runs must go one at a time, because runs at the same time slow each other down."""
     remarks: tuple[str, ...] = ()
-    """What a reader has to know to judge the numbers."""
+    """Facts that a reader needs to judge the numbers."""
 
     def form(self, *, full: bool) -> Form:
         return self.full if full else self.short

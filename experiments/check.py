@@ -1,7 +1,7 @@
-"""One seed of each arm once more, against what is committed: does the result fall where one more run should?
+"""The `check` command: make one seed of each arm again, and compare the result with the committed runs.
 
-The interval is that of the next run (Student's t, 95 %), so about one arm in twenty falls outside by chance. The runs
-are made in a folder of their own, and nothing committed changes.
+The result should fall into the interval of one more run (Student's t, 95 %). About one arm in twenty falls outside it
+by chance. The new runs go to a temporary folder, so no committed file changes.
 """
 
 import tempfile
@@ -21,20 +21,20 @@ from fcn_jax.system.console import say
 
 
 def check(ablation: Ablation, *, full: bool, seed: int, jobs: int, root: Path = RESULTS) -> int:
-    """Make the runs and compare; returns the exit code: 0, or 1 where one fell outside or failed.
+    """Make the runs, compare them, and return the exit code: 0, or 1 where a run failed or fell outside.
 
     Raises:
-        UserError: an arm has fewer than two committed runs, which have no spread.
+        UserError: an arm has fewer than two committed runs, and one run has no spread.
     """
     committed, metric = results_of(ablation, full=full, root=root), ablation.metrics[0]
     for arm in ablation.arms:
         if len(committed.values(arm.name, metric)) < 2:
             raise UserError(
                 f"{ablation.name} has {len(committed.values(arm.name, metric))} committed runs of {arm.name}, but a "
-                f"spread takes two at least: make them with python -m experiments run {ablation.name}"
+                f"spread needs at least two: make them with python -m experiments run {ablation.name}"
             )
     if committed.are_stale:
-        say("the committed results were made by other code or with other configs: this compares the two")
+        say("the committed results come from other code or other configs: this check compares them with this checkout")
     form = ablation.form(full=full)
     with tempfile.TemporaryDirectory() as directory:
         runs = all_runs(ablation, form, [seed])
@@ -47,11 +47,11 @@ def check(ablation: Ablation, *, full: bool, seed: int, jobs: int, root: Path = 
 
 
 def compare(committed: Results, made: Results, arm: str) -> tuple[bool, str]:
-    """Whether the new run of an arm falls inside the committed spread, and a line that says so."""
+    """Return whether the new run of an arm falls inside the expected interval, and a line that says so."""
     metric = committed.ablation.metrics[0]
     low, high = interval_of_next([*committed.values(arm, metric).values()])
     values = [*made.values(arm, metric).values()]
-    expected = f"{number(metric, low)} to {number(metric, high)} is expected of one more run"
+    expected = f"{number(metric, low)} to {number(metric, high)} is expected for one more run"
     if not values:
         return False, f"{arm}: no result; {expected}"
     inside = low <= values[0] <= high

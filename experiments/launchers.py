@@ -1,6 +1,6 @@
-"""Where runs are made. A launcher starts the worker of a job somewhere and says when it has ended, and how.
+"""Launchers of runs: a launcher starts the worker of a job somewhere, and tells when and how the worker ended.
 
-This one starts processes here; `slurm` has the one that sends jobs to a cluster.
+`Local` starts processes on this machine. The module `slurm` has the launcher that sends jobs to a cluster.
 """
 
 import subprocess
@@ -13,26 +13,26 @@ from experiments.worker import Job
 
 
 class Launcher(Protocol):
-    """How the runner starts jobs."""
+    """The interface through which the runner starts jobs."""
 
     seconds_between_looks: float
-    """At least, between two calls of `ended`."""
+    """Seconds that the runner waits between two calls of `ended`."""
 
     def start(self, job: Job) -> None:
-        """Start the job's worker, or take it over where it is on its way already."""
+        """Start the worker of a job, or take it over if it was started before."""
         ...
 
     def ended(self) -> list[tuple[Job, int]]:
-        """Jobs that have ended since the last call, each with its exit code."""
+        """Return the jobs that have ended since the last call, each with its exit code."""
         ...
 
     def stop(self) -> str:
-        """Let go of the others; returns what becomes of them."""
+        """Give up the jobs that have not ended, and return a sentence that says what becomes of them."""
         ...
 
 
 class Local:
-    """Processes beside this one, which end when it is stopped."""
+    """A launcher that starts processes on this machine and ends them when it is stopped."""
 
     seconds_between_looks = 0.2
 
@@ -59,11 +59,11 @@ class Local:
             process.terminate()
         for _, process in self._live:
             process.wait()
-        return "the same command goes on"
+        return "the same command makes them"
 
 
 def log_of(job: Job) -> Path:
-    """What its worker says."""
+    """Return the path of the file that holds what the job's worker prints."""
     path = Path(job.scratch) / "logs" / f"{job.key}.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path

@@ -1,4 +1,4 @@
-"""The numbers that ablations read from a row, each said once."""
+"""The numbers that ablations read from the row of a run, each defined once."""
 
 from experiments.ablation import Metric, Row
 
@@ -14,18 +14,20 @@ COMPILE_SECONDS = Metric(
 
 
 def accuracy_of(evaluation: str) -> Metric:
-    """Of an evaluation after training."""
+    """Return the metric: the accuracy of an evaluation after training."""
     return Metric(f"{evaluation}, %", lambda row: _evaluated(row, evaluation, "accuracy"))
 
 
 def drift_of(evaluation: str) -> Metric:
-    """How far the logits of an evaluation are from those it is compared with: the largest of an example, in the mean
-    over examples."""
+    """Return the metric: how far the logits of an evaluation are from those it is compared with.
+
+    The distance of an example is the largest change of one of its logits. The metric is its mean over examples.
+    """
     return Metric(f"drift, {evaluation}", lambda row: _evaluated(row, evaluation, "drift"), unit="number")
 
 
 def training_seconds_to(accuracy: float) -> Metric:
-    """Seconds of training until validation first reaches an accuracy; None where it never does."""
+    """Return the metric: seconds of training until validation first reaches an accuracy; None if it never does."""
 
     def value(row: Row) -> float | None:
         reached = [point["train_seconds"] for point in row["validation"] if point["accuracy"] >= accuracy]
@@ -35,7 +37,7 @@ def training_seconds_to(accuracy: float) -> Metric:
 
 
 def total_seconds_to(accuracy: float) -> Metric:
-    """The same with compilation, once an arm."""
+    """Return the metric: seconds of training and compilation until then, measured once per arm."""
     training = training_seconds_to(accuracy)
 
     def value(row: Row) -> float | None:
@@ -46,5 +48,5 @@ def total_seconds_to(accuracy: float) -> Metric:
 
 
 def _evaluated(row: Row, evaluation: str, name: str) -> float | None:
-    """None where the arm skips the evaluation."""
+    """Return a number of an evaluation; None where the arm skips that evaluation."""
     return row["evaluations"].get(evaluation, {}).get(name)

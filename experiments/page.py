@@ -1,4 +1,4 @@
-"""One HTML page of an ablation: question, answer, table, plots, configs and the exact command."""
+"""The HTML page of an ablation: question, answer, table, plots, configs, and the commands that made it."""
 
 import json
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from fcn_jax.reports.html import Picture, document, figure
 
 
 def page(results: Results, pictures: Sequence[Picture]) -> str:
-    """The page of an ablation."""
+    """Return the page of an ablation as HTML."""
     ablation = results.ablation
     remarks = "".join(f"<li>{escape(remark)}</li>" for remark in ablation.remarks)
     return document(
@@ -37,11 +37,11 @@ def page(results: Results, pictures: Sequence[Picture]) -> str:
 
 
 def notices(results: Results) -> list[str]:
-    """What stands above everything else: results that are stale, or not all there."""
+    """Return the warnings for the top of the page: results are stale, left out, or missing."""
     lines = []
     if results.are_stale:
         lines.append(
-            "Stale: these results were made by other code or with other configs than stand beside this page. "
+            "Stale: these results were made by other code, or with other configs, than those of this checkout. "
             f"Make them again: {commands(results.ablation, results.form).splitlines()[0]}"
         )
     elif results.num_left_out:
@@ -54,10 +54,10 @@ def notices(results: Results) -> list[str]:
 def how_to_read(results: Results) -> str:
     baseline = results.ablation.arms[0].name
     return (
-        f"Mean ± standard deviation over n seeds. Differences are those to {baseline} within each seed, with the 95 % "
-        "confidence interval of their mean and p of a paired t-test; of percent, in points. Nothing is corrected for "
-        "the number of arms. Seconds of compilation are measured once an arm, with an empty cache. A dash: not "
-        "measured, or the model does not take the size."
+        f"Each value is the mean ± standard deviation over n seeds. A difference is the arm minus {baseline}, taken "
+        "within each seed; it has the 95 % confidence interval of its mean and p of a paired t-test. Differences of "
+        "percentages are in percentage points. There is no correction for the number of arms. Seconds of compilation "
+        "are measured once per arm, with an empty cache. A dash: not measured, or the model does not accept the size."
     )
 
 
@@ -71,13 +71,13 @@ def what_was_run(results: Results) -> str:
 
 
 def commands(ablation: Ablation, form: Form) -> str:
-    """What anyone types to have the page."""
+    """Return the commands that make the runs and the page."""
     full = " --full" if form.name == "full" else ""
     return f"python -m experiments run {ablation.name}{full}\npython -m experiments report {ablation.name}{full}"
 
 
 def provenance(results: Results) -> str:
-    """Code, machine and versions of the rows."""
+    """Return a sentence on the code, the machine and the versions behind the rows."""
     if not results.rows:
         return ""
     rows = results.rows
@@ -99,7 +99,7 @@ def _claims(results: Results) -> list[str]:
 
 
 def _configs(results: Results) -> list[str]:
-    """The whole config of the first arm, and of every other what differs."""
+    """Return HTML with the whole config of the first arm, and with the fields in which each other arm differs."""
     runs = [ArmRun(results.ablation, results.form, arm, seed=0) for arm in results.ablation.arms]
     first = flatten(runs[0].config)
     blocks = []

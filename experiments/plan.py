@@ -1,7 +1,7 @@
-"""The runs an ablation consists of, an arm and a seed each, and the key that says whether a result is of this run.
+"""The runs of an ablation, each one arm with one seed, and the key that tells which run a result belongs to.
 
-The key hashes what decides a result: config and seed, evaluations, and the source of the code behind them. Where a run
-keeps its files, and how fast the machine is, does not enter it; neither do docstrings, comments and the README.
+The key is a hash of everything that decides a result: the config with its seed, the evaluations, and the source code
+behind them. It ignores where a run keeps its files, the speed of the machine, docstrings, comments and the README.
 """
 
 import ast
@@ -33,7 +33,7 @@ KEY_LENGTH = 16
 
 @dataclass(frozen=True)
 class ArmRun:
-    """One arm with one seed."""
+    """A run: one arm with one seed."""
 
     ablation: Ablation
     form: Form
@@ -42,7 +42,7 @@ class ArmRun:
 
     @property
     def config(self) -> Config:
-        """The base, then what the form shortens, then what the arm is about."""
+        """The config of the run: the base, then the overrides of the form, then those of the arm."""
         base = (self.arm.base or self.ablation.base)()
         return overridden(base, {**NOT_OF_THE_RUN, **self.form.overrides, **self.arm.overrides, "seed": self.seed})
 
@@ -52,7 +52,7 @@ class ArmRun:
 
     @property
     def evaluations(self) -> dict[str, Config]:
-        """Its evaluations, each with the whole config."""
+        """The evaluations of the run by name, each with its whole config."""
         return {
             evaluation.name: overridden(self.config, evaluation.overrides)
             for evaluation in self.ablation.evaluations
@@ -60,7 +60,7 @@ class ArmRun:
         }
 
     def key(self, code: str) -> str:
-        """Of its result under a version of the code."""
+        """Return the key of the run's result for a version of the code."""
         how = {item.name: [item.by_length, item.drift_from] for item in self.ablation.evaluations}
         evaluations = {name: [_decisive(config), how[name]] for name, config in self.evaluations.items()}
         text = json.dumps([_decisive(self.config), evaluations, code], sort_keys=True)
@@ -75,10 +75,10 @@ def _decisive(config: Config) -> dict[str, object]:
 
 
 def all_runs(ablation: Ablation, form: Form, seeds: Sequence[int] | None = None) -> list[ArmRun]:
-    """Seed by seed, so that a run stopped in the middle has as much of every arm.
+    """Return all runs, seed by seed, so that every arm has as many results if the work is stopped early.
 
     Args:
-        seeds: in place of the form's own, 0, 1, 2, ...
+        seeds: the seeds to use instead of the form's own, which are 0, 1, 2, ...
     """
     chosen = range(form.num_seeds) if seeds is None else seeds
     return [ArmRun(ablation, form, arm, seed) for seed in chosen for arm in ablation.arms]
@@ -86,9 +86,10 @@ def all_runs(ablation: Ablation, form: Form, seeds: Sequence[int] | None = None)
 
 @cache
 def code_version(root: Path = ROOT) -> str:
-    """A hash over the source that can change a result: over what is defined there, wherever it stands.
+    """Return a hash of the source code that can change a result.
 
-    Docstrings, comments, imports, and the names and order of files do not enter it.
+    The hash covers the definitions, whatever file they are in. It ignores docstrings, comments, imports, and the names
+    and the order of files.
     """
     paths = [path for pattern in DECIDES_RESULTS for path in root.glob(pattern)]
     definitions = sorted(text for path in paths for text in _definitions(path.read_text(encoding="utf-8")))
@@ -96,7 +97,7 @@ def code_version(root: Path = ROOT) -> str:
 
 
 def _definitions(source: str) -> list[str]:
-    """Every statement of a module but its imports, without docstrings."""
+    """Return every statement of a module except its imports, without docstrings."""
     module = ast.parse(source)
     for node in ast.walk(module):
         for name in ("body", "orelse", "finalbody"):

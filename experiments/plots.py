@@ -1,4 +1,4 @@
-"""The plots of an ablation, drawn for a phone's width, each with a text that says the same numbers."""
+"""The plots of an ablation, drawn for the width of a phone. Each plot has a text with the same numbers."""
 
 from collections import defaultdict
 from typing import assert_never
@@ -14,12 +14,12 @@ from experiments.words import arm_text, factor_of, number
 from fcn_jax.reports.html import Picture, png_of
 
 WIDTH = 5.4
-"""Inches."""
+"""Width of a figure, in inches."""
 MARKERS = "osD^vPX*<>"
 
 
 def draw(results: Results) -> list[Picture]:
-    """All plots of an ablation that have something to show."""
+    """Draw all plots of an ablation that have something to show."""
     pictures = []
     for index, plot in enumerate(results.ablation.plots, start=1):
         drawn = _draw(results, plot)
@@ -32,7 +32,7 @@ def draw(results: Results) -> list[Picture]:
 
 
 def _draw(results: Results, plot: Plot) -> tuple[Figure, str, str] | None:
-    """(figure, caption, text); None where no run has what it shows."""
+    """Draw one plot and return (figure, caption, text); None if no run has the numbers that it shows."""
     match plot:
         case Dots(metric):
             return _dots(results, metric)

@@ -1,4 +1,7 @@
-"""From runs.jsonl alone to everything a reader sees: table.md, the plots, index.html, and an index of all."""
+"""The reports of ablations: table.md, the plots and index.html of each, and an index of all.
+
+Everything is made from runs.jsonl alone.
+"""
 
 from collections.abc import Iterable
 from html import escape
@@ -20,7 +23,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def directory_of(ablation: Ablation, *, full: bool, root: Path = RESULTS) -> Path:
-    """Where the results of an ablation stand; those of the full form in a folder of their own."""
+    """Return the folder of an ablation's results. The full form has a folder of its own inside it."""
     return root / ablation.name / "full" if full else root / ablation.name
 
 
@@ -30,10 +33,10 @@ def results_of(ablation: Ablation, *, full: bool, root: Path = RESULTS) -> Resul
 
 
 def write_report(ablation: Ablation, *, full: bool, root: Path = RESULTS) -> Results:
-    """table.md, the plots and index.html of an ablation.
+    """Write table.md, the plots and index.html of an ablation, and return its results.
 
     Raises:
-        UserError: it has no run yet.
+        UserError: the ablation has no finished run.
     """
     directory, results = directory_of(ablation, full=full, root=root), results_of(ablation, full=full, root=root)
     if not results.rows:
@@ -52,7 +55,7 @@ def write_report(ablation: Ablation, *, full: bool, root: Path = RESULTS) -> Res
 
 
 def markdown(results: Results) -> str:
-    """Question, answer, claims and table."""
+    """Return question, answer, claims and table as Markdown."""
     ablation = results.ablation
     claims = "".join(f"- {claim_text(results, claim)}\n" for claim in ablation.claims)
     warnings = "".join(f"> {line}\n\n" for line in notices(results))
@@ -65,7 +68,7 @@ def markdown(results: Results) -> str:
 
 
 def write_index(ablations: Iterable[Ablation], *, full: bool, root: Path = RESULTS) -> Path:
-    """A page with question, answer and state of every ablation, and a link to those that have a page."""
+    """Write a page with question, answer and state of every ablation, and links to their pages; return its path."""
     parts = []
     for ablation in ablations:
         results = results_of(ablation, full=full, root=root)
@@ -82,11 +85,11 @@ def write_index(ablations: Iterable[Ablation], *, full: bool, root: Path = RESUL
 
 
 def state(results: Results) -> str:
-    """How far an ablation is, in a few words."""
+    """Say in a few words how many runs of an ablation are done."""
     total = len(results.ablation.arms) * results.form.num_seeds
     done = total - results.num_missing
     if not results.rows:
-        return f"nothing of {total} runs"
+        return f"none of {total} runs"
     if results.are_stale:
         return f"stale: {done} of {total} runs, made by other code or with other configs"
     left_out = f", {results.num_left_out} stale ones left out" if results.num_left_out else ""

@@ -1,7 +1,7 @@
-"""Which rows count, and what they say: values of metrics by arm and seed, differences, verdicts on claims.
+"""The results of an ablation: values of metrics by arm and seed, differences between arms, verdicts on claims.
 
-Rows of this code and these configs count. Where there are none at all, the rows of the newest other code do, all of
-them marked as stale; the two are never mixed.
+The rows count that were made by the present code with the present configs. If there is no such row, the rows of the
+code that ran last count instead, and are marked as stale. Current and stale rows are never mixed.
 """
 
 from collections.abc import Sequence
@@ -20,12 +20,12 @@ class Results:
     form: Form
     rows: tuple[Row, ...]
     are_stale: bool
-    """They were made by other code, or with other configs."""
+    """True if the rows were made by other code, or with other configs."""
     num_left_out: int
-    """Rows of other code or other configs."""
+    """Number of rows that do not count."""
 
     def values(self, arm: str, metric: Metric) -> dict[int, float]:
-        """{seed: value} of an arm, where there is one."""
+        """Return {seed: value} of an arm, for the seeds that have a value."""
         rows = [row for row in self.rows if row["arm"] == arm]
         if metric.from_first_seed:
             rows = [row for row in rows if row["empty_cache"]]
@@ -33,35 +33,35 @@ class Results:
         return {seed: value for seed, value in sorted(found.items()) if value is not None}
 
     def difference(self, arm: str, against: str | None, metric: Metric) -> Difference | None:
-        """Of an arm to another, or to 0, over the seeds both have."""
+        """Return the difference of an arm to another, or to 0, over the seeds that both have."""
         values = self.values(arm, metric)
         others = dict.fromkeys(values, 0.0) if against is None else self.values(against, metric)
         return paired_difference(values, others)
 
     def judge(self, claim: Claim) -> tuple[Verdict, Difference | None]:
-        """Whether a claim is supported, and the difference that says so."""
+        """Return the verdict on a claim, and the difference that it rests on."""
         difference = self.difference(claim.arm, claim.against, claim.metric)
         return verdict(difference, claim.expected, claim.margin), difference
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """Those that have a row, in the ablation's order."""
+        """Names of the arms that have a row, in the order of the ablation."""
         present = {row["arm"] for row in self.rows}
         return tuple(arm.name for arm in self.ablation.arms if arm.name in present)
 
     @property
     def num_missing(self) -> int:
-        """Runs of the form without a row."""
+        """Number of runs of the form that have no row."""
         present = {(row["arm"], row["seed"]) for row in self.rows}
         return sum((arm.name, seed) not in present for arm in self.ablation.arms for seed in range(self.form.num_seeds))
 
 
 def select(ablation: Ablation, form: Form, rows: Sequence[Row], code: str) -> Results:
-    """The rows that count.
+    """Return the results with the rows that count.
 
     Args:
-        rows: in the order they were written.
-        code: the present version.
+        rows: all rows, in the order they were written.
+        code: the present version of the code.
     """
     known = {arm.name: arm for arm in ablation.arms}
     ours = [

@@ -1,6 +1,7 @@
-"""Makes the runs that are missing, each by a worker of its own, a few at a time; says what it will cost.
+"""The runner: it makes the missing runs, each in a worker of its own, a few at a time, and estimates their time.
 
-Safe to stop in any way: a worker writes its row itself, and what was not finished is missing and made the next time.
+It is safe to stop it in any way. Every worker writes its own row, and a run that did not finish is still missing, so
+the next start makes it.
 """
 
 import dataclasses
@@ -20,7 +21,7 @@ SCRATCH = ROOT / ".cache" / "experiments"
 
 
 def job_of(run: ArmRun, *, results: Path, scratch: Path, keep: bool, num_jobs: int) -> Job:
-    """What its worker has to know."""
+    """Return the job that tells a worker how to make the run."""
     code, how = code_version(), {item.name: item for item in run.ablation.evaluations}
     evaluations = [
         EvaluationJob(name, dataclasses.asdict(config), how[name].by_length, how[name].drift_from)
@@ -44,33 +45,37 @@ def job_of(run: ArmRun, *, results: Path, scratch: Path, keep: bool, num_jobs: i
 
 
 def missing_runs(ablation: Ablation, form: Form, rows: Sequence[Row], seeds: Sequence[int] | None) -> list[ArmRun]:
-    """The runs without a row that this code and this config would make."""
+    """Return the runs that have no row of the present code and the present config."""
     made = {row["key"] for row in rows}
     return [run for run in all_runs(ablation, form, seeds) if run.key(code_version()) not in made]
 
 
 def expected_seconds(run: ArmRun, rows: Sequence[Row]) -> float:
-    """Of one run: what its arm has taken so far, or the ablation, or else what its form says."""
+    """Return the seconds that a run is expected to take.
+
+    This is the mean of the earlier runs of its arm; without any, of the ablation; without any, the value of the form.
+    """
     of_arm = [row["wall_seconds"] for row in rows if row["arm"] == run.arm.name]
     return mean(of_arm or [row["wall_seconds"] for row in rows] or [run.form.seconds_per_run])
 
 
 def check_jobs(ablation: Ablation, jobs: int) -> None:
-    """
+    """Check that the runs of an ablation may be made so many at a time.
+
     Raises:
-        UserError: a number of jobs that the ablation cannot have.
+        UserError: the number is below 1, or above 1 although the ablation measures time.
     """
     if jobs < 1:
         raise UserError(f"--jobs is {jobs}, but it must be at least 1")
     if jobs > 1 and ablation.measures_time:
         raise UserError(
-            f"--jobs is {jobs}, but {ablation.name} measures time, which runs beside each other would falsify: "
+            f"--jobs is {jobs}, but {ablation.name} measures time, and runs at the same time slow each other down: "
             "leave --jobs at 1"
         )
 
 
 def print_plan(runs: Sequence[ArmRun], rows: Sequence[Row], *, jobs: int) -> None:
-    """The runs that would be made, and about how long they take."""
+    """Print the runs that would be made, and about how long they take."""
     seconds = [expected_seconds(run, rows) for run in runs]
     lines = [
         (run.arm.name, str(run.seed), f"{cost:.0f}", "empty cache" if run.is_first_seed else "")
@@ -83,7 +88,7 @@ def print_plan(runs: Sequence[ArmRun], rows: Sequence[Row], *, jobs: int) -> Non
 def make_runs(
     runs: Sequence[ArmRun], results: Path, *, launcher: Launcher, jobs: int, keep: bool, scratch: Path = SCRATCH
 ) -> int:
-    """Make them; returns the exit code: 0, 1 where a run failed, 130 where somebody stopped it."""
+    """Make the runs and return the exit code: 0, 1 if a run failed, 130 if the user stopped it."""
     waiting, live, codes = list(runs), {}, []
     try:
         while waiting or live:
@@ -102,7 +107,7 @@ def make_runs(
         say(f"stopped: {len(waiting) + len(live)} of {len(runs)} runs are left; {launcher.stop()}")
         return 130
     if TAKEN in codes:
-        say(f"{codes.count(TAKEN)} runs are being made by another process: wait for it before the report")
+        say(f"another process is making {codes.count(TAKEN)} of the runs: wait for it before you make the report")
     return 0 if set(codes) <= {0, TAKEN} else 1
 
 
@@ -111,7 +116,7 @@ def _how_it_ended(code: int, log: Path) -> str:
         case 0:
             return "done in"
         case code if code == TAKEN:
-            return "another process is making it; looked for"
+            return "another process is making it; waited"
         case _:
             lines = log.read_text(errors="replace").strip().splitlines()
             return f"failed: {lines[-1] if lines else f'exit code {code}'} ({log}); after"

@@ -1,8 +1,8 @@
-"""runs.jsonl: a line a finished run, written whole or not at all, whoever else writes.
+"""The file runs.jsonl: one line per finished run, written whole or not at all, even if several processes write.
 
-Appending and reading hold a lock; a damaged line is named and set aside in runs.damaged beside it. A claim is a lock on
-a file of the run's key: the system lets go of it when the process that holds it ends, however it ends, so no run is
-made twice at once and none is held by the dead.
+Appending and reading hold a lock. A damaged line is reported and moved to runs.damaged in the same folder. A process
+claims a run by a lock on a file that is named by the run's key. The system releases the lock when the process ends in
+any way, so no two processes make the same run at once, and a dead process holds no run.
 """
 
 import fcntl
@@ -30,14 +30,14 @@ FIELDS = {
     "validation": list,
     "evaluations": dict,
 }
-"""What every line holds at least."""
+"""The fields that every line must have, with their types."""
 
 
 class Runs:
     """The finished runs of an ablation in one form.
 
     Args:
-        directory: that holds runs.jsonl; made when something is written.
+        directory: the folder of runs.jsonl. It is made when something is written.
     """
 
     def __init__(self, directory: Path):
@@ -45,9 +45,9 @@ class Runs:
         self.path = directory / "runs.jsonl"
 
     def read(self) -> list[Row]:
-        """All rows, in the order they were written; of a run that stands twice the first.
+        """Return all rows, in the order they were written. If a run has two rows, the first one counts.
 
-        Damaged lines are named, and moved to runs.damaged.
+        Damaged lines are reported, and moved to runs.damaged.
         """
         if not self.path.exists():
             return []
@@ -57,7 +57,7 @@ class Runs:
                 try:
                     row = parse_row(line)
                 except ValueError as error:
-                    say(f"{self.path}:{number}: {error}: set aside in runs.damaged, and its run counts as missing")
+                    say(f"{self.path}:{number}: {error}: moved to runs.damaged, and its run counts as missing")
                     damaged.append(line)
                     continue
                 kept.append(line)
@@ -69,7 +69,7 @@ class Runs:
         return list(rows.values())
 
     def append(self, row: Row) -> None:
-        """One line more, on the disk when this returns."""
+        """Append one row. It is on the disk when this returns."""
         line = json.dumps(row)
         parse_row(line)
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ class Runs:
 
     @contextmanager
     def claim(self, key: str) -> Iterator[bool]:
-        """Whether the run of a key is this process's to make; False while another that lives makes it."""
+        """Claim the run of a key for this process. Yields False if another living process is making it."""
         claims = self.directory / ".claims"
         claims.mkdir(parents=True, exist_ok=True)
         path = claims / key
@@ -96,7 +96,7 @@ class Runs:
                 path.unlink(missing_ok=True)
 
     def in_progress(self) -> int:
-        """How many runs live processes are making."""
+        """Return the number of runs that living processes are making."""
         count = 0
         for path in (self.directory / ".claims").glob("*"):
             with path.open() as file:
@@ -114,7 +114,7 @@ class Runs:
 
 
 def _holds(file: IO, path: Path) -> bool:
-    """Whether the lock on the file is now held, and the file is still the one at the path."""
+    """Try to lock the file; return whether this process holds the lock and the file is still the one at the path."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -126,9 +126,10 @@ def _holds(file: IO, path: Path) -> bool:
 
 
 def parse_row(line: str) -> Row:
-    """
+    """Return the row that a line holds.
+
     Raises:
-        UserError: it is no row.
+        UserError: the line is no row.
     """
     try:
         row = json.loads(line)

@@ -1,9 +1,9 @@
-"""Sends a job a run to SLURM, through submitit; for a checkout on a file system that all nodes share.
+"""The launcher that sends one SLURM job per run, through submitit. All nodes must share the checkout's file system.
 
-Each job has a folder of its own, where its worker claims the run and writes the row. Once the job has left the queue,
-the launcher, and it alone, brings the row to the others: no lock is shared between hosts. Jobs are named by the keys of
-their runs, so a launcher that was killed finds them again, in the queue or in their folders. submitit pickles the name
-of `run_worker` and two paths, for the job alone to read; what jobs make is not unpickled.
+Each job has its own folder, where its worker claims the run and writes the row. When the job has left the queue, only
+the launcher copies the row to the other rows, so hosts share no lock. A job's name is the key of its run, so after a
+kill a new launcher finds the jobs again, in the queue or in their folders. submitit pickles the name of `run_worker`
+and two paths, which only the job reads; nothing that jobs write is unpickled.
 """
 
 import dataclasses
@@ -30,17 +30,17 @@ from submitit.core.utils import FailedJobError
 
 NO_RESULT = 1
 MINUTES = 240
-"""A job's time limit where --sbatch has none."""
+"""Minutes that a job may take, unless --sbatch sets a time limit."""
 
 Options = Mapping[str, str | bool]
-"""{'partition': 'gpu', 'exclusive': True}: what sbatch is told."""
+"""Options for sbatch, such as {'partition': 'gpu', 'exclusive': True}."""
 
 
 def sbatch_options(text: str) -> Options:
-    """`--partition=gpu --exclusive` -> {'partition': 'gpu', 'exclusive': True}.
+    """Return `--partition=gpu --exclusive` as {'partition': 'gpu', 'exclusive': True}.
 
     Raises:
-        UserError: an option is of another form.
+        UserError: an option has another form.
     """
     options = {}
     for word in shlex.split(text):
@@ -52,25 +52,29 @@ def sbatch_options(text: str) -> Options:
 
 
 def check_slurm(ablation: Ablation) -> None:
-    """
+    """Check that SLURM can make the runs of an ablation.
+
     Raises:
-        UserError: there is no SLURM, or the ablation is not for it.
+        UserError: this machine has no SLURM, or the ablation measures time.
     """
     if ablation.measures_time:
         raise UserError(
-            f"--launcher is slurm, but {ablation.name} measures time, which nodes that differ or are shared would "
-            "falsify: leave --launcher at local"
+            f"--launcher is slurm, but {ablation.name} measures time, and the nodes of a cluster may differ or be "
+            "shared: leave --launcher at local"
         )
     if shutil.which("sbatch") is None:
-        raise UserError("--launcher is slurm, but there is no sbatch here: log in where SLURM takes jobs")
+        raise UserError(
+            "--launcher is slurm, but there is no sbatch here: run this on a machine that can send jobs to SLURM"
+        )
 
 
 class Slurm:
-    """The launcher of a cluster, whose jobs outlive it.
+    """A launcher of SLURM jobs, which keep running after the launcher has ended.
 
     Args:
-        executor: (key, folder, log) -> what submits a job of that name, with its files in the folder.
-        keys_in_queue: the names of the jobs that have not ended; None where it cannot be told now.
+        executor: makes the object that submits a job, from (key, folder, log). The key is the job's name, and the
+            folder holds its files.
+        keys_in_queue: returns the names of the jobs that have not ended, or None if SLURM does not answer now.
     """
 
     def __init__(
@@ -83,7 +87,7 @@ class Slurm:
         self.seconds_between_looks = seconds_between_looks
         self._executor, self._keys_in_queue = executor, keys_in_queue
         self._live: dict[str, tuple[Job, ExitStack]] = {}
-        """Jobs by key, each with the claim on its run."""
+        """The jobs by key, each with the claim on its run."""
         self._ended: list[tuple[Job, int]] = []
 
     def start(self, job: Job) -> None:
@@ -109,7 +113,7 @@ class Slurm:
     def stop(self) -> str:
         for _, claim in self._live.values():
             claim.close()
-        return "jobs that were sent go on (scancel ends them); the same command goes on with them"
+        return "jobs that were sent keep running (scancel ends them); the same command finds them again"
 
     def _send_unless_sent(self, job: Job) -> None:
         folder, log = _folder_of(job), log_of(job)
@@ -120,28 +124,30 @@ class Slurm:
             say(f"{job.arm}, seed {job.seed}: was sent before")
             return
         folder.mkdir(parents=True, exist_ok=True)
-        log.write_text("its job did not begin\n")  # What is known of a job that is cancelled while it waits.
-        Runs(folder).path.touch()  # A host may believe for a while that a file is not there, not that it is empty.
+        log.write_text("its job did not begin\n")  # This stays if the job is cancelled while it waits.
+        Runs(folder).path.touch()  # Another host may not see a new file for a while, but it does see new content.
         own = dataclasses.replace(job, results=str(folder), scratch=str(folder), num_jobs=1)
         (folder / "job.json").write_text(own.to_json())
         try:
             sent = self._executor(job.key, folder, log).submit(run_worker, str(folder / "job.json"), str(log))
         except FailedJobError as error:
-            raise UserError(f"sbatch refuses the job ({error}): mend --sbatch, or send fewer with --jobs") from error
+            raise UserError(
+                f"sbatch refuses the job ({error}): correct --sbatch, or send fewer jobs with --jobs"
+            ) from error
         say(f"{job.arm}, seed {job.seed}: sent as job {sent.job_id}")
 
 
 def slurm(options: Options) -> Slurm:
-    """The SLURM that sbatch and squeue speak to."""
+    """Return the launcher for the SLURM that sbatch and squeue talk to."""
 
     def executor(key: str, folder: Path, log: Path) -> submitit.SlurmExecutor:
         made = submitit.SlurmExecutor(folder)
         made.update_parameters(
             job_name=key,
             time=MINUTES,
-            # srun would, since SLURM 22.05, leave the worker one CPU of those that --cpus-per-task asks for.
+            # Since SLURM 22.05, srun gives the worker one CPU only, whatever --cpus-per-task asks for.
             use_srun=False,
-            # The last word on a job that is cancelled is SLURM's.
+            # The last line in the log of a cancelled job is then SLURM's own.
             setup=["export SUBMITIT_LOG_LEVEL=CRITICAL"],
             additional_parameters={"error": str(log), **options},
         )
@@ -151,20 +157,20 @@ def slurm(options: Options) -> Slurm:
 
 
 def keys_in_squeue() -> set[str] | None:
-    """The names of this user's jobs that wait or run."""
+    """Return the names of this user's jobs that wait or run; None if squeue fails."""
     done = subprocess.run(["squeue", "--me", "--noheader", "--format=%j"], capture_output=True, text=True, check=False)
     if done.returncode:
-        say(f"squeue fails, and is asked again: {' '.join(done.stderr.split())}")
+        say(f"squeue failed and will be asked again: {' '.join(done.stderr.split())}")
         return None
     return set(done.stdout.split())
 
 
 def run_worker(job: str, log: str) -> None:
-    """In the job: a worker, whose exit code becomes the job's.
+    """Run a worker inside the SLURM job. Its exit code becomes the exit code of the job.
 
     Args:
-        job: file of the job as JSON.
-        log: file that what it says is appended to.
+        job: path of the file with the job as JSON.
+        log: path of the file to which the worker's output is appended.
     """
     with Path(job).open() as values, Path(log).open("a") as file:
         worker = [sys.executable, "-m", "experiments.worker"]
@@ -182,7 +188,7 @@ def _has_row(directory: Path, key: str) -> bool:
 
 
 def _collect(job: Job) -> int:
-    """Bring the row of a job that has ended to the others; its exit code, as far as it can be told."""
+    """Copy the row of a job that has ended to the other rows, and return 0; return `NO_RESULT` if it left no row."""
     folder = _folder_of(job)
     rows = [row for row in Runs(folder).read() if row["key"] == job.key]
     if not rows:

@@ -1,7 +1,7 @@
-"""Means over seeds, and differences between arms seed by seed, with Student's t: a few runs, roughly normal.
+"""Means over seeds and differences between arms, with their 95 % confidence intervals.
 
-Both arms of a pair share seed and data, so differences are taken within seeds first; that removes what a seed does to
-both. Intervals are of 95 %.
+The intervals come from Student's t, which suits a few runs with roughly normal results. Both arms of a pair share the
+seed and the data. Their difference is therefore taken seed by seed, which removes the seed's effect on both.
 """
 
 import math
@@ -19,7 +19,7 @@ Verdict = Literal["supported", "contradicted", "open"]
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and standard deviation (of the sample; NaN of one) of n numbers."""
+    """The mean and the sample standard deviation of n numbers. The deviation of one number is NaN."""
 
     mean: float
     deviation: float
@@ -28,7 +28,10 @@ class Spread:
 
 @dataclass(frozen=True)
 class Difference:
-    """The mean difference within pairs, its confidence interval, and p of a paired t-test; NaN of one pair."""
+    """The mean difference of n pairs, its confidence interval, and p of a paired t-test.
+
+    The interval and p of one pair are NaN.
+    """
 
     mean: float
     low: float
@@ -38,20 +41,23 @@ class Difference:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Of at least one number."""
+    """Return the spread of at least one number."""
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
     return Spread(float(np.mean(values)), deviation, len(values))
 
 
 def interval_of_mean(values: Sequence[float]) -> tuple[float, float]:
-    """The confidence interval of the mean; NaN of one number."""
+    """Return the confidence interval of the mean; both ends are NaN for one number."""
     found = spread(values)
     half = _quantile(found.n) * found.deviation / math.sqrt(found.n)
     return found.mean - half, found.mean + half
 
 
 def interval_of_next(values: Sequence[float]) -> tuple[float, float]:
-    """Where one more run of the same kind falls, with the same confidence; NaN of one number."""
+    """Return the interval into which one more run of the same kind falls, with the same confidence.
+
+    Both ends are NaN for one number.
+    """
     found = spread(values)
     half = _quantile(found.n) * found.deviation * math.sqrt(1 + 1 / found.n)
     return found.mean - half, found.mean + half
@@ -62,7 +68,7 @@ def _quantile(n: int) -> float:
 
 
 def paired_difference(values: Mapping[int, float], others: Mapping[int, float]) -> Difference | None:
-    """values - others, over the seeds that both have; None without one."""
+    """Return the difference `values - others` over the seeds that both have; None if they share no seed."""
     seeds = sorted(values.keys() & others.keys())
     if not seeds:
         return None
@@ -78,7 +84,10 @@ def paired_difference(values: Mapping[int, float], others: Mapping[int, float]) 
 
 
 def verdict(difference: Difference | None, expected: Literal["higher", "lower", "equal"], margin: float) -> Verdict:
-    """What the interval says of a difference expected to be above 0, below 0, or within ± margin."""
+    """Return the verdict on a difference that was expected above 0, below 0, or within ± margin.
+
+    The whole confidence interval must lie on the expected side, or on the other side; else the verdict is open.
+    """
     if difference is None or math.isnan(difference.low):
         return "open"
     low, high = difference.low, difference.high

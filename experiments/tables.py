@@ -1,4 +1,4 @@
-"""The table of an ablation, as rows of text."""
+"""The table of an ablation's results, as rows of text."""
 
 from experiments.results import Results
 from experiments.words import arm_text, difference_text, probability
@@ -6,7 +6,7 @@ from fcn_jax.reports.html import Table
 
 
 def results_table(results: Results) -> Table:
-    """An arm a row: the first metric with its difference to the baseline, then the others."""
+    """Return a table with one row per arm: the first metric, its difference to the baseline, the other metrics."""
     first, *others = results.ablation.metrics
     baseline = results.ablation.arms[0].name
     columns = ("arm", first.name, "n", f"difference to {baseline} [95 %]", "p", *(metric.name for metric in others))

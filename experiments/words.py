@@ -1,4 +1,4 @@
-"""Numbers as people read them: percent as points, intervals, verdicts, the answer in a few sentences."""
+"""Texts of the reports: numbers with their units, intervals, verdicts, and the answer in a few sentences."""
 
 import math
 
@@ -14,12 +14,12 @@ VERDICTS: dict[Verdict, str] = {
 
 
 def factor_of(metric: Metric) -> float:
-    """From the value to what is shown."""
+    """Return the factor between a metric's value and the number that is shown."""
     return 100.0 if metric.unit == "percent" else 1.0
 
 
 def number(metric: Metric, value: float) -> str:
-    """One value."""
+    """Return a value of a metric as text."""
     match metric.unit:
         case "percent":
             return f"{100 * value:.2f}"
@@ -32,19 +32,19 @@ def number(metric: Metric, value: float) -> str:
 
 
 def signed(metric: Metric, value: float) -> str:
-    """A difference, with its sign."""
+    """Return a difference as text, with its sign."""
     return f"{'−' if value < 0 else '+'}{number(metric, abs(value))}"
 
 
 def mean_and_deviation(metric: Metric, found: Spread) -> str:
-    """`97.38 ± 0.12`; without a deviation where there is none."""
+    """Return `97.38 ± 0.12`, or the mean alone if the deviation is 0 or unknown."""
     if math.isnan(found.deviation) or found.deviation == 0:
         return number(metric, found.mean)
     return f"{number(metric, found.mean)} ± {number(metric, found.deviation)}"
 
 
 def difference_text(metric: Metric, difference: Difference | None) -> str:
-    """`+0.31 [+0.10, +0.52]`."""
+    """Return a difference and its interval as text: `+0.31 [+0.10, +0.52]`."""
     if difference is None:
         return "no pair of runs yet"
     if math.isnan(difference.low):
@@ -53,14 +53,14 @@ def difference_text(metric: Metric, difference: Difference | None) -> str:
 
 
 def probability(difference: Difference | None) -> str:
-    """p of the paired test."""
+    """Return p of the paired test as text."""
     if difference is None or math.isnan(difference.p):
         return "–"
     return "< 0.001" if difference.p < 0.001 else f"{difference.p:.3f}"
 
 
 def claim_text(results: Results, claim: Claim) -> str:
-    """A claim and what became of it, in a few words more than the answer has."""
+    """Return a line on a claim: the verdict, what was expected, and the difference that was found."""
     found, difference = results.judge(claim)
     against = "0" if claim.against is None else f"“{claim.against}”"
     expected = {
@@ -76,7 +76,7 @@ def claim_text(results: Results, claim: Claim) -> str:
 
 
 def answer(results: Results) -> str:
-    """What the ablation showed, a sentence a verdict: `Supported: …; …. Contradicted: …. Not decided: ….`"""
+    """Return the answer, one sentence per verdict: `Supported: …; …. Contradicted: …. Not decided: ….`"""
     if not results.rows:
         return "Nothing yet: no run has been made."
     claims = results.ablation.claims
@@ -90,7 +90,7 @@ def answer(results: Results) -> str:
 
 
 def arm_text(results: Results, arm: str, metric: Metric) -> str:
-    """Mean ± deviation of an arm; how many of its runs have the number, if not all."""
+    """Return mean ± deviation of an arm. If some runs lack the number, the text says how many have it."""
     values = results.values(arm, metric)
     runs = sum(row["arm"] == arm for row in results.rows)
     if not values:

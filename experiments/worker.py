@@ -1,7 +1,7 @@
-"""One run in a process of its own: claim it, train it, evaluate it, append its row. A job comes in as JSON on stdin.
+"""A worker: a process that claims one run, trains, evaluates, and appends the row. It reads its job as JSON from stdin.
 
-The row is written by the process that made it: whatever becomes of the one that started it, a finished run is kept.
-The run of an arm's first seed empties the arm's cache of compiled programs, and fills it for the other seeds.
+The worker itself writes the row, so a finished run is kept even if the process that started the worker has died. The
+run of an arm's first seed empties the arm's cache of compiled programs, and fills it for the other seeds.
 """
 
 import json
@@ -26,12 +26,12 @@ from fcn_jax.nets.families import config_from_json
 from fcn_jax.system.machine import keep_freed_memory
 
 TAKEN = 75
-"""Exit code of a worker whose run another process makes; EX_TEMPFAIL of sysexits.h."""
+"""Exit code of a worker if another process is making its run (EX_TEMPFAIL of sysexits.h)."""
 
 
 @dataclass(frozen=True)
 class EvaluationJob:
-    """An evaluation with its whole config, as JSON has it."""
+    """An evaluation with its whole config, in a form that JSON can hold."""
 
     name: str
     config: dict[str, Any]
@@ -41,7 +41,7 @@ class EvaluationJob:
 
 @dataclass(frozen=True)
 class Job:
-    """All a worker has to know. Paths as text."""
+    """Everything a worker has to know. Paths are text, since a job travels as JSON."""
 
     ablation: str
     form: str
@@ -52,15 +52,15 @@ class Job:
     config: dict[str, Any]
     evaluations: list[EvaluationJob]
     results: str
-    """Folder of runs.jsonl."""
+    """The folder of runs.jsonl."""
     scratch: str
-    """Folder for the run's files, removed when it ends, and for compiled programs."""
+    """The folder for compiled programs and for the run's files, which are removed when the run ends."""
     with_empty_cache: bool = False
-    """Compile with a cache that holds nothing."""
+    """True if the run empties the cache of compiled programs first."""
     keep: bool = False
-    """Leave the run's files."""
+    """True if the run's files stay."""
     num_jobs: int = 1
-    """Workers at the same time, this one counted: for the row."""
+    """Number of workers at the same time, this one included; recorded in the row."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -81,7 +81,7 @@ def main() -> int:
 
 
 def work(job: Job) -> int:
-    """Make one run, unless it is made already or being made; returns the exit code."""
+    """Make one run, unless it is done or another process is making it, and return the exit code."""
     runs = Runs(Path(job.results))
     with runs.claim(job.key) as is_ours:
         if not is_ours:
@@ -95,7 +95,7 @@ def work(job: Job) -> int:
 
 
 def make_row(job: Job) -> Row:
-    """Train and evaluate."""
+    """Train and evaluate, and return the row."""
     began = time.perf_counter()
     place = Path(job.scratch) / "runs" / job.key
     shutil.rmtree(place, ignore_errors=True)
@@ -118,6 +118,7 @@ def make_row(job: Job) -> Row:
         "key": job.key,
         "code": job.code,
         "git_commit": _git("rev-parse", "HEAD"),
+        # Results are not code, so new results do not make the checkout dirty.
         "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!experiments/results")),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "wall_seconds": round(time.perf_counter() - began, 2),
@@ -134,7 +135,7 @@ def make_row(job: Job) -> Row:
 
 
 def _git(*arguments: str) -> str:
-    """What git says of the checkout; nothing without one. Results are not code: writing them makes nothing dirty."""
+    """Return the output of a git command in the checkout; an empty text without git or a checkout."""
     try:
         done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     except (OSError, subprocess.SubprocessError):
@@ -149,7 +150,7 @@ def config_of(values: dict[str, Any], cache: Path) -> Config:
 
 
 def train_job(job: Job, workdir: Path, cache: Path) -> tuple[dict[str, Any], list[dict[str, float]]]:
-    """(summary, every validation): what the run's own files say."""
+    """Train and return (summary, every validation), as the files of the run hold them."""
     from fcn_jax.commands.train import train
     from fcn_jax.train.log import read_metrics
 
@@ -161,7 +162,7 @@ def train_job(job: Job, workdir: Path, cache: Path) -> tuple[dict[str, Any], lis
 
 
 def evaluate_job(job: Job, workdir: Path, cache: Path) -> dict[str, dict[str, Any]]:
-    """What the trained model says of the test set under every evaluation's config."""
+    """Evaluate the trained model on the test set under every evaluation's config, and return the results by name."""
     from fcn_jax.train.checkpoint import restore_latest
     from fcn_jax.train.passes import split_logits
     from fcn_jax.train.setup import prepare
@@ -184,7 +185,7 @@ def evaluate_job(job: Job, workdir: Path, cache: Path) -> dict[str, dict[str, An
 
 
 def hits_by_length(hit: np.ndarray, length: np.ndarray) -> dict[str, list[int]]:
-    """{length: [hits, examples]}"""
+    """Return {length: [hits, examples]}."""
     return {str(value): [int(hit[length == value].sum()), int((length == value).sum())] for value in np.unique(length)}
 
 

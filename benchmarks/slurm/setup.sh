@@ -1,13 +1,13 @@
 #!/bin/bash
-# A real SLURM on this machine alone, for one user, in .cache/slurm: munged, slurmctld, slurmd. Ends when it takes jobs.
-# Wants Debian's packages slurm-wlm and munge; teardown.sh ends it.
+# Starts a real SLURM (munged, slurmctld, slurmd) on this machine alone, for one user, in .cache/slurm. The script ends
+# when that SLURM takes jobs. It needs Debian's packages slurm-wlm and munge; teardown.sh ends that SLURM.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 state=$PWD/.cache/slurm
 export SLURM_CONF=$state/slurm.conf
 
 if [ -e "$state" ]; then
-    echo "$state is there: end that SLURM with benchmarks/slurm/teardown.sh first" >&2
+    echo "$state exists, so a SLURM may be running: end it with benchmarks/slurm/teardown.sh first" >&2
     exit 2
 fi
 mkdir -p "$state/munge" "$state/controller" "$state/node"

@@ -6,7 +6,7 @@ state=$PWD/.cache/slurm
 export SLURM_CONF=$state/slurm.conf
 
 scancel --user="$(id -un)"
-for _ in $(seq 60); do # KillWait, and some more.
+for _ in $(seq 60); do # Longer than KillWait, 30 seconds.
     [ -z "$(squeue --noheader)" ] && break
     sleep 1
 done

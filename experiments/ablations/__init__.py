@@ -1,4 +1,4 @@
-"""All ablations by name, in the order in which they are run; one file each."""
+"""All ablations by name, in the order in which they are run. Each has a file of its own."""
 
 from experiments.ablations.batch_policy import BATCH_POLICY
 from experiments.ablations.batches import BATCHES

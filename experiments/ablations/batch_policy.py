@@ -1,4 +1,7 @@
-"""As many examples a step, or as many pixels? Steps of large images then hold fewer: should they weigh less?"""
+"""Ablation of the batch policy: should all steps hold the same number of examples, or of pixels?
+
+With constant pixels, a step of large images holds fewer examples. Should such a step weigh less?
+"""
 
 from configs import mnist
 from experiments.ablation import Ablation, Arm, Claim, Dots
@@ -16,7 +19,10 @@ PIXELS = {**SHARED, "schedule.positions_per_step": 77_000}
 
 BATCH_POLICY = Ablation(
     name="batch_policy",
-    question="A constant number of examples a step, or of pixels, and should the learning rate follow the examples?",
+    question=(
+        "Should all steps hold the same number of examples or of pixels, and should the learning rate follow the "
+        "number of examples?"
+    ),
     base=mnist.get_config,
     arms=(
         Arm("examples", SHARED),
@@ -28,22 +34,33 @@ BATCH_POLICY = Ablation(
     metrics=(ACCURACY, FILL, IMAGES_PER_SECOND),
     claims=(
         Claim(
-            "Constant pixels are as good as constant examples", ACCURACY, "pixels", "examples", "equal", margin=0.003
+            "Steps of constant pixels are as good as steps of constant examples",
+            ACCURACY,
+            "pixels",
+            "examples",
+            "equal",
+            margin=0.003,
         ),
         Claim(
-            "A rate that follows the root of the examples is better than a constant one",
+            "At constant pixels, a learning rate that follows the root of the examples is better than a constant one",
             ACCURACY,
             "pixels, rate ∝ √examples",
             "pixels",
             "higher",
         ),
-        Claim("So is one that follows the examples", ACCURACY, "pixels, rate ∝ examples", "pixels", "higher"),
+        Claim(
+            "At constant pixels, a learning rate that follows the examples is better than a constant one",
+            ACCURACY,
+            "pixels, rate ∝ examples",
+            "pixels",
+            "higher",
+        ),
     ),
     plots=(Dots(ACCURACY),),
     short=short_mnist(46),
     full=full_mnist(160),
     remarks=(
-        "Training at random scales of 0.5 to 2, tested at native size, so that areas differ sixteenfold; one bucket a "
-        "step, GroupNorm. 77,000 pixels a step are 128 examples of mean area.",
+        "The net trains at random scales of 0.5 to 2, so areas differ by a factor of 16, and is tested at native size. "
+        "Every step holds one bucket, and the norm is GroupNorm. 77,000 pixels a step are 128 examples of mean area.",
     ),
 )

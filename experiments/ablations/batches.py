@@ -1,4 +1,7 @@
-"""Which batches can BatchNorm stand? Shape goes with class, so batches of one shape are not i.i.d."""
+"""Ablation of batches: which kinds does BatchNorm tolerate?
+
+An image's shape depends on its class, so the examples of a batch of one shape are not i.i.d.
+"""
 
 from configs import mnist
 from experiments.ablation import Ablation, Arm, Claim, Dots
@@ -6,7 +9,7 @@ from experiments.ablations.forms import full_mnist, short_mnist
 from experiments.metrics import ACCURACY, FILL, TRAIN_SECONDS
 
 EVERY_SHAPE = 64
-"""More buckets than the 29 shapes of MNIST cropped to its ink and widened to 8 (24 of them in the short form)."""
+"""More buckets than shapes: MNIST, cropped to its ink and widened to 8, has 29 shapes (24 in the short form)."""
 ROWS = {"schedule.examples_per_step": 128}
 BATCHES_OF = {
     "shuffled": {"schedule.kind": "bucketed", "schedule.max_buckets": 1},
@@ -22,7 +25,7 @@ NORMS = {
 
 BATCHES = Ablation(
     name="batches",
-    question="Shape goes with class: which batches can BatchNorm stand?",
+    question="The shape of an image depends on its class: which kinds of batches does BatchNorm tolerate?",
     base=mnist.get_config,
     arms=tuple(
         Arm(f"{batch}, {norm}", {**ROWS, **how, **which})
@@ -32,21 +35,21 @@ BATCHES = Ablation(
     metrics=(ACCURACY, FILL, TRAIN_SECONDS),
     claims=(
         Claim(
-            "Batches of one shape are worse than shuffled ones with BatchNorm",
+            "With BatchNorm, batches of one shape are worse than shuffled batches",
             ACCURACY,
             "one shape, BatchNorm",
             "shuffled, BatchNorm",
             "lower",
         ),
         Claim(
-            "So are batches of one bucket",
+            "With BatchNorm, batches of one bucket are worse than shuffled batches",
             ACCURACY,
             "bucketed, BatchNorm",
             "shuffled, BatchNorm",
             "lower",
         ),
         Claim(
-            "Stratified batches are as good as shuffled ones with BatchNorm",
+            "With BatchNorm, stratified batches are as good as shuffled batches",
             ACCURACY,
             "stratified, BatchNorm",
             "shuffled, BatchNorm",
@@ -54,7 +57,7 @@ BATCHES = Ablation(
             margin=0.003,
         ),
         Claim(
-            "Re-estimating BatchNorm's statistics mends batches of one shape",
+            "Re-estimating BatchNorm's statistics helps with batches of one shape",
             ACCURACY,
             "one shape, re-estimated BatchNorm",
             "one shape, BatchNorm",
@@ -72,12 +75,12 @@ BATCHES = Ablation(
     short=short_mnist(25),
     full=full_mnist(110),
     remarks=(
-        "Shuffled: every example on one 20×20 canvas, masked. Stratified: one block of each of six buckets in every "
-        "step. Bucketed: one of six buckets a step. One shape: a bucket for every shape; what is left of a shape after "
-        "its last whole batch joins the next larger shape, where that pads less than filler would: 87 % of the steps "
-        "of the short form are of one shape.",
-        "Steps of 128 examples in all arms.",
-        "Re-estimated: after training, the statistics of BatchNorm are taken anew over the training data, in "
+        "Shuffled: all examples stand on the same 20×20 canvas, with masks. Stratified: every step holds one block of "
+        "each of six buckets. Bucketed: every step holds one of six buckets. One shape: every shape is a bucket. The "
+        "examples that remain of a shape after its last whole batch join the next larger shape, if that pads less than "
+        "filler would; 87 % of the steps of the short form hold one shape only.",
+        "Steps hold 128 examples in all arms.",
+        "Re-estimated: after training, the statistics of BatchNorm are computed again over the training data, in "
         "stratified steps (config.train.precise_batch_norm).",
     ),
 )

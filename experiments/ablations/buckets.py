@@ -1,4 +1,7 @@
-"""How many buckets? Fewer pad more, more compile longer; and what one canvas, or a square for all, costs instead."""
+"""Ablation of the number of buckets: fewer buckets pad more, and more buckets take longer to compile.
+
+Two arms measure what one canvas, or one square for all images, costs instead.
+"""
 
 from configs import mnist
 from experiments.ablation import Ablation, Arm, Claim, Dots, Form
@@ -15,11 +18,11 @@ from experiments.metrics import (
 
 TO_99 = training_seconds_to(0.99)
 EVERY_SHAPE = 64
-"""More than the 29 shapes there are."""
+"""More buckets than the 29 shapes of the data."""
 
 BUCKETS = Ablation(
     name="buckets",
-    question="How many buckets are worth their compilation, and what do one canvas or a square for all cost?",
+    question="How many buckets are worth their compilation, and what does one canvas or one square for all cost?",
     base=mnist.get_config,
     arms=(
         *(Arm(f"{count} bucket{'s' * (count > 1)}", {"schedule.max_buckets": count}) for count in (1, 2, 4, 8, 16)),
@@ -30,23 +33,34 @@ BUCKETS = Ablation(
     metrics=(IMAGES_PER_SECOND, ACCURACY, FILL, PROGRAMS, COMPILE_SECONDS, TO_99, total_seconds_to(0.99)),
     claims=(
         Claim(
-            "Eight buckets train more images a second than one", IMAGES_PER_SECOND, "8 buckets", "1 bucket", "higher"
+            "Eight buckets train more images per second than one bucket",
+            IMAGES_PER_SECOND,
+            "8 buckets",
+            "1 bucket",
+            "higher",
         ),
         Claim(
-            "One bucket trains more images a second than the 28×28 canvas",
+            "One bucket trains more images per second than the 28×28 canvas",
             IMAGES_PER_SECOND,
             "canvas 28×28",
             "1 bucket",
             "lower",
         ),
-        Claim("The number of buckets leaves accuracy alone", ACCURACY, "8 buckets", "1 bucket", "equal", margin=0.002),
-        Claim("A square for all costs accuracy", ACCURACY, "square 20×20", "1 bucket", "lower"),
+        Claim(
+            "The number of buckets does not change the accuracy",
+            ACCURACY,
+            "8 buckets",
+            "1 bucket",
+            "equal",
+            margin=0.002,
+        ),
+        Claim("One square for all images costs accuracy", ACCURACY, "square 20×20", "1 bucket", "lower"),
     ),
     plots=(Dots(IMAGES_PER_SECOND), Dots(TO_99), Dots(ACCURACY)),
     short=Form(
         "short",
-        "all 55,000 training examples, as fewer do not reach 99 %, for 4 epochs in place of 16, in steps of 256 in "
-        "place of 512, tested on all 10,000",
+        "all 55,000 training examples (fewer do not reach 99 %) for 4 epochs instead of 16, in steps of 256 instead of "
+        "512, tested on all 10,000",
         {"train.epochs": 4, "schedule.examples_per_step": 256},
         num_seeds=SHORT_SEEDS,
         seconds_per_run=42,
@@ -60,10 +74,10 @@ BUCKETS = Ablation(
     ),
     measures_time=True,
     remarks=(
-        "Stratified steps: a block of every bucket in one training program; the other programs are those of "
-        "evaluation, one a bucket.",
-        "Seconds to 99 % are those of training until validation, once an epoch, first reaches it; the total adds "
-        "compilation with an empty cache, once an arm.",
-        "On the canvas and in the square every pixel counts as image, so their fill says nothing.",
+        "Steps are stratified: one training program takes a block of every bucket. The other programs are those of "
+        "evaluation, one per bucket.",
+        "Seconds to 99 % are the seconds of training until validation, once an epoch, first reaches 99 %. The total "
+        "adds compilation with an empty cache, measured once per arm.",
+        "On the canvas and in the square every pixel counts as image, so their fill cannot be compared.",
     ),
 )

@@ -6,10 +6,10 @@ SHORT_SEEDS, FULL_SEEDS = 5, 10
 
 
 def short_mnist(seconds_per_run: float) -> Form:
-    """What two CPU cores do in a few minutes an ablation."""
+    """Return the short form, which two CPU cores finish in a few minutes per ablation."""
     return Form(
         "short",
-        "the first 12,000 of MNIST's 55,000 training examples for 4 epochs in place of 16, in steps of 128 in place of "
+        "the first 12,000 of MNIST's 55,000 training examples for 4 epochs instead of 16, in steps of 128 instead of "
         "512, tested on all 10,000",
         {
             "data.train_split": "train[:12000]",

@@ -1,6 +1,7 @@
-"""Filter size, stride, dilation, padding: the four numbers that fix a layer's output length, one at a time.
+"""Ablation of filter size, stride, dilation and padding, which fix the length of a layer's output.
 
-Where a kernel of another size changes the number of parameters, the channels change against it.
+The arms change them one at a time. A kernel of another size would change the number of parameters, so such an arm also
+changes the channels to keep that number.
 """
 
 from configs import mnist
@@ -10,7 +11,7 @@ from experiments.metrics import ACCURACY, IMAGES_PER_SECOND, PARAMETERS
 
 GEOMETRY = Ablation(
     name="geometry",
-    question="Filter size, stride, dilation, padding: which matters, at an equal number of parameters?",
+    question="Which matters at an equal number of parameters: filter size, stride, dilation or padding?",
     base=mnist.get_config,
     arms=(
         Arm("kernel 4, stride 2, padding 1"),
@@ -25,21 +26,21 @@ GEOMETRY = Ablation(
     metrics=(ACCURACY, PARAMETERS, IMAGES_PER_SECOND),
     claims=(
         Claim(
-            "A first layer that keeps the size is better",
+            "A first layer of stride 1, which nearly keeps the size, is better than one of stride 2",
             ACCURACY,
             "stride 1, 2, 2",
             "kernel 4, stride 2, padding 1",
             "higher",
         ),
         Claim(
-            "Dilated filters are worse at the same output sizes",
+            "Dilated filters are worse than plain ones with the same output sizes",
             ACCURACY,
             "dilation 2, padding 3",
             "kernel 4, stride 2, padding 1",
             "lower",
         ),
         Claim(
-            "Kernels of 3 are as good as kernels of 4 with as many parameters",
+            "Kernels of size 3 are as good as kernels of size 4 with as many parameters",
             ACCURACY,
             "kernel 3",
             "kernel 4, stride 2, padding 1",
@@ -51,7 +52,8 @@ GEOMETRY = Ablation(
     short=short_mnist(31),
     full=full_mnist(120),
     remarks=(
-        "Every arm names what differs from the first. Dilation 2 with padding 3 has the output sizes of the first arm.",
-        "Without padding the smallest side that survives is 22, so that every digit is widened to 22×22.",
+        "The name of an arm says what differs from the first arm. Dilation 2 with padding 3 has the output sizes of "
+        "the first arm.",
+        "Without padding, the smallest side that the net accepts is 22, so every digit is widened to 22×22.",
     ),
 )

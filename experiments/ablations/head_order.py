@@ -1,4 +1,7 @@
-"""1×1 convolution then average, or average then dense: the same function, so the same result?"""
+"""Ablation of the order in the head: 1×1 convolution then average, or average then dense layer?
+
+The two orders are the same function, so they should give the same result.
+"""
 
 from configs import mnist
 from experiments.ablation import Ablation, Arm, Claim, Dots, Metric
@@ -10,7 +13,7 @@ UNTRAINED = {"train.epochs": 1, "train.learning_rate": 0.0}
 
 HEAD_ORDER = Ablation(
     name="head_order",
-    question="1×1 convolution then average, or average then dense: the same function and the same accuracy?",
+    question="1×1 convolution then average, or average then dense layer: the same function and the same accuracy?",
     base=mnist.get_config,
     arms=(
         Arm("average_last", {"model.head": "average_last"}),
@@ -21,7 +24,7 @@ HEAD_ORDER = Ablation(
     metrics=(ACCURACY, LOSS, TRAIN_SECONDS),
     claims=(
         Claim(
-            "Before training they are the same function",
+            "Before training, the two orders are the same function",
             LOSS,
             "average_first, untrained",
             "average_last, untrained",
@@ -29,7 +32,7 @@ HEAD_ORDER = Ablation(
             margin=1e-4,
         ),
         Claim(
-            "After training they are equally good",
+            "After training, the two orders are equally good",
             ACCURACY,
             "average_first",
             "average_last",
@@ -41,7 +44,7 @@ HEAD_ORDER = Ablation(
     short=short_mnist(18),
     full=full_mnist(90),
     remarks=(
-        "Untrained: an epoch with a learning rate of 0, so that BatchNorm has statistics and the weights are those of "
-        "the first step. The same seed draws the same weights in both orders.",
+        "Untrained: one epoch with a learning rate of 0, so BatchNorm has statistics but the weights stay the initial "
+        "ones. The same seed draws the same weights in both orders.",
     ),
 )

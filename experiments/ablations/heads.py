@@ -1,4 +1,7 @@
-"""How positions become one prediction: accuracy, parameters, and what happens at other sizes than that of training."""
+"""Ablation of heads: which one should turn the outputs at all positions into one prediction?
+
+The heads are compared by accuracy, by parameters, and by accuracy at other sizes than the size of training.
+"""
 
 from configs import mnist
 from experiments.ablation import Ablation, Arm, Claim, Dots, ExtraEvaluation, Lines
@@ -11,7 +14,7 @@ FLATTEN = {"model.name": "flatten", "model.input_side": 20, "data.resize": "canv
 
 HEADS = Ablation(
     name="heads",
-    question="How should positions become one prediction, and which way survives another size?",
+    question="How should the outputs at all positions become one prediction, and which way works at another size?",
     base=mnist.get_config,
     arms=(
         *(Arm(head, {"model.head": head}) for head in ("average_last", "max", "logsumexp", "attention", "pyramid")),
@@ -21,7 +24,7 @@ HEADS = Ablation(
     metrics=(ACCURACY, PARAMETERS, *(accuracy_of(evaluation.name) for evaluation in EVALUATIONS)),
     claims=(
         Claim(
-            "A pyramid, which keeps where things are, is better than the average at the size of training",
+            "At the size of training, a pyramid, which keeps where things are, is better than the average",
             ACCURACY,
             "pyramid",
             "average_last",
@@ -36,7 +39,7 @@ HEADS = Ablation(
             margin=0.003,
         ),
         Claim(
-            "At twice the size the average is better than the maximum",
+            "At twice the size of training, the average is better than the maximum",
             accuracy_of("scale 2"),
             "average_last",
             "max",
@@ -59,8 +62,8 @@ HEADS = Ablation(
     short=short_mnist(37),
     full=full_mnist(110),
     remarks=(
-        "Flatten: every digit in the middle of a 20×20 canvas, the same convolutions, a dense layer over all "
-        "positions; it takes no other size.",
-        "Scaled to a half, no side goes below 8, the smallest the net survives.",
+        "Flatten: every digit stands in the middle of a 20×20 canvas. After the same convolutions comes a dense layer "
+        "over all positions. This net accepts no other size.",
+        "At scale 0.5 no side goes below 8, the smallest side that the net accepts.",
     ),
 )

@@ -1,4 +1,7 @@
-"""What masks are for: padding that grows at test time, with masked layers and with those that take it for image."""
+"""Ablation of masks: what happens when padding grows at test time?
+
+Masked layers ignore the padding. Unmasked layers take it for a part of the image.
+"""
 
 from configs import mnist
 from experiments.ablation import Ablation, Arm, Claim, Dots, ExtraEvaluation, Lines
@@ -11,7 +14,7 @@ PART = {"data.test_split": "test[:2000]", "evaluate.examples_per_step": 64}
 
 MASKING = Ablation(
     name="masking",
-    question="What do masked layers keep as padding grows at test time, and what do others lose?",
+    question="When padding grows at test time, what do masked layers keep, and what do unmasked layers lose?",
     base=mnist.get_config,
     arms=(
         Arm("masked", {"model.masked": True}),
@@ -29,16 +32,22 @@ MASKING = Ablation(
     ),
     claims=(
         Claim(
-            "With masked layers 128 pixels of padding leave the logits alone",
+            "With masked layers, 128 pixels of padding do not change the logits",
             drift_of("padding 128"),
             "masked",
             None,
             "equal",
             margin=1e-4,
         ),
-        Claim("With unmasked ones 32 pixels cost accuracy", accuracy_of("padding 32"), "unmasked", "masked", "lower"),
         Claim(
-            "Also where all were trained on one canvas",
+            "With unmasked layers, 32 pixels of padding cost accuracy",
+            accuracy_of("padding 32"),
+            "unmasked",
+            "masked",
+            "lower",
+        ),
+        Claim(
+            "With unmasked layers trained on one canvas, 32 pixels of padding cost accuracy too",
             accuracy_of("padding 32"),
             "unmasked, one canvas",
             "masked",
@@ -66,7 +75,8 @@ MASKING = Ablation(
     short=short_mnist(42),
     full=full_mnist(120),
     remarks=(
-        "Padding is added to both sides of every canvas, below and to the right; the first 2,000 test examples. The "
-        "six buckets of training already pad a little, so unmasked layers have seen some.",
+        "Padding is added to every canvas in both directions, below and to the right. These evaluations take the first "
+        "2,000 test examples. Drift is the largest change of a logit, averaged over examples. The six buckets of "
+        "training already pad a little, so unmasked layers have seen some padding.",
     ),
 )

@@ -1,4 +1,4 @@
-"""Signals of 7 to 29 frames: convolutions, recurrences, or a dense layer over the padded whole?"""
+"""Ablation of nets for signals of 7 to 29 frames: convolutions, recurrences, or a dense layer on padded signals?"""
 
 from configs import dense, fcn1d, lstm, tacotron2_encoder, wavenet
 from experiments.ablation import Ablation, Arm, ByLength, Claim, Dots, ExtraEvaluation, Form
@@ -7,7 +7,7 @@ from experiments.metrics import ACCURACY, PARAMETERS, TRAIN_SECONDS
 
 SEQUENCE_MODELS = Ablation(
     name="sequence_models",
-    question="Which net reads signals of different lengths best, and does it matter how long they are?",
+    question="Which net is best for signals of different lengths, and does their length matter?",
     base=fcn1d.get_config,
     arms=(
         Arm("fcn1d"),
@@ -27,7 +27,13 @@ SEQUENCE_MODELS = Ablation(
             "higher",
         ),
         Claim("An LSTM is as good as convolutions", ACCURACY, "lstm", "fcn1d", "equal", margin=0.01),
-        Claim("Convolutions before an LSTM are better than the LSTM", ACCURACY, "tacotron2_encoder", "lstm", "higher"),
+        Claim(
+            "Convolutions before an LSTM are better than an LSTM alone",
+            ACCURACY,
+            "tacotron2_encoder",
+            "lstm",
+            "higher",
+        ),
     ),
     plots=(Dots(ACCURACY), ByLength("by length", "length, frames")),
     short=Form(
@@ -44,5 +50,5 @@ SEQUENCE_MODELS = Ablation(
         num_seeds=FULL_SEEDS,
         seconds_per_run=22,
     ),
-    remarks=("A test example is 0.27 points. Speakers are the same in training and test.",),
+    remarks=("One test example is 0.27 percentage points. Training and test have the same speakers.",),
 )

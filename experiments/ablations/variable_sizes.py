@@ -1,4 +1,4 @@
-"""Is it ever a good idea to train and test on different data, even if only the shapes differ?"""
+"""Ablation of sizes: is it ever a good idea to train and test on different data, even if only the shapes differ?"""
 
 from configs import mnist
 from experiments.ablation import Ablation, Arm, Claim, Dots, ExtraEvaluation, HeatMap, Metric
@@ -23,7 +23,7 @@ VARIABLE_SIZES = Ablation(
     name="variable_sizes",
     question=(
         "“It is never a good idea to have different data for training and testing, even if the shapes are different”: "
-        "is it so?"
+        "is that true?"
     ),
     base=mnist.get_config,
     arms=(
@@ -35,21 +35,21 @@ VARIABLE_SIZES = Ablation(
     metrics=(MEAN, *TESTS),
     claims=(
         Claim(
-            "Tested on the canvas, training on the canvas is better than training at native size",
+            "For tests on the canvas, training on the canvas is better than training at native size",
             accuracy_of("28×28"),
             "28×28 canvas",
             "native",
             "higher",
         ),
         Claim(
-            "Tested at native size, training at native size is better than training on the canvas",
+            "For tests at native size, training at native size is better than training on the canvas",
             accuracy_of("native"),
             "native",
             "28×28 canvas",
             "higher",
         ),
         Claim(
-            "Tested at twice the size, training at random scales is better than at native size alone",
+            "For tests at twice the size, training at random scales is better than training at native size alone",
             accuracy_of("scale 2"),
             "native, random scale",
             "native",
@@ -60,9 +60,10 @@ VARIABLE_SIZES = Ablation(
     short=short_mnist(51),
     full=full_mnist(200),
     remarks=(
-        "Native: cropped to the ink, with sides of at least 8. On the canvas the ink stands in the middle by its box, "
-        "not by its centre of mass as in the MNIST that everybody knows. A 28×16 crop is the middle of that canvas.",
-        "Scaled to a half, no side goes below 8, the smallest the net survives: narrow digits become wider than they "
-        "were.",
+        "Native: digits are cropped to their ink, with sides of at least 8. On the canvas, the middle of the ink's box "
+        "stands in the middle; in the usual MNIST, the ink's centre of mass does. A 28×16 crop is the middle of that "
+        "canvas.",
+        "At scale 0.5 no side goes below 8, the smallest side that the net accepts, so narrow digits become wider in "
+        "proportion.",
     ),
 )

@@ -21,7 +21,10 @@ WRONG = {
     "no such launcher": (["run", "batches", "--launcher=cloud"], "invalid choice: 'cloud'"),
     "options for nobody": (["run", "batches", "--sbatch=--partition=gpu"], "give --launcher=slurm too"),
     "no options": (["run", "batches", "--launcher=slurm", "--sbatch=partition=gpu"], "--sbatch has 'partition=gpu'"),
-    "jobs that take time": (["run", "buckets", "--launcher=slurm"], "buckets measures time, which nodes that differ"),
+    "jobs that take time": (
+        ["run", "buckets", "--launcher=slurm"],
+        "buckets measures time, and the nodes of a cluster may differ",
+    ),
     "no seeds": (["run", "batches", "--seeds", "a,b"], "--seeds is 'a,b'"),
     "a seed twice": (["run", "batches", "--seeds", "1,1"], "--seeds is '1,1'"),
     "unknown flag": (["list", "--fast"], "unrecognized arguments: --fast"),

@@ -94,4 +94,4 @@ def test_the_index_links_what_has_a_page(tmp_path):
     Reader(html)
     assert 'href="made/index.html"' in html
     assert "other/index.html" not in html
-    assert "nothing of 6 runs" in html
+    assert "none of 6 runs" in html

@@ -1,6 +1,6 @@
-"""How a builder's output becomes an embedded data set: small files whose bytes any machine writes again.
+"""The conversion of a TFDS builder's output into an embedded data set: small files that any machine reproduces.
 
-The bytes depend on nothing but the versions of array-record (its compressor) and TFDS (its json files).
+The bytes depend only on the versions of array-record (its compressor) and TFDS (its JSON files).
 """
 
 import contextlib
@@ -17,7 +17,14 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 
 def check_md5(path: Path, expected: str, *, flag: str) -> None:
-    """Raises `ValueError` if a file is missing or is not the one with that MD5; `flag` says where it is looked for."""
+    """Check that a file exists and has this MD5.
+
+    Args:
+        flag: the flag of the command line that names the file or its folder, for the message.
+
+    Raises:
+        ValueError: the file is missing or has another MD5.
+    """
     if not path.is_file():
         raise ValueError(f"{path} is missing: {flag} needs the official file with MD5 {expected}")
     found = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
@@ -26,11 +33,11 @@ def check_md5(path: Path, expected: str, *, flag: str) -> None:
 
 
 def repack(source: Path, target: Path, options: str) -> None:
-    """Copies an ArrayRecord file's examples, in order, with the writer's `options` and sorted feature keys."""
+    """Copy the examples of an ArrayRecord file, in order, with the writer's `options` and sorted feature keys."""
     reader = array_record_module.ArrayRecordReader(str(source))
     writer = array_record_module.ArrayRecordWriter(str(target), options)
     for record in reader.read_all():
-        # TFDS leaves the order of the protobuf map open; sorting changes neither content nor length.
+        # TFDS does not fix the order of the protobuf map. Sorting changes neither content nor length.
         example = tf_example_pb2.Example.FromString(record)  # pyright: ignore[reportAttributeAccessIssue]
         writer.write(example.SerializeToString(deterministic=True))
     writer.close()
@@ -40,16 +47,16 @@ def repack(source: Path, target: Path, options: str) -> None:
 def embed(
     make_builder: Callable[[str], tfds.core.DatasetBuilder], out: Path, *, manual_dir: Path, options: str
 ) -> Path:
-    """Prepares a data set under `out` and returns its directory, `out/NAME/VERSION`.
+    """Prepare a data set under `out` and return its directory, `out/NAME/VERSION`.
 
     Args:
-        make_builder: from a data_dir.
-        manual_dir: where the official files are.
-        options: of array-record's writer.
+        make_builder: makes the builder for a data_dir.
+        manual_dir: the folder of the official files.
+        options: options of array-record's writer.
     """
     with tempfile.TemporaryDirectory() as scratch:
         builder = make_builder(f"{scratch}/data")
-        with contextlib.redirect_stdout(None):  # TFDS announces a download that does not take place
+        with contextlib.redirect_stdout(None):  # TFDS would announce a download that does not happen
             builder.download_and_prepare(
                 file_format="array_record",
                 download_dir=f"{scratch}/downloads",
@@ -67,7 +74,7 @@ def embed(
 
 
 def run_build(build: Callable[[], Path]) -> int:
-    """Runs a builder's command: one line that says what was written, or what is wrong; returns the exit code."""
+    """Run a builder's command, print one line with the result or the error, and return the exit code."""
     tfds.disable_progress_bar()
     try:
         directory = build()

@@ -4,9 +4,9 @@ The embedded copy (`fcn_jax/data/embedded`) is this file's output, byte for byte
 
     python -m tools.embedded_data.japanese_vowels --npz=FILE --out=fcn_jax/data/embedded
 
-FILE holds the archive's two text files as arrays; its MD5 is checked, nothing is downloaded. The archive sorts by
-speaker. Here the speakers take turns, each keeping its order, so that any part of a split has all of them: the last
-45 of the official 270 training examples, 5 of each speaker, serve as validation, and the first 225 as train.
+FILE holds the archive's two text files as arrays. Its MD5 is checked; nothing is downloaded. The archive sorts by
+speaker. Here the speakers take turns, and each keeps its own order, so any part of a split has all speakers. The last
+45 of the official 270 training examples, 5 of each speaker, serve as validation, and the first 225 for training.
 """
 
 import argparse
@@ -26,8 +26,8 @@ OFFICIAL_MD5 = "5410e8d23d7176ce418f563953e6bc5d"
 CHANNELS = 12
 SPEAKERS = tuple(f"speaker_{number}" for number in range(1, 10))
 
-# ArrayRecord files come in blocks of 64 KiB. Plain floats, 478 KB of them, take 592 KB however they are compressed,
-# and packed frames 461 KB.
+# ArrayRecord files consist of blocks of 64 KiB. 478 KB of plain floats take 592 KB with any compression; packed frames
+# take 461 KB.
 WRITER_OPTIONS = "group_size:128,transpose,zstd:22"
 
 DESCRIPTION = (
@@ -52,7 +52,7 @@ class JapaneseVowels(tfds.core.GeneratorBasedBuilder):
       npz: the arrays of the archive.
     """
 
-    # Under `python -m` it would be `__main__`, which TFDS would write into dataset_info.json.
+    # TFDS writes the module's name into dataset_info.json. Under `python -m` it would be `__main__`.
     __module__ = "tools.embedded_data.japanese_vowels"
 
     VERSION = tfds.core.Version("1.0.0")
@@ -76,7 +76,7 @@ class JapaneseVowels(tfds.core.GeneratorBasedBuilder):
                 }
             ),
             supervised_keys=("signal", "label"),
-            disable_shuffling=True,  # the stored order is the speakers' num_programs
+            disable_shuffling=True,  # the stored order is that in which the speakers take turns
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
@@ -93,7 +93,7 @@ class JapaneseVowels(tfds.core.GeneratorBasedBuilder):
 
 
 def in_turns(labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    """Positions so that the labels take turns, each label's own order kept."""
+    """Return the positions in an order in which the labels take turns and each label keeps its own order."""
     turn = np.zeros(len(labels), np.int64)
     for label in np.unique(labels):
         of_label = np.flatnonzero(labels == label)
@@ -102,7 +102,7 @@ def in_turns(labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
 
 
 def build(npz: Path, out: Path, *, md5: str = OFFICIAL_MD5) -> Path:
-    """Prepares the data set under `out` and returns its directory, `out/japanese_vowels/1.0.0`.
+    """Prepare the data set under `out` and return its directory, `out/japanese_vowels/1.0.0`.
 
     Raises:
       ValueError: the file is missing or is not the official one.

@@ -4,7 +4,7 @@ The embedded copy (`fcn_jax/data/embedded`) is this file's output, byte for byte
 
     python -m tools.embedded_data.mnist_native --idx_dir=DIR --out=fcn_jax/data/embedded
 
-DIR holds the four official IDX files, whose MD5 sums are checked; nothing is downloaded.
+DIR holds the four official IDX files. Their MD5 sums are checked; nothing is downloaded.
 """
 
 import argparse
@@ -30,11 +30,11 @@ OFFICIAL_MD5 = {
     "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
 }
 
-# TFDS writes group_size:1, each example compressed alone: 28 MB as deflated PNG, 24 MB as lossless WebP. In
-# groups the compressor does best on pixels stored as they are, and PNG is what TFDS, Pillow, OpenCV decode.
-# MB for 70,000 digits / µs to read one at random, zstd (the first two scaled up from 20,000): deflated PNG in
-# groups of 256, 15.8 / 43; lossless WebP, 13.1 / 40 (2.5 times slower to decode); stored PNG, 11.6 / 140; in
-# groups of 128, transposed (each protobuf field apart), 11.5 / 110. Brotli 11: 5-8 % smaller, 4 times slower.
+# TFDS writes group_size:1, which compresses each example alone: 28 MB as deflated PNG, 24 MB as lossless WebP. With
+# groups the compressor does best on pixels stored as they are. PNG is a format that TFDS, Pillow and OpenCV decode.
+# MB for 70,000 digits / µs to read a random one, with zstd and groups of 256 (the first two scaled up from 20,000):
+# deflated PNG, 15.8 / 43; lossless WebP, 13.1 / 40 (2.5 times slower to decode); stored PNG, 11.6 / 140. Stored PNG in
+# groups of 128, transposed (each protobuf field apart): 11.5 / 110. Brotli 11 is 5-8 % smaller and 4 times slower.
 WRITER_OPTIONS = "group_size:128,transpose,zstd:22"
 
 DESCRIPTION = (
@@ -59,7 +59,7 @@ class MnistNative(tfds.core.GeneratorBasedBuilder):
       checksums: MD5 of each IDX file that `manual_dir` has to hold, by name.
     """
 
-    # Under `python -m` it would be `__main__`, which TFDS would write into dataset_info.json.
+    # TFDS writes the module's name into dataset_info.json. Under `python -m` it would be `__main__`.
     __module__ = "tools.embedded_data.mnist_native"
 
     VERSION = tfds.core.Version("1.0.0")
@@ -109,13 +109,17 @@ class MnistNative(tfds.core.GeneratorBasedBuilder):
 
 
 def check_files(idx_dir: Path, *, checksums: Mapping[str, str]) -> None:
-    """Raises `ValueError` that names the first file of `checksums` that is missing or differs."""
+    """Check that the folder holds all files of `checksums`.
+
+    Raises:
+        ValueError: a file is missing or differs; the message names the first one.
+    """
     for name, expected in checksums.items():
         check_md5(idx_dir / name, expected, flag="--idx_dir")
 
 
 def read_idx(path: Path) -> UInt8[np.ndarray, "..."]:
-    """Reads a gzipped IDX file: two zero bytes, type 8 (uint8), the rank, the dimensions, the values."""
+    """Read a gzipped IDX file: two zero bytes, type 8 (uint8), the rank, the dimensions, the values."""
     content = gzip.decompress(path.read_bytes())
     zero, value_type, rank = struct.unpack_from(">HBB", content)
     assert (zero, value_type) == (0, 8), f"{path} is no IDX file of unsigned bytes"
@@ -124,7 +128,11 @@ def read_idx(path: Path) -> UInt8[np.ndarray, "..."]:
 
 
 def crop_to_ink(image: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "ink_h ink_w"]:
-    """The smallest rectangle that holds every pixel > 0; `ValueError` if there is none."""
+    """Return the smallest rectangle that holds every pixel > 0.
+
+    Raises:
+        ValueError: no pixel is > 0.
+    """
     rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
     if rows.size == 0:
         raise ValueError(f"an image of shape {image.shape} has no pixel > 0, so the crop leaves nothing")
@@ -132,9 +140,9 @@ def crop_to_ink(image: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "ink_h ink
 
 
 def encode_png_stored(image: UInt8[np.ndarray, "h w"]) -> bytes:
-    """An 8-bit grey PNG whose pixels are stored, not deflated: row filter 0, one stored block.
+    """Return an 8-bit grey PNG whose pixels are stored, not deflated: row filter 0, one stored block.
 
-    Written by hand, so that no version of zlib or Pillow can change the bytes.
+    The bytes are put together here, so that no version of zlib or Pillow can change them.
     """
     height, width = image.shape
     rows = np.pad(image, ((0, 0), (1, 0))).tobytes()  # each row starts with its filter type, 0
@@ -151,7 +159,7 @@ def encode_png_stored(image: UInt8[np.ndarray, "h w"]) -> bytes:
 
 
 def build(idx_dir: Path, out: Path, *, checksums: Mapping[str, str] = OFFICIAL_MD5) -> Path:
-    """Prepares the data set under `out` and returns its directory, `out/mnist_native/1.0.0`.
+    """Prepare the data set under `out` and return its directory, `out/mnist_native/1.0.0`.
 
     Raises:
       ValueError: an IDX file is missing or is not the official one.

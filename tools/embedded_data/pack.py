@@ -1,4 +1,4 @@
-"""Packed frames, as the embedded signals hold them."""
+"""The packing of frames for the embedded signals."""
 
 import numpy as np
 from jaxtyping import Float32
@@ -7,9 +7,10 @@ from fcn_jax.data.signals import unpack_frames
 
 
 def pack_frames(values: Float32[np.ndarray, "t c"]) -> bytes:
-    """Values of six decimals, without loss: differences in time, in millionths, the low bytes of all first.
+    """Pack values of six decimals without loss, as differences in time, in millionths.
 
-    A compressor finds in that two thirds of what it finds in the floats.
+    The low bytes of all differences come first, then the middle ones, then the high ones. Compressed, this takes two
+    thirds of the size of the floats.
     """
     steps = np.diff(np.rint(values.astype(np.float64) * 1e6).astype("<i4"), axis=0, prepend=0)
     assert np.abs(steps).max() < 2**23, "it takes three bytes"
