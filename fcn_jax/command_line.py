@@ -109,7 +109,7 @@ class CommandLine:
 
     @property
     def config(self) -> Config:
-        """What --config and its overrides make."""
+        """The config that --config and its overrides make."""
         if self._config is None:
             raise UserError(NO_CONFIG)
         return self._config
@@ -194,7 +194,7 @@ def _overridden_paths(argv: list[str]) -> Iterator[str]:
 
 
 def _no_such_flag(name: str, names: Sequence[str], *, command: str) -> str:
-    """What to say of a flag that a command does not have."""
+    """Say that a command has no such flag, and which flags it has."""
     close = difflib.get_close_matches(name.partition(".")[0], names, n=1)
     hint = f"did you mean --{close[0]}? " if close else ""
     return f"there is no flag --{name}; {hint}{command} takes {', '.join(f'--{known}' for known in names)}"

@@ -67,7 +67,7 @@ class AugmentConfig:
 
 @dataclass
 class DataConfig:
-    """Which examples there are, and what happens to them before the net."""
+    """The examples of a run, and what happens to them before the net."""
 
     source: str = "mnist_native"
     """mnist_native, japanese_vowels, folder:DIR, table:FILE.csv, tfds:NAME[:VERSION]; sizes:FILE.csv for plans."""
@@ -100,7 +100,7 @@ class DataConfig:
 
 @dataclass
 class ScheduleConfig:
-    """How examples of many sizes become training steps of few shapes."""
+    """The way from examples of many sizes to training steps of few shapes."""
 
     kind: str = chosen("stratified", "bucketed")
     """stratified: every step holds the same blocks of all shapes. bucketed: every step holds one shape."""
@@ -123,7 +123,7 @@ FAMILIES: dict[str, type["ModelConfig"]] = {}
 
 @dataclass
 class ModelConfig:
-    """What all families of nets share. Each has a dataclass of its own: see `nets/families.py`."""
+    """The fields that all families of nets share. Each has a dataclass of its own: see `nets/families.py`."""
 
     name: str = ""
     """The name of the family, which the dataclass decides."""
@@ -136,7 +136,7 @@ class ModelConfig:
     norm_momentum: float = bounded(0.9, 0, 1)
     """The share that the running statistics of BatchNorm keep at every step."""
     head: str = chosen("average_last", "average_first", "max", "logsumexp", "attention", "pyramid", "last")
-    """How positions become one prediction; last reads the last position alone, the first of what runs backwards."""
+    """The way from positions to one prediction; last reads the last position, or the first of a net that runs backwards."""
     masked: bool = True
     """False: padding counts as image; this is wrong, and serves for comparison."""
     dtype: str = chosen("float32", "bfloat16")
@@ -181,7 +181,7 @@ class ModelConfig:
 
 @dataclass
 class TrainConfig:
-    """How long and how the weights are trained."""
+    """The training of the weights."""
 
     epochs: int = bounded(16, 1, 50_000)
     optimizer: str = chosen("adamw", "sgd")
@@ -202,13 +202,13 @@ class TrainConfig:
     ema_decay: float = bounded(0.0, 0, 0.999999)
     """The decay of an exponential moving average of the weights, which evaluation then uses; 0: no average."""
     precise_batch_norm: bool = False
-    """After the last step, replace the running statistics of BatchNorm by those of the final weights over one pass of
-    the training data as evaluation sees it (arXiv:2105.07576)."""
+    """True: after the last step, replace the running statistics of BatchNorm by those of the final weights over one pass
+    of the training data as evaluation sees it (arXiv:2105.07576)."""
     loss_mean: str = chosen("step", "epoch")
     """step: the mean over the examples of a step. epoch: their sum over the mean number of examples in a step, so that
     an example weighs the same in a small step as in a large one."""
     rate_scaling: str = chosen("none", "sqrt", "linear")
-    """How the learning rate follows the number of examples in a step, relative to their mean number."""
+    """The rule by which the learning rate follows the number of examples in a step, relative to their mean number."""
     stage_scales: tuple[float, ...] = bounded((1.0,), 0.01, 100)
     """Progressive resizing: the scale of all examples in each stage of training."""
     stage_shares: tuple[float, ...] = bounded((1.0,), 1e-6, 1e6)
@@ -220,7 +220,7 @@ class TrainConfig:
 
 @dataclass
 class EvaluateConfig:
-    """How a net is tested."""
+    """The test of a net."""
 
     examples_per_step: int = bounded(512, 1, 2**20)
     scale: float = bounded(1.0, 0.01, 100)
@@ -231,7 +231,7 @@ class EvaluateConfig:
 
 @dataclass
 class CheckpointConfig:
-    """When the state of a run is saved."""
+    """The saving of a run's state."""
 
     every_steps: int = bounded(200, 1)
     keep: int = bounded(2, 1)
@@ -240,7 +240,7 @@ class CheckpointConfig:
 
 @dataclass
 class MachineConfig:
-    """What changes the speed of a run and never its result, so that a resumed run may have other values."""
+    """Fields that change the speed of a run and never its result, so that a resumed run may have other values."""
 
     cache_dir: str = "~/.cache/fcn_jax"
     """The folder where compiled programs and measured sizes are found again; empty: no cache."""

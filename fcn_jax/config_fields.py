@@ -1,4 +1,4 @@
-"""What can be done with any config: look fields up, list them, override, compare, read them from JSON."""
+"""Work with any config: look fields up, list them, override, compare, read them from JSON."""
 
 import copy
 import dataclasses
@@ -85,7 +85,7 @@ def check_path(config: Config, path: str) -> None:
 
 
 def changes_result(path: str) -> bool:
-    """Whether the field at a path changes what a run comes to, not only where it is kept and how fast it is."""
+    """Return whether the field at a path can change the result of a run, not only its place or its speed."""
     return not path.startswith(("machine.", "checkpoint."))
 
 

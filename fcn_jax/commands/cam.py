@@ -25,7 +25,7 @@ SHOWN_ON_SHEET = 160
 MOST_ON_SHEET = 96
 SHEET = "contact.png"
 MOST_LETTERS = 60
-"""Of a file's own name in that of its picture."""
+"""Letters of a file's name that the name of its picture keeps, at most."""
 MOST_NAMES = 20
 
 

@@ -26,11 +26,11 @@ class Chip:
     """A kind of TPU: what its maker publishes (docs.cloud.google.com/tpu/docs, v5e, v5p, v6e), but for its memory."""
 
     memory_gib: float
-    """What libtpu lets a program have; published are 16, 95 and 32."""
+    """Memory that libtpu lets a program have; published are 16, 95 and 32 GiB."""
     teraflops: float
     """Peak in bfloat16, in which a TPU multiplies float32 too unless told otherwise."""
     gigabytes_per_second: float
-    """Of its memory."""
+    """Published bandwidth of its memory."""
     axes: int
     most: int
     """Chips of the largest slice."""
@@ -70,7 +70,7 @@ class Target:
     name: str
     devices: Sequence[Any]
     memory_mib: float
-    """Of one device."""
+    """Memory of one device."""
     chip: Chip | None = None
     """None: the devices are here."""
 

@@ -39,7 +39,7 @@ def evaluate_run(
     command: str = "",
     strict: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """How good the newest checkpoint is: {split, step, loss, accuracy, count}, with `scale` if one is given.
+    """Evaluate the newest checkpoint; yields {split, step, loss, accuracy, count}, with `scale` if one is given.
 
     Args:
         scales: of all examples at test time; without one, that of the run.

@@ -36,7 +36,7 @@ from fcn_jax.train.setup import Setup, Split, prepare_together
 from fcn_jax.train.workdir import LABELS, keep_same_data, locked_workdir
 
 BAD_EXAMPLES = "bad_examples.jsonl"
-"""In a workdir: a line a bad example."""
+"""File of a workdir with one line for each bad example."""
 
 
 @dataclass
@@ -104,7 +104,7 @@ def _update(
 
 @dataclass
 class _RunHooks:
-    """What surrounds every step of a run."""
+    """The hooks of the loop: all that surrounds a step."""
 
     run: Run
     writer: MetricsWriter | None
@@ -233,7 +233,7 @@ def train(config: Config, workdir: Path, *, strict: bool = False, stop: StopRequ
 
 
 def _sum_up(run: Run, splits: tuple[Split, ...]) -> dict[str, float]:
-    """What a run has achieved and cost, but for its test."""
+    """Return what a run has achieved and cost, without its test."""
     stages = run.setup.train.stages
     return {
         **run.clock.speed(),

@@ -18,10 +18,10 @@ DIRECTORY = Path(__file__).parent / "embedded"
 
 @dataclass(frozen=True)
 class Embedded:
-    """How a data set is stored."""
+    """The way in which a data set is stored."""
 
     feature: str
-    """That holds an example, encoded."""
+    """Name of the feature that holds an encoded example."""
     size: tuple[str, ...]
     """Features that hold its true size."""
     splits: dict[str, tuple[str, int, int]]

@@ -23,7 +23,7 @@ from fcn_jax.system.disk import reading
 SPLITS = ("train", "validation", "test")
 SUFFIXES = images.SUFFIXES | signals.SUFFIXES
 CARVED_SHARE = 0.1
-"""Of the groups of train that become validation, or test, where that split is missing."""
+"""Share of train's groups that become validation, or test, if that split is missing."""
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,7 @@ def positions_of(listing: Listing, split: str) -> np.ndarray:
 
 
 class Confined:
-    """What may be read of the paths of a table.
+    """Decides which paths of a table may be read.
 
     Args:
         root: the table's folder, where relative paths begin.
@@ -254,7 +254,7 @@ class Confined:
         self._real_folders: dict[str, str] = {}
 
     def why_not(self, path: str) -> str:
-        """Why a path may not be read; empty if it may."""
+        """Return why a path may not be read; empty if it may."""
         if "\0" in path:
             return "holds a NUL"
         if ".." in Path(path).parts:
@@ -266,7 +266,7 @@ class Confined:
         return "" if self._real(path).startswith(self._real_root) else "leads out of the table's folder by a link"
 
     def _real(self, path: str) -> str:
-        """Where it leads; a folder is looked up once, for millions of files may lie in it."""
+        """Return where a path leads; a folder is looked up once, for millions of files may lie in it."""
         whole = os.path.join(self._root, path)
         if os.path.islink(whole):
             return os.path.realpath(whole)

@@ -104,7 +104,7 @@ def _check_pixels(image: Image.Image, max_pixels: int) -> None:
 
 
 def too_large(height: int, width: int, *, max_pixels: int) -> str:
-    """Why an image of that size is refused."""
+    """Say why an image of that size is refused."""
     return f"it is {height}×{width}, more than config.data.max_megapixels={max_pixels / 1e6:g} allows"
 
 

@@ -28,15 +28,15 @@ class Step(NamedTuple):
 
     stage: int
     program: int
-    """Of the stage's step plan."""
+    """Number of its program in the stage's step plan."""
     blocks: tuple[Block, ...]
     num_examples: int
-    """That this process read, and so below."""
+    """Examples that this process read; the positions are also its own."""
     true_positions: int
 
 
 class _Steps:
-    """What this process reads of the steps of a run, by their number, for Grain."""
+    """The steps of a run by their number, as Grain reads them; each holds what this process reads."""
 
     def __init__(self, dataset: Dataset, stages: Stages, sharding: jax.sharding.Sharding):
         self._dataset, self._stages, self._sharding = dataset, stages, sharding
@@ -82,7 +82,7 @@ class Loader:
         self._sharding = sharding
         self._options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch_steps)
         self.seconds_waited = 0.0
-        """For the next step to be decoded, all iterations together."""
+        """Seconds spent waiting for decoded steps, in all iterations together."""
 
     def steps(self, start: int, stop: int) -> Iterator[Step]:
         """Steps `start` up to `stop`, blocks on the device."""
@@ -148,6 +148,6 @@ def _padded(source: Examples, index: Int[np.ndarray, " b"], canvas: tuple[int, .
 
 
 def local_rows(sharding: jax.sharding.Sharding, rows: int) -> Int[np.ndarray, " local"]:
-    """Which of a block's rows lie on devices of this process."""
+    """Return the rows of a block that lie on devices of this process."""
     pieces = sharding.addressable_devices_indices_map((rows,)).values()
     return np.unique(np.concatenate([np.arange(rows)[piece] for piece in pieces]))

@@ -94,7 +94,7 @@ def with_channels(values: Float[np.ndarray, "*t_c"], channels: int) -> Float32[n
 
 
 def unpack_frames(packed: bytes, *, channels: int) -> Float32[np.ndarray, "t c"]:
-    """What `pack_frames` packed."""
+    """Return the frames that `pack_frames` packed."""
     planes: UInt8[np.ndarray, "3 t c"] = np.frombuffer(packed, np.uint8).reshape(3, -1, channels)
     low, middle, high = planes.astype(np.int32)
     steps = low | middle << 8 | (high ^ 0x80) - 0x80 << 16

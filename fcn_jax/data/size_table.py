@@ -19,7 +19,7 @@ MOST_SHOWN = 80
 """Letters of a wrong line."""
 HEADERS = (["height", "width", "count"], ["length", "count"])
 MOST_EXAMPLES = 100_000_000
-"""Of a source: each takes 12 bytes."""
+"""Examples that a source may have; each takes 12 bytes."""
 
 
 class SizeTable:
@@ -83,5 +83,5 @@ def read_size_table(path: Path) -> tuple[Int[np.ndarray, "n r"], Int[np.ndarray,
 
 
 def _is_count(text: str) -> bool:
-    """Whether it is a whole number above 0, of a size that is one."""
+    """Return whether a text is a whole number above 0 that is not absurdly long."""
     return text.isdecimal() and len(text) < MOST_DIGITS and 0 < int(text) < 2**31

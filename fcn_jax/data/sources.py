@@ -1,4 +1,4 @@
-"""Where examples come from: random access to images or signals of any size, and to their labels.
+"""Sources of examples: random access to images or signals of any size, and to their labels.
 
 A source is one split. `sizes` and `labels` are known for all examples without decoding any; `read` decodes one.
 """
@@ -44,7 +44,7 @@ class Source(Protocol):
         ...
 
     def name(self, index: int) -> str:
-        """What a person would look for to find this example again."""
+        """Return the name by which a person finds this example again."""
         ...
 
 

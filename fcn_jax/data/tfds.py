@@ -42,7 +42,7 @@ class Features:
     rank: int
     """2: an image; 1: a signal."""
     channels: int | None
-    """Of a signal; None: unknown."""
+    """Sampling rate of a signal; None: unknown."""
     label_names: tuple[str, ...]
 
     def check_channels(self, channels: int) -> None:
@@ -218,7 +218,7 @@ def _open_split(builder: Any, name: str, split: str, features: Features, config:
 
 
 def _unknown_split(name: str, split: str, given: dict[str, int], config: Config) -> str:
-    """What is there, and which flags make three splits of it."""
+    """Say which splits there are, and which flags make three splits of them."""
     fields = {
         "train_split": "train[:90%]",
         "validation_split": "train[90%:]",
@@ -237,7 +237,7 @@ def _unknown_split(name: str, split: str, given: dict[str, int], config: Config)
 
 
 def _cache_file(builder: Any, split: str, config: Config) -> Path | None:
-    """Of these files as they are now; None where nothing is to be remembered."""
+    """Return the cache file for the data's files as they are now; None if nothing is to be remembered."""
     try:
         files = sorted(entry.path for entry in os.scandir(builder.data_dir) if entry.is_file())
         states = [(path, status.st_size, status.st_mtime_ns) for path in files for status in (os.stat(path),)]
@@ -251,7 +251,7 @@ def _cache_file(builder: Any, split: str, config: Config) -> Path | None:
 
 
 def _load(cache: Path | None, shape: tuple[int, int]) -> Int[np.ndarray, "n columns"]:
-    """What was measured before; zeros where nothing was."""
+    """Return what was measured before; zeros where nothing was."""
     if cache is not None:
         try:
             with np.load(cache, allow_pickle=False) as stored:
@@ -301,7 +301,7 @@ def _make_builder(name: str) -> Any:
 
 
 def _unknown_config(name: str) -> str:
-    """What is wrong with the CONFIG of a name; empty if nothing is."""
+    """Say what is wrong with the CONFIG of a name; empty if nothing is."""
     import tensorflow_datasets as tfds
 
     base, _, config = name.partition(":")[0].partition("/")
@@ -340,7 +340,7 @@ def _prepare(builder: Any, name: str) -> None:
 
 
 def _has_downloads(builder: Any) -> bool:
-    """Whether any file of a data set was downloaded before."""
+    """Return whether any file of a data set was downloaded before."""
     from tensorflow_datasets.core.download.resource import get_dl_fname
 
     root = str(builder.data_dir).removesuffix(builder.info.full_name)
@@ -349,7 +349,7 @@ def _has_downloads(builder: Any) -> bool:
 
 
 def _answers(url: str) -> bool:
-    """Whether a host answers, whatever it says, directly or through the proxy of the environment."""
+    """Return whether a host answers, whatever it says, directly or through the proxy of the environment."""
     answered = threading.Event()
 
     def ask() -> None:

@@ -1,4 +1,4 @@
-"""What is done with an example before the net sees it: decoding, the rule of `data.resize`, random views and changes.
+"""Steps from a stored example to what the net sees: decoding, the rule of `data.resize`, random views and changes.
 
 `Resize` gives every example its size once. `Views` says what is seen of an example in an epoch and at what size:
 scaled, stretched, cropped, drawn before it is decoded. `Motion` and `Colour` change it and keep its size. Every draw
@@ -252,14 +252,14 @@ class Colour:
 
 @dataclass(frozen=True)
 class View:
-    """What is seen of some examples: of each, scaled to `scaled`, the part of size `cropped` that begins at `start`."""
+    """The visible part of some examples: each is scaled to `scaled`, then cut to `cropped` from `start` on."""
 
     scaled: Int[np.ndarray, "n r"]
     start: Int[np.ndarray, "n r"]
     cropped: Int[np.ndarray, "n r"]
 
     def apply(self, example: Num[np.ndarray, "*spatial c"], number: int) -> Num[np.ndarray, "*cropped c"]:
-        """What is seen of the example of that number, whole in `example`."""
+        """Return the visible part of the example of that number; `example` is the whole of it."""
         scaled, size = self.scaled[number], tuple(self.cropped[number].tolist())
         if size == example.shape[:-1]:
             return example
@@ -299,7 +299,7 @@ class Views:
 
     @property
     def is_random(self) -> bool:
-        """Whether sizes differ between epochs of one scale."""
+        """Return whether sizes differ between epochs of one scale."""
         a = self._augment
         return a.scale != (1.0, 1.0) or a.aspect > 0 or a.crop > 0
 
@@ -318,7 +318,7 @@ class Views:
         return widened_sizes(np.ceil(self._sizes.max(0) * scale).astype(self._sizes.dtype)[None], self._smallest)[0]
 
     def draw(self, epoch: int, index: Int[np.ndarray, " n"]) -> View:
-        """What is seen of some examples."""
+        """Draw the visible part of some examples in an epoch."""
         sizes = self._sizes[index]
         scaled = sizes
         factor = self._factor(epoch, index)
@@ -332,7 +332,7 @@ class Views:
         return View(scaled, (place * (scaled - cropped + 1)).astype(scaled.dtype), cropped)
 
     def _factor(self, epoch: int, index: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n r"] | None:
-        """Of every side of some examples; None where none is to change."""
+        """Draw the factor of every side of some examples; None if no side is to change."""
         a, scale = self._augment, self._scale(epoch)
         if scale == 1 and a.scale == (1.0, 1.0) and not a.aspect:
             return None

@@ -1,4 +1,4 @@
-"""What is done with a file before a net sees it, and which sizes the net takes: the same as in the net's evaluation.
+"""Steps from a file to the input of a net, the same as in the net's evaluation, and the sizes that the net takes.
 
 A recipe is all that is left of the config, so that an artifact can carry it beside it.
 """
@@ -24,7 +24,7 @@ from fcn_jax.data.files import files_below, read_file
 from fcn_jax.data.transforms import Resize, Views, make_decoder, widen
 
 SIDES = {1: ("length",), 2: ("height", "width")}
-"""What the sides of a size are called, by spatial rank."""
+"""Names of the sides of a size, by spatial rank."""
 
 
 class Example(NamedTuple):
@@ -54,15 +54,15 @@ class Recipe:
     max_megapixels: float
     """A larger image is refused before it is decoded."""
     smallest_side: int
-    """That the net takes."""
+    """Largest side that the net takes."""
     largest_side: int | None
     """None: any."""
     is_masked: bool
-    """Whether the net tells padding from image."""
+    """True if the net tells padding from image."""
 
     @property
     def suffixes(self) -> frozenset[str]:
-        """Of the files that are looked for in folders."""
+        """Suffixes of the files that are looked for in folders."""
         return images.SUFFIXES if self.rank == 2 else signals.SUFFIXES
 
     @cached_property
@@ -179,11 +179,11 @@ def _files_of(folder: str, suffixes: frozenset[str]) -> list[str]:
 
 
 CHUNK_FILES, CHUNK_BYTES = 32, 2**20
-"""At most, but for a larger file."""
+"""Bytes of a chunk at most, unless one file is larger."""
 SMALL_BYTES = 2**12
-"""Of a file, on average: decoding more of them takes longer than handing them over."""
+"""Mean bytes of a file below which no thread helps: decoding more of them takes longer than handing them over."""
 CHUNKS_AHEAD = 4
-"""For every thread."""
+"""Chunks that are read ahead for every thread."""
 
 ReadFile = tuple[str, Example | BadExampleError]
 

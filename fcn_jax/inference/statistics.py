@@ -1,4 +1,4 @@
-"""What answers come to: shares with their intervals, by size, class and confidence; confusions; the worst mistakes.
+"""Statistics of answers: shares with their intervals, by size, class and confidence; confusions; the worst mistakes.
 
 Everything is counted over the examples that have an answer, each once. Intervals are of 95 %.
 """
@@ -18,16 +18,16 @@ MOST_MISTAKES = 24
 
 @dataclass(frozen=True)
 class Answers:
-    """What a net says of n examples, in the order of their split."""
+    """The answers of a net for n examples, in the order of their split."""
 
     index: Int[np.ndarray, " n"]
-    """Of the examples in their split."""
+    """Positions of the examples in their split."""
     size: Int[np.ndarray, "n r"]
     """True size, as it was decoded."""
     label: Int[np.ndarray, " n"]
     predicted: Int[np.ndarray, " n"]
     probability: Float[np.ndarray, " n"]
-    """Of the predicted class."""
+    """Probability of the predicted class."""
     loss: Float[np.ndarray, " n"]
     """Cross entropy, nats."""
 
@@ -56,7 +56,7 @@ class Proportion(NamedTuple):
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Where the true share is with a confidence of 95 % (Wilson 1927, doi:10.1080/01621459.1927.10502953)."""
+        """Return the 95 % confidence interval of the true share (Wilson 1927, doi:10.1080/01621459.1927.10502953)."""
         if not self.examples:
             return math.nan, math.nan
         from scipy.stats import binomtest  # Half a second, which only pages and evaluations should cost.
@@ -116,13 +116,13 @@ def quantile_bins(values: Float[np.ndarray, " n"], hit: Bool[np.ndarray, " n"]) 
 
 
 class OfClass(NamedTuple):
-    """How a class fares."""
+    """The answers for one class."""
 
     label: int
     recall: Proportion
-    """Of its examples, those that are found."""
+    """Recall: the share of its examples that are found."""
     precision: Proportion
-    """Of what is taken for it, what is it."""
+    """Precision: the share of its predictions that are right."""
     taken_for: int | None
     """The class that its mistakes are most often taken for."""
 
@@ -153,7 +153,7 @@ class Confusion(NamedTuple):
 
 
 def confusions(answers: Answers) -> list[Confusion]:
-    """What is taken for what, the most frequent first."""
+    """Return which class is predicted as which other, the most frequent first."""
     wrong = ~answers.hit
     pairs, counts = np.unique(
         np.stack([answers.label[wrong], answers.predicted[wrong]], axis=1), axis=0, return_counts=True
@@ -199,7 +199,7 @@ class Statistics:
     """All of the above, of the same answers."""
 
     by_size: dict[str, list[Bin]]
-    """Of images by `side`, √(height × width), and by `aspect`, height / width; of signals by `length`."""
+    """Accuracy of images by `side`, √(height × width), and by `aspect`, height / width; of signals by `length`."""
     classes: list[OfClass]
     calibration: list[Bin]
     calibration_error: float
@@ -209,7 +209,7 @@ class Statistics:
 
 
 def statistics_of(answers: Answers, num_classes: int) -> Statistics:
-    """What there is to find in some answers."""
+    """Return all statistics of some answers."""
     size, calibrated = answers.size.astype(np.float64), calibration(answers)
     if size.shape[1] == 1:
         values = {"length": size[:, 0]}

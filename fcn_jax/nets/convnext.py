@@ -19,7 +19,7 @@ from fcn_jax.nets.heads import make_head_with_norm
 EXPANSION = 4
 """Channels of the hidden layer of a block, over those of the block."""
 LAYER_SCALE = 1e-6
-"""What the scale of every branch begins as."""
+"""Initial scale of every branch."""
 
 gelu = partial(jax.nn.gelu, approximate=False)
 

@@ -40,7 +40,7 @@ def windows_of(c: Windowed) -> list[Window]:
 def fcn_layers(
     input_channels: int, channels: Sequence[int], windows: Sequence[Window], *, make: LayerMaker
 ) -> list[Layer]:
-    """What stands before the head."""
+    """Return the layers before the head."""
     layers: list[Layer] = []
     features = input_channels
     for width, window in zip(channels, windows, strict=True):

@@ -35,7 +35,7 @@ def each(number: int, values: tuple[int, ...]) -> tuple[int, ...]:
 
 @dataclass
 class Windowed(ModelConfig):
-    """What the families share whose convolutions have any window; one value serves all convolutions."""
+    """The fields of families whose convolutions have any window; one value serves all convolutions."""
 
     channels: tuple[int, ...] = bounded((32, 64, 128), *WIDTH)
     """The channels of each convolution."""
@@ -113,7 +113,7 @@ class NIN(ModelConfig):
 
 @dataclass
 class Published(ModelConfig):
-    """What the families share for which others have published weights: stages of blocks, and a file to begin with."""
+    """The fields of families for which others have published weights: stages of blocks, and a file to begin with."""
 
     blocks: tuple[int, ...] = bounded((2,), *WINDOW)
     """The number of blocks in each stage; one value serves all stages."""

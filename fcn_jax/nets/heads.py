@@ -1,4 +1,4 @@
-"""From feature maps to logits, over true positions only.
+"""Heads: they turn feature maps into logits, over true positions only.
 
 `average_last`: 1×1 convolution to the classes, then the average. `average_first`: the average, then a dense layer.
 For the same weights they are the same function. `max` and `logsumexp` pool the classes of all positions otherwise,
@@ -75,7 +75,7 @@ class AttentionPool(GlobalPool):
 
 
 class LastPosition(GlobalPool, Layer):
-    """What stands at the last true position, where a causal net has seen everything; of an image, the lower right.
+    """The features at the last true position, where a causal net has seen everything; of an image, the lower right.
 
     Args:
         num_backward: that many channels, the last ones, are read at the first position instead: those of a net that
@@ -133,7 +133,7 @@ class PyramidPool(GlobalPool, Layer):
 
 
 def in_cells(side: Int[Array, " b"], canvas: Side, level: int) -> Bool[Array, "b cells canvas"]:
-    """Which positions of an axis lie in which of its `level` cells."""
+    """Return which positions of an axis lie in which of its `level` cells."""
     cell, position = jnp.arange(level)[:, None], jnp.arange(canvas)
     start = cell * side[:, None, None] // level
     stop = -(-(cell + 1) * side[:, None, None] // level)

@@ -108,7 +108,7 @@ def smallest_input(config: Config) -> int:
 
 
 def trace_shapes(config: Config, size: tuple[int, ...]) -> list[Record]:
-    """What every layer makes of an input of that size, without computing anything.
+    """Trace what every layer makes of an input of that size, without computing anything.
 
     Raises:
         UserError: the net does not take the size.

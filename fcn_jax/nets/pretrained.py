@@ -27,7 +27,7 @@ NamedLayers = Iterator[tuple[str, nnx.Module]]
 Places = dict[str, nnx.Variable]
 
 CONVNEXT_BRANCH = ("conv_dw", "norm", "mlp.fc1", "mlp.act", "mlp.fc2", "gamma")
-"""Of the layers of a `ConvNextBlock`."""
+"""Names of the layers of a `ConvNextBlock`."""
 
 
 def published_places(net: Net, family: str, blocks: Sequence[int]) -> tuple[Places, Places]:
@@ -112,7 +112,7 @@ def _places_of(name: str, layer: nnx.Module) -> Places:
 
 
 FLOATS = ("F16", "F32", "F64")
-"""What numpy has of the types of a safetensors file, of those that weights come in."""
+"""NumPy's types for those types of a safetensors file that weights come in."""
 REMEDY = "let config.model be the net of the file (name, channels, blocks, bottleneck, stem), or choose another file"
 
 Tensors = dict[str, np.ndarray]
@@ -140,7 +140,7 @@ def load_pretrained(model: Model, c: Published) -> str:
 
 
 def _why_newly_drawn(classifier: Places, tensors: Tensors) -> str:
-    """What is to be said of a classifier that the file has not, or in another shape; '' of one to be filled."""
+    """Say why the classifier stays newly drawn: the file lacks it, or has another shape; '' if it is filled."""
     found = [name for name in classifier if name in tensors]
     if not found:
         return f"; the head stays newly drawn: the file has no {next(iter(classifier))}"

@@ -1,4 +1,4 @@
-"""How the program speaks to the person in front of it: progress, tables, one line for an error.
+"""Output for the person in front of the program: progress, tables, one line for an error.
 
 On a terminal a live bar; elsewhere plain lines, at most one every few seconds. Everything goes to standard error, so
 that results alone stand on standard output.
@@ -31,7 +31,7 @@ def say(line: str) -> None:
 
 
 def hush() -> None:
-    """From now on another process speaks, but for what `complain` says."""
+    """Say nothing from now on, except through `complain`: another process speaks."""
     console.quiet = True
 
 
@@ -126,7 +126,7 @@ class Bar:
         self._progress.update(self._task, completed=self._done)
 
     def note(self, note: str) -> None:
-        """What is to be said about the rounds so far."""
+        """Say something about the rounds so far."""
         self._progress.update(self._task, note=note)
         now = time.monotonic()
         if not self._live and now - self._last_line >= SECONDS_BETWEEN_LINES:

@@ -24,7 +24,7 @@ REMEDIES = {
     errno.EROFS: "the disk is read-only: choose another path",
     errno.ENAMETOOLONG: "choose a shorter path",
 }
-"""What to do about an error of the disk; `MAKE_ROOM` about any other (full, over quota, failing)."""
+"""Remedies for errors of the disk; any other error (full, over quota, failing) has `MAKE_ROOM`."""
 
 
 @contextmanager
@@ -96,7 +96,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def parse_json(text: str) -> Any:
-    """What a text says.
+    """Parse a JSON text.
 
     Raises:
         UserError: it is no JSON, or nested so deeply that no writer of ours made it.

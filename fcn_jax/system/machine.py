@@ -49,14 +49,14 @@ def device_memory_mib() -> float:
 
 
 def peak_mib(executable: Any) -> float:
-    """Arguments, results and temporaries of one device."""
+    """Return the size of a program's arguments, results and temporaries on one device, in MiB."""
     memory = executable.memory_analysis()
     together = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
     return (together - memory.alias_size_in_bytes) / 2**20
 
 
 def arguments_mib(executable: Any) -> float:
-    """Of one device."""
+    """Return the size of a program's arguments on one device, in MiB."""
     return executable.memory_analysis().argument_size_in_bytes / 2**20
 
 

@@ -25,12 +25,12 @@ from fcn_jax.system.console import hush, say
 Context = TypeVar("Context")
 
 SECONDS_TO_END = 25
-"""For all processes, once the first has come to its end."""
+"""Seconds that all processes have to end, once the first has ended."""
 SECONDS_TO_LOSE = 20
 """Without a sign of life until JAX takes a process for lost."""
 WHO_IS_LOST = "; if one is lost, JAX ends all and says its number; if it says none, process 0 is lost"
 LONGEST_WAIT_MS = 24 * 3600 * 1000
-"""For a process that lives, however slow its disk is."""
+"""Milliseconds to wait for a process that lives, however slow its disk is."""
 
 _exchanges = itertools.count()
 _all_know = threading.Event()
@@ -86,7 +86,7 @@ def join_cluster(coordinator: str | None, num_processes: int | None, process_id:
 
 
 def wait_for_the_lost() -> None:
-    """Before an error is said that not all processes know of: give JAX the time to abort, should another be lost.
+    """Wait before an error is said that not all processes know of: give JAX the time to abort, should another be lost.
 
     What a computation, or a file that all write, says when another process is gone names nobody.
     """
@@ -102,7 +102,7 @@ def _keep_standard_output() -> None:
 
 
 def find_launcher(environment: Mapping[str, str]) -> str | None:
-    """What started several processes that JAX can detect; None for a plain process."""
+    """Return the launcher that started several processes, if JAX can detect it; None for a plain process."""
 
     def number(name: str) -> int:
         return int(environment[name]) if environment.get(name, "").isdigit() else 1
@@ -133,12 +133,12 @@ def _check_flags(coordinator: str, num_processes: int, process_id: int) -> None:
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes and speaks."""
+    """Return whether this is the process that writes and speaks."""
     return jax.process_index() == 0
 
 
 def gather(value: Any) -> list[Any]:
-    """What every process has, in their order; all have to call it.
+    """Collect the value of every process, in their order; all have to call it.
 
     Args:
         value: what JSON can hold; with several processes tuples come back as lists.
@@ -207,7 +207,7 @@ def by_first(make: Callable[[], AbstractContextManager[Context]]) -> Iterator[Co
 
 
 SECONDS_TO_APPEAR = 60.0
-"""Until what one host has made is seen by the others; NFS remembers for so long that nothing was there."""
+"""Seconds until other hosts see what one has made; NFS remembers for so long that nothing was there."""
 
 
 def check_shared(path: Path) -> None:

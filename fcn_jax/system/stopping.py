@@ -22,7 +22,7 @@ class Stopped(Exception):
 
 
 class StopRequest:
-    """Whether somebody asked the run to stop."""
+    """A request to stop the run, which may or may not have arrived."""
 
     def __init__(self):
         self._arrived = False
@@ -82,7 +82,7 @@ def _listen(hears: socket.socket, stop: StopRequest) -> None:
 
 
 class JointStopRequest(StopRequest):
-    """Of several processes: JAX hears SIGTERM in each and has them agree on one of the times that all ask."""
+    """A request to several processes: JAX hears SIGTERM in each and has them agree on one of the times that all ask."""
 
     def __init__(self):
         super().__init__()

@@ -211,12 +211,12 @@ def checksum(state: TrainState, position: dict[str, Any]) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    """Of an error that may name a whole storage layout."""
+    """Return the first line of an error, which may name a whole storage layout."""
     return textwrap.shorten(f"{type(error).__name__}: {error}".split("\n")[0], 160)
 
 
 def has_checkpoint(workdir: Path) -> bool:
-    """Whether a run in that workdir would go on where it stopped."""
+    """Return whether a run in that workdir would go on where it stopped."""
     directory = workdir / "checkpoints"
     if not directory.is_dir():
         return False

@@ -96,7 +96,7 @@ class CompileMonitor:
         self.count, self._sealed = 0, False
 
     def seal(self, *, expected: int) -> None:
-        """From now on no step may be compiled; so far it was `expected` programs."""
+        """Forbid any further compilation of a step; `expected` programs were compiled so far."""
         assert self.count == expected, f"{self.count} compilations of {expected} programs"
         self._sealed = True
 
@@ -153,14 +153,14 @@ def compile_programs(setup: Setup, *, train: bool = True, splits: tuple[Split, .
 
 
 def _program_name(setup: Setup, stage: Stage, program: Program) -> str:
-    """What tells the programs of a stage apart; nothing where there is one."""
+    """Name a program among those of its stage; empty if there is only one."""
     if setup.config.schedule.kind == "bucketed":
         return format_size(stage.plan.shapes[program.blocks[0].bucket])
     return _number_of(stage, program)
 
 
 def _number_of(stage: Stage, program: Program) -> str:
-    """What tells the programs of a stratified stage apart; nothing where there is one."""
+    """Number a program among those of a stratified stage; empty if there is only one."""
     programs = stage.schedule.step_plan.programs
     return f"program {programs.index(program) + 1}" if len(programs) > 1 else ""
 

@@ -1,4 +1,4 @@
-"""What a run says of itself: metrics.jsonl is the truth, TensorBoard stands beside it."""
+"""The log of a run: metrics.jsonl is the truth, TensorBoard stands beside it."""
 
 import json
 import math
@@ -54,7 +54,7 @@ class MetricsWriter:
             self._events.close()
 
     def has_validation(self, step: int) -> bool:
-        """Whether there is a line of the validation after that step."""
+        """Return whether the validation after that step has its line."""
         return step in self._validated
 
     def write(self, step: int, kind: str, values: dict[str, Any]) -> None:
@@ -134,11 +134,11 @@ class Clock:
     """Totals of a run, kept over resumes in its checkpoints."""
 
     train_seconds: float = 0.0
-    """From the first step to the last, validation and saving included, compilation not."""
+    """Seconds from the first step to the last, with validation and saving, without compilation."""
     step_seconds: float = 0.0
-    """Of the training steps alone, waiting for input included."""
+    """Seconds of the training steps alone, with waiting for input."""
     input_seconds: float = 0.0
-    """Of waiting for input."""
+    """Seconds of waiting for input."""
     examples: int = 0
     true_positions: int = 0
 
@@ -200,7 +200,7 @@ class Meter:
         return {**means, **speed}
 
     def _add_to_clock(self, seconds: float) -> None:
-        """What all processes have read, and the time of the slowest."""
+        """Add what all processes have read, and the time of the slowest."""
         own = (self._examples, self._true_positions, seconds, self._loader.seconds_waited)
         examples, true_positions, seconds_of_each, waited = zip(*gather(own), strict=True)
         self.clock.examples += sum(examples)

@@ -12,9 +12,9 @@ from fcn_jax.train.log import NotFiniteError
 from fcn_jax.train.setup import Split
 
 EXAMPLES = "not_finite.json"
-"""In a workdir: the examples of the first such step."""
+"""File of a workdir with the examples of the first such step."""
 EXAMPLES_NAMED = 3
-"""In the line itself."""
+"""Examples that the line itself names."""
 
 
 def describe_not_finite(

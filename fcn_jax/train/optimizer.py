@@ -13,7 +13,7 @@ import optax
 from fcn_jax.config import TrainConfig, UserError
 
 HEAD = "net/head/"
-"""What the paths of the parameters of a head begin with."""
+"""Prefix of the paths of a head's parameters."""
 
 
 def learning_rate_schedule(config: TrainConfig, *, warmup_steps: int, total_steps: int) -> optax.Schedule:
@@ -60,15 +60,15 @@ def make_base_optimizer(config: TrainConfig, *, warmup_steps: int, total_steps: 
 
 
 def is_backbone(params: Any) -> Any:
-    """For every parameter, whether it stands before the head."""
+    """Return for every parameter whether it stands before the head."""
     return jax.tree.map_with_path(lambda path, _: not _join(path).startswith(HEAD), params)
 
 
 def is_frozen(params: Any, pattern: str) -> Any:
-    """For every parameter, whether its path has a match of the pattern.
+    """Return for every parameter whether its path matches the pattern.
 
     Raises:
-        UserError: none has, or every one has.
+        UserError: the pattern matches none of them, or all.
     """
     frozen = jax.tree.map_with_path(lambda path, _: re.search(pattern, _join(path)) is not None, params)
     number, total = sum(jax.tree.leaves(frozen)), len(jax.tree.leaves(frozen))
@@ -87,7 +87,7 @@ def is_frozen(params: Any, pattern: str) -> Any:
 
 
 def describe_frozen(params: Any, pattern: str) -> str:
-    """How many numbers a pattern freezes, for people."""
+    """Say how many numbers a pattern freezes."""
     sizes = jax.tree.map(lambda leaf: math.prod(leaf.shape), params)
     frozen = jax.tree.map(lambda size, frozen: size * frozen, sizes, is_frozen(params, pattern))
     return f"frozen: {sum(jax.tree.leaves(frozen)):,} of {sum(jax.tree.leaves(sizes)):,} parameters ({pattern})"

@@ -1,4 +1,4 @@
-"""Whether the programs of a config fit the memory of a target, and the largest step that does.
+"""Fit the programs of a config to the memory of a target, and find the largest step that fits.
 
 Two fields decide how large programs are: one those of training, one those of evaluation. A step that is too large is
 made smaller by bisection, compiling each time the one program that computes most: the others then fit too. A run that
@@ -28,7 +28,7 @@ from fcn_jax.train.setup import Setup, Split, prepare
 
 @runtime_checkable
 class Memory(Protocol):
-    """What programs have to fit."""
+    """The memory that programs have to fit."""
 
     @property
     def name(self) -> str: ...
@@ -38,7 +38,7 @@ class Memory(Protocol):
 
 
 TOLERANCE = 0.03
-"""Of the largest step, relative: each compilation may take minutes, and this saves all but about six of them."""
+"""Relative tolerance of the largest step: a compilation may take minutes, and this needs only about six."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Part:
 
     field: str
     unit: int
-    """What the field is a multiple of."""
+    """Number that the field is a multiple of."""
     compile: Callable[[Setup], list[CompiledProgram]]
     compile_largest: Callable[[Setup], list[CompiledProgram]]
 
@@ -128,7 +128,7 @@ def try_compiling(compile: Callable[[], list[CompiledProgram]], target: Memory) 
 
 
 def exhaustion(error: Exception) -> str:
-    """What XLA says where memory is exhausted; any other error of its is raised again."""
+    """Return what XLA says of exhausted memory; raise any other error again."""
     program, exhausted, message = str(error).partition("RESOURCE_EXHAUSTED: ")
     if not exhausted:
         raise error
@@ -176,7 +176,7 @@ def _largest_canvas(stage: Stage) -> int:
 
 @dataclass(frozen=True)
 class DeviceMemory:
-    """What programs may take."""
+    """Memory that programs may take, in MiB."""
 
     name: str
     memory_mib: float
@@ -221,7 +221,7 @@ def fitting(program: CompiledProgram, setup: Setup) -> Iterator[None]:
 
 
 def _memory_left_mib(program: CompiledProgram) -> float:
-    """What a program may take in all, its arguments counted, once `program` did not fit."""
+    """Return the MiB that a program may take with its arguments, after `program` did not fit."""
     stats = jax.local_devices()[0].memory_stats() or {}
     less = program.peak_mib * (1 - 1e-6)
     if "bytes_limit" not in stats:

@@ -103,7 +103,7 @@ def as_float64(moments: Moments) -> Moments:
 
 
 def pool(a: Moments, b: Moments) -> Moments:
-    """Of the positions of both together (Chan et al., The American Statistician 1983); of none, zeros."""
+    """Pool the moments of two sets of positions (Chan et al., The American Statistician 1983); zeros if both are empty."""
     number = a.number + b.number
     share = b.number / np.maximum(number, 1)
     apart = b.mean - a.mean

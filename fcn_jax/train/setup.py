@@ -1,4 +1,4 @@
-"""From a config to everything that training, compiling and evaluating need: data, plan, schedules, model, devices.
+"""Prepare all that training, compiling and evaluating need from a config: data, plan, schedules, model, devices.
 
 Nothing is written and nothing compiled here, so whatever is wrong with a config or its data is said before a run
 leaves a trace.
@@ -40,7 +40,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Setup:
-    """What a config means on this machine."""
+    """A config made ready on this machine."""
 
     config: Config
     mesh: Mesh
@@ -48,7 +48,7 @@ class Setup:
     graphdef: Any
     optimizer: optax.GradientTransformation
     state: TrainState
-    """Before the first step; or only its shapes, types and places."""
+    """The state before the first step, or only its shapes, types and places."""
 
     @property
     def total_steps(self) -> int:
@@ -74,7 +74,7 @@ class Setup:
 
     @cached_property
     def _evaluation_plan(self) -> BucketPlan:
-        """Of the training examples as evaluation would see them: one plan for all splits."""
+        """The buckets of the training examples as evaluation sees them: one plan for all splits."""
         views, schedule = self.train.dataset.views, self.config.schedule
         last = self.train.stages[-1]
         sizes = views.undrawn(self.config.evaluate.scale)

@@ -15,7 +15,7 @@ from fcn_jax.system.disk import make_folder, parse_json, reading, write_json, wr
 from fcn_jax.train.setup import Setup
 
 LABELS = "labels.json"
-"""In a workdir: the names of the classes, in the order of the logits."""
+"""File of a workdir with the names of the classes, in the order of the logits."""
 
 
 @contextmanager
@@ -88,7 +88,7 @@ def _check_folder(workdir: Path) -> None:
 
 
 FINGERPRINTS = "data.json"
-"""In a workdir."""
+"""File of a workdir with the fingerprints of its data."""
 
 
 def keep_same_data(setup: Setup, workdir: Path, *, resumes: bool) -> None:
