@@ -136,7 +136,7 @@ class ModelConfig:
     norm_momentum: float = bounded(0.9, 0, 1)
     """The share that the running statistics of BatchNorm keep at every step."""
     head: str = chosen("average_last", "average_first", "max", "logsumexp", "attention", "pyramid", "last")
-    """The way from positions to one prediction; last reads the last position, or the first of a net that runs backwards."""
+    """The way from positions to one prediction; last reads the last position, of a backward net the first."""
     masked: bool = True
     """False: padding counts as image; this is wrong, and serves for comparison."""
     dtype: str = chosen("float32", "bfloat16")
@@ -202,8 +202,8 @@ class TrainConfig:
     ema_decay: float = bounded(0.0, 0, 0.999999)
     """The decay of an exponential moving average of the weights, which evaluation then uses; 0: no average."""
     precise_batch_norm: bool = False
-    """True: after the last step, replace the running statistics of BatchNorm by those of the final weights over one pass
-    of the training data as evaluation sees it (arXiv:2105.07576)."""
+    """True: after the last step, replace the running statistics of BatchNorm by those of the final weights over one
+    pass of the training data as evaluation sees it (arXiv:2105.07576)."""
     loss_mean: str = chosen("step", "epoch")
     """step: the mean over the examples of a step. epoch: their sum over the mean number of examples in a step, so that
     an example weighs the same in a small step as in a large one."""

@@ -36,7 +36,7 @@ def started(commands: Sequence[list[str]], *, devices: int = 1) -> Iterator[list
 
 
 def run_together(commands: Sequence[list[str]], *, devices: int = 1) -> list[subprocess.CompletedProcess[str]]:
-    """How each of the processes ended."""
+    """Run processes side by side; return how each ended."""
     ended = []
     with started(commands, devices=devices) as running:
         for process in running:

@@ -1,4 +1,4 @@
-"""Who may import whom: no arrow runs back up, and `core` imports nothing of the package but the config."""
+"""The rules of imports: no arrow runs back up, and `core` imports nothing of the package but the config."""
 
 import ast
 from pathlib import Path

@@ -103,7 +103,7 @@ def as_float64(moments: Moments) -> Moments:
 
 
 def pool(a: Moments, b: Moments) -> Moments:
-    """Pool the moments of two sets of positions (Chan et al., The American Statistician 1983); zeros if both are empty."""
+    """Pool the moments of two sets of positions (Chan et al., The American Statistician 1983); zeros for none."""
     number = a.number + b.number
     share = b.number / np.maximum(number, 1)
     apart = b.mean - a.mean

@@ -20,9 +20,9 @@ from pathlib import Path
 from tests.bad_input.watch import peak_mib, reset_peak, watching
 
 SECONDS = 30.0
-"""Of the processor, that an attempt may take, so that a busy machine is no failure."""
+"""Seconds of the processor that an attempt may take; a busy machine is no failure."""
 SECONDS_TO_WAIT = 300.0
-"""Of the clock."""
+"""Seconds of the clock that an attempt may take."""
 MIB = 2048.0
 ROOT = Path(__file__).parents[2]
 WRITTEN_HERE = (ROOT / "experiments/results", ROOT / "configs/__pycache__")
@@ -30,13 +30,13 @@ WRITTEN_HERE = (ROOT / "experiments/results", ROOT / "configs/__pycache__")
 CONFIG_MODULE = "config_config"
 """As which ml_collections imports --config: what the one before has defined would still be there."""
 NAMED_PIPE = object()
-"""In place of a file's content."""
+"""Stands in place of a file's content."""
 FOLDER = object()
 
 
 @dataclass(frozen=True)
 class LinkTo:
-    """In place of a file's content."""
+    """Stands in place of a file's content."""
 
     target: str
 
@@ -47,7 +47,7 @@ class Attempt:
 
     arguments: tuple[str, ...]
     files: Mapping[str, bytes | object] = field(default_factory=dict)
-    """By path; bytes, NAMED_PIPE, FOLDER or LinkTo."""
+    """Contents by path: bytes, NAMED_PIPE, FOLDER or LinkTo."""
     program: str = "fcn_jax"
     """Or experiments."""
     listed: bytes = b""
@@ -61,19 +61,19 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an attempt."""
+    """The outcome of an attempt."""
 
     code: int | None
     """None: it did not end by itself."""
     said: str
-    """On standard error."""
+    """Text on standard error."""
     printed: str
     seconds: float
-    """Of the processor."""
+    """Seconds of the processor."""
     mib: float
     """Largest resident memory of the process meanwhile."""
     failure: str
-    """What may not happen; empty: nothing of it did."""
+    """The failures that happened; empty: none."""
 
     @property
     def bad_lines(self) -> int:
@@ -140,7 +140,7 @@ def entry_of(program: str) -> Entry:
 
 
 def failure_of(code: int | None, said: str, seconds: float, mib: float) -> str:
-    """What may not happen, or nothing."""
+    """Return the failures that happened, if any."""
     if code not in (0, 1, 2):
         return f"exit code {code}"
     if "Traceback (most recent call last)" in said:

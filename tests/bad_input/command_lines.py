@@ -17,7 +17,7 @@ FLAGS = {
     "export": ("--workdir=images", "--out=net.bin", "--format=stablehlo", "--strict"),
     "report": ("--workdir=finished",),
 }
-"""What a command takes."""
+"""The flags that a command takes."""
 EXPERIMENTS = {
     "list": ("--full",),
     "run": ("pool_order", "--dry_run", "--seeds=0,1", "--jobs=1"),

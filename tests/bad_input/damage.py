@@ -13,7 +13,7 @@ RAW_JSON = (
     *(b"", b"{", b"null", b"[]", b"{}", b"0", b'"text"', b"NaN", b"-Infinity", b"1e999", b"9" * 5000, b"\xff\xfe{}"),
     *(b"[" * DEEP, b'{"a":' * DEEP, b"[" * DEEP + b"]" * DEEP, b'"\\ud800"', b'{"a": 1, "a": 2}', b"\0" * 100),
 )
-"""In place of a whole file."""
+"""Contents that take the place of a whole file."""
 
 
 def damaged(content: bytes) -> SearchStrategy[bytes]:
@@ -66,7 +66,7 @@ VALUES: SearchStrategy[Any] = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=4), inner, max_size=3)),
     max_leaves=6,
 )
-"""Of JSON."""
+"""Values that damage JSON."""
 
 
 def changed_json(content: bytes) -> SearchStrategy[bytes]:
@@ -137,7 +137,7 @@ def _places(values: Any, path: tuple = ()) -> Iterator[tuple]:
 
 
 def _holder(values: Any, path: tuple) -> tuple[Any, Any]:
-    """What holds the value at a path, and under which key."""
+    """Return the container of the value at a path, and its key there."""
     for key in path[:-1]:
         values = values[key]
     return values, path[-1]

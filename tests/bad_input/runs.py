@@ -61,7 +61,7 @@ def wrong_workdirs(draw: st.DrawFn, world: World) -> Attempt:
 
 @st.composite
 def wrong_records(draw: st.DrawFn, world: World) -> Attempt:
-    """What a report is made of, spoiled."""
+    """Spoil the files that a report is made of."""
     files: dict[str, bytes | object] = dict(world.finished)
     for name in draw(st.lists(st.sampled_from(sorted(files)), min_size=1, max_size=3, unique=True)):
         files[name] = draw(_spoiled(name, world.finished[name]))

@@ -14,7 +14,7 @@ from tests.bad_input.world import World
 
 EXAMPLES = {"records of a report": 3, "checkpoints": 6, "workdirs": 15, "artifacts": 15, "safetensors": 6,
             "pictures": 4, "signals": 6}  # fmt: skip
-"""Of the slower kinds."""
+"""Share of the slower kinds that is tried."""
 EXAMPLES_OF_OTHERS = 40
 SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example)
 

@@ -1,4 +1,4 @@
-"""What a process does while it is watched: where it writes, whether it unpickles, how much memory it takes.
+"""Watch what a process does: where it writes, whether it unpickles, how much memory it takes.
 
 Python's audit events tell of writes and of unpickling before they happen. They know nothing of what compiled
 libraries write; so what lies beside the folder is compared too.
@@ -26,7 +26,7 @@ HARMLESS = ("/dev/", "/proc/")
 
 
 class _Watch:
-    """What the one audit hook of this process looks at; hooks cannot be taken back."""
+    """State that the one audit hook of this process looks at; hooks cannot be taken back."""
 
     installed = False
     allowed: tuple[str, ...] | None = None

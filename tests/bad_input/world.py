@@ -1,4 +1,4 @@
-"""What is right, to be spoiled: runs, an artifact, weights, pictures, signals; and where configs stand."""
+"""Right input, to be spoiled: runs, an artifact, weights, pictures, signals; and where configs stand."""
 
 import contextlib
 import io
@@ -40,7 +40,7 @@ class World:
         self.signals = read_tree(folder / "signals")
         """A run of signals."""
         self.finished = read_tree(folder / "finished")
-        """What a report is made of."""
+        """Files that a report is made of."""
         self.artifact = {name: (folder / name).read_bytes() for name in ("net.bin", "net.bin.json")}
         self.pets = {
             f"pets/{split}/{name}/{number}.png": picture((12 + number, 14))

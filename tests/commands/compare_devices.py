@@ -61,7 +61,7 @@ def largest_difference(one, other) -> float:
 
 
 def same_rows(block: Block, whole: Block) -> bool:
-    """Whether the rows that this process has are those of a whole block; of other rows the losses tell."""
+    """Check whether the rows that this process has are those of a whole block; of other rows the losses tell."""
     return all(
         np.array_equal(piece.data, np.asarray(expected)[piece.index])
         for array, expected in zip(jax.tree.leaves(block), jax.tree.leaves(whole), strict=True)
@@ -94,7 +94,7 @@ def compare(dtype: str, *, from_one_state: bool) -> dict[str, Any]:
 
 
 def compare_both() -> dict[str, Any]:
-    """In float32 every step from one state; in float64 all steps in a row."""
+    """Compare every step from one state in float32, and all steps in a row in float64."""
     with jax.enable_x64(True):
         return {
             "float32": compare("float32", from_one_state=True),

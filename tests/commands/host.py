@@ -41,7 +41,7 @@ def own_rows(steps: list[Step]) -> list[list[list[int]]]:
 
 
 def refusal(act) -> str:
-    """What ends this process, if all goes wrong as it should."""
+    """Return what ends this process, if all goes wrong as it should."""
     try:
         act()
     except ValueError as error:
@@ -74,7 +74,7 @@ def logits(folder: Path) -> list[list[float]]:
 
 
 def predictions(folder: Path) -> str:
-    """What stands on standard output; three files between two exchanges."""
+    """Return the text on standard output; three files lie between two exchanges."""
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
         patch.setattr("fcn_jax.inference.predict.SHARED_WINDOW", 3)
         predict_paths([str(folder / "pictures")], workdir=folder / "whole", artifact=None, form="json")

@@ -30,13 +30,13 @@ from tests.processes import free_address, run_together
 
 @dataclass
 class Found:
-    """What became of several processes."""
+    """The outcome of several processes."""
 
     folder: Path
     processes: list[dict[str, Any]]
-    """What each of them saw."""
+    """The record of each process."""
     summary: dict[str, Any]
-    """Of the run of one process, undisturbed."""
+    """The record of one process that ran undisturbed."""
     cache: Path
 
 

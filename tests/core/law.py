@@ -144,7 +144,7 @@ def assert_same(expected, actual, *, tolerance: float) -> None:
 
 
 def map_size(model: Model, size: tuple[int, ...]) -> tuple[int, ...]:
-    """Of what stands before the head."""
+    """Windows of the layers before the head."""
     for layer in model.net.layers:
         if isinstance(layer, AdaptiveAveragePool):
             size = (layer.cells,) * len(size)

@@ -49,12 +49,12 @@ class Case:
 def make_schedule(
     plan: BucketPlan, step_plan: StepPlan, bucket: np.ndarray, *, seed: int, shuffle: bool = True
 ) -> Schedule:
-    """Of sizes that are the same in every epoch."""
+    """Make a schedule of sizes that are the same in every epoch."""
     return Schedule(plan, step_plan, bucket, num_examples=len(bucket), seed=seed, shuffle=shuffle)
 
 
 def scattered(bucket: np.ndarray) -> np.ndarray:
-    """In an order in which no bucket's examples stand together, the same every time."""
+    """Shuffle so that no bucket's examples stand together, the same way every time."""
     return bucket[np.argsort(np.arange(len(bucket)) * 0.6180339887 % 1)]
 
 

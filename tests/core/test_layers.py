@@ -1,4 +1,4 @@
-"""What holds of every layer: zeros outside the true sizes, and branches that add only where their sizes agree."""
+"""Every layer leaves zeros outside the true sizes, and branches that add only where their sizes agree."""
 
 import jax
 import jax.numpy as jnp

@@ -145,7 +145,7 @@ def test_the_default_net_pads_for_free_in_float32():
 
 
 def test_without_masks_padding_counts_as_image():
-    """What the comparison runs do; an image that fills its canvas is seen as ever."""
+    """The comparison runs do this; an image that fills its canvas is seen as ever."""
     config = get_config("tiny")
     masked = make_model(config, rank=2)
     config.model.masked = False

@@ -46,7 +46,7 @@ def test_blocks_have_the_rows_that_were_compiled(case, epoch):
 @settings(max_examples=100)
 @given(cases(), EPOCHS)
 def test_filler_is_spread_evenly_over_the_steps(case, epoch):
-    """Of blocks of the same bucket and rows it differs by one at most, so of steps of one program by their blocks."""
+    """The filler of blocks of the same bucket and rows differs by one at most."""
     schedule = case.schedule()
     filler_of_block, filler_of_step = {}, {}
     for bucket, rows in placements(schedule, epoch):

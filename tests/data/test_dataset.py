@@ -1,4 +1,4 @@
-"""From a source to blocks: the right pixels in the right place, and what a config may ask for."""
+"""A data set makes blocks of a source: the right pixels in the right place, and what a config may ask for."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What gives an example another size: rules that never enlarge, resampling of a part, symmetric widening."""
+"""Examples get another size by rules that never enlarge, resampling of a part, symmetric widening."""
 
 import numpy as np
 import pytest

@@ -83,7 +83,7 @@ class Series(Pictures):
 
 @pytest.fixture
 def data_dir(tmp_path, monkeypatch):
-    """Where the made-up data sets are prepared, and found by name alone."""
+    """A folder where the made-up data sets are prepared, and found by name alone."""
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
     return tmp_path / "data"
 

@@ -1,4 +1,4 @@
-"""What is seen of an example: drawn within bounds, never below the smallest, a pure function of its key."""
+"""The visible part of an example is drawn within bounds, never below the smallest, a pure function of its key."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Where a map's cells lie: in the middle of what they see; and what is read between them."""
+"""A map's cells lie in the middle of what they see; and what is read between them."""
 
 import jax
 import numpy as np

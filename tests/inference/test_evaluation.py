@@ -48,7 +48,7 @@ def evaluate(capsys, *flags) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def at_three_scales(run, tmp_path_factory):
-    """What the command writes at several scales, and what it prints."""
+    """Run the command at several scales; return what it writes and prints."""
     out = tmp_path_factory.mktemp("evaluated") / "made" / "here"
     with pytest.MonkeyPatch.context() as patch:
         printed = []

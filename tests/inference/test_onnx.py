@@ -1,4 +1,4 @@
-"""In onnxruntime an ONNX artifact says what the model says, at any size; `make test-onnx` has what this needs."""
+"""An ONNX artifact says in onnxruntime what the model says, at any size; `make test-onnx` has what this needs."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""What a list of paths means."""
+"""A list of paths means the files that it should."""
 
 import pytest
 

@@ -55,7 +55,7 @@ def make_images(sizes=SIZES) -> list[np.ndarray]:
 
 
 def logits_of(model: Model, blocks: tuple[Block, ...]) -> np.ndarray:
-    """In evaluation, of all rows of all blocks."""
+    """Return the logits of all rows of all blocks in evaluation."""
     graphdef, state = nnx.split(model)
 
     def evaluate(state, blocks):

@@ -24,7 +24,7 @@ FAMILIES_AND_NORMS = [
 
 
 def logits_of(model, blocks: tuple[Block, ...], modes: tuple[bool, ...]):
-    """Of every example, in training or evaluation; checks the types of what is float32 in any case."""
+    """Return the logits of every example, in training or evaluation; check the types of what is float32 in any case."""
     graphdef, state = nnx.split(model)
 
     def predict(state, blocks):

@@ -1,4 +1,4 @@
-"""What holds for every family, each narrow and shallow: the law, its size and its trace."""
+"""Padding changes nothing in any family, each narrow and shallow; its size and its trace are right."""
 
 import jax
 import jax.numpy as jnp
@@ -60,7 +60,7 @@ def config_of(family: str) -> Config:
 
 
 def is_at_home(family: str, rank: int) -> bool:
-    """Whether a family is used for data of that rank."""
+    """Return whether a family is used for data of that rank."""
     return (rank == 1) == (FAMILIES[family]["name"] in (*SIGNAL_FAMILIES, "fcn1d", "wavenet"))
 
 
@@ -144,7 +144,7 @@ def test_parameters_and_trace_do_not_depend_on_the_size(family, rank):
 
 @pytest.mark.parametrize(("family", "rank"), CASES)
 def test_the_class_map_is_as_large_as_the_trace_says(family, rank):
-    """Of the canvas; the law says it of true sizes."""
+    """The sizes of the canvas are right; the padding tests say it of true sizes."""
     config = config_of(family)
     size = (12, 9)[:rank]
     model, block = abstract_model(config, rank=rank), filler_block(1, size, CHANNELS)

@@ -1,4 +1,4 @@
-"""What every family asks of its fields, and which function makes its net."""
+"""Every family checks its fields, and one function makes its net."""
 
 import dataclasses
 

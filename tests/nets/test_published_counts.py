@@ -54,14 +54,14 @@ def test_convnext(size, parameters):
 
 
 def test_fcn1d():
-    """By hand: convolutions without a bias, two numbers a channel of BatchNorm."""
+    """Count by hand: convolutions without a bias, two numbers a channel of BatchNorm."""
     by_hand = 8 * 12 * 128 + 5 * 128 * 256 + 3 * 256 * 128 + 2 * (128 + 256 + 128) + 128 * 9 + 9
     fields = {"channels": (128, 256, 128), "kernel": (8, 5, 3), "num_classes": 9}
     assert count(name="fcn1d", rank=1, input_channels=12, **fields) == by_hand == 276_617
 
 
 def test_tacotron2_encoder():
-    """By hand; the first convolution sees the 512 channels that the embedding of characters has in the paper."""
+    """Count by hand; the first convolution sees the 512 channels that the embedding of characters has in the paper."""
     lstm = 2 * 4 * 256 * (512 + 256 + 1)
     by_hand = 3 * (5 * 512 * 512 + 2 * 512) + lstm + 512 * 10 + 10
     fields = {"channels": (512, 512, 512), "kernel": (5,)}
@@ -77,7 +77,7 @@ def test_lstm(bidirectional):
 
 
 def test_wavenet():
-    """By hand: the first convolution, gates, skips, residuals of all blocks but the last, and the end."""
+    """Count by hand: the first convolution, gates, skips, residuals of all blocks but the last, and the end."""
     gates, skips, residuals = 3 * (2 * 16 * 32 + 32), 3 * (16 * 24 + 24), 2 * (16 * 16 + 16)
     by_hand = 2 * 12 * 16 + 16 + gates + skips + residuals + 24 * 24 + 24 + 24 * 10 + 10
     fields = {"channels": (16, 24), "kernel": (2,), "dilation": (1, 2, 4)}

@@ -1,4 +1,4 @@
-"""What pictures show: the right places, strong evidence in the colour of its sign, the extremes of long signals."""
+"""Pictures show the right places, strong evidence in the colour of its sign, the extremes of long signals."""
 
 import numpy as np
 

@@ -9,7 +9,7 @@ from fcn_jax.reports.run_plots import Timeline
 
 
 def readings(*points: tuple[int, float]) -> list[ReadingRecord]:
-    """From (step, epoch)."""
+    """Make readings from pairs (step, epoch)."""
     return [ReadingRecord(step, epoch, 1.0, 0.5, 100.0, 1.0, 0.0) for step, epoch in points]
 
 

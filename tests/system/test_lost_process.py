@@ -1,4 +1,4 @@
-"""Where a process is killed or stopped, JAX ends the others within a minute, and says who is lost."""
+"""If a process is killed or stopped, JAX ends the others within a minute, and says who is lost."""
 
 import signal
 import sys

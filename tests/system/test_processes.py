@@ -1,4 +1,4 @@
-"""How a command finds out that it is one of several processes; alone, nothing is exchanged."""
+"""A command finds out that it is one of several processes; alone, nothing is exchanged."""
 
 import contextlib
 

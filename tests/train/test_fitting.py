@@ -39,7 +39,7 @@ def test_a_step_close_to_the_largest_is_found_in_few_tries(units, unit, limit):
 
 @pytest.fixture(scope="module")
 def setup() -> Setup:
-    """With a step of 512 examples."""
+    """A setup with a step of 512 examples."""
     return prepare(small(schedule__examples_per_step=512), abstract=True)
 
 
