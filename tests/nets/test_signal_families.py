@@ -1,4 +1,4 @@
-"""Nets that go through signals agree with sums by hand: the LSTM both ways, the causal convolution, the state that a head reads."""
+"""Nets that go through signals agree with sums by hand: LSTM both ways, causal convolution, the state a head reads."""
 
 import jax.numpy as jnp
 import numpy as np
