@@ -36,14 +36,14 @@ def hush() -> None:
 
 
 def complain(line: str) -> None:
-    """One plain line, whoever speaks."""
+    """Print one plain line, even if another process speaks."""
     quiet, console.quiet = console.quiet, False
     say(line)
     console.quiet = quiet
 
 
 def silence_closed_output() -> None:
-    """Whoever read standard output has seen enough, as `head` has; what Python still writes at its end goes nowhere."""
+    """Drop what Python still writes to standard output: its reader, such as `head`, has closed it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

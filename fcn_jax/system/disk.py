@@ -108,7 +108,7 @@ def parse_json(text: str) -> Any:
 
 
 def save_arrays(target: Path, **arrays: np.ndarray) -> None:
-    """Write all or nothing, whoever else writes."""
+    """Write all or nothing, even if other processes write the same file."""
     temporary = target.with_suffix(f".{os.getpid()}.new.npz")
     make_folder(target.parent)
     with writing(target):

@@ -2,7 +2,7 @@
 
 JAX joins them (`jax.distributed`) and computes over the devices of all. What is no array (an error, a config, names of
 bad examples, answers) is exchanged as JSON through the coordinator that JAX has. All of them do the same in the same
-order; the first alone writes files and speaks. One process by itself is a cluster of one, at no cost.
+order; the first alone writes files and speaks. A single process needs no exchange.
 """
 
 import itertools

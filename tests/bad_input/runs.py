@@ -70,7 +70,7 @@ def wrong_records(draw: st.DrawFn, world: World) -> Attempt:
 
 @st.composite
 def wrong_artifacts(draw: st.DrawFn, world: World) -> Attempt:
-    """An artifact or its sidecar spoiled; sometimes the sidecar agrees, as a stranger's would."""
+    """An artifact or its sidecar spoiled; sometimes the sidecar agrees, as that of an attacker would."""
     artifact, sidecar = world.artifact["net.bin"], world.artifact["net.bin.json"]
     files: dict[str, bytes | object] = dict(world.artifact)
     if draw(st.booleans()):

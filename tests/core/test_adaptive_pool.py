@@ -10,8 +10,8 @@ from fcn_jax.config import Config, validate
 from fcn_jax.core.pooling import AdaptiveAveragePool, cell_shares
 from fcn_jax.nets.families import FCN
 from fcn_jax.nets.model import make_model, smallest_input, trace_shapes
-from tests.core.law import NUM_CLASSES
 from tests.core.made_maps import assert_close, make_map
+from tests.core.padding import NUM_CLASSES
 
 
 def pooled(m, cells):

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from fcn_jax.core.convolution import Convolution, convolve_direct, convolve_patches
 from fcn_jax.core.geometry import Window
 from fcn_jax.core.layers import Map
-from tests.core.law import QUICK
 from tests.core.made_maps import CHANNELS, assert_close, make_map, shake
+from tests.core.padding import QUICK
 
 
 @settings(max_examples=25)

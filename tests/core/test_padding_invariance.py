@@ -1,4 +1,4 @@
-"""The law of the house for the seed's net, whatever its windows, norm and head.
+"""Padding changes nothing in the default net, whatever its windows, norm and head.
 
 In float64, where a wrong mask shows and rounding doesn't; once in float32, for the default net.
 """
@@ -19,7 +19,7 @@ from fcn_jax.core.net import LayerMaker, Model
 from fcn_jax.nets.convolutional import make_fcn
 from fcn_jax.nets.families import FCN
 from fcn_jax.nets.model import make_model
-from tests.core.law import (
+from tests.core.padding import (
     NUM_CLASSES,
     Layout,
     alone,

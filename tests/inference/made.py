@@ -21,7 +21,7 @@ from fcn_jax.system.disk import write_json
 from fcn_jax.train.checkpoint import Checkpoints
 from fcn_jax.train.optimizer import make_optimizer
 from fcn_jax.train.workdir import LABELS
-from tests.core.law import drawn
+from tests.core.padding import drawn
 from tests.made_models import model_of
 
 LABEL_NAMES = ("ant", "bee", "cow", "dog", "elk", "fox")

@@ -12,7 +12,7 @@ from fcn_jax.inference.class_maps import CellGrid, grid_of, places_of, read_map
 from fcn_jax.inference.classifier import predict_batch
 from fcn_jax.nets.families import FCN
 from fcn_jax.nets.model import make_model
-from tests.core.law import QUICK, drawn
+from tests.core.padding import QUICK, drawn
 from tests.made_models import model_of
 
 LENGTH, DRAWS = 63, 6

@@ -13,7 +13,7 @@ from fcn_jax.inference.class_maps import Explained, MapMaker, Unread, check_has_
 from fcn_jax.inference.classifier import classifier_of_workdir, restore_trained
 from fcn_jax.inference.predict import predict
 from fcn_jax.nets.model import abstract_model, make_model
-from tests.core.law import QUICK, drawn, make_block, make_images
+from tests.core.padding import QUICK, drawn, make_block, make_images
 from tests.inference.made import make_workdir, small_config, write_picture
 
 SIZES = [(12, 12), (9, 17), (4, 30), (23, 5)]

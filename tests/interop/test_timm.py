@@ -15,7 +15,7 @@ from fcn_jax.config import Config
 from fcn_jax.nets.families import ConvNeXt
 from fcn_jax.nets.model import abstract_model, make_model
 from fcn_jax.nets.pretrained import check_tensors, load_pretrained, published_places
-from tests.core.law import alone
+from tests.core.padding import alone
 from tests.interop.theirs import golden_net, logits_of, save, shake
 from tests.nets import golden_nets as ours
 from tests.nets.golden_nets import GOLDEN, NETS

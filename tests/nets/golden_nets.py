@@ -13,7 +13,7 @@ from fcn_jax.config import Config, ModelConfig
 from fcn_jax.core.block import Block
 from fcn_jax.core.net import Model
 from fcn_jax.nets.families import ConvNeXt, Published, ResNet
-from tests.core.law import QUICK
+from tests.core.padding import QUICK
 
 GOLDEN = Path(__file__).parent / "golden"
 SIZES = ((64, 64), (48, 80), (71, 53))

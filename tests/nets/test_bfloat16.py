@@ -13,7 +13,7 @@ from flax import nnx
 
 from fcn_jax.core.block import Block
 from fcn_jax.nets.model import make_model, smallest_input
-from tests.core.law import QUICK, alone, by_number, drawn, make_images, spread
+from tests.core.padding import QUICK, alone, by_number, drawn, make_images, spread
 from tests.nets.test_families import CHANNELS, FAMILIES, LAYOUTS, SIZES, Layout, config_of
 
 AGAINST_FLOAT32, OF_PADDING = 0.03, 0.002

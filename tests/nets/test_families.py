@@ -16,8 +16,8 @@ from fcn_jax.nets.families import ResNet
 from fcn_jax.nets.heads import make_head
 from fcn_jax.nets.model import abstract_model, make_model, smallest_input, trace_shapes
 from fcn_jax.nets.resnet import Residual
-from tests.core.law import NUM_CLASSES, Layout, check, drawn, map_size
 from tests.core.made_maps import assert_close, make_map
+from tests.core.padding import NUM_CLASSES, Layout, check, drawn, map_size
 from tests.made_models import HEADS, SIGNAL_FAMILIES, choices_of, model_of
 
 CHANNELS = 2

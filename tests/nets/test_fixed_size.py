@@ -1,4 +1,4 @@
-"""Baselines that fix the size: the law, as far as they take padding; what they refuse, and what they say of it."""
+"""Baselines of one size: padding changes nothing where they take it; they say what they refuse."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +7,7 @@ import pytest
 from fcn_jax.config import Config, validate
 from fcn_jax.core.layers import count_parameters
 from fcn_jax.nets.model import abstract_model, format_shapes, make_model, smallest_input, trace_shapes
-from tests.core.law import NUM_CLASSES, Layout, check, drawn, make_block, make_images
+from tests.core.padding import NUM_CLASSES, Layout, check, drawn, make_block, make_images
 from tests.made_models import model_of
 
 CHANNELS, SIDE = 2, 9

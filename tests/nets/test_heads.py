@@ -1,4 +1,4 @@
-"""Every head: the law, what it computes by hand from true positions, and its class map."""
+"""Padding changes nothing in any head; each agrees with sums by hand over true positions, and has its class map."""
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,8 @@ from fcn_jax.core.net import Head, LayerMaker, Model, Net, Prediction
 from fcn_jax.core.norms import LAYER_EPSILON
 from fcn_jax.nets.convolutional import fcn_layers
 from fcn_jax.nets.heads import in_cells, make_head, make_head_with_norm
-from tests.core.law import NUM_CLASSES, QUICK, Layout, check, drawn
 from tests.core.made_maps import CHANNELS, assert_close, inside_of, make_map, shake
+from tests.core.padding import NUM_CLASSES, QUICK, Layout, check, drawn
 from tests.made_models import HEADS, NORMS
 
 SIZES, CANVAS = [(2, 3), (0, 0), (5, 4), (1, 1)], (6, 5)

@@ -14,7 +14,7 @@ from fcn_jax.core.block import Block
 from fcn_jax.core.convolution import Convolution
 from fcn_jax.core.layers import count_parameters
 from fcn_jax.nets.model import abstract_model, format_shapes, make_model, smallest_input, trace_shapes
-from tests.core.law import QUICK
+from tests.core.padding import QUICK
 
 
 def config_with(**fields):

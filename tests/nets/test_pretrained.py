@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 from fcn_jax.core.net import Model
 from fcn_jax.nets.model import abstract_model
 from fcn_jax.nets.pretrained import load_pretrained, read_tensors
-from tests.core.law import make_block
+from tests.core.padding import make_block
 from tests.nets.golden_nets import GOLDEN, NETS, SIZES, golden_config, logits_of
 
 EXPECTED = load_file(GOLDEN / "expected.safetensors")

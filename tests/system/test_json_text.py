@@ -1,4 +1,4 @@
-"""JSON from strangers fails with a ValueError."""
+"""JSON of unknown origin fails with a ValueError."""
 
 import pytest
 

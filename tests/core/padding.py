@@ -1,4 +1,4 @@
-"""The law of the house, ready to be checked of any model: padding changes nothing.
+"""Padding changes nothing: this checks it for any model.
 
 The same examples, each alone on a canvas of its own size, and spread over larger canvases beside filler, with garbage
 wherever an image is not: logits, class maps, gradients and running statistics agree.
@@ -153,7 +153,7 @@ def map_size(model: Model, size: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def check(model: Model, sizes, layouts, *, channels: int, dtype=np.uint8, garbage=None) -> None:
-    """The law for one model, whose type is float64, and examples of some sizes."""
+    """Check that padding changes nothing for one model, whose type is float64, and examples of some sizes."""
     rng = np.random.default_rng(0)
     images = make_images(sizes, channels, rng, dtype)
     expected = outcome(model, alone(images, rng))
