@@ -7,7 +7,7 @@ that planning and scheduling need no JAX. `docs/library.md` shows two programs.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from fcn_jax.version import VERSION as __version__  # noqa: F401
 
 if TYPE_CHECKING:
     from fcn_jax.config import UserError

@@ -8,10 +8,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 CONFIG = {"config", "config_fields"}
 MAY_IMPORT = {
+    "version": set(),
     "config": set(),
     "config_fields": {"config"},
     "core": CONFIG,
-    "system": CONFIG,
+    "system": CONFIG | {"version"},
     "data": CONFIG | {"core", "system"},
     "nets": CONFIG | {"core"},
     "train": CONFIG | {"core", "system", "data", "nets"},

@@ -11,8 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import fcn_jax
 from fcn_jax.config import MachineConfig
+from fcn_jax.version import VERSION
 
 
 def keep_freed_memory() -> None:
@@ -69,7 +69,7 @@ def describe_versions() -> dict[str, Any]:
 
     devices = jax.devices()
     return {
-        "versions": {"fcn_jax": fcn_jax.__version__, **{package: version(package) for package in PACKAGES}},
+        "versions": {"fcn_jax": VERSION, **{package: version(package) for package in PACKAGES}},
         "device": f"{len(devices)} × {devices[0].device_kind}",
         "git_commit": git_commit(),
     }
