@@ -1,5 +1,7 @@
-"""Examples that cannot be used: found while indexing they are left out of the plan, found while reading they become
-filler rows. Either way they are named, counted, and too many of them stop the run.
+"""Examples that cannot be used.
+
+An example found bad while the sizes are measured is left out of the plan. One found bad while it is read becomes a
+filler row. Both kinds are named and counted, and too many of them stop the run.
 """
 
 import json
@@ -11,16 +13,16 @@ from fcn_jax.system.processes import gather
 
 
 class BadExampleError(UserError):
-    """One example cannot be read; the message is the reason."""
+    """An example that cannot be used; the message is the reason."""
 
 
 class BadExamples:
     """The bad examples of one split.
 
     Args:
-        split: its name.
-        num_examples: of the split, good and bad.
-        max_fraction: of them that may be bad.
+        split: name of the split.
+        num_examples: number of examples in the split, good and bad.
+        max_fraction: largest fraction of them that may be bad.
     """
 
     def __init__(self, split: str, num_examples: int, *, max_fraction: float):
@@ -33,20 +35,21 @@ class BadExamples:
         return len(self._reasons)
 
     def add(self, name: str, reason: str) -> None:
-        """An example met again in another epoch counts once."""
+        """Note a bad example; the same example in another epoch counts once."""
         self._reasons.setdefault(name, reason)
 
     def take_new(self) -> dict[str, str]:
-        """{name: reason} of those met since the last time, for other processes to add."""
-        reasons = dict(self._reasons)  # A copy: the loader's threads may add to it meanwhile, here and below.
+        """Return {name: reason} of the bad examples met since the last call, for other processes to add."""
+        reasons = dict(self._reasons)  # A copy, here and below: the loader's threads may add to it meanwhile.
         new = {name: reason for name, reason in reasons.items() if name not in self._taken}
         self._taken |= new.keys()
         return new
 
     def check(self) -> None:
-        """
+        """Check that the config allows so many bad examples.
+
         Raises:
-            UserError: there are more of them than the config allows; it names the first.
+            UserError: there are more; the message names the first three.
         """
         if len(self) > self._max_fraction * self._num_examples:
             first = "; ".join(f"{name}: {reason}" for name, reason in list(self._reasons.items())[:3])
@@ -56,7 +59,7 @@ class BadExamples:
             )
 
     def write_new(self, path: Path) -> None:
-        """Append those that the file does not name yet, a JSON line each."""
+        """Append the bad examples that the file does not name yet, one JSON line each."""
         reasons = dict(self._reasons)
         if reasons.keys() <= self._written:
             return
@@ -73,7 +76,7 @@ class BadExamples:
 
 
 def share(bad: BadExamples) -> None:
-    """Let every process know of the bad examples that any has met since the last time."""
+    """Tell every process about the bad examples that any process has met since the last call."""
     for reasons in gather(bad.take_new()):
         for name, reason in reasons.items():
             bad.add(name, reason)

@@ -1,6 +1,6 @@
-"""A split made ready to feed a model: what is seen of each example in an epoch, at which size, in which block.
+"""A split, ready to feed a model: examples are read, resized, changed at random, and laid into blocks.
 
-The one place where source, views and augmentation meet; the loader asks it for blocks.
+Only here do source, views and augmentation meet. The loader asks a `Dataset` for blocks.
 """
 
 import hashlib
@@ -19,17 +19,18 @@ from fcn_jax.data.transforms import Colour, Motion, Resize, Views, widen, widene
 
 
 class Dataset:
-    """One split.
+    """The examples of one split, as a model sees them.
 
     Args:
-        source: its examples.
-        resize: what is done to every example first.
-        views: what is then seen of it.
-        min_side: shorter sides are then widened to it.
-        background: value of what is added.
-        bad: where examples that turn out bad are named.
-        colour, motion: random changes that keep the size, for training; None: none.
-        cache_bytes: decoded and resized examples are kept up to this.
+        source: reads the examples.
+        resize: rule that gives every example its size, applied first.
+        views: the part and the scale at which an example is seen, applied second.
+        min_side: shorter sides are then widened to this, in pixels or samples.
+        background: value of the added pixels or samples.
+        bad: notes the examples that turn out bad.
+        channels: number of channels of every example.
+        colour, motion: random changes that keep the size, for training; None: no such changes.
+        cache_bytes: most bytes of decoded and resized examples to keep in memory.
     """
 
     def __init__(
@@ -62,10 +63,10 @@ class Dataset:
         return self.views.rank
 
     def example(self, index: int) -> Num[np.ndarray, "*spatial c"]:
-        """One decoded example after the rule of `data.resize`.
+        """Return one decoded example, resized by the rule of `data.resize`.
 
         Raises:
-            BadExampleError: it cannot be read, or has another size than it had.
+            BadExampleError: it cannot be read, or its size has changed since it was measured.
         """
         example = self._decoded.get(index)
         if example is None:
@@ -80,7 +81,7 @@ class Dataset:
         return example
 
     def block(self, index: Int[np.ndarray, " b"], canvas: tuple[int, ...], *, epoch: int) -> Block:
-        """The examples of a block on its canvas; index -1, or an example that turns out bad, makes a filler row."""
+        """Put examples on a canvas; index -1, or an example that turns out bad, makes a filler row."""
         block = filler_block(len(index), canvas, self.channels)
         rows = np.flatnonzero(index != FILLER)
         view = self.views.draw(epoch, index[rows])
@@ -112,16 +113,16 @@ def open_dataset(
     training: bool,
     scale: Callable[[int], float] = lambda _: 1.0,
 ) -> Dataset:
-    """The split of a config's data set, checked against the config.
+    """Open a split of a config's data set and check it against the config.
 
     Args:
-        smallest_input: the smallest side the model survives.
+        smallest_input: smallest side that the model can take.
         training: whether examples are augmented.
-        scale: of all examples in an epoch.
+        scale: the factor on all sizes, for each epoch.
 
     Raises:
-        UserError: labels that the model has no class for, augmentation that the data has no axes for, or an example
-            smaller than the model survives while `data.min_side` is 0.
+        UserError: the model has no class for a label, the data has no axes for an augmentation, or an example is
+            smaller than the model can take and `data.min_side` does not widen it.
     """
     data = config.data
     source = open_source(config, split)
@@ -140,8 +141,8 @@ def open_dataset(
     motion = Motion(augment, seed=config.seed, background=data.background)
     if views.rank != 2 and not (colour.is_identity and motion.is_identity and not augment.aspect):
         raise UserError(
-            f"config.data.augment changes what only images have, but {data.source} holds signals: of a signal "
-            "config.data.augment.scale and crop can be set"
+            f"config.data.augment changes what only images have, but {data.source} holds signals: for signals, "
+            "set only config.data.augment.scale and crop"
         )
     return Dataset(
         source,
@@ -158,7 +159,7 @@ def open_dataset(
 
 
 def _check_classes(config: Config, source: Source) -> None:
-    """The model has a class for every label of the source, and no other."""
+    """Check that the model has one class for every label of the source, and no more."""
     num_classes, num_labels = config.model.num_classes, len(source.label_names)
     if source.labels.max() >= num_classes:
         example = int(source.labels.argmax())
@@ -174,7 +175,7 @@ def _check_classes(config: Config, source: Source) -> None:
 
 
 def _check_smallest(config: Config, source: Source, sizes: Int[np.ndarray, "n r"], smallest_input: int) -> None:
-    """Every example survives the model."""
+    """Check that every example, once widened, is large enough for the model."""
     too_small = np.flatnonzero(sizes.min(1) < smallest_input)
     if len(too_small):
         example, min_side = int(too_small[0]), config.data.min_side
@@ -186,11 +187,11 @@ def _check_smallest(config: Config, source: Source, sizes: Int[np.ndarray, "n r"
 
 
 def fingerprint(dataset: Dataset) -> dict[str, int | str]:
-    """Identify the data of a split, so that a run goes on with the same data or not at all.
+    """Identify the data of a split, so that a run resumes only with the same data.
 
     Returns:
-        The number of examples, and digests of their sizes, labels and names in their order: all that the schedule rests
-        on. The contents of files are not read.
+        The number of examples, digests of their sizes, labels and names in order, and a digest of the classes: all that
+        the schedule depends on. The contents of files are not read.
     """
     source = dataset.source
     names = hashlib.sha256()
@@ -206,7 +207,7 @@ def fingerprint(dataset: Dataset) -> dict[str, int | str]:
 
 
 def changed_data(before: dict[str, dict[str, int | str]], after: dict[str, dict[str, int | str]]) -> list[str]:
-    """Compare the fingerprints of splits; returns what changed, for people."""
+    """Compare the fingerprints of splits; return the changes as readable sentences."""
     changes = []
     for split, now in after.items():
         then = before[split]

@@ -1,6 +1,6 @@
-"""The data sets that come with the code: prepared by TFDS, small enough to be held in memory, encoded.
+"""The data sets that come with the code: prepared by TFDS, and small enough to be held in memory, encoded.
 
-Their splits are ours: `train` and `validation` are parts of the official training set, `test` is the official one.
+The splits `train` and `validation` are parts of the official training set; `test` is the official test set.
 """
 
 from collections.abc import Callable
@@ -18,14 +18,14 @@ DIRECTORY = Path(__file__).parent / "embedded"
 
 @dataclass(frozen=True)
 class Embedded:
-    """The way in which a data set is stored."""
+    """The storage of one embedded data set."""
 
     feature: str
     """Name of the feature that holds an encoded example."""
     size: tuple[str, ...]
-    """Features that hold its true size."""
+    """Names of the features that hold its true size."""
     splits: dict[str, tuple[str, int, int]]
-    """Ours: the official split, the first example and the one after the last."""
+    """{split: (official split, first example, one after the last)}."""
 
 
 EMBEDDED = {
@@ -56,11 +56,12 @@ class EmbeddedSource:
     """One split of an embedded data set.
 
     Args:
-        name: of the data set, in EMBEDDED.
-        split: ours, or a part of one, such as `train[:512]`.
+        name: name of the data set, a key of EMBEDDED.
+        split: a split listed in EMBEDDED, or a part of one, such as `train[:512]`.
+        decode: turns an encoded example into values.
 
     Raises:
-        UserError: no such split.
+        UserError: there is no such split.
     """
 
     def __init__(self, name: str, split: str, *, decode: Callable[[bytes], np.ndarray]):
@@ -89,7 +90,7 @@ class EmbeddedSource:
 
 
 def _parse(records: list[bytes], stored: Embedded) -> tuple[list[bytes], list[tuple[int, ...]], list[int]]:
-    """Encoded examples, sizes and labels of serialised ones; five times faster than TFDS's own parser."""
+    """Return the encoded examples, sizes and labels of records; five times faster than TFDS's own parser."""
     from tensorflow_datasets.proto import tf_example_pb2
 
     encoded, sizes, labels = [], [], []
@@ -102,12 +103,12 @@ def _parse(records: list[bytes], stored: Embedded) -> tuple[list[bytes], list[tu
 
 
 def embedded_split(name: str, split: str) -> str:
-    """A split of an embedded set in TFDS notation.
+    """Return a split of an embedded data set in TFDS notation.
 
-    `validation[:100]` counts from the start of the validation examples, and a part never leaves its split.
+    `validation[:100]` counts from the first validation example, and a part never leaves its split.
 
     Raises:
-        UserError: no such split, or no such part of it.
+        UserError: there is no such split, or no such part of it.
     """
     splits = EMBEDDED[name].splits
     base, bracket, part = split.partition("[")

@@ -1,8 +1,8 @@
-"""Examples in files of one's own, images or signals: a folder of classes, or a table of paths and labels.
+"""The user's own files, images or signals: a folder of classes, or a table of paths and labels.
 
 `folder:DIR` reads `DIR/{train,validation,test}/<class>/*`, or `DIR/<class>/*`, which is split by seed. `table:FILE.csv`
-(or .parquet) has the columns path,label and, if it likes, split. A split that is missing is carved out of train by
-groups: paths of which `data.group_pattern` finds the same text are never apart.
+(or .parquet) has the columns path and label, and may have the column split. A missing split is taken out of train in
+whole groups: two paths in which `data.group_pattern` finds the same text always land in the same split.
 """
 
 import csv
@@ -23,12 +23,12 @@ from fcn_jax.system.disk import reading
 SPLITS = ("train", "validation", "test")
 SUFFIXES = images.SUFFIXES | signals.SUFFIXES
 CARVED_SHARE = 0.1
-"""Share of train's groups that become validation, or test, if that split is missing."""
+"""Share of train's groups that becomes validation, or test, if that split is missing."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Files of all splits, in the order of their paths."""
+    """The files of all splits, sorted by path."""
 
     paths: tuple[str, ...]
     labels: tuple[int, ...]
@@ -39,11 +39,11 @@ class Listing:
 
 
 def list_folder(directory: Path, *, seed: int, group_pattern: str) -> Listing:
-    """The images, or the signals, below a folder.
+    """List the images, or the signals, below a folder.
 
     Raises:
-        UserError: no such folder, one that cannot be listed, no classes, an empty class, classes that differ between
-            splits, images among signals.
+        UserError: the folder is missing, cannot be listed, or has no classes; a class is empty; the classes differ
+            between splits; or images and signals are mixed.
     """
     try:
         rows = _folder_rows(directory)
@@ -54,7 +54,7 @@ def list_folder(directory: Path, *, seed: int, group_pattern: str) -> Listing:
 
 
 def _folder_rows(directory: Path) -> list[tuple[str, str, str]]:
-    """(path, class, split) of every file."""
+    """Return (path, class, split) of every file."""
     if not directory.is_dir():
         raise UserError(f"config.data.source is folder:{directory}, but there is no such folder")
     given = [split for split in SPLITS if (directory / split).is_dir()]
@@ -78,10 +78,10 @@ def _folder_rows(directory: Path) -> list[tuple[str, str, str]]:
 
 
 def files_below(folder: Path, suffixes: frozenset[str] = SUFFIXES) -> list[str]:
-    """Images and signals at any depth.
+    """List the images and signals in a folder, at any depth.
 
     Raises:
-        UserError: a folder cannot be listed, which Path.rglob would pass over.
+        UserError: a folder cannot be listed. (Path.rglob would skip it silently.)
     """
 
     def stop(error: OSError):
@@ -96,12 +96,13 @@ def files_below(folder: Path, suffixes: frozenset[str] = SUFFIXES) -> list[str]:
 
 
 def read_file(path: str) -> bytes:
-    """
+    """Return the bytes of a file.
+
     Raises:
         BadExampleError: it cannot be read.
     """
     try:
-        # A pipe may never end, nor a device.
+        # A pipe or a device may never end.
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise BadExampleError("it is no regular file")
         with open(path, "rb") as file:
@@ -115,10 +116,10 @@ def _suffix(path: str) -> str:
 
 
 def list_table(table: Path, *, seed: int, group_pattern: str, absolute_paths: bool = False) -> Listing:
-    """The images, or the signals, of a table; relative paths start at its folder and stay inside it.
+    """List the images, or the signals, of a table; relative paths start at its folder and stay inside it.
 
     Args:
-        absolute_paths: paths may be absolute, and links may lead out of the folder.
+        absolute_paths: whether paths may be absolute, and links may lead out of the folder.
 
     Raises:
         UserError: the table cannot be read, lacks a column, or a row breaks a rule.
@@ -145,7 +146,7 @@ def list_table(table: Path, *, seed: int, group_pattern: str, absolute_paths: bo
 
 
 def _table_rows(table: Path) -> list[tuple[int, dict[str, str]]]:
-    """(line, row) of every row."""
+    """Return (line number, cells by column) of every row."""
     try:
         if table.suffix == ".parquet":
             import pyarrow.parquet
@@ -190,7 +191,7 @@ def _rank(paths: list[str], root: Path) -> int:
 
 
 def _carve(listing: Listing, missing: list[str], *, seed: int, group_pattern: str, root: Path) -> Listing:
-    """Move a share of train's groups to each missing split, chosen by a hash of seed and group."""
+    """Move a share of train's groups to each missing split; a hash of seed and group chooses them."""
     try:
         pattern = re.compile(group_pattern) if group_pattern else None
     except re.error as error:
@@ -221,10 +222,10 @@ def _carve(listing: Listing, missing: list[str], *, seed: int, group_pattern: st
 
 
 def positions_of(listing: Listing, split: str) -> np.ndarray:
-    """Positions of a split, or of a part such as train[:512].
+    """Return the positions of a split's files in a listing, or of a part such as train[:512].
 
     Raises:
-        UserError: no such split or part.
+        UserError: there is no such split, or the part is empty.
     """
     match = re.fullmatch(r"(\w+)(?:\[(\d*):(\d*)\])?", split)
     if not match or match[1] not in SPLITS:
@@ -232,7 +233,7 @@ def positions_of(listing: Listing, split: str) -> np.ndarray:
     positions = np.flatnonzero(np.array(listing.splits) == match[1])
     if match[2] is None:
         return positions
-    # Files are sorted by class, so a part is taken from all over the split.
+    # Files are sorted by class; ordered by a hash instead, a part holds examples of all classes.
     digests = [hashlib.blake2b(listing.paths[position].encode(), digest_size=8).digest() for position in positions]
     positions = positions[np.argsort(digests, kind="stable")][int(match[2] or 0) : int(match[3]) if match[3] else None]
     if not len(positions):
@@ -241,11 +242,11 @@ def positions_of(listing: Listing, split: str) -> np.ndarray:
 
 
 class Confined:
-    """Decides which paths of a table may be read.
+    """A check of which paths of a table may be read.
 
     Args:
         root: the table's folder, where relative paths begin.
-        absolute_paths: paths may be absolute, and links may lead anywhere.
+        absolute_paths: whether paths may be absolute, and links may lead anywhere.
     """
 
     def __init__(self, root: Path, *, absolute_paths: bool):
@@ -254,7 +255,7 @@ class Confined:
         self._real_folders: dict[str, str] = {}
 
     def why_not(self, path: str) -> str:
-        """Return why a path may not be read; empty if it may."""
+        """Return the reason why a path may not be read; empty if it may."""
         if "\0" in path:
             return "holds a NUL"
         if ".." in Path(path).parts:
@@ -266,7 +267,7 @@ class Confined:
         return "" if self._real(path).startswith(self._real_root) else "leads out of the table's folder by a link"
 
     def _real(self, path: str) -> str:
-        """Return where a path leads; a folder is looked up once, for millions of files may lie in it."""
+        """Return a path with its links resolved; a folder is resolved once, as it may hold millions of files."""
         whole = os.path.join(self._root, path)
         if os.path.islink(whole):
             return os.path.realpath(whole)

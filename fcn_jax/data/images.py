@@ -1,8 +1,9 @@
-"""Encoded images to pixels, by stated rules, and their sizes from the headers alone.
+"""Decoding of images to pixels by fixed rules, and their sizes from the headers alone.
 
-JPEG, PNG, WebP, BMP, GIF (first frame) and TIFF, whatever Pillow reads. The rules: EXIF orientation is applied, and
-counted in the size; a palette becomes its colours; transparency is laid over the background; 16 bits keep the upper
-8; CMYK, YCbCr, LAB and HSV become RGB; grey is 0.299 R + 0.587 G + 0.114 B; grey is repeated to make RGB.
+Pillow reads them: JPEG, PNG, WebP, BMP, GIF (first frame), TIFF, PPM and PGM. The rules: EXIF orientation is applied,
+also to the size; a palette becomes its colours; transparent pixels are blended with the background; 16-bit values keep
+their upper 8 bits; CMYK, YCbCr, LAB and HSV become RGB; grey is 0.299 R + 0.587 G + 0.114 B; grey is repeated to make
+RGB.
 """
 
 import io
@@ -21,29 +22,30 @@ ORIENTATION = 0x0112
 TURNED = frozenset({5, 6, 7, 8})
 """Values of the EXIF orientation that swap height and width."""
 
-Image.MAX_IMAGE_PIXELS = None  # Ours is the limit, checked before anything is decoded.
+Image.MAX_IMAGE_PIXELS = None  # `_check_pixels` has its own limit, and checks it before anything is decoded.
 
 
 def check_image_channels(channels: int) -> None:
-    """
+    """Check that images can have so many channels.
+
     Raises:
-        UserError: images cannot be brought to them.
+        UserError: the number is neither 1 nor 3.
     """
     if channels not in (1, 3):
         raise UserError(f"config.data.channels is {channels}, but an image has 1 (grey) or 3 (RGB)")
 
 
 def read_image_size(path: str | Path, *, max_pixels: int) -> tuple[int, int]:
-    """(height, width) as it will be decoded, from the header.
+    """Return the (height, width) that the decoded image will have, from the header.
 
     Raises:
-        BadExampleError: the file is not there, no image, or too large.
+        BadExampleError: the file is missing, is not an image, or is too large.
     """
     return _size_of(path, max_pixels=max_pixels)
 
 
 def encoded_image_size(encoded: bytes, *, max_pixels: int) -> tuple[int, int]:
-    """The same for an image in memory."""
+    """Do what `read_image_size` does, for an image in memory."""
     return _size_of(io.BytesIO(encoded), max_pixels=max_pixels)
 
 
@@ -58,14 +60,14 @@ def _size_of(source: str | Path | io.BytesIO, *, max_pixels: int) -> tuple[int, 
 
 
 def decode_image(encoded: bytes, *, channels: int, background: int, max_pixels: int) -> UInt8[np.ndarray, "h w c"]:
-    """Pixels of an encoded image.
+    """Return the pixels of an encoded image.
 
     Args:
         channels: 1 (grey) or 3 (RGB).
-        background: 0-255, under transparency.
+        background: value under transparent pixels, 0-255.
 
     Raises:
-        BadExampleError: it is damaged, no image, or too large.
+        BadExampleError: it is damaged, not an image, or too large.
     """
     try:
         if not encoded:
@@ -84,7 +86,7 @@ def decode_image(encoded: bytes, *, channels: int, background: int, max_pixels: 
 
 
 def with_channels(pixels: UInt8[np.ndarray, "h w c"], *, channels: int, background: int) -> UInt8[np.ndarray, "h w d"]:
-    """Decoded pixels by the same rules."""
+    """Convert decoded pixels to grey or RGB by the rules of `decode_image`."""
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     return np.asarray(_in_mode(picture, "L" if channels == 1 else "RGB", background)).reshape(*pixels.shape[:2], -1)
 
@@ -104,7 +106,7 @@ def _check_pixels(image: Image.Image, max_pixels: int) -> None:
 
 
 def too_large(height: int, width: int, *, max_pixels: int) -> str:
-    """Say why an image of that size is refused."""
+    """Return the reason why an image of this size is refused."""
     return f"it is {height}×{width}, more than config.data.max_megapixels={max_pixels / 1e6:g} allows"
 
 

@@ -1,8 +1,8 @@
-"""Blocks on the device, decoded ahead of it.
+"""Loading of blocks onto the device, decoded ahead of time.
 
-Grain reads steps by random access in threads, in order; this adds the transfer and counts the seconds somebody
-waited. The run's stages say which examples a step holds, so an iterator can start at any step. With several processes
-each decodes the rows of its own devices only, and the blocks are global arrays.
+Grain reads the steps by random access, in threads, and returns them in order. The loader adds the transfer to the
+device and counts the seconds of waiting. The run's stages say which examples a step holds, so an iterator can start at
+any step. With several processes, each decodes only the rows of its own devices, and the blocks are global arrays.
 """
 
 import time
@@ -28,15 +28,16 @@ class Step(NamedTuple):
 
     stage: int
     program: int
-    """Number of its program in the stage's step plan."""
+    """Number of the program in the stage's step plan."""
     blocks: tuple[Block, ...]
     num_examples: int
-    """Examples that this process read; the positions are also its own."""
+    """Number of examples that this process read."""
     true_positions: int
+    """Number of true positions in these examples, padding excluded."""
 
 
 class _Steps:
-    """The steps of a run by their number, as Grain reads them; each holds what this process reads."""
+    """The steps of a run by number, as Grain reads them; a step holds only the rows that this process decodes."""
 
     def __init__(self, dataset: Dataset, stages: Stages, sharding: jax.sharding.Sharding):
         self._dataset, self._stages, self._sharding = dataset, stages, sharding
@@ -63,10 +64,10 @@ class _Steps:
 
 
 class Loader:
-    """Iterates over the steps of a run.
+    """An iterator over the steps of a run.
 
     Args:
-        sharding: where blocks go; their rows are split over the devices.
+        sharding: devices that the blocks go to; their rows are split over the devices.
     """
 
     def __init__(
@@ -82,10 +83,10 @@ class Loader:
         self._sharding = sharding
         self._options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch_steps)
         self.seconds_waited = 0.0
-        """Seconds spent waiting for decoded steps, in all iterations together."""
+        """Seconds spent waiting for the next step to be decoded, over all iterations."""
 
     def steps(self, start: int, stop: int) -> Iterator[Step]:
-        """Steps `start` up to `stop`, blocks on the device."""
+        """Yield the steps from `start` up to `stop` (excluded), with their blocks on the device."""
         data = grain.MapDataset.range(start, stop).map(self._steps.__getitem__).to_iter_dataset(self._options)
         steps = iter(data)
         while True:
@@ -99,7 +100,7 @@ class Loader:
 
 @runtime_checkable
 class Examples(Protocol):
-    """Any random-access source of examples: `source[i]` is (values `[*size, c]`, label)."""
+    """A random-access source of examples: `source[i]` is (values of shape `[*size, c]`, label)."""
 
     def __len__(self) -> int: ...
 
@@ -109,11 +110,11 @@ class Examples(Protocol):
 def load_blocks(
     source: Examples, schedule: Schedule, *, epoch: int, start: int = 0, num_threads: int = 2, prefetch_steps: int = 4
 ) -> Iterator[tuple[Block, ...]]:
-    """Read the steps of an epoch as NumPy blocks, in threads and ahead of who takes them; no config is needed.
+    """Read the steps of an epoch as NumPy blocks, ahead of time in threads; no config is needed.
 
     Args:
-        source: of the examples whose sizes the schedule was made from, in the same order.
-        start: the step of the epoch to begin with.
+        source: the examples whose sizes the schedule was made from, in the same order.
+        start: the first step of the epoch to read.
 
     Raises:
         UserError: an example is larger than the canvas of its bucket.
@@ -129,7 +130,7 @@ def load_blocks(
 
 
 def _padded(source: Examples, index: Int[np.ndarray, " b"], canvas: tuple[int, ...]) -> Block:
-    """The examples of a block on its canvas; index -1 makes a filler row."""
+    """Put examples on a canvas; index -1 makes a filler row."""
     rows = np.flatnonzero(index != FILLER)
     block = filler_block(len(index), canvas, 1)
     values, labels = zip(*(source[int(number)] for number in index[rows]), strict=True) if len(rows) else ((), ())

@@ -1,6 +1,6 @@
-"""Signals: WAV, FLAC and what else libsndfile reads, to float32 values in [-1, 1]; and packed frames.
+"""Decoding of signals (WAV, FLAC and whatever libsndfile reads) to float32 values in [-1, 1], and of packed frames.
 
-Lengths come from the headers alone. Several channels become one by their mean.
+Lengths come from the headers alone. The mean of a signal's channels makes one channel of several.
 """
 
 import io
@@ -14,19 +14,19 @@ from fcn_jax.data.bad_examples import BadExampleError
 
 SUFFIXES = frozenset({".wav", ".wave", ".flac"})
 TO_THE_END = 0xFFFFFFFF
-"""Bytes of a WAV file, as a program writes them that cannot go back and say how many it wrote."""
+"""Length in the header of a WAV file whose writer could not go back to state the true length."""
 MOST_SAMPLES_A_BYTE = 65536 / 8
-"""No format packs more: a frame of FLAC holds up to 65,535 samples of silence, and has more than 8 bytes."""
+"""Most samples per byte that any format packs: a FLAC frame holds at most 65,535 samples and has more than 8 bytes."""
 
 
 def read_signal_header(path: str, *, max_values: int) -> tuple[int, int, int]:
-    """(length, samples a second, channels).
+    """Return (length, samples a second, channels) from the header of a file.
 
     Args:
-        max_values: of all channels together.
+        max_values: largest number of values, all channels together.
 
     Raises:
-        BadExampleError: the file is not there, truncated, no signal, or too long.
+        BadExampleError: the file is missing, truncated, not a signal, or too long.
     """
     try:
         with open(path, "rb") as file, _opened(file, max_values=max_values) as sound:
@@ -36,14 +36,14 @@ def read_signal_header(path: str, *, max_values: int) -> tuple[int, int, int]:
 
 
 def decode_signal(encoded: bytes, *, channels: int, max_values: int) -> Float32[np.ndarray, "t c"]:
-    """Values of an encoded signal.
+    """Return the values of an encoded signal.
 
     Args:
-        channels: 1 (the mean of what there is), or as many as there are.
-        max_values: of all its channels together.
+        channels: 1 (the mean of its channels), or the number of its channels.
+        max_values: largest number of values, all channels together.
 
     Raises:
-        BadExampleError: it is damaged, no signal, too long, or has another number of channels.
+        BadExampleError: it is damaged, not a signal, too long, or has another number of channels.
     """
     with _opened(io.BytesIO(encoded), max_values=max_values) as sound:
         try:
@@ -54,7 +54,7 @@ def decode_signal(encoded: bytes, *, channels: int, max_values: int) -> Float32[
 
 
 def _opened(file: io.BufferedReader | io.BytesIO, *, max_values: int) -> soundfile.SoundFile:
-    """A signal whose header can be read and believed, and whose file is as long as that says."""
+    """Open a signal, and check that its header is plausible and its file as long as the header says."""
     head = file.read(8)
     end = file.seek(0, os.SEEK_END)
     file.seek(0)
@@ -78,7 +78,7 @@ def _opened(file: io.BufferedReader | io.BytesIO, *, max_values: int) -> soundfi
 
 
 def with_channels(values: Float[np.ndarray, "*t_c"], channels: int) -> Float32[np.ndarray, "t d"]:
-    """Values of a signal, [t] or [t, c], with that many channels: their mean, or as they are.
+    """Return the values of a signal, [t] or [t, c], with `channels` channels: their mean if 1, else as they are.
 
     Raises:
         BadExampleError: it has another number of channels, or values that are not finite.
@@ -94,7 +94,7 @@ def with_channels(values: Float[np.ndarray, "*t_c"], channels: int) -> Float32[n
 
 
 def unpack_frames(packed: bytes, *, channels: int) -> Float32[np.ndarray, "t c"]:
-    """Return the frames that `pack_frames` packed."""
+    """Return the values that `pack_frames` packed."""
     planes: UInt8[np.ndarray, "3 t c"] = np.frombuffer(packed, np.uint8).reshape(3, -1, channels)
     low, middle, high = planes.astype(np.int32)
     steps = low | middle << 8 | (high ^ 0x80) - 0x80 << 16

@@ -1,7 +1,7 @@
-"""A data set of which nothing is known but its sizes: a CSV of height,width,count, or of length,count.
+"""A data set of which only the sizes are known: a CSV of height,width,count, or of length,count.
 
-It is enough for plans, steps and programs, so that they can be looked at before the data is anywhere near. All splits
-are the same table.
+The sizes are enough to plan buckets and steps and to compile programs, before the data itself is at hand. Every split
+is the same table.
 """
 
 import csv
@@ -16,20 +16,20 @@ from fcn_jax.data.bad_examples import BadExampleError
 
 MOST_DIGITS = 100
 MOST_SHOWN = 80
-"""Letters of a wrong line."""
+"""Most characters of a wrong line that a message shows."""
 HEADERS = (["height", "width", "count"], ["length", "count"])
 MOST_EXAMPLES = 100_000_000
-"""Examples that a source may have; each takes 12 bytes."""
+"""Most examples of a table: each takes 12 bytes of memory."""
 
 
 class SizeTable:
-    """A source without examples, a row's count of each size.
+    """A source that has only sizes: each row of the table stands for `count` examples of its size.
 
     Args:
-        num_classes: that the examples would have.
+        num_classes: number of classes that the examples would have.
 
     Raises:
-        UserError: the table cannot be read, or stands for more examples than memory holds.
+        UserError: the table cannot be read, or stands for more than MOST_EXAMPLES examples.
     """
 
     def __init__(self, path: Path, *, num_classes: int):
@@ -55,10 +55,10 @@ class SizeTable:
 
 
 def read_size_table(path: Path) -> tuple[Int[np.ndarray, "n r"], Int[np.ndarray, " n"]]:
-    """Sizes and how often each occurs.
+    """Return the sizes and how often each occurs.
 
     Raises:
-        UserError: the file, or the first line that is not of that form.
+        UserError: the file cannot be read, or a line has the wrong form; the message shows the first such line.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -83,5 +83,5 @@ def read_size_table(path: Path) -> tuple[Int[np.ndarray, "n r"], Int[np.ndarray,
 
 
 def _is_count(text: str) -> bool:
-    """Return whether a text is a whole number above 0 that is not absurdly long."""
+    """Return whether a text is a whole number from 1 to 2³¹ - 1."""
     return text.isdecimal() and len(text) < MOST_DIGITS and 0 < int(text) < 2**31

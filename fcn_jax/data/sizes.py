@@ -1,7 +1,7 @@
-"""The true size of every file, from headers, in parallel, and remembered.
+"""The true size of every file: read from the headers in parallel, and kept in a cache.
 
-Beside each size the cache keeps the file's fingerprint (its length and modification time), so that a changed file is
-read again, and alone.
+Beside each size, the cache keeps the file's fingerprint (its length and modification time). So only changed files are
+read again.
 """
 
 import hashlib
@@ -29,14 +29,15 @@ def measure_files(
     cache: Path | None,
     num_threads: int,
 ) -> tuple[Int[np.ndarray, "n columns"], dict[int, str]]:
-    """Sizes of files, and why some have none.
+    """Measure files, and say why some cannot be measured.
 
     Args:
-        read_size: size of one file, or BadExampleError; it may have more columns than the size.
-        cache: folder to remember sizes in; None: nothing is remembered.
+        read_size: returns the size of one file, and perhaps more numbers; raises BadExampleError if it cannot.
+        columns: how many numbers `read_size` returns.
+        cache: folder that keeps the sizes; None: nothing is kept.
 
     Returns:
-        [n, columns] sizes, 0 where a file is bad; {position: reason} of the bad ones.
+        The numbers [n, columns], 0 where a file is bad; {position: reason} of the bad files.
     """
     fingerprints, bad = _fingerprints(paths)
     known = _load(paths, cache, columns)
@@ -55,7 +56,7 @@ def measure_files(
 
 
 def _fingerprints(paths: Sequence[str]) -> tuple[Int[np.ndarray, "n 2"], dict[int, str]]:
-    """(length, modification time in ns) of every file; why some have none."""
+    """Return (length in bytes, modification time in ns) of every file, and {position: reason} of the bad files."""
     fingerprints, bad = np.zeros((len(paths), 2), np.int64), {}
     for position, path in enumerate(paths):
         try:
@@ -74,10 +75,10 @@ def _fingerprints(paths: Sequence[str]) -> tuple[Int[np.ndarray, "n 2"], dict[in
 def read_in_parallel(
     positions: Sequence[int], read: Callable[[int], tuple[int, ...]], *, num_threads: int
 ) -> Iterator[tuple[int, tuple[int, ...] | str]]:
-    """(position, what was read or why it could not be), with a bar of progress.
+    """Yield (position, the numbers read or the reason why not), and show a progress bar.
 
     Args:
-        read: what stands at a position, or BadExampleError.
+        read: returns the numbers of a position; raises BadExampleError if it cannot.
     """
 
     def read_some(some: Sequence[int]) -> list[tuple[int, tuple[int, ...] | str]]:
@@ -99,13 +100,13 @@ def _read_or_reason(position: int, read: Callable[[int], tuple[int, ...]]) -> tu
 
 
 def _cache_file(paths: Sequence[str], cache: Path) -> Path:
-    """One file for each folder that holds all the paths."""
+    """Return the cache file of the innermost folder that holds all the paths."""
     common = os.path.commonpath({os.path.dirname(path) for path in paths})
     return cache / "sizes" / f"{hashlib.sha256(common.encode()).hexdigest()[:24]}.npz"
 
 
 def _load(paths: Sequence[str], cache: Path | None, columns: int) -> Int[np.ndarray, "n numbers"]:
-    """(length, time, *size) of every file; zeros where the cache does not know it, is absent or damaged."""
+    """Return (length, time, *size) of every file; zeros for files not in the cache, or if it is absent or damaged."""
     rows = np.zeros((len(paths), 2 + columns), np.int64)
     if cache is None:
         return rows

@@ -1,6 +1,6 @@
-"""Sources of examples: random access to images or signals of any size, and to their labels.
+"""The sources of examples: random access to images or signals of any size, and to their labels.
 
-A source is one split. `sizes` and `labels` are known for all examples without decoding any; `read` decodes one.
+A source is one split. It knows `sizes` and `labels` of all examples without decoding any; `read` decodes one example.
 """
 
 from collections.abc import Callable
@@ -35,23 +35,23 @@ class Source(Protocol):
     """True size of every example."""
     labels: Int[np.ndarray, " n"]
     bad: dict[str, str]
-    """Names of what was left out, and why."""
+    """{name: reason} of the examples that were left out."""
 
     def __len__(self) -> int: ...
 
     def read(self, index: int) -> Num[np.ndarray, "*spatial c"]:
-        """One decoded example, of the value type of its rank."""
+        """Return one decoded example: uint8 if an image, float32 if a signal."""
         ...
 
     def name(self, index: int) -> str:
-        """Return the name by which a person finds this example again."""
+        """Return a name by which a person can find the example, such as its path."""
         ...
 
 
 class FileSource:
     """One split of a listing of files, all of them images or all signals.
 
-    Files whose header cannot be read are left out and stand in `bad`.
+    Files whose header cannot be read are left out and named in `bad`.
     """
 
     def __init__(self, listing: Listing, split: str, *, config: Config):
@@ -86,13 +86,13 @@ class FileSource:
 
 
 def _measured(listing: Listing, config: Config) -> tuple[Int[np.ndarray, "n r"], dict[int, str]]:
-    """Sizes of all files of a listing, and why some have none."""
+    """Return the sizes of all files of a listing, and {position: reason} of the bad files."""
     cache = Path(config.machine.cache_dir).expanduser() if config.machine.cache_dir else None
     how = {"cache": cache, "num_threads": config.machine.num_threads}
     limit = round(config.data.max_megapixels * 1e6)
     if listing.rank == 2:
         sizes, bad = measure_files(listing.paths, partial(read_image_size, max_pixels=limit), columns=2, **how)
-        for position in np.flatnonzero(sizes.prod(1) > limit).tolist():  # remembered from a higher limit
+        for position in np.flatnonzero(sizes.prod(1) > limit).tolist():  # The cache may be older than the limit.
             bad[position] = too_large(*sizes[position].tolist(), max_pixels=limit)
         return sizes, bad
     measured, bad = measure_files(listing.paths, partial(read_signal_header, max_values=limit), columns=3, **how)
@@ -101,9 +101,10 @@ def _measured(listing: Listing, config: Config) -> tuple[Int[np.ndarray, "n r"],
 
 
 def _check_signals(listing: Listing, measured: Int[np.ndarray, "n 3"], channels: int) -> None:
-    """
+    """Check that all signals have one sampling rate, and that their channels fit the config.
+
     Raises:
-        UserError: several sampling rates (so many samples are not so much time), or channels that do not fit.
+        UserError: the sampling rates differ, so equal lengths are not equal times; or the channels do not fit.
     """
     good = np.flatnonzero(measured[:, 0])
     rates, first = np.unique(measured[good, 1], return_index=True)
@@ -119,10 +120,10 @@ def _check_signals(listing: Listing, measured: Int[np.ndarray, "n 3"], channels:
 
 
 def decoder_of(config: Config, *, rank: int) -> Callable[[bytes], np.ndarray]:
-    """Encoded examples -> values with the config's channels.
+    """Return the function that decodes an encoded example to values with the config's channels.
 
     Raises:
-        UserError: images cannot have them.
+        UserError: the examples are images, which cannot have so many channels.
     """
     data = config.data
     return make_decoder(
@@ -131,10 +132,10 @@ def decoder_of(config: Config, *, rank: int) -> Callable[[bytes], np.ndarray]:
 
 
 def open_source(config: Config, split: str) -> Source:
-    """A split of the config's data set: `train`, `validation` or `test`, or a part of one: `train[:512]`.
+    """Open a split of the config's data set, such as `train`, `validation` or `test`, or a part: `train[:512]`.
 
     Raises:
-        UserError: no such data set or split, or one that breaks a rule.
+        UserError: there is no such data set or split, or it breaks a rule.
     """
     data = config.data
     kind, _, place = data.source.partition(":")

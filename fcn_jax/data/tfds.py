@@ -1,7 +1,8 @@
 """Any TFDS data set that can be read by random access: images, or signals of float values.
 
-Examples stay encoded until they are read, and none are held in memory. Sizes and labels take one pass over the data,
-which is remembered until its files change. What is not prepared yet is prepared, or one line says why not.
+Examples stay encoded until they are read, and none is held in memory. Sizes and labels take one pass over the data;
+they are cached until its files change. A data set that is not prepared yet is prepared, or one line says why it cannot
+be.
 """
 
 import contextlib
@@ -29,26 +30,31 @@ from fcn_jax.data.sizes import read_in_parallel
 from fcn_jax.system.console import hushing_tfds, say
 from fcn_jax.system.disk import save_arrays
 
-SECONDS_TO_ANSWER = 8.0  # For a host that a data set is downloaded from.
+SECONDS_TO_ANSWER = 8.0
+"""Longest wait for an answer of the host that a data set is downloaded from."""
 
 
-# array_record says this of the groups that keep the embedded data small, TFDS of what is about to be prepared.
 @dataclass(frozen=True)
 class Features:
+    """The two features of a data set that are used: the example and its label."""
+
     source: str
-    """As the user calls it."""
+    """Name of the data set, as the user gave it."""
     value: str
+    """Name of the feature that holds the example."""
     label: str
+    """Name of the feature that holds the label."""
     rank: int
     """2: an image; 1: a signal."""
     channels: int | None
-    """Sampling rate of a signal; None: unknown."""
+    """Number of channels of a signal; None: unknown."""
     label_names: tuple[str, ...]
 
     def check_channels(self, channels: int) -> None:
-        """
+        """Check that examples can have so many channels.
+
         Raises:
-            UserError: examples cannot be brought to them.
+            UserError: they cannot.
         """
         if self.rank == 2:
             images.check_image_channels(channels)
@@ -60,9 +66,10 @@ class Features:
 
 
 def find_features(info: Any, source: str) -> Features:
-    """
+    """Find the features that hold the example and its label.
+
     Raises:
-        UserError: no example or label can be told, or values of another kind.
+        UserError: there is not exactly one of each kind, and the data set does not say which pair to use.
     """
     import tensorflow_datasets as tfds
 
@@ -106,8 +113,8 @@ class TfdsSource:
     """One split of a TFDS data set.
 
     Args:
-        name: NAME[/CONFIG][:VERSION].
-        split: in TFDS notation, such as `train[:90%]`.
+        name: name of the data set, NAME[/CONFIG][:VERSION].
+        split: a split in TFDS notation, such as `train[:90%]`.
 
     Raises:
         UserError: there is no such data set or split, it cannot be prepared or read, or its labels break a rule.
@@ -158,7 +165,7 @@ class TfdsSource:
             raise BadExampleError(_one_line(error)) from error
 
     def _measure(self, position: int) -> tuple[int, ...]:
-        """(*size, label)"""
+        """Return (*size, label) of one example."""
         example = self._example(position)
         value = example[self._features.value]
         if isinstance(value, bytes):
@@ -170,7 +177,7 @@ class TfdsSource:
         return (*size, int(example[self._features.label]))
 
     def _measured(self, cache: Path | None, num_threads: int) -> tuple[Int[np.ndarray, "n columns"], dict[int, str]]:
-        """Size and label of every example, zeros where it is bad, and why it is."""
+        """Return (*size, label) of every example, zeros if it is bad, and {position: reason} of the bad examples."""
         measured, bad = _load(cache, (len(self._data), self._features.rank + 1)), {}
         missing = np.flatnonzero(measured[:, 0] == 0).tolist()
         for position, row in read_in_parallel(missing, self._measure, num_threads=num_threads):
@@ -184,7 +191,7 @@ class TfdsSource:
 
 
 def _open_split(builder: Any, name: str, split: str, features: Features, config: Config) -> Any:
-    """Examples by random access, images encoded where the data source can leave them so."""
+    """Open a split for random access; its images stay encoded if the data source allows it."""
     import tensorflow_datasets as tfds
 
     given = {name: info.num_examples for name, info in builder.info.splits.items()}
@@ -202,7 +209,7 @@ def _open_split(builder: Any, name: str, split: str, features: Features, config:
             except ImportError:  # The data of `tfds.testing.mock_data` cannot be encoded without TensorFlow.
                 data = builder.as_data_source(split)
             except Exception:
-                pass  # A damaged example is no damaged split.
+                pass  # One damaged example does not make the whole split bad.
             return data
     except NotImplementedError as error:
         raise UserError(
@@ -218,7 +225,7 @@ def _open_split(builder: Any, name: str, split: str, features: Features, config:
 
 
 def _unknown_split(name: str, split: str, given: dict[str, int], config: Config) -> str:
-    """Say which splits there are, and which flags make three splits of them."""
+    """Say which splits exist, and which flags make train, validation and test of them."""
     fields = {
         "train_split": "train[:90%]",
         "validation_split": "train[90%:]",
@@ -237,7 +244,7 @@ def _unknown_split(name: str, split: str, given: dict[str, int], config: Config)
 
 
 def _cache_file(builder: Any, split: str, config: Config) -> Path | None:
-    """Return the cache file for the data's files as they are now; None if nothing is to be remembered."""
+    """Return the cache file for the data's files in their present state; None if there is to be no cache."""
     try:
         files = sorted(entry.path for entry in os.scandir(builder.data_dir) if entry.is_file())
         states = [(path, status.st_size, status.st_mtime_ns) for path in files for status in (os.stat(path),)]
@@ -251,7 +258,7 @@ def _cache_file(builder: Any, split: str, config: Config) -> Path | None:
 
 
 def _load(cache: Path | None, shape: tuple[int, int]) -> Int[np.ndarray, "n columns"]:
-    """Return what was measured before; zeros where nothing was."""
+    """Load what was measured before; zeros if nothing was."""
     if cache is not None:
         try:
             with np.load(cache, allow_pickle=False) as stored:
@@ -264,7 +271,7 @@ def _load(cache: Path | None, shape: tuple[int, int]) -> Int[np.ndarray, "n colu
 
 
 def open_builder(name: str) -> Any:
-    """The builder of `NAME[/CONFIG][:VERSION]`, its data prepared if it was not.
+    """Return the builder of `NAME[/CONFIG][:VERSION]`; prepare its data if that was not done before.
 
     Raises:
         UserError: there is no such data set, or it cannot be prepared here.
@@ -290,7 +297,7 @@ def _make_builder(name: str) -> Any:
             f"config.data.source is tfds:{name}, but TFDS has no data set of that name, and none is prepared in "
             f"{data_dir or '~/tensorflow_datasets'}{_close(name.partition('/')[0], names)}"
         ) from error
-    except ImportError as error:  # The code needs TensorFlow, say; the prepared files don't.
+    except ImportError as error:  # Only the builder's code may need TensorFlow; prepared files do not.
         with contextlib.suppress(Exception), hushing_tfds():
             return read_only_builder.builder_from_files(name, data_dir=data_dir)
         reason = f"{_one_line(error)}; {_remedy(name)}"
@@ -313,10 +320,10 @@ def _unknown_config(name: str) -> str:
 
 
 def _prepare(builder: Any, name: str) -> None:
-    """Prepare a data set here; where it needs a download, only if there is a network.
+    """Prepare a data set on this machine; if it needs a download, only if there is a network.
 
-    TFDS tries a download again for minutes where nothing answers, and has no setting for that. So the host of most
-    files is asked first. Without an answer, only what was downloaded before is prepared, and nothing is tried again.
+    If no host answers, TFDS repeats a download for minutes, and no setting changes that. So the host of most files is
+    asked first. If it does not answer, only files downloaded before are used, and no download is repeated.
     """
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download import downloader
@@ -335,7 +342,7 @@ def _prepare(builder: Any, name: str) -> None:
     try:
         with contextlib.redirect_stdout(sys.stderr if online else None):
             builder.download_and_prepare(file_format="array_record", download_config=config)
-    except Exception as error:  # Whatever a builder's own code raises.
+    except Exception as error:  # A builder's own code may raise anything.
         raise UserError(f"tfds:{name} cannot be prepared here: {_one_line(error)}; {_remedy(name)}") from error
 
 
@@ -349,7 +356,7 @@ def _has_downloads(builder: Any) -> bool:
 
 
 def _answers(url: str) -> bool:
-    """Return whether a host answers, whatever it says, directly or through the proxy of the environment."""
+    """Return whether a host gives any answer, directly or through the proxy that the environment names."""
     answered = threading.Event()
 
     def ask() -> None:
@@ -358,7 +365,7 @@ def _answers(url: str) -> bool:
                 urlopen(Request(url, method="HEAD"), timeout=SECONDS_TO_ANSWER).close()
             answered.set()
 
-    # Looking up a name knows no time limit, so a thread that does not come back is left behind.
+    # The lookup of a host name has no time limit, so a thread that hangs in it is left behind.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(SECONDS_TO_ANSWER)

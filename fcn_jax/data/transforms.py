@@ -1,10 +1,10 @@
-"""Steps from a stored example to what the net sees: decoding, the rule of `data.resize`, random views and changes.
+"""The steps from an encoded example to what the net sees: decoding, `data.resize`, random views and changes.
 
-`Resize` gives every example its size once. `Views` says what is seen of an example in an epoch and at what size:
-scaled, stretched, cropped, drawn before it is decoded. `Motion` and `Colour` change it and keep its size. Every draw
-is a pure function of (seed, epoch, example), so the sizes of any epoch are known from the headers alone, and an example
-looks the same on any host and after any resume. What always holds: no draw takes a side below the smallest the model
-survives.
+`Resize` gives every example its size, once. `Views` chooses the part of an example that is seen in an epoch, and its
+size (scaled, stretched, cropped), before the example is decoded. `Motion` and `Colour` change an example and keep its
+size. Every random draw is a pure function of (seed, epoch, example). So the sizes of any epoch are known from the
+headers alone, and an example looks the same on any host and after any resume. No draw makes a side shorter than
+the model can take; a side that is too short already is not made shorter.
 """
 
 import math
@@ -23,10 +23,10 @@ from fcn_jax.data import images, signals
 
 
 def make_decoder(*, rank: int, channels: int, background: int, max_megapixels: float) -> Callable[[bytes], np.ndarray]:
-    """Encoded images (of rank 2) or signals (of rank 1) -> values with so many channels, in training and prediction.
+    """Return the function that decodes images (rank 2) or signals (rank 1), for training and prediction alike.
 
     Raises:
-        UserError: images cannot have them.
+        UserError: images cannot have so many channels.
     """
     limit = round(max_megapixels * 1e6)
     if rank == 1:
@@ -39,8 +39,8 @@ def make_decoder(*, rank: int, channels: int, background: int, max_megapixels: f
 class Resize:
     """A rule for the size of an example: `none`, `longest`, `shortest`, `area` (of n² pixels), `square`, or `canvas`.
 
-    All but `square` and `canvas` keep the aspect and never enlarge. `canvas` resamples nothing: the example stands in
-    the middle, what is beyond is cut off, and what is added is background that counts as image.
+    All but `square` and `canvas` keep the aspect and never enlarge. `canvas` does not resample: it centres the example
+    on the canvas, cuts off what lies outside, and fills the rest with background that counts as image.
     """
 
     kind: str
@@ -49,9 +49,10 @@ class Resize:
 
     @classmethod
     def parse(cls, text: str) -> "Resize":
-        """
+        """Read a rule from the text of `data.resize`.
+
         Raises:
-            UserError: no such rule.
+            UserError: there is no such rule.
         """
         kind, _, number = text.partition(":")
         if text == "none":
@@ -66,10 +67,10 @@ class Resize:
         )
 
     def sizes(self, sizes: Int[np.ndarray, "n r"]) -> Int[np.ndarray, "n r"]:
-        """Sizes after the rule.
+        """Return the sizes after the rule.
 
         Raises:
-            UserError: a canvas of another rank.
+            UserError: the canvas has another number of axes than the examples.
         """
         match self.kind:
             case "canvas" if len(self.canvas) != sizes.shape[1]:
@@ -92,7 +93,7 @@ class Resize:
         return scaled_sizes(sizes, np.minimum(scale, 1)[:, None])
 
     def apply(self, example: Num[np.ndarray, "*spatial c"], *, background: int) -> Num[np.ndarray, "*resized c"]:
-        """An example after the rule."""
+        """Resize one example by the rule."""
         (size,) = self.sizes(np.array([example.shape[:-1]])).tolist()
         if self.kind == "canvas":
             return centred(example, size, background)
@@ -100,7 +101,7 @@ class Resize:
 
 
 def scaled_sizes(sizes: Int[np.ndarray, "n r"], factor: Float[np.ndarray, "n #r"]) -> Int[np.ndarray, "n r"]:
-    """Sizes times a factor, rounded, at least 1."""
+    """Return sizes times a factor, rounded, at least 1."""
     return np.maximum(np.rint(sizes * factor), 1).astype(sizes.dtype)
 
 
@@ -111,10 +112,11 @@ def resample(
     start: tuple[float, ...] | None = None,
     extent: tuple[float, ...] | None = None,
 ) -> Num[np.ndarray, "*resized c"]:
-    """A part of an example at another size, linearly interpolated; images are antialiased when they shrink.
+    """Resample a part of an example to another size, by linear interpolation; shrinking images are antialiased.
 
     Args:
-        start, extent: of the part, in positions of the example; the whole of it without them.
+        size: size of the result.
+        start, extent: where the part begins and its size, in positions of the example; None: the whole example.
     """
     start, extent = start or (0,) * len(size), extent or example.shape[:-1]
     if size == tuple(extent) and all(float(place).is_integer() for place in start):
@@ -129,22 +131,22 @@ def resample(
 
 
 def to_picture(image: Num[np.ndarray, "h w c"]) -> Image.Image:
-    """A grey or RGB image for Pillow."""
+    """Make a Pillow image of a grey or RGB array."""
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
 def widened_sizes(sizes: Int[np.ndarray, "n r"], min_side: int) -> Int[np.ndarray, "n r"]:
-    """True sizes once every short side is widened."""
+    """Return the true sizes after every short side is widened."""
     return np.maximum(sizes, min_side)
 
 
 def widen(example: np.ndarray, min_side: int, background: int) -> np.ndarray:
-    """`example` in the middle of a canvas whose sides are at least `min_side`."""
+    """Centre an example on a canvas whose sides are at least `min_side`."""
     return centred(example, [max(min_side, side) for side in example.shape[:-1]], background)
 
 
 def centred(example: np.ndarray, canvas: Sequence[int], background: int) -> np.ndarray:
-    """`example` in the middle of a canvas: what is beyond is cut off, what is missing is background."""
+    """Centre an example on a canvas: cut off what lies outside, fill the rest with background."""
     gaps = [wanted - side for wanted, side in zip(canvas, example.shape[:-1], strict=True)]
     if any(gap < 0 for gap in gaps):
         start = [max(0, -gap) // 2 for gap in gaps]
@@ -160,7 +162,7 @@ MIDDLE_GREY = 127.5
 
 
 class _Draws:
-    """Uniform draws of some examples, symmetric around 0, a stream a name."""
+    """Uniform draws for some examples, symmetric around 0; each name is an independent stream."""
 
     def __init__(self, seed: int, epoch: int, index: Int[np.ndarray, " n"]):
         self._key = (seed, epoch, index)
@@ -174,7 +176,7 @@ class Motion:
 
     Args:
         config: the largest changes.
-        background: value that comes in from outside.
+        background: value of pixels that move in from outside.
     """
 
     def __init__(self, config: AugmentConfig, *, seed: int, background: int):
@@ -186,9 +188,9 @@ class Motion:
         return not (c.rotate or c.shear or c.stretch or c.shift or c.flip)
 
     def draw(self, epoch: int, index: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 6"]:
-        """(a, b, c, d, e, f) of every example.
+        """Draw (a, b, c, d, e, f) for every example.
 
-        The pixel at (x, y) off the centre comes from (ax + by + c, dx + ey + f).
+        The pixel at (x, y), measured from the centre, is read at (ax + by + c, dx + ey + f).
         """
         c, draw = self._config, _Draws(self._seed, epoch, index)
         angle, shear = draw("rotate", math.radians(c.rotate)), np.tan(draw("shear", math.radians(c.shear)))
@@ -203,7 +205,7 @@ class Motion:
         )  # fmt: skip
 
     def apply(self, image: UInt8[np.ndarray, "h w c"], matrix: Float[np.ndarray, " 6"]) -> UInt8[np.ndarray, "h w c"]:
-        """One image moved by one matrix, bilinear."""
+        """Move one image by one matrix, with bilinear interpolation."""
         height, width, channels = image.shape
         a, b, shift_x, d, e, shift_y = matrix.tolist()
         x, y = width / 2, height / 2
@@ -232,7 +234,7 @@ class Colour:
         return not (self._config.brightness or self._config.contrast or self._config.saturation)
 
     def draw(self, epoch: int, index: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 3 4"]:
-        """A linear map of (red, green, blue, 1) to colours, for every example."""
+        """Draw, for every example, a linear map of (red, green, blue, 1) to colours."""
         c, draw = self._config, _Draws(self._seed, epoch, index)
         brightness, contrast, saturation = (
             (1 + draw(name, largest))[:, None, None]
@@ -243,7 +245,7 @@ class Colour:
         return np.concatenate([linear, offset], axis=2)
 
     def apply(self, image: UInt8[np.ndarray, "h w c"], matrix: Float[np.ndarray, "3 4"]) -> UInt8[np.ndarray, "h w c"]:
-        """One image in other colours; of a grey image the grey axis of the map."""
+        """Change the colours of one image; a grey image is treated as red = green = blue."""
         if image.shape[-1] == 1:
             levels = np.arange(256) * matrix[0, :3].sum() + matrix[0, 3]
             return np.clip(np.rint(levels), 0, 255).astype(np.uint8)[image]
@@ -252,14 +254,14 @@ class Colour:
 
 @dataclass(frozen=True)
 class View:
-    """The visible part of some examples: each is scaled to `scaled`, then cut to `cropped` from `start` on."""
+    """The seen parts of some examples: each is scaled to `scaled`, then cropped to size `cropped` from `start`."""
 
     scaled: Int[np.ndarray, "n r"]
     start: Int[np.ndarray, "n r"]
     cropped: Int[np.ndarray, "n r"]
 
     def apply(self, example: Num[np.ndarray, "*spatial c"], number: int) -> Num[np.ndarray, "*cropped c"]:
-        """Return the visible part of the example of that number; `example` is the whole of it."""
+        """Return the seen part of a whole example, which has position `number` in this view."""
         scaled, size = self.scaled[number], tuple(self.cropped[number].tolist())
         if size == example.shape[:-1]:
             return example
@@ -272,10 +274,11 @@ class Views:
     """The views of one split.
 
     Args:
-        sizes: of the examples, before.
-        scale: of all examples in an epoch: the stage's scale in training, the test-time scale in evaluation.
-        augment: the largest random changes of size; None: none.
-        smallest: side that no draw goes below, and to which shorter sides are widened in the end.
+        sizes: sizes of the examples before any change.
+        scale: the factor on all sizes, for each epoch: the stage's scale in training, the test scale in evaluation.
+        augment: the largest random changes of size; None: no such changes.
+        seed: seed of the draws.
+        smallest: no draw makes a longer side shorter than this; at the end, shorter sides are widened to it.
     """
 
     def __init__(
@@ -299,26 +302,26 @@ class Views:
 
     @property
     def is_random(self) -> bool:
-        """Return whether sizes differ between epochs of one scale."""
+        """Return whether sizes differ between epochs of the same scale."""
         a = self._augment
         return a.scale != (1.0, 1.0) or a.aspect > 0 or a.crop > 0
 
     def sizes(self, epoch: int) -> Int[np.ndarray, "n r"]:
-        """True sizes of all examples in an epoch, widened."""
+        """Return the true sizes of all examples in an epoch, after widening."""
         return widened_sizes(self.draw(epoch, np.arange(len(self))).cropped, self._smallest)
 
     def undrawn(self, scale: float) -> Int[np.ndarray, "n r"]:
-        """True sizes of all examples at a scale, without random changes, widened."""
+        """Return the true sizes of all examples at a scale, after widening, without random changes."""
         return Views(self._sizes, scale=lambda _: scale, smallest=self._smallest).sizes(0)
 
     def largest(self, epochs: Sequence[int]) -> Int[np.ndarray, " r"]:
-        """A size that covers whatever may be drawn in some epochs."""
+        """Return a size that covers every size that may be drawn in some epochs."""
         stretch = math.sqrt(1 + self._augment.aspect)
         scale = max(map(self._scale, epochs)) * max(self._augment.scale) * stretch
         return widened_sizes(np.ceil(self._sizes.max(0) * scale).astype(self._sizes.dtype)[None], self._smallest)[0]
 
     def draw(self, epoch: int, index: Int[np.ndarray, " n"]) -> View:
-        """Draw the visible part of some examples in an epoch."""
+        """Draw the seen parts of some examples."""
         sizes = self._sizes[index]
         scaled = sizes
         factor = self._factor(epoch, index)
@@ -332,7 +335,7 @@ class Views:
         return View(scaled, (place * (scaled - cropped + 1)).astype(scaled.dtype), cropped)
 
     def _factor(self, epoch: int, index: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n r"] | None:
-        """Draw the factor of every side of some examples; None if no side is to change."""
+        """Return the factor of every side of some examples; None if no side changes."""
         a, scale = self._augment, self._scale(epoch)
         if scale == 1 and a.scale == (1.0, 1.0) and not a.aspect:
             return None

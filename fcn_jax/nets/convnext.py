@@ -1,7 +1,7 @@
 """ConvNeXt (Liu et al., arXiv:2201.03545): depthwise 7×7, LayerNorm, a GELU layer four times as wide, layer scale.
 
-`ConvNeXt.of_size` knows the channels and blocks of atto, femto, pico, nano, tiny, small and base, as timm has them.
-The norm is always LayerNorm over channels. What has a bias masks; GELU and layer scale leave zeros as they are.
+`ConvNeXt.of_size` gives the channels and blocks of atto, femto, pico, nano, tiny, small and base, as in timm. The norm
+is always LayerNorm over channels. Layers with a bias mask their outputs; GELU and layer scale keep zeros zero.
 """
 
 from functools import partial
@@ -17,7 +17,7 @@ from fcn_jax.nets.families import ConvNeXt, each
 from fcn_jax.nets.heads import make_head_with_norm
 
 EXPANSION = 4
-"""Channels of the hidden layer of a block, over those of the block."""
+"""Channels of a block's hidden layer, divided by the channels of the block."""
 LAYER_SCALE = 1e-6
 """Initial scale of every branch."""
 
@@ -35,7 +35,7 @@ class LayerScale(Layer):
 
 
 class ConvNextBlock(Layer):
-    """Depthwise convolution, LayerNorm, two 1×1 convolutions with a GELU between, layer scale; added to the input."""
+    """Depthwise convolution, LayerNorm, two 1×1 convolutions with a GELU between them, layer scale; added to the input."""
 
     def __init__(self, channels: int, kernel: int, *, make: LayerMaker):
         assert kernel % 2 == 1, kernel
@@ -63,9 +63,9 @@ class ConvNextBlock(Layer):
 
 
 def make_convnext(c: ConvNeXt, input_channels: int, make: LayerMaker) -> Net:
-    """Patches, then stages of blocks; before every stage but the first a 2×2 convolution halves the size.
+    """Make a ConvNeXt: patches, then stages of blocks; a 2×2 convolution halves the size before each later stage.
 
-    With an average head the last LayerNorm stands behind the pool, as in the paper; with another head, before it.
+    With an average head, the last LayerNorm follows the pool, as in the paper. With another head, it comes before.
     """
     layers: list[Layer] = []
     features, stages = input_channels, len(c.channels)

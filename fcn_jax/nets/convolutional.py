@@ -1,4 +1,4 @@
-"""Plain convolutional nets: fcn, fcn1d, All-CNN-C and Network in Network. Each takes images and signals."""
+"""The plain convolutional nets: fcn, fcn1d, All-CNN-C and Network in Network. Each takes images and signals."""
 
 from collections.abc import Sequence
 
@@ -13,10 +13,10 @@ from fcn_jax.nets.heads import make_head
 
 
 def make_fcn(c: FCN, input_channels: int, make: LayerMaker) -> Net:
-    """A fully convolutional classifier.
+    """Make a fully convolutional classifier.
 
     Raises:
-        UserError: nothing is left of the pool's grid behind the convolutions that follow.
+        UserError: the output of the adaptive pool is too small for the convolutions that follow it.
     """
     windows = windows_of(c)
     layers = fcn_layers(input_channels, c.channels, windows, make=make)
@@ -32,7 +32,7 @@ def make_fcn(c: FCN, input_channels: int, make: LayerMaker) -> Net:
 
 
 def windows_of(c: Windowed) -> list[Window]:
-    """The window of every convolution."""
+    """Return the window of every convolution."""
     columns = (each(len(c.channels), values) for values in (c.kernel, c.stride, c.dilation, c.padding))
     return [Window(*column) for column in zip(*columns, strict=True)]
 
@@ -40,7 +40,7 @@ def windows_of(c: Windowed) -> list[Window]:
 def fcn_layers(
     input_channels: int, channels: Sequence[int], windows: Sequence[Window], *, make: LayerMaker
 ) -> list[Layer]:
-    """Return the layers before the head."""
+    """Make the layers before the head: each convolution is followed by a norm with ReLU."""
     layers: list[Layer] = []
     features = input_channels
     for width, window in zip(channels, windows, strict=True):
@@ -50,7 +50,7 @@ def fcn_layers(
 
 
 def make_fcn1d(c: FCN1D, input_channels: int, make: LayerMaker) -> Net:
-    """Convolutions of stride 1; the paper's head is `average_last`."""
+    """Make a net of convolutions of stride 1; the paper's head is `average_last`."""
     windows = [Window(kernel, padding=kernel // 2) for kernel in each(len(c.channels), c.kernel)]
     layers = fcn_layers(input_channels, c.channels, windows, make=make)
     return Net(layers, make_head(c.head, c.channels[-1], c.num_classes, make=make))
@@ -61,7 +61,7 @@ TAIL = (Window(3, padding=1), Window(1))
 
 
 def make_all_cnn(c: AllCNN, input_channels: int, make: LayerMaker) -> Net:
-    """Stages of three 3×3 convolutions, the third of which halves the size; then a 3×3 and a 1×1 one.
+    """Make an All-CNN: stages of three 3×3 convolutions, the third halving the size; then a 3×3 and a 1×1 convolution.
 
     The paper's head is `average_last`.
     """
@@ -75,7 +75,7 @@ POOL = Window(3, 2, padding=1)
 
 
 def make_nin(c: NIN, input_channels: int, make: LayerMaker) -> Net:
-    """Blocks of three convolutions, k×k, 1×1, 1×1, with a pool that halves the size between them.
+    """Make a Network in Network: blocks of k×k, 1×1 and 1×1 convolutions; a pool between blocks halves the size.
 
     The first pool takes the maximum, the others the average. The paper's head is `average_last`.
     """

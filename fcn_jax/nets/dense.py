@@ -1,8 +1,8 @@
 """Dense layers over flattened positions, which fix the size of the input: the baselines that a global pool replaces.
 
-A dense layer has a weight for every position, so it is a convolution with the whole map as its window: that window
-tells what size survives, and any other is refused. So is a larger canvas, even where only padding is beyond the size:
-what is compiled knows canvases alone, and could not tell a larger image from padding.
+A dense layer has a weight for every position. So it is a convolution whose window is the whole map, and a map of any
+other size is refused. A larger canvas is refused too, even if it holds only padding beyond the true size: a compiled
+program knows only canvases, and cannot tell a larger image from padding.
 """
 
 from collections.abc import Sequence
@@ -21,11 +21,12 @@ from fcn_jax.nets.heads import make_head
 
 
 class Flatten(GlobalPool, Layer):
-    """All positions of a map of one size, one after the other, as the channels of a single one.
+    """A layer that flattens a map: all its positions, one after the other, become the channels of one position.
 
     Args:
-        side: of the map, on every axis.
-        pads: take smaller maps too, as if zeros stood where they end.
+        side: side of the map, on every axis.
+        rank: number of spatial axes.
+        pads: whether smaller maps are taken too, padded with zeros to the full side.
     """
 
     def __init__(self, side: int, *, rank: int, pads: bool = False):
@@ -33,13 +34,14 @@ class Flatten(GlobalPool, Layer):
 
     @property
     def windows(self) -> tuple[Window, ...]:
-        """One over the whole map; where it pads, whatever the map leaves of it."""
+        """One window over the whole map; if the layer pads, one that also fits a smaller map."""
         return (Window(self.side, self.side + 1, padding=self.side // 2) if self.pads else Window(self.side),)
 
     def check(self, sides: Sequence[int]) -> None:
-        """
+        """Check that the dense layer that follows has weights for a map.
+
         Raises:
-            UserError: a map that the dense layer behind has no weights for.
+            UserError: it has not.
         """
         fits = max(sides) <= self.side if self.pads else set(sides) == {self.side}
         if not fits:
@@ -71,7 +73,7 @@ class Flatten(GlobalPool, Layer):
 
 
 class FixedNet(Net):
-    """A net that flattens its map somewhere, and takes inputs of one size."""
+    """A net with a flatten layer, which takes inputs of one size."""
 
     def __init__(self, before: Sequence[Layer], flatten: Flatten, behind: Sequence[Layer], head: Head):
         super().__init__([*before, flatten, *behind], head)
@@ -96,13 +98,13 @@ class FixedNet(Net):
 
 
 def make_flatten(c: families.Flatten, input_channels: int, make: LayerMaker) -> Net:
-    """Convolutions as in `make_fcn`, flattened, then a dense layer to the classes.
+    """Make a net of convolutions as in `make_fcn`, a flatten layer, and a dense layer to the classes.
 
-    An input of another size that leaves a map of the same size is taken as well. All heads see one position, and
-    average_last is the dense layer.
+    An input of another size is taken as well if the convolutions make a map of the same size of it. Every head sees one
+    position, so the head average_last is the dense layer.
 
     Raises:
-        UserError: nothing is left of an input of that side.
+        UserError: nothing is left of an input of side `input_side` after the convolutions.
     """
     windows = windows_of(c)
     side = sizes_through(windows, (c.input_side,))[-1][0]
@@ -113,9 +115,9 @@ def make_flatten(c: families.Flatten, input_channels: int, make: LayerMaker) -> 
 
 
 def make_mlp(c: families.MLP | families.Dense, input_channels: int, make: LayerMaker) -> Net:
-    """The flattened input, which `Dense` pads with zeros to the largest size, then dense layers.
+    """Make a net of dense layers over the flattened input, which `Dense` first pads with zeros to the largest size.
 
-    All heads see one position, and average_last is a dense layer.
+    Every head sees one position, so the head average_last is a dense layer.
     """
     behind: list[Layer] = []
     features = input_channels * c.input_side**make.rank

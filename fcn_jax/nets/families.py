@@ -1,8 +1,8 @@
 """One dataclass for each family of nets: its paper, its fields with defaults and bounds, and the rules between them.
 
-`config.model` is one of these. A family has only the fields that its net reads, beside those that all families share
-(`ModelConfig`). The layers stand in the other files of this folder; `nets/model.py` says which function makes which
-net. Nothing here needs jax, so launch configs may import it.
+`config.model` is one of these. A family has the fields that all families share (`ModelConfig`), and the fields that its
+own net reads. The layers are in the other files of this folder; `nets/model.py` says which function makes which net.
+Nothing here needs JAX, so launch configs may import it.
 """
 
 from dataclasses import dataclass
@@ -20,22 +20,22 @@ SIDE = (1, 65536)
 
 
 def config_from_json(values: Any) -> Config:
-    """The config of a parsed config.json. It is read here, where all families are known.
+    """Make the config of a parsed config.json. The function is here because this file knows all families.
 
     Raises:
-        UserError: an unknown, missing or mistyped field.
+        UserError: a field is unknown, missing or of the wrong type.
     """
     return from_dict(Config, values)
 
 
 def each(number: int, values: tuple[int, ...]) -> tuple[int, ...]:
-    """A value for each of `number` layers; one value serves all."""
+    """Return a value for each of `number` layers; one value serves all layers."""
     return values * number if len(values) == 1 else values
 
 
 @dataclass
 class Windowed(ModelConfig):
-    """The fields of families whose convolutions have any window; one value serves all convolutions."""
+    """The fields of families whose convolutions may have any window; one value serves all convolutions."""
 
     channels: tuple[int, ...] = bounded((32, 64, 128), *WIDTH)
     """The channels of each convolution."""
@@ -44,7 +44,7 @@ class Windowed(ModelConfig):
     stride: tuple[int, ...] = bounded((2,), *WINDOW)
     """The step of each window, in positions."""
     dilation: tuple[int, ...] = bounded((1,), *WINDOW)
-    """The distance between the positions that a window sees."""
+    """The distance between neighbouring positions of a window; 1: no gaps."""
     padding: tuple[int, ...] = bounded((1,), 0, 1024)
     """The zeros on every side of each map, in positions."""
 
@@ -55,11 +55,11 @@ class Windowed(ModelConfig):
 
 @dataclass
 class FCN(Windowed):
-    """Convolutions, then a head that takes any number of positions (Long et al., arXiv:1411.4038): the default net."""
+    """The default net: convolutions, then a head that takes any number of positions (Long et al., arXiv:1411.4038)."""
 
     name: str = "fcn"
     adaptive_pool: int = bounded(0, 0, 1024)
-    """The cells on a side of an average pool between convolutions, whatever the size of the map; 0: no such pool."""
+    """The number of cells per side of an average pool between convolutions, for any size of map; 0: no such pool."""
     adaptive_pool_after: int = bounded(1, 0)
     """The number of convolutions before that pool."""
 
@@ -81,21 +81,21 @@ class AllCNN(ModelConfig):
 
     name: str = "all_cnn"
     channels: tuple[int, ...] = bounded((32, 64), *WIDTH)
-    """The channels of each stage, which has three convolutions; the two last convolutions have those of the last."""
+    """The channels of each stage of three convolutions. Two more convolutions follow, as wide as the last stage."""
 
 
 @dataclass
 class NIN(ModelConfig):
     """Network in Network (Lin et al., arXiv:1312.4400), narrower and with BatchNorm.
 
-    The paper's has channels=(192, 160, 96, 192, 192, 192, 192, 192) and norm=none.
+    The paper's net has channels=(192, 160, 96, 192, 192, 192, 192, 192) and norm=none.
     """
 
     name: str = "nin"
     channels: tuple[int, ...] = bounded((48, 40, 24, 48, 48, 48, 48, 48), *WIDTH)
-    """The channels of each convolution: three a block, but two in the last block, whose third is the head's."""
+    """The channels of each convolution: three per block, but two in the last block, whose third one is in the head."""
     kernel: tuple[int, ...] = bounded((5, 5, 3), *WINDOW)
-    """The window of the first convolution of each block; one value serves all blocks."""
+    """The side of the window of each block's first convolution; one value serves all blocks."""
 
     @property
     def num_blocks(self) -> int:
@@ -113,13 +113,13 @@ class NIN(ModelConfig):
 
 @dataclass
 class Published(ModelConfig):
-    """The fields of families for which others have published weights: stages of blocks, and a file to begin with."""
+    """The fields of families that have published weights: stages of blocks, and a file of initial weights."""
 
     blocks: tuple[int, ...] = bounded((2,), *WINDOW)
     """The number of blocks in each stage; one value serves all stages."""
     init_from: str = ""
-    """A .safetensors file of initial weights, with the names of timm or, for a resnet, torchvision. With another
-    number of classes the head stays newly drawn."""
+    """A .safetensors file of initial weights, with tensors named as in timm or, for a resnet, torchvision. If its
+    number of classes differs, the classifier keeps its random initial weights."""
 
     def check(self) -> None:
         super().check()
@@ -130,22 +130,22 @@ class Published(ModelConfig):
 class ResNet(Published):
     """Residual nets (He et al., arXiv:1512.03385), version 1.5: the 3×3 convolution of a bottleneck strides.
 
-    The defaults are a small net for small images; `of_depth` makes those of ImageNet.
+    The defaults are a small net for small images; `of_depth` makes the paper's nets for ImageNet.
     """
 
     name: str = "resnet"
     channels: tuple[int, ...] = bounded((32, 64, 128), *WIDTH)
-    """The channels of each stage, inside a bottleneck; a bottleneck is four times as wide outside."""
+    """The channels of the 3×3 convolutions of each stage; a bottleneck's output has four times as many."""
     bottleneck: bool = False
-    """Blocks are 1×1, 3×3, 1×1 convolutions in place of 3×3, 3×3."""
+    """True: a block has 1×1, 3×3, 1×1 convolutions. False: 3×3, 3×3."""
     zero_init: bool = True
     """The last scale of every block begins as 0, so that every block begins as its shortcut (arXiv:1706.02677)."""
     stem_kernel: int = bounded(3, 1, 1023)
-    """The window of the first convolution; it is odd, and half of it is the padding."""
+    """The side of the first convolution's window: an odd number. The padding is half of it."""
     stem_stride: int = bounded(1, *WINDOW)
     """The stride of the first convolution."""
     stem_pool: bool = False
-    """A max pool that halves the size follows the first convolution."""
+    """True: a max pool that halves the size follows the first convolution."""
 
     DEPTHS: ClassVar[dict[int, tuple[tuple[int, ...], bool]]] = {
         18: ((2, 2, 2, 2), False),
@@ -156,7 +156,7 @@ class ResNet(Published):
 
     @classmethod
     def of_depth(cls, depth: int, **fields: Any) -> "ResNet":
-        """ResNet-18, -34 or -50, with its stem for ImageNet; `fields` are other fields of the config."""
+        """Return the config of ResNet-18, -34 or -50 with its stem for ImageNet; `fields` sets other fields."""
         blocks, bottleneck = cls.DEPTHS[depth]
         shape: dict[str, Any] = {"channels": (64, 128, 256, 512), "blocks": blocks, "bottleneck": bottleneck}
         stem: dict[str, Any] = {"stem_kernel": 7, "stem_stride": 2, "stem_pool": True}
@@ -183,9 +183,9 @@ class ConvNeXt(Published):
     blocks: tuple[int, ...] = bounded((2, 2, 6, 2), *WINDOW)
     """The number of blocks in each stage; one value serves all stages."""
     kernel: tuple[int, ...] = bounded((7,), *WINDOW)
-    """The odd window of the depthwise convolutions of each stage; one value serves all stages."""
+    """The side of the depthwise windows of each stage: an odd number; one value serves all stages."""
     patch: int = bounded(4, *WINDOW)
-    """The side of the patches that the first convolution makes into positions."""
+    """The side of the image patches that the first convolution turns into positions, in pixels."""
     norm: str = chosen("layer")
 
     SIZES: ClassVar[dict[str, tuple[int, tuple[int, ...]]]] = {
@@ -197,11 +197,11 @@ class ConvNeXt(Published):
         "small": (96, (3, 3, 27, 3)),
         "base": (128, (3, 3, 27, 3)),
     }
-    """{size: (channels of the first stage, which each that follows doubles, blocks of each stage)}, as in timm."""
+    """{size: (first stage's channels, blocks of each stage)}, as in timm; every next stage has twice the channels."""
 
     @classmethod
     def of_size(cls, size: str, **fields: Any) -> "ConvNeXt":
-        """ConvNeXt of a size from atto to base; `fields` are other fields of the config."""
+        """Return the config of a ConvNeXt of a size from atto to base; `fields` sets other fields."""
         width, blocks = cls.SIZES[size]
         shape: dict[str, Any] = {"channels": tuple(width * 2**stage for stage in range(4)), "blocks": blocks}
         return cls(**{**shape, **fields})
@@ -221,7 +221,7 @@ class FCN1D(ModelConfig):
     channels: tuple[int, ...] = bounded((128, 256, 128), *WIDTH)
     """The channels of each convolution."""
     kernel: tuple[int, ...] = bounded((8, 5, 3), *WINDOW)
-    """The window of each convolution, padded by half of it; one value serves all."""
+    """The side of each convolution's window; the padding is half of it. One value serves all."""
 
     def check(self) -> None:
         super().check()
@@ -234,11 +234,11 @@ class WaveNet(ModelConfig):
 
     name: str = "wavenet"
     channels: tuple[int, ...] = bounded((64, 128), *WIDTH)
-    """Two numbers: the channels of the gated blocks, and the channels of what goes past the blocks to the end."""
+    """Two numbers: the channels of the gated blocks, and the channels of their skip connections to the end."""
     kernel: tuple[int, ...] = bounded((2,), *WINDOW)
-    """The window of all causal convolutions."""
+    """The side of the window of all causal convolutions."""
     dilation: tuple[int, ...] = bounded((1, 2, 4, 8, 1, 2, 4, 8), *WINDOW)
-    """The dilation of each gated block; there are as many blocks."""
+    """The dilation of each gated block; its length is the number of blocks."""
     norm: str = chosen("none")
 
     def check(self) -> None:
@@ -246,7 +246,7 @@ class WaveNet(ModelConfig):
         if len(self.channels) != 2:
             raise UserError(
                 f"config.model.channels has {len(self.channels)} values, but wavenet has 2: of the blocks, and of "
-                "what goes past them"
+                "their skip connections"
             )
         if not self.dilation:
             raise UserError("config.model.dilation is (), but wavenet needs one for every gated block: (1, 2, 4)")
@@ -259,9 +259,9 @@ class LSTM(ModelConfig):
 
     name: str = "lstm"
     channels: tuple[int, ...] = bounded((64,), *WIDTH)
-    """The units of each layer, in each direction."""
+    """The number of units of each layer, in each direction."""
     bidirectional: bool = False
-    """Read the signals backwards too."""
+    """True: read the signals backwards too."""
     norm: str = chosen("none")
     takes_images: ClassVar[bool] = False
 
@@ -272,9 +272,9 @@ class Tacotron2Encoder(ModelConfig):
 
     name: str = "tacotron2_encoder"
     channels: tuple[int, ...] = bounded((128, 128, 128), *WIDTH)
-    """The channels of each convolution; the LSTM behind them has half of the last in each direction."""
+    """The channels of each convolution. The LSTM that follows has half of the last number in each direction."""
     kernel: tuple[int, ...] = bounded((5,), *WINDOW)
-    """The window of each convolution, padded by half of it; one value serves all."""
+    """The side of each convolution's window; the padding is half of it. One value serves all."""
     takes_images: ClassVar[bool] = False
 
     def check(self) -> None:
@@ -288,7 +288,7 @@ class Tacotron2Encoder(ModelConfig):
 
 @dataclass
 class Flatten(Windowed):
-    """A baseline for inputs of one size: convolutions, flattened before the classes (LeCun et al., Proc. IEEE 1998)."""
+    """A baseline for inputs of one size: convolutions, then a dense layer (LeCun et al., Proc. IEEE 1998)."""
 
     name: str = "flatten"
     input_side: int = bounded(28, *SIDE)
@@ -308,7 +308,7 @@ class MLP(ModelConfig):
 
 @dataclass
 class Dense(ModelConfig):
-    """A baseline for inputs up to one size: zeros pad them to that size, and dense layers follow."""
+    """A baseline for inputs up to one size: they are padded to it with zeros, and dense layers follow."""
 
     name: str = "dense"
     channels: tuple[int, ...] = bounded((128, 128), *WIDTH)

@@ -1,10 +1,9 @@
-"""Heads: they turn feature maps into logits, over true positions only.
+"""The heads, which turn feature maps into logits. They read true positions only.
 
-`average_last`: 1×1 convolution to the classes, then the average. `average_first`: the average, then a dense layer.
-For the same weights they are the same function. `max` and `logsumexp` pool the classes of all positions otherwise,
-`attention` weighs the positions, `pyramid` keeps where something is, `last` reads the last position, for nets that
-go through a signal. `logits_2d`, what each position says of each
-class, exists for all.
+`average_last` is a 1×1 convolution to the classes, then the average; `average_first` is the average, then a dense
+layer. With the same weights they are the same function. `max` and `logsumexp` pool the class scores of all positions in
+other ways. `attention` gives each position a weight. `pyramid` also keeps rough places. `last` reads the last position,
+for nets that go through a signal. Every head also gives `logits_2d`, the score of each class at each position.
 """
 
 from collections.abc import Sequence
@@ -34,7 +33,7 @@ from fcn_jax.core.pooling import GlobalAverage, one_position
 
 
 class GlobalMax(GlobalPool, Layer):
-    """The largest value of every channel (Oquab et al., CVPR 2015)."""
+    """A pool that takes the largest value of every channel (Oquab et al., CVPR 2015)."""
 
     def apply(self, maps: Maps, *, training: bool) -> Maps:
         outputs = []
@@ -45,9 +44,9 @@ class GlobalMax(GlobalPool, Layer):
 
 
 class GlobalLogSumExp(GlobalPool, Layer):
-    """The logarithm of the mean exponential, between mean and maximum (Pinheiro and Collobert, arXiv:1411.6228).
+    """A pool that takes the log of the mean exponential, between mean and maximum (Pinheiro et al., arXiv:1411.6228).
 
-    Of the mean, not the sum, so that a larger image does not score higher for its size.
+    It uses the mean, not the sum, so that a larger image does not score higher for its size.
     """
 
     def apply(self, maps: Maps, *, training: bool) -> Maps:
@@ -60,7 +59,7 @@ class GlobalLogSumExp(GlobalPool, Layer):
 
 
 class AttentionPool(GlobalPool):
-    """The mean weighted by the softmax of a score of every position (Ilse et al., arXiv:1802.04712, ungated)."""
+    """A mean that the softmax of a score of each position weights (Ilse et al., arXiv:1802.04712, ungated)."""
 
     def __call__(self, maps: Maps, scores: Maps) -> Maps:
         outputs = []
@@ -75,11 +74,10 @@ class AttentionPool(GlobalPool):
 
 
 class LastPosition(GlobalPool, Layer):
-    """The features at the last true position, where a causal net has seen everything; of an image, the lower right.
+    """A pool that reads the last true position, where a causal net has seen everything; in an image, the lower right.
 
     Args:
-        num_backward: that many channels, the last ones, are read at the first position instead: those of a net that
-            comes from the end.
+        num_backward: how many channels run backwards, the last ones; they are read at the first position instead.
     """
 
     def __init__(self, num_backward: int = 0):
@@ -99,9 +97,10 @@ class LastPosition(GlobalPool, Layer):
 
 
 class PyramidPool(GlobalPool, Layer):
-    """The largest values in the cells of grids of 1, 2, 4, ... cells a side over the true size, one after the other.
+    """A pool that lays grids of 1, 2, 4, ... cells per side over the true size, and joins the maxima of all cells.
 
-    A cell reaches from floor(i n / l) to ceil((i + 1) n / l), so none is empty (He et al., arXiv:1406.4729).
+    Cell i of l on a side of n positions reaches from floor(i n / l) to ceil((i + 1) n / l), so no cell is empty (He et
+    al., arXiv:1406.4729).
     """
 
     def __init__(self, levels: Sequence[int], *, rank: int):
@@ -133,7 +132,7 @@ class PyramidPool(GlobalPool, Layer):
 
 
 def in_cells(side: Int[Array, " b"], canvas: Side, level: int) -> Bool[Array, "b cells canvas"]:
-    """Return which positions of an axis lie in which of its `level` cells."""
+    """Return, for each of the `level` cells of an axis, whether each position lies in it."""
     cell, position = jnp.arange(level)[:, None], jnp.arange(canvas)
     start = cell * side[:, None, None] // level
     stop = -(-(cell + 1) * side[:, None, None] // level)
@@ -141,7 +140,7 @@ def in_cells(side: Int[Array, " b"], canvas: Side, level: int) -> Bool[Array, "b
 
 
 def lowest_outside(m: Map) -> Float[Array, "b *spatial c"]:
-    """-inf outside the true size; but filler, which has no inside, stays 0, so that no sum of exponentials is 0."""
+    """Set a map to -inf outside the true size; filler rows stay 0, so that no sum of exponentials is 0."""
     filler = (num_positions(m.size) == 0).reshape(-1, *[1] * (m.x.ndim - 1))
     return jnp.where(mask_of(m.size, m.x.shape[1:-1]) | filler, m.x, -jnp.inf)
 
@@ -150,10 +149,10 @@ PYRAMID_LEVELS = (1, 2, 4)
 
 
 class NormedAverage(Head):
-    """The average, LayerNorm, a dense layer: what ConvNeXt ends with (Liu et al., arXiv:2201.03545).
+    """The head of ConvNeXt: the average, LayerNorm, a dense layer (Liu et al., arXiv:2201.03545).
 
-    `logits_2d` is what the dense layer says of each position centred by itself and divided by the deviation of the
-    average, not its own: so its mean over true positions is `logits`.
+    For `logits_2d`, each position is centred by its own mean, but divided by the standard deviation of the average. So
+    the mean of `logits_2d` over true positions is `logits`.
     """
 
     def __init__(self, classifier: Convolution, norm: LayerNorm):
@@ -172,7 +171,7 @@ class NormedAverage(Head):
 
 
 class NormFirst(Head):
-    """LayerNorm of every position, then another head."""
+    """A head that applies LayerNorm to every position, then another head."""
 
     def __init__(self, norm: LayerNorm, head: Head):
         self.norm, self.head = norm, head
@@ -182,7 +181,7 @@ class NormFirst(Head):
 
 
 class AttentionHead(Head):
-    """The average of what all positions say, weighted by how much each has to say."""
+    """A head that averages the class scores of all positions, with weights that it learns to give them."""
 
     def __init__(self, classifier: Convolution, score: Convolution):
         self.classifier, self.score, self.pool = classifier, score, AttentionPool()
@@ -193,9 +192,9 @@ class AttentionHead(Head):
 
 
 class PyramidHead(Head):
-    """Spatial pyramid pooling, then a dense layer.
+    """A head of spatial pyramid pooling, then a dense layer.
 
-    `logits_2d` is what the weights of the first level, the whole image as one cell, say of each position.
+    `logits_2d` applies the dense layer's weights for the first level (the whole image as one cell) to each position.
     """
 
     def __init__(self, classifier: Convolution, pool: PyramidPool):
@@ -211,10 +210,10 @@ class PyramidHead(Head):
 
 
 def make_head(name: str, channels: int, num_classes: int, *, num_backward: int = 0, make: LayerMaker) -> Head:
-    """The head of that name.
+    """Make the head of a name.
 
     Args:
-        num_backward: channels, the last ones, of a net that comes from the end: see `LastPosition`.
+        num_backward: how many channels run backwards, the last ones: see `LastPosition`.
     """
 
     def dense(features: int, outputs: int = num_classes, *, bias: bool = True) -> Convolution:
@@ -232,7 +231,7 @@ def make_head(name: str, channels: int, num_classes: int, *, num_backward: int =
         case "logsumexp":
             return ClassifyFirst(dense(channels), GlobalLogSumExp())
         case "attention":
-            # The softmax takes a bias of the scores away.
+            # A bias of the scores would change nothing: the softmax cancels it.
             return AttentionHead(dense(channels), dense(channels, 1, bias=False))
         case "pyramid":
             pool = PyramidPool(PYRAMID_LEVELS, rank=make.rank)
@@ -242,7 +241,7 @@ def make_head(name: str, channels: int, num_classes: int, *, num_backward: int =
 
 
 def make_head_with_norm(name: str, channels: int, num_classes: int, *, make: LayerMaker) -> Head:
-    """The head of that name for features that nothing has normalised: a LayerNorm behind an average, or before."""
+    """Make the head of a name for features without a norm: LayerNorm follows an average, and precedes other heads."""
     norm = make.layer_norm(channels)
     if name in ("average_last", "average_first"):
         return NormedAverage(make.convolution((channels, num_classes), Window(1), bias=True, init_scale=1.0), norm)

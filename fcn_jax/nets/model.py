@@ -1,7 +1,7 @@
 """The model of a config: `MAKERS` says which function makes the net of which family.
 
-A new family is a dataclass in `families.py` (or in a file of its own), a file with its layers and a function that
-makes its net, and one line in `MAKERS`; docs/new_model.md adds one.
+A new family needs a dataclass in `families.py` (or in a file of its own), a file with its layers and a function that
+makes its net, and one line in `MAKERS`. docs/new_model.md shows how.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from fcn_jax.nets.resnet import make_resnet
 from fcn_jax.nets.wavenet import make_wavenet
 
 LARGEST_SIDE = 2**20
-"""The largest side that a net may ask for, in pixels."""
+"""The largest side that a net may need as its smallest input, in pixels."""
 
 MAKERS: dict[type[ModelConfig], Callable[[Any, int, LayerMaker], Net]] = {
     families.FCN: make_fcn,
@@ -41,14 +41,15 @@ MAKERS: dict[type[ModelConfig], Callable[[Any, int, LayerMaker], Net]] = {
     families.MLP: make_mlp,
     families.Dense: make_mlp,
 }
-"""{config of a family: what makes its net of that config, the number of input channels and the `LayerMaker`}"""
+"""{config of a family: function that makes its net from the config, the number of input channels and a LayerMaker}"""
 
 
 def make_model(config: Config, *, rank: int, dtype=jnp.float32) -> Model:
-    """The model of a config, its parameters drawn from the config's seed.
+    """Make the model of a config, and draw its parameters from the config's seed.
 
     Args:
-        dtype: of its parameters, and of what it computes unless the config says bfloat16.
+        rank: number of spatial axes: 2 for images, 1 for signals.
+        dtype: type of its parameters, and of its computation unless the config says bfloat16.
     """
     c = config.model
     by_window = None if jax.default_backend() == "cpu" else False
@@ -72,10 +73,10 @@ def make_model(config: Config, *, rank: int, dtype=jnp.float32) -> Model:
 
 
 def make_net(config: Config, make: LayerMaker) -> Net:
-    """The net of the config's family.
+    """Make the net of the config's family.
 
     Raises:
-        UserError: images for a family that takes signals alone.
+        UserError: the examples are images, but the family takes only signals.
     """
     c = config.model
     if make.rank != 1 and not c.takes_images:
@@ -88,15 +89,15 @@ def make_net(config: Config, make: LayerMaker) -> Net:
 
 
 def abstract_model(config: Config, *, rank: int) -> Model:
-    """The model of a config without its arrays."""
+    """Make the model of a config without its arrays."""
     return nnx.eval_shape(lambda: make_model(config, rank=rank))
 
 
 def smallest_input(config: Config) -> int:
-    """The smallest side that survives the model of a config.
+    """Return the smallest side that the model of a config can take.
 
     Raises:
-        UserError: no image is that large.
+        UserError: it is larger than LARGEST_SIDE.
     """
     side = smallest_side(abstract_model(config, rank=1).windows)
     if side > LARGEST_SIDE:
@@ -108,7 +109,7 @@ def smallest_input(config: Config) -> int:
 
 
 def trace_shapes(config: Config, size: tuple[int, ...]) -> list[Record]:
-    """Trace what every layer makes of an input of that size, without computing anything.
+    """Return the shape that every layer outputs for an input size, without computing anything.
 
     Raises:
         UserError: the net does not take the size.
@@ -122,7 +123,7 @@ def trace_shapes(config: Config, size: tuple[int, ...]) -> list[Record]:
 
 
 def format_shapes(config: Config, size: tuple[int, ...], records: list[Record]) -> str:
-    """The table of `shapes`, in the notation (-1, channels, height, width)."""
+    """Format the table of the command `shapes`, with shapes as (-1, channels, height, width)."""
     rows = [("input", (-1, config.data.channels, *size), 0)]
     for record in records:
         shape = (-1, record.channels, *record.canvas)

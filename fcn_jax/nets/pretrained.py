@@ -1,7 +1,8 @@
-"""Initial weights from a file that others made: safetensors, with the names of `published_names.py`.
+"""Initial weights from a published file: safetensors, with tensors named as in timm or torchvision.
 
-All or nothing: every tensor of the file has its place and every place its tensor, or an error names the first that
-has not. The one exception is the classifier, which stays newly drawn where its shape is another. Nothing is unpickled.
+The file fills the whole net or nothing. Every tensor of the file must have a place in the net, and every place its
+tensor; otherwise an error names the first one that has not. The one exception is the classifier: if its shape differs,
+it keeps its random initial weights. Nothing is unpickled, because pickled files can run code.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,15 +28,15 @@ NamedLayers = Iterator[tuple[str, nnx.Module]]
 Places = dict[str, nnx.Variable]
 
 CONVNEXT_BRANCH = ("conv_dw", "norm", "mlp.fc1", "mlp.act", "mlp.fc2", "gamma")
-"""Names of the layers of a `ConvNextBlock`."""
+"""Names in timm of the layers of a `ConvNextBlock`, in their order."""
 
 
 def published_places(net: Net, family: str, blocks: Sequence[int]) -> tuple[Places, Places]:
-    """{their name of a tensor: our variable}, of all layers before the classifier, and of the classifier.
+    """Return {name of a tensor in the file: variable of the net}, for all layers before the classifier, and for it.
 
     Args:
         family: `resnet` or `convnext`.
-        blocks: of every stage.
+        blocks: number of blocks in every stage.
     """
     match family:
         case "resnet":
@@ -78,7 +79,7 @@ def _convnext_layers(net: Net, blocks: Sequence[int]) -> NamedLayers:
 
 
 def classifier_of(head: Head) -> Convolution:
-    """The layer of a head that makes classes."""
+    """Return the layer of a head that outputs the classes."""
     match head:
         case ClassifyFirst() | PoolFirst() | NormedAverage() | AttentionHead() | PyramidHead():
             return head.classifier
@@ -89,7 +90,7 @@ def classifier_of(head: Head) -> Convolution:
 
 
 def _places_of(name: str, layer: nnx.Module) -> Places:
-    """{their name: our variable} of one layer."""
+    """Return {name of a tensor in the file: variable of the net} for one layer."""
     match layer:
         case Convolution(bias=None):
             return {f"{name}.weight": layer.kernel}
@@ -112,17 +113,17 @@ def _places_of(name: str, layer: nnx.Module) -> Places:
 
 
 FLOATS = ("F16", "F32", "F64")
-"""NumPy's types for those types of a safetensors file that weights come in."""
+"""Types of a safetensors file that weights may have: the floating-point types that NumPy has too."""
 REMEDY = "let config.model be the net of the file (name, channels, blocks, bottleneck, stem), or choose another file"
 
 Tensors = dict[str, np.ndarray]
 
 
 def load_pretrained(model: Model, c: Published) -> str:
-    """Fill the model of a config with the weights of its `init_from`; returns a line that says what was filled.
+    """Fill a model with the weights of the file `init_from`; return a line that says what was filled.
 
     Raises:
-        UserError: the file cannot be read, or is of another net: the first tensor that is missing, extra or misshapen.
+        UserError: the file cannot be read, or is of another net; the message names the first tensor that does not fit.
     """
     path = Path(c.init_from).expanduser()
     tensors = read_tensors(path)
@@ -140,7 +141,7 @@ def load_pretrained(model: Model, c: Published) -> str:
 
 
 def _why_newly_drawn(classifier: Places, tensors: Tensors) -> str:
-    """Say why the classifier stays newly drawn: the file lacks it, or has another shape; '' if it is filled."""
+    """Say why the classifier cannot be filled: the file lacks it, or has it in another shape; '' if it can."""
     found = [name for name in classifier if name in tensors]
     if not found:
         return f"; the head stays newly drawn: the file has no {next(iter(classifier))}"
@@ -152,10 +153,10 @@ def _why_newly_drawn(classifier: Places, tensors: Tensors) -> str:
 
 
 def read_tensors(path: Path) -> Tensors:
-    """All tensors of a safetensors file but BatchNorm's counts of batches, which nothing reads.
+    """Read all tensors of a safetensors file, except BatchNorm's batch counts, which nothing uses.
 
     Raises:
-        UserError: there is no such file, or it holds something else.
+        UserError: there is no such file, it is not safetensors, or it holds a type that weights cannot have.
     """
     if not path.is_file():
         raise UserError(f"config.model.init_from is {str(path)!r}, but there is no such file: give a .safetensors file")
@@ -178,10 +179,10 @@ def read_tensors(path: Path) -> Tensors:
 
 
 def check_tensors(tensors: Tensors, places: Places, path: Path) -> None:
-    """Every tensor has its place, every place its tensor, and they have the same shape.
+    """Check that every tensor has its place, every place its tensor, and both the same shape.
 
     Raises:
-        UserError: the first that has not, how many more, and what to do.
+        UserError: one has not; the message names the first of each fault and counts the others.
     """
     missing = [name for name in places if name not in tensors]
     extra = [name for name in tensors if name not in places]
@@ -203,7 +204,7 @@ def _first_of(names: list[str]) -> str:
 
 
 def _shape_of_theirs(place: nnx.Variable) -> tuple[int, ...]:
-    """PyTorch has [outputs, inputs, *window] where we have [*window, inputs, outputs]; vectors are vectors."""
+    """Return the shape in PyTorch, [outputs, inputs, *window], of a kernel [*window, inputs, outputs] or a vector."""
     if place.ndim == 1:
         return place.shape
     *window, inputs, outputs = place.shape
@@ -211,7 +212,7 @@ def _shape_of_theirs(place: nnx.Variable) -> tuple[int, ...]:
 
 
 def _fits(theirs: np.ndarray, place: nnx.Variable) -> bool:
-    """A dense layer's [outputs, inputs] serves a 1×1 convolution."""
+    """Return whether a tensor fits; a dense layer's [outputs, inputs] fits a 1×1 convolution too."""
     needed = _shape_of_theirs(place)
     return theirs.shape == needed or (theirs.ndim == 2 and (*theirs.shape, *[1] * (place.ndim - 2)) == needed)
 

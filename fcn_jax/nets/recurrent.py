@@ -1,9 +1,9 @@
 """Long short-term memory (Hochreiter and Schmidhuber, Neural Computation 1997) over signals, one way or both.
 
-The state is carried unchanged through every padded frame: forwards nothing that follows the end changes it, backwards
-it is still zero at the true end, where reading begins. With the head `last` the classes are read from the state at
-the end, of the way back at the beginning; with an average head from the mean state. `logits_2d` is what the same
-weights say of the state at each frame. There is no norm.
+Every padded frame leaves the state unchanged. So padding after the end changes nothing: the forward state stays as it
+was, and the backward state is still zero at the true end, where its reading begins. The head `last` reads the classes
+from the forward state at the end and the backward state at the beginning; an average head reads the mean state.
+`logits_2d` applies the same weights to the state at each frame. There is no norm.
 """
 
 import jax
@@ -21,15 +21,15 @@ from fcn_jax.nets.families import each
 from fcn_jax.nets.heads import make_head
 
 NUM_GATES = 4
-"""Input, forget, candidate, output, in this order, as in PyTorch."""
+"""Number of gates: input, forget, candidate, output, in this order, as in PyTorch."""
 
 
 class Direction(nnx.Module):
-    """One way through a signal.
+    """An LSTM layer in one direction, forward or backward.
 
-    The bias of the forget gate begins as 1 (Gers et al., Neural Computation 2000; Jozefowicz et al., ICML 2015), the
-    recurrent weights of every gate as orthogonal (Saxe et al., arXiv:1312.6120). Of bfloat16 only the frames are read
-    in it: the state, which sums over all of them, is kept and advanced in float32.
+    The bias of the forget gate begins as 1 (Gers et al., Neural Computation 2000; Jozefowicz et al., ICML 2015). The
+    recurrent weights of every gate begin orthogonal (Saxe et al., arXiv:1312.6120). With bfloat16, only the input
+    product is computed in bfloat16: the state, which sums over all frames, is kept and advanced in float32.
     """
 
     def __init__(self, input_channels: int, units: int, *, backward: bool, rngs: nnx.Rngs, dtype=jnp.float32):
@@ -42,7 +42,7 @@ class Direction(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(NUM_GATES * units, dtype).at[units : 2 * units].set(1))
 
     def __call__(self, m: Map) -> Float[Array, "b t u"]:
-        """The hidden state at every frame; outside, the state that was carried there."""
+        """Return the hidden state at every frame; padded frames repeat the state carried to them."""
         recurrent = self.recurrent[...]
         inputs = full_precision(m.x @ self.kernel[...].astype(m.x.dtype)) + self.bias[...]
         inside = mask_of(m.size, m.x.shape[1:-1])
@@ -60,18 +60,18 @@ class Direction(nnx.Module):
 
 
 def advance(state: tuple[Float[Array, "b u"], Float[Array, "b u"]], gates: Float[Array, "b four_u"]):
-    """(hidden, cell) after one frame."""
+    """Return (hidden, cell) after one frame."""
     i, f, candidate, o = jnp.split(gates, NUM_GATES, axis=-1)
     cell = jax.nn.sigmoid(f) * state[1] + jax.nn.sigmoid(i) * jnp.tanh(candidate)
     return jax.nn.sigmoid(o) * jnp.tanh(cell), cell
 
 
 class LSTM(Layer):
-    """The hidden states at every frame; both ways, those of the way back stand behind those of the way there.
+    """A layer that outputs the hidden states at every frame; those of the backward direction come last.
 
     Args:
-        units: of every direction.
-        bidirectional: read backwards too (Schuster and Paliwal, IEEE Transactions on Signal Processing 1997).
+        units: number of units of every direction.
+        bidirectional: whether to read backwards too (Schuster and Paliwal, IEEE Trans. Signal Processing 1997).
     """
 
     def __init__(self, input_channels: int, units: int, *, bidirectional: bool, make: LayerMaker):
@@ -94,7 +94,7 @@ class LSTM(Layer):
 
 
 def make_lstm(c: families.LSTM, input_channels: int, make: LayerMaker) -> Net:
-    """Layers of LSTM."""
+    """Make a net of LSTM layers."""
     layers, features, units = [], input_channels, 0
     for units in c.channels:
         layer = LSTM(features, units, bidirectional=c.bidirectional, make=make)
@@ -104,7 +104,7 @@ def make_lstm(c: families.LSTM, input_channels: int, make: LayerMaker) -> Net:
 
 
 def make_tacotron2_encoder(c: families.Tacotron2Encoder, input_channels: int, make: LayerMaker) -> Net:
-    """Convolutions that keep the length, then a bidirectional LSTM with half as many units in each direction."""
+    """Make convolutions that keep the length, then a bidirectional LSTM with half as many units in each direction."""
     windows = [Window(kernel, padding=kernel // 2) for kernel in each(len(c.channels), c.kernel)]
     layers = fcn_layers(input_channels, c.channels, windows, make=make)
     units = c.channels[-1] // 2

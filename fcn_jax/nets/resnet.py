@@ -1,7 +1,7 @@
-"""Residual nets (He et al., arXiv:1512.03385), version 1.5: the 3×3 convolution of a bottleneck strides, not the 1×1.
+"""Residual nets (He et al., arXiv:1512.03385), version 1.5: a bottleneck's 3×3 convolution has the stride, not the 1×1.
 
-ResNet-18, -34 and -50 are a choice of blocks, stem and bottleneck: see `ResNet.of_depth`. All padding is half a kernel,
-so a side of any length survives.
+ResNet-18, -34 and -50 differ in blocks, stem and bottleneck: see `ResNet.of_depth`. All padding is half a kernel, so
+the nets can take a side of any length.
 """
 
 import jax
@@ -14,17 +14,18 @@ from fcn_jax.nets.families import ResNet, each
 from fcn_jax.nets.heads import make_head
 
 EXPANSION = 4
-"""Channels that leave a bottleneck, over those of its 3×3 convolution."""
+"""Output channels of a bottleneck, divided by the channels of its 3×3 convolution."""
 
 
 class Residual(Layer):
-    """Two or three convolutions, added to their input: 3×3, 3×3, or a bottleneck of 1×1, 3×3, 1×1.
+    """A block of convolutions, added to its input: 3×3, 3×3, or a bottleneck of 1×1, 3×3, 1×1.
 
-    Where the shape changes, the shortcut is a 1×1 convolution with a norm. Both branches give the same size.
+    If the shape changes, the shortcut is a 1×1 convolution with a norm. Both branches give the same size.
 
     Args:
         width: channels of the 3×3 convolutions.
-        zero_init: the branch begins as zero (Goyal et al., arXiv:1706.02677).
+        bottleneck: whether the block is a bottleneck.
+        zero_init: whether the branch begins as zero (Goyal et al., arXiv:1706.02677).
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Residual(Layer):
 
 
 def make_resnet(c: ResNet, input_channels: int, make: LayerMaker) -> Net:
-    """A stem, then stages of residual blocks; every stage but the first halves the size."""
+    """Make a ResNet: a stem, then stages of residual blocks; every stage but the first halves the size."""
     stem = Window(c.stem_kernel, c.stem_stride, padding=c.stem_kernel // 2)
     layers = [make.convolution((input_channels, c.channels[0]), stem), make.norm(c.channels[0], jax.nn.relu)]
     if c.stem_pool:

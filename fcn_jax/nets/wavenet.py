@@ -1,8 +1,8 @@
 """WaveNet (van den Oord et al., arXiv:1609.03499) as a classifier: gated, dilated, causal convolutions.
 
-No position sees a later one, so that `logits_2d` is what could be said by then; the head `last` reads what the last
-position says. No padding reaches a true position from behind, and that before the first is zero in any case. Of an
-image, no position sees one below or to the right. There is no norm, as in the paper.
+No position sees a later one. So `logits_2d` at a position depends only on the signal up to there, and the head `last`
+reads the logits of the last position. Padding after the end cannot reach a true position, and padding before the
+beginning is zero anyway. In an image, no position sees one below it or to its right. There is no norm, as in the paper.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from fcn_jax.nets.heads import make_head
 
 
 class Causal(Layer):
-    """A convolution all of whose padding stands before the first position, so that the size stays."""
+    """A convolution with all its padding before the first position, so that the size stays."""
 
     def __init__(self, convolution: Convolution):
         window = convolution.window
@@ -41,7 +41,7 @@ class Causal(Layer):
 
 
 class Gate(Layer):
-    """tanh of the first half of the channels, times the sigmoid of the second; 0 where they are 0."""
+    """A layer: tanh of the first half of the channels times sigmoid of the second half; zeros stay 0."""
 
     def apply(self, maps: Maps, *, training: bool) -> Maps:
         outputs = []
@@ -52,11 +52,11 @@ class Gate(Layer):
 
 
 class GatedBlock(nnx.Module):
-    """A gated causal convolution; from it one 1×1 convolution to the next block, another past all of them.
+    """A gated causal convolution; one 1×1 convolution leads on to the next block, another skips to the end.
 
     Args:
-        skip_channels: of what goes past.
-        is_last: nothing follows but what goes past.
+        skip_channels: channels of the skip connection.
+        is_last: whether no block follows, so that only the skip connection is needed.
     """
 
     def __init__(self, channels: int, skip_channels: int, window: Window, *, is_last: bool, make: LayerMaker):
@@ -67,7 +67,7 @@ class GatedBlock(nnx.Module):
         self.residual = residual
 
     def __call__(self, maps: Maps, *, training: bool) -> tuple[Maps, Maps]:
-        """(what the next block takes, what goes past)"""
+        """Return (input of the next block, skip connection)."""
         gated = self.gate(self.gates(maps, training=training), training=training)
         skip = self.skip(gated, training=training)
         if self.residual is None:
@@ -76,7 +76,7 @@ class GatedBlock(nnx.Module):
 
 
 class Gated(Layer):
-    """Gated blocks; what comes out is the sum of what went past."""
+    """A chain of gated blocks; its output is the sum of their skip connections."""
 
     def __init__(self, channels: int, skip_channels: int, windows: Sequence[Window], *, make: LayerMaker):
         last = len(windows) - 1
@@ -96,9 +96,9 @@ class Gated(Layer):
 
 
 def make_wavenet(c: WaveNet, input_channels: int, make: LayerMaker) -> Net:
-    """A causal convolution, gated blocks, and two 1×1 convolutions, the second of which is the head's.
+    """Make a WaveNet: a causal convolution, gated blocks, and two 1×1 convolutions, the second in the head.
 
-    The paper's kernel is 2, and its dilations are 1, 2, 4, ..., 512, more than once.
+    The paper's kernel is 2, and its dilations 1, 2, 4, ..., 512 are repeated several times.
     """
     (inner, skip), (kernel,) = c.channels, c.kernel
     windows = [Window(kernel, dilation=dilation) for dilation in c.dilation]
