@@ -1,7 +1,7 @@
-"""Output for the person in front of the program: progress, tables, one line for an error.
+"""Messages for the person who runs the program: progress, tables, one line for an error.
 
-On a terminal a live bar; elsewhere plain lines, at most one every few seconds. Everything goes to standard error, so
-that results alone stand on standard output.
+Progress is a live bar on a terminal. Elsewhere it is plain lines, at most one every few seconds. All messages go to
+standard error, so that standard output holds only results.
 """
 
 import io
@@ -26,37 +26,37 @@ console = Console(
 
 
 def say(line: str) -> None:
-    """One plain line."""
+    """Print one plain line, unless this process was silenced by `hush`."""
     console.print(line, markup=False)
 
 
 def hush() -> None:
-    """Say nothing from now on, except through `complain`: another process speaks."""
+    """Silence this process from now on, except for `complain`; another process prints the messages."""
     console.quiet = True
 
 
 def complain(line: str) -> None:
-    """Print one plain line, even if another process speaks."""
+    """Print one plain line, even in a process that was silenced by `hush`."""
     quiet, console.quiet = console.quiet, False
     say(line)
     console.quiet = quiet
 
 
 def silence_closed_output() -> None:
-    """Drop what Python still writes to standard output: its reader, such as `head`, has closed it."""
+    """Discard all later output to standard output; call it once its reader, such as `head`, has closed it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 USELESS = (
-    "was created with group size",  # array_record says it of the groups that keep the embedded data small.
-    "has no dataset_info.json",  # TFDS says it of a data set that it is about to prepare.
+    "was created with group size",  # From array_record, about the group size that keeps the embedded data small.
+    "has no dataset_info.json",  # From TFDS, about a data set that it is about to prepare.
 )
 
 
 @contextmanager
 def hushing_tfds() -> Iterator[None]:
-    """Hide what TFDS and its helpers say without use, such as a banner where TensorFlow is missing."""
-    logging.getLogger("absl").addFilter(_is_useful)  # For good: array_record says more later.
+    """Hide useless messages of TFDS and its dependencies, such as the banner where TensorFlow is missing."""
+    logging.getLogger("absl").addFilter(_is_useful)  # The filter stays: array_record logs again later.
     with redirect_stdout(io.StringIO()):
         yield
 
@@ -66,7 +66,7 @@ def _is_useful(record: logging.LogRecord) -> bool:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Rows of text: a name, then numbers, then a text that may be long."""
+    """Print a table whose columns are a name, then numbers, then a text that may be long."""
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
     for number, column in enumerate(columns):
         is_number = 0 < number < len(columns) - 1
@@ -77,7 +77,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 
 class _BarAboveItsNote(Progress):
-    """The note has a line of its own, so that a narrow terminal keeps the bar and the time remaining."""
+    """A bar with its note on a line below, so that a narrow terminal still shows the bar and the time remaining."""
 
     def get_renderables(self) -> Iterator[RenderableType]:
         yield self.make_tasks_table(self.tasks)
@@ -91,8 +91,8 @@ class Bar:
 
     Args:
         title: what the loop does.
-        total: rounds.
-        done: rounds already done, when a run is resumed; the time remaining counts from there.
+        total: number of rounds.
+        done: rounds already done when a run is resumed; the time remaining is estimated from the later ones.
     """
 
     def __init__(self, title: str, total: int, *, done: int = 0):
@@ -121,12 +121,12 @@ class Bar:
             self._progress.stop()
 
     def advance(self, rounds: int = 1) -> None:
-        """So many rounds more."""
+        """Count `rounds` more rounds as done."""
         self._done += rounds
         self._progress.update(self._task, completed=self._done)
 
     def note(self, note: str) -> None:
-        """Say something about the rounds so far."""
+        """Show a note about the rounds so far, such as the loss."""
         self._progress.update(self._task, note=note)
         now = time.monotonic()
         if not self._live and now - self._last_line >= SECONDS_BETWEEN_LINES:

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, read strictly, and what a full or failing disk says to the user."""
+"""Files that are written whole or not at all and read strictly, and clear errors where the disk is full or fails."""
 
 import errno
 import json
@@ -24,15 +24,15 @@ REMEDIES = {
     errno.EROFS: "the disk is read-only: choose another path",
     errno.ENAMETOOLONG: "choose a shorter path",
 }
-"""Remedies for errors of the disk; any other error (full, over quota, failing) has `MAKE_ROOM`."""
+"""Advice to the user for each error of the disk; for any other error (full, over quota, failing) it is `MAKE_ROOM`."""
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Write to `path`, and to nothing else, inside.
+    """Turn an OSError inside into a UserError about `path`; the code inside may write to nothing else.
 
     Raises:
-        UserError: the disk does not take it.
+        UserError: `path` cannot be written.
     """
     try:
         yield
@@ -43,10 +43,10 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Read `path`, and nothing else, inside.
+    """Turn an OSError inside into a UserError about `path`; the code inside may read nothing else.
 
     Raises:
-        UserError: the disk does not give it.
+        UserError: `path` cannot be read.
     """
     try:
         yield
@@ -57,10 +57,10 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it, where they are not there yet.
+    """Make a folder, and the folders above it that do not exist yet.
 
     Raises:
-        UserError: it cannot be made.
+        UserError: the folder cannot be made.
     """
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write a file.
 
     Raises:
-        UserError: the disk does not take it.
+        UserError: the file cannot be written.
     """
     with writing(path):
         path.write_bytes(data)
@@ -81,7 +81,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """The file holds the old text or the new, whatever happens in between."""
+    """Replace the text of a file; a crash leaves it with either the whole old text or the whole new one."""
     temporary = path.with_name(f".{path.name}.new")
     with writing(path):
         try:
@@ -96,10 +96,11 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def parse_json(text: str) -> Any:
-    """Parse a JSON text.
+    """Return the value that a JSON text holds.
 
     Raises:
-        UserError: it is no JSON, or nested so deeply that no writer of ours made it.
+        ValueError: the text is not JSON.
+        UserError: the text is nested too deeply; this program never writes such JSON.
     """
     try:
         return json.loads(text)
@@ -108,7 +109,7 @@ def parse_json(text: str) -> Any:
 
 
 def save_arrays(target: Path, **arrays: np.ndarray) -> None:
-    """Write all or nothing, even if other processes write the same file."""
+    """Write an .npz file whole or not at all, even when other processes write the same file."""
     temporary = target.with_suffix(f".{os.getpid()}.new.npz")
     make_folder(target.parent)
     with writing(target):

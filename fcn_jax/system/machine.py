@@ -1,6 +1,6 @@
 """The machine that a run is on: its memory, its versions, its cache of compiled programs.
 
-JAX is imported where it is used: the command line needs some of this before it.
+JAX is imported inside the functions that use it, because the command line calls some others before it imports JAX.
 """
 
 import ctypes
@@ -16,9 +16,9 @@ from fcn_jax.version import VERSION
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep large freed buffers: fresh pages for every step cost up to a third of a step on CPU.
+    """Make glibc keep large freed buffers: new memory pages for every step cost up to a third of a step on CPU.
 
-    For the whole process; call it before anything large is made.
+    This holds for the whole process. Call it before any large buffer is made.
     """
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
@@ -29,7 +29,7 @@ def keep_freed_memory() -> None:
 
 
 def use_compilation_cache(machine: MachineConfig) -> None:
-    """Find programs again that an earlier process compiled."""
+    """Make JAX reuse programs that an earlier process compiled, if the config names a cache folder."""
     import jax
 
     if machine.cache_dir:
@@ -39,7 +39,7 @@ def use_compilation_cache(machine: MachineConfig) -> None:
 
 
 def device_memory_mib() -> float:
-    """Memory of the first device; of the machine when the device is the CPU."""
+    """Return the memory of the first device in MiB, or that of the machine when the device is the CPU."""
     import jax
 
     stats = jax.local_devices()[0].memory_stats()
@@ -49,14 +49,14 @@ def device_memory_mib() -> float:
 
 
 def peak_mib(executable: Any) -> float:
-    """Return the size of a program's arguments, results and temporaries on one device, in MiB."""
+    """Return the memory in MiB that a program needs on one device: arguments, results and temporaries."""
     memory = executable.memory_analysis()
     together = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
     return (together - memory.alias_size_in_bytes) / 2**20
 
 
 def arguments_mib(executable: Any) -> float:
-    """Return the size of a program's arguments on one device, in MiB."""
+    """Return the memory in MiB that the arguments of a program take on one device."""
     return executable.memory_analysis().argument_size_in_bytes / 2**20
 
 
@@ -64,7 +64,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tens
 
 
 def describe_versions() -> dict[str, Any]:
-    """Packages, devices and the commit of the code, `-dirty` when it has uncommitted changes."""
+    """Return the package versions, the devices and the commit of the code (`-dirty` if it has uncommitted changes)."""
     import jax
 
     devices = jax.devices()
@@ -76,9 +76,9 @@ def describe_versions() -> dict[str, Any]:
 
 
 def git_commit(file: Path = Path(__file__)) -> str | None:
-    """Describe the commit of the checkout that holds a file, by default this one; None where no checkout holds it.
+    """Return the commit of the git checkout that tracks `file` (by default this file); None if none does.
 
-    The folder of a wheel may lie inside the checkout of another project, which does not hold its files.
+    An installed wheel may lie inside the checkout of another project. That checkout does not track its files.
     """
     git = ["git", "-C", str(file.parent)]
     try:

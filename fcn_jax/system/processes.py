@@ -1,8 +1,9 @@
-"""Several processes as one program: how they find each other, how they agree, which of them speaks.
+"""Several processes that run as one program: how they find each other, agree, and choose which one prints.
 
-JAX joins them (`jax.distributed`) and computes over the devices of all. What is no array (an error, a config, names of
-bad examples, answers) is exchanged as JSON through the coordinator that JAX has. All of them do the same in the same
-order; the first alone writes files and speaks. A single process needs no exchange.
+JAX joins the processes (`jax.distributed`) and computes over the devices of all. Everything that is not an array (an
+error, a config, names of bad examples, answers) is exchanged as JSON through JAX's coordinator. All processes do the
+same work in the same order. Only the first one writes files and prints messages. A single process pays nothing for
+this.
 """
 
 import itertools
@@ -25,32 +26,35 @@ from fcn_jax.system.console import hush, say
 Context = TypeVar("Context")
 
 SECONDS_TO_END = 25
-"""Seconds that all processes have to end, once the first has ended."""
+"""Seconds that all processes have to end, once the first one has ended."""
 SECONDS_TO_LOSE = 20
-"""Without a sign of life until JAX takes a process for lost."""
+"""Seconds without a heartbeat after which JAX treats a process as lost."""
 WHO_IS_LOST = "; if one is lost, JAX ends all and says its number; if it says none, process 0 is lost"
 LONGEST_WAIT_MS = 24 * 3600 * 1000
-"""Milliseconds to wait for a process that lives, however slow its disk is."""
+"""Longest wait for a living process, in milliseconds; a slow disk is no reason to give up."""
 
 _exchanges = itertools.count()
 _all_know = threading.Event()
-"""Set once all processes know of an error."""
+"""An event that is set once all processes know of an error."""
 
 
 def join_cluster(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
-    """Join the other processes of this command; call it before a device is looked at. A plain process stays alone.
+    """Join the other processes of this command; a process that was started alone stays alone.
+
+    Call this before JAX looks at a device.
 
     When a process is killed, or stopped for `SECONDS_TO_LOSE`, JAX aborts the others a few seconds later: many lines on
-    standard error, and exit code 134 (SIGABRT). Below "The following tasks are unhealthy" stands the number of the lost
-    process. JAX's coordinator is in process 0: where that is lost, the others are aborted with "Failed to send RPC to
-    coordination service" or "RPC: /xla.coordination.CoordinationService/Heartbeat" and no number. `WHO_IS_LOST` is said
-    beforehand, because nothing of ours runs in an abort. All that stand still together for as long are lost, too.
+    standard error, and exit code 134 (SIGABRT). The number of the lost process stands below "The following tasks are
+    unhealthy". JAX's coordinator is in process 0. If process 0 is lost, JAX aborts the others with "Failed to send RPC
+    to coordination service" or "RPC: /xla.coordination.CoordinationService/Heartbeat", and names no process. No code of
+    this package runs in an abort, so `WHO_IS_LOST` is printed beforehand. If all processes are stopped together for as
+    long, they are lost too.
 
     Args:
-        coordinator: host:port of the first process. All three are given, or none: then a launcher is looked for.
+        coordinator: host:port of the first process. Give all three arguments, or none to detect a launcher.
 
     Raises:
-        UserError: some are missing or make no sense, or the others cannot be reached.
+        UserError: some arguments are missing or wrong, or the other processes cannot be reached.
     """
     given = (coordinator, num_processes, process_id)
     if given == (None, None, None):
@@ -75,7 +79,7 @@ def join_cluster(coordinator: str | None, num_processes: int | None, process_id:
             heartbeat_timeout_seconds=SECONDS_TO_LOSE,
             shutdown_timeout_seconds=SECONDS_TO_END,
         )
-    except (RuntimeError, ValueError, OSError) as error:  # RuntimeError is what XLA's errors are.
+    except (RuntimeError, ValueError, OSError) as error:  # XLA's errors are RuntimeErrors.
         raise UserError(
             f"the other processes cannot be joined ({' '.join(str(error).split())}): start all of them, and give "
             "each --coordinator=HOST:PORT (of the first one, a free port), --num_processes=N and --process_id=I"
@@ -86,23 +90,24 @@ def join_cluster(coordinator: str | None, num_processes: int | None, process_id:
 
 
 def wait_for_the_lost() -> None:
-    """Wait before an error is said that not all processes know of: give JAX the time to abort, should another be lost.
+    """Give JAX time to abort, before this process prints an error that not all processes know of.
 
-    What a computation, or a file that all write, says when another process is gone names nobody.
+    If another process is lost, computations and shared files fail here too, with errors that do not name it. JAX's
+    abort does.
     """
     if jax.distributed.is_initialized() and jax.process_count() > 1 and not _all_know.is_set():
         time.sleep(SECONDS_TO_LOSE + 5)
 
 
 def _keep_standard_output() -> None:
-    """Results stand there, but Gloo (JAX's collectives on CPU) writes to it whom it is connected to."""
+    """Keep standard output for results: Gloo (JAX's collectives on CPU) would print its connections there."""
     sys.stdout.flush()
     sys.stdout = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def find_launcher(environment: Mapping[str, str]) -> str | None:
-    """Return the launcher that started several processes, if JAX can detect it; None for a plain process."""
+    """Return the name of the launcher that started several processes, as JAX detects it; None for a process alone."""
 
     def number(name: str) -> int:
         return int(environment[name]) if environment.get(name, "").isdigit() else 1
@@ -114,7 +119,7 @@ def find_launcher(environment: Mapping[str, str]) -> str | None:
         return "mpirun"
     if "," in workers or number("MEGASCALE_NUM_SLICES") > 1:
         return "the TPU pod"
-    # JAX sets the first where it finds TPU chips; the second says that no metadata server knows of other hosts.
+    # JAX sets the first variable where it finds TPU chips. The second means: do not ask the metadata server for hosts.
     if environment.get("TPU_ML_PLATFORM") == "JAX" and "TPU_SKIP_MDS_QUERY" not in environment and not workers:
         return "the TPU pod"
     return None
@@ -133,15 +138,15 @@ def _check_flags(coordinator: str, num_processes: int, process_id: int) -> None:
 
 
 def is_first() -> bool:
-    """Return whether this is the process that writes and speaks."""
+    """Return whether this is the process that writes files and prints messages."""
     return jax.process_index() == 0
 
 
 def gather(value: Any) -> list[Any]:
-    """Collect the value of every process, in their order; all have to call it.
+    """Return the values of all processes, in the order of the processes; every process must call it.
 
     Args:
-        value: what JSON can hold; with several processes tuples come back as lists.
+        value: any JSON value; with several processes, tuples come back as lists.
     """
     if jax.process_count() == 1:
         return [value]
@@ -151,7 +156,7 @@ def gather(value: Any) -> list[Any]:
             f"JAX sees {jax.process_count()} processes, but nobody joined them: give each --coordinator=HOST:PORT, "
             "--num_processes=N and --process_id=I"
         )
-    # Once all stand before round n, all have read round n-1, so it can go.
+    # Once all processes have reached round n, all have read round n-1, so its values can be deleted.
     number = next(_exchanges)
     room, own = f"fcn_jax/{number}/", f"{jax.process_index():06}"
     client.key_value_set(room + own, json.dumps(value))
@@ -163,15 +168,16 @@ def gather(value: Any) -> list[Any]:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """End all processes if one of them fails inside; they wait for each other at the end.
+    """End all processes if one of them fails inside; the processes wait for each other at the end.
 
-    A `UserError` of one is said once, by the first process. Any other error is raised where it arose, and the others
-    exit with code 1. Nothing that only some processes may fail at stands inside before something that waits for all.
+    The first process prints a `UserError` of any process, once. Any other error is raised in its own process, and the
+    others exit with code 1. Inside, do not put a call that waits for all processes after code that may fail in only
+    some of them: the others would wait for ever.
     """
     error = None
     try:
         yield
-    except (Exception, SystemExit) as raised:  # The latter is how this ends the others, should it stand inside itself.
+    except (Exception, SystemExit) as raised:  # A nested `together` ends the others by SystemExit.
         if jax.process_count() == 1:
             raise
         error = raised
@@ -197,7 +203,7 @@ def together() -> Iterator[None]:
 
 @contextmanager
 def by_first(make: Callable[[], AbstractContextManager[Context]]) -> Iterator[Context | None]:
-    """A context that the first process alone enters; the others get None. What it refuses on entering ends all."""
+    """Enter a context in the first process only; the others get None. An error on entering ends all processes."""
     with ExitStack() as stack:
         entered = None
         with together():
@@ -207,13 +213,14 @@ def by_first(make: Callable[[], AbstractContextManager[Context]]) -> Iterator[Co
 
 
 SECONDS_TO_APPEAR = 60.0
-"""Seconds until other hosts see what one has made; NFS remembers for so long that nothing was there."""
+"""Longest wait until a host sees what another host made: NFS caches for so long that a path does not exist."""
 
 
 def check_shared(path: Path) -> None:
-    """
+    """Check that every process sees a path, if any process does.
+
     Raises:
-        UserError: some process does not see what another has.
+        UserError: a process does not see a path that another process sees.
     """
     exists = any(gather(path.exists()))
     give_up = time.monotonic() + SECONDS_TO_APPEAR

@@ -1,7 +1,8 @@
-"""A request to stop, as a cluster sends it (SIGTERM) before it takes a machine away.
+"""A request to stop: the signal SIGTERM, which a cluster sends before it takes a machine away.
 
-Where something would be lost, the loop asks after every step, saves and ends. Everywhere else the process ends at
-once, even within a compilation, which no handler in Python can interrupt: a thread hears of the signal.
+The training loop checks for the request after every step, saves and ends, so that no work is lost. Everywhere else the
+process ends at once, even within a compilation: a thread receives the signal, since no handler in Python can interrupt
+a compilation.
 """
 
 import os
@@ -18,11 +19,11 @@ RESUME = "resume with the same command"
 
 
 class Stopped(Exception):
-    """The run ended because it was asked to; the message says where it stands."""
+    """The end of a run that was asked to stop; the message says which step it reached."""
 
 
 class StopRequest:
-    """A request to stop the run, which may or may not have arrived."""
+    """A flag that is set once somebody asks the run to stop."""
 
     def __init__(self):
         self._arrived = False
@@ -34,7 +35,7 @@ class StopRequest:
         return self._arrived
 
     def arrive(self) -> None:
-        """Note the request; end the process at once where no loop asks for it."""
+        """Note the request; end the process at once unless a loop checks for requests."""
         with self._lock:
             self._arrived = True
             if self._loop_asks:
@@ -46,7 +47,7 @@ class StopRequest:
 
     @contextmanager
     def asked_by_loop(self) -> Iterator[None]:
-        """Inside, a request waits until it is asked for."""
+        """Tell the request that a loop checks for it inside, so that it does not end the process."""
         with self._lock:
             self._loop_asks = True
         try:
@@ -58,11 +59,11 @@ class StopRequest:
 
 @contextmanager
 def stop_on_sigterm() -> Iterator[StopRequest]:
-    """A request that SIGTERM makes; for the main thread."""
+    """Yield a request that SIGTERM sets; call it in the main thread."""
     stop = StopRequest()
     hears, tells = socket.socketpair()
     tells.setblocking(False)
-    earlier = signal.signal(signal.SIGTERM, lambda *_: None)  # Only signals with a handler are told.
+    earlier = signal.signal(signal.SIGTERM, lambda *_: None)  # Python passes on only signals that have a handler.
     earlier_descriptor = signal.set_wakeup_fd(tells.fileno(), warn_on_full_buffer=False)
     threading.Thread(target=_listen, args=(hears, stop), name="stop on SIGTERM", daemon=True).start()
     try:
@@ -74,7 +75,7 @@ def stop_on_sigterm() -> Iterator[StopRequest]:
 
 
 def _listen(hears: socket.socket, stop: StopRequest) -> None:
-    """Ends when the other end is closed."""
+    """Set the request at each SIGTERM, until the other end of the socket is closed."""
     with hears:
         while numbers := hears.recv(64):
             if signal.SIGTERM in numbers:
@@ -82,7 +83,7 @@ def _listen(hears: socket.socket, stop: StopRequest) -> None:
 
 
 class JointStopRequest(StopRequest):
-    """A request to several processes: JAX hears SIGTERM in each and has them agree on one of the times that all ask."""
+    """A request to several processes: JAX receives SIGTERM in any of them, and all stop at the same check."""
 
     def __init__(self):
         super().__init__()
@@ -99,7 +100,7 @@ class JointStopRequest(StopRequest):
 
 
 def of_all(stop: StopRequest) -> StopRequest:
-    """A request to this process, or, where there are several, to any of them: JAX then hears SIGTERM in its place."""
-    import jax  # Not sooner: a process can be asked to stop while it imports JAX.
+    """Return a request that covers all processes; if there are several, JAX receives SIGTERM in place of `stop`."""
+    import jax  # Imported late: a process can be asked to stop while it imports JAX.
 
     return JointStopRequest() if jax.process_count() > 1 else stop

@@ -1,7 +1,7 @@
-"""Says where a run waits when it waits for long: for input, for the device, for the disk.
+"""A watchdog that prints what a run waits for when it waits long: input, the device or the disk.
 
-It ends nothing, since a slow disk may come back; who reads the line decides. Where every thread stands is written to
-a file. Time is monotonic: setting the clock says nothing about waiting.
+The watchdog never ends a run, since a slow disk may recover: the person who reads the line decides. It writes the
+traceback of every thread to a file. It uses monotonic time, so changing the system clock has no effect.
 """
 
 import faulthandler
@@ -15,11 +15,12 @@ LOOKS_PER_WAIT = 4
 
 
 class Watchdog:
-    """A thread that looks on; use it as a context manager.
+    """A thread that watches the run; use it as a context manager.
 
     Args:
-        seconds: of waiting in one place before it says so, then after twice as long, and so on; 0: never.
-        log: file for where every thread stands.
+        seconds: seconds of waiting for one thing before the first line; each later line comes after twice as long.
+            0: the watchdog is off.
+        log: file for the tracebacks of all threads.
     """
 
     def __init__(self, seconds: float, log: Path):
@@ -39,7 +40,7 @@ class Watchdog:
             self._thread.join()
 
     def waits_for(self, what: str) -> None:
-        """The run goes on, and from now on waits for this."""
+        """Note that the run has gone on and now waits for `what`."""
         self._place = (what, time.monotonic())
 
     def _look_on(self) -> None:
@@ -59,7 +60,7 @@ class Watchdog:
             with self._log.open("a") as file:
                 print(line, file=file, flush=True)
                 faulthandler.dump_traceback(file, all_threads=True)
-        except OSError as error:  # A disk that takes nothing is a likely reason to wait.
+        except OSError as error:  # The run may be waiting because the disk cannot be written.
             say(f"{line} ({self._log} cannot be written: {error.strerror})")
         else:
             say(f"{line}; {self._log} says where every thread stands")
