@@ -181,9 +181,9 @@ def _files_of(folder: str, suffixes: frozenset[str]) -> list[str]:
 
 
 CHUNK_FILES, CHUNK_BYTES = 32, 2**20
-"""Most files and most bytes of a chunk; a larger file is a chunk that exceeds the bytes."""
+"""Number of files, and of bytes, at which a chunk ends."""
 SMALL_BYTES = 2**12
-"""Mean bytes per file up to which a chunk is read by the main thread: handing it to another would take longer."""
+"""Mean bytes per file up to which the calling thread reads a chunk: handing it to another would take longer."""
 CHUNKS_AHEAD = 4
 """Number of chunks read ahead for every thread."""
 

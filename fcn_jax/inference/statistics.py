@@ -183,7 +183,7 @@ def calibration(answers: Answers) -> list[Bin]:
 
 
 def calibration_error(bins: list[Bin]) -> float:
-    """Return the mean gap between probability and accuracy: the expected calibration error (arXiv:1706.04599)."""
+    """Return the expected calibration error: mean gap of probability and accuracy (Guo et al., arXiv:1706.04599)."""
     gaps = [one.accuracy.examples * abs(one.accuracy.value - one.mean) for one in bins]
     return sum(gaps) / sum(one.accuracy.examples for one in bins)
 

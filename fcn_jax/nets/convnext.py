@@ -35,7 +35,7 @@ class LayerScale(Layer):
 
 
 class ConvNextBlock(Layer):
-    """Depthwise convolution, LayerNorm, two 1×1 convolutions with a GELU between them, layer scale; added to the input."""
+    """Depthwise convolution, LayerNorm, two 1×1 convolutions with a GELU between, layer scale; added to the input."""
 
     def __init__(self, channels: int, kernel: int, *, make: LayerMaker):
         assert kernel % 2 == 1, kernel
