@@ -1,6 +1,6 @@
-"""The commands: flags in, one function called, errors as one line and exit code 2.
+"""The commands: each reads its flags and calls one function; an error is one line and exit code 2.
 
-Results stand on standard output, everything else on standard error. JAX is imported by the commands that need it.
+Results go to standard output, everything else to standard error. Only the commands that need JAX import it.
 """
 
 import json
@@ -15,14 +15,14 @@ from fcn_jax.system.console import complain, say, silence_closed_output
 from fcn_jax.system.machine import keep_freed_memory
 from fcn_jax.system.stopping import Stopped, stop_on_sigterm
 
-STRICT = {"strict": "refuse a damaged newest checkpoint, rather than use the one before it"}
+STRICT = {"strict": "refuse a damaged newest checkpoint, instead of using the one before it"}
 
 
 def main(argv: Sequence[str]) -> int:
     """Run one command line.
 
     Returns:
-        The exit code: 0, 1 where some input failed, 2 for a `UserError`, which is said in one line. Any other exception
+        The exit code: 0; 1 if some input failed; 2 for a `UserError`, which is printed as one line. Any other exception
         is a bug of this code and is raised.
     """
     if len(argv) > 1 and argv[1] in (*HELP, "help"):
@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _wait_for_the_lost() -> None:
-    """Let JAX end this process in place of an error, should that be due to another process that is lost."""
+    """Let JAX end this process, if a lost process is the cause of the error."""
     if "jax" in sys.modules:
         from fcn_jax.system.processes import wait_for_the_lost
 
@@ -66,12 +66,12 @@ def _wait_for_the_lost() -> None:
 
 
 def _commands() -> list[str]:
-    """A line a command."""
+    """Return one line for each command."""
     return [f"  {name:<10}{command.__doc__}" for name, command in COMMANDS.items()]
 
 
 def shapes(argv: list[str]) -> None:
-    """Size and parameters of every layer: --config=FILE --size=28x16"""
+    """Print the size and the parameters of every layer: --config=FILE --size=28x16"""
     from fcn_jax.core.geometry import parse_size
     from fcn_jax.nets.model import format_shapes, trace_shapes
 
@@ -82,17 +82,17 @@ def shapes(argv: list[str]) -> None:
 
 
 def plan(argv: list[str]) -> None:
-    """The buckets of a data set: --config=FILE, or a table: --sizes=FILE.csv [--max_buckets=N] [--resize=area:256]"""
+    """Print the buckets of a data set: --config=FILE, or --sizes=FILE.csv [--max_buckets=N] [--resize=area:256]"""
     from fcn_jax.commands.plan import plan_of_config, plan_of_table, report_plans
 
     line = CommandLine(
         argv,
         texts={
             "sizes": "a CSV of height,width,count",
-            "resize": "rule as config.data.resize",
+            "resize": "resize rule, as in config.data.resize",
             "out": "folder for plan.json and plan.png",
         },
-        numbers={"max_buckets": "plan at most so many buckets", "multiple_of": "sides are multiples of this"},
+        numbers={"max_buckets": "largest number of buckets", "multiple_of": "sides of buckets are multiples of this"},
         takes_config=True,
     )
     table, out = line.path("sizes"), line.folder("out") if line.given("out") else None
@@ -111,12 +111,12 @@ def plan(argv: list[str]) -> None:
 
 
 def compile_(argv: list[str]) -> None:
-    """Compile every program, what it needs: --config=FILE [--target=tpu:v5e:4x4] [--sizes=FILE.csv] [--out=DIR]"""
+    """Compile all programs, print their needs: --config=FILE [--target=tpu:v5e:4x4] [--sizes=FILE.csv] [--out=DIR]"""
     from fcn_jax.commands.compile import report_programs
 
     texts = {
-        "target": "TPUs that need not be here, such as tpu:v5e:4x4",
-        "sizes": "a CSV of height,width,count in place of the data",
+        "target": "TPUs to compile for, such as tpu:v5e:4x4; this machine need not have them",
+        "sizes": "a CSV of height,width,count instead of the data",
         "out": "folder for compile.json",
     }
     line = CommandLine(argv, texts=texts, takes_config=True)
@@ -126,7 +126,7 @@ def compile_(argv: list[str]) -> None:
 
 
 def train(argv: list[str]) -> None:
-    """Train, or resume: --config=FILE --workdir=DIR [--config.a.b=value] [--strict]"""
+    """Train a net, or resume its training: --config=FILE --workdir=DIR [--config.a.b=value] [--strict]"""
     line = _cluster_line(argv, texts={"workdir": "folder of the run"}, takes_config=True)
     config, workdir = line.config, line.needed_path("workdir")
     with stop_on_sigterm() as stop:
@@ -142,7 +142,7 @@ def train(argv: list[str]) -> None:
 
 
 def evaluate(argv: list[str]) -> None:
-    """Evaluate the newest checkpoint, a JSON line a scale: --workdir=DIR [--split=test] [--scale=0.5,1] [--out=DIR]"""
+    """Evaluate a trained net, one JSON line per scale: --workdir=DIR [--split=test] [--scale=0.5,1] [--out=DIR]"""
     from fcn_jax.commands.evaluate import evaluate_run, parse_scales
     from fcn_jax.system.processes import is_first
 
@@ -150,7 +150,7 @@ def evaluate(argv: list[str]) -> None:
         argv,
         texts={
             "workdir": "folder of the run",
-            "split": "such as test or validation[:100]",
+            "split": "split to evaluate, such as test or validation[:100]",
             "scale": "test scales, such as 0.5,1,2",
             "out": "folder for the page, evaluation.json and predictions.csv",
         },
@@ -168,10 +168,10 @@ def evaluate(argv: list[str]) -> None:
 
 
 def predict(argv: list[str]) -> int:
-    """Label files of any size, a JSON line each: --workdir=DIR PATH... (or --artifact=FILE) [--format=csv]"""
+    """Classify files of any size, one JSON line per file: --workdir=DIR PATH... (or --artifact=FILE) [--format=csv]"""
     from fcn_jax.commands.predict import predict_paths
 
-    texts = {"workdir": "folder of the run", "artifact": "what export wrote", "format": "json or csv"}
+    texts = {"workdir": "folder of the run", "artifact": "file that export wrote", "format": "json or csv"}
     line = _cluster_line(argv, texts=texts, takes_paths=True)
     form = line.text("format") if line.given("format") else "json"
     workdir, artifact = line.path("workdir"), line.path("artifact")
@@ -183,11 +183,11 @@ def predict(argv: list[str]) -> int:
 def _cluster_line(
     argv: list[str], *, texts: dict[str, str], takes_config: bool = False, takes_paths: bool = False
 ) -> CommandLine:
-    """The command line of what several processes can do as one, with a checkpoint."""
+    """Read the command line of a command that uses a checkpoint and can run as several processes."""
     return CommandLine(
         argv,
         texts={**texts, "coordinator": "HOST:PORT of the first of several processes"},
-        numbers={"num_processes": "how many they are", "process_id": "which of them this is, from 0"},
+        numbers={"num_processes": "number of processes", "process_id": "number of this process, from 0"},
         switches=STRICT,
         takes_config=takes_config,
         takes_paths=takes_paths,
@@ -203,7 +203,7 @@ def _join(line: CommandLine) -> None:
 
 
 def cam(argv: list[str]) -> int:
-    """Draw what each place of files says of a class: --workdir=DIR --out=DIR PATH... [--label=NAME]"""
+    """Draw the score of a class at each place of files: --workdir=DIR --out=DIR PATH... [--label=NAME]"""
     from fcn_jax.commands.cam import draw_maps
 
     texts = {"workdir": "folder of the run", "out": "folder for the pictures", "label": "class whose map is drawn"}
@@ -215,7 +215,7 @@ def cam(argv: list[str]) -> int:
 
 
 def export(argv: list[str]) -> None:
-    """One file of a trained net, for any batch, height and width: --workdir=DIR --out=FILE [--format=onnx]"""
+    """Write a trained net to one file, for any batch, height and width: --workdir=DIR --out=FILE [--format=onnx]"""
     from fcn_jax.commands.export import export_workdir
 
     texts = {"workdir": "folder of the run", "out": "file to write", "format": "stablehlo or onnx"}
@@ -226,7 +226,7 @@ def export(argv: list[str]) -> None:
 
 
 def report(argv: list[str]) -> None:
-    """One page of a run, from its files alone: --workdir=DIR"""
+    """Write one page about a run, from its files alone: --workdir=DIR"""
     from fcn_jax.reports.run_page import write_report
 
     line = CommandLine(argv, texts={"workdir": "folder of the run"})

@@ -1,10 +1,10 @@
-"""A command line as a config and named values, or one line that says what is wrong with it.
+"""The reading of a command line into a config and named values; one line says what is wrong with it.
 
-`--config=mnist` is `mnist.py` among the launch configs that come with the code, unless there is a file `mnist`. They
-lie in `configs/` of a checkout or an editable install, and in `fcn_jax/configs/` of a wheel. Config files import each
-other as `from configs import mnist`, wherever they lie and wherever the program runs. So `configs` is a package of two
-folders while a config file is loaded: first the folder of the file, if that is called `configs`, then the folder of
-those that come with the code.
+`--config=mnist` means the launch config `mnist.py` that comes with the code, unless there is a file `mnist`. These
+configs are in `configs/` of a checkout or an editable install, and in `fcn_jax/configs/` of a wheel. A config file can
+import others by `from configs import mnist`, wherever it lies and wherever the program runs. So, while a config file is
+loaded, `configs` is a package of two folders: first the file's own folder, if its name is `configs`, then the folder of
+the launch configs that come with the code.
 """
 
 import difflib
@@ -25,12 +25,12 @@ from fcn_jax.config import Config, UserError, check_types
 from fcn_jax.config_fields import check_path, of_family
 
 HELP = ("--help", "-h")
-CONFIG_HELP = "a name such as mnist, or FILE.py, then perhaps :ARGUMENT; --config.a.b=value sets a field"
+CONFIG_HELP = "a name such as mnist, or FILE.py, perhaps with :ARGUMENT; --config.a.b=value sets a field"
 NO_CONFIG = "--config is missing; give a name such as --config=mnist, or a file such as --config=configs/mnist.py"
 
 
 class HelpAsked(Exception):
-    """Somebody wants to know the flags of a command; the message lists them."""
+    """A request for the flags of a command; the message lists them."""
 
 
 class CommandLine:
@@ -38,15 +38,15 @@ class CommandLine:
 
     Args:
         argv: the command's name, then its flags.
-        texts: {name: help} of the flags that take text, beside --config.
+        texts: {name: help} of the flags that take text, other than --config.
         numbers: {name: help} of the flags that take a whole number.
-        switches: {name: help} of the flags that are there or not.
-        takes_config: whether there are --config=FILE and --config.a.b=value.
+        switches: {name: help} of the flags that take no value.
+        takes_config: whether the command takes --config=FILE and --config.a.b=value.
         takes_paths: whether paths may stand among the flags.
 
     Raises:
-        HelpAsked: --help is among them.
-        UserError: in one line, whatever absl and ml_collections say in many.
+        HelpAsked: --help is among the flags.
+        UserError: a flag is unknown, or its value cannot be read.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class CommandLine:
             raise UserError(f"{self.paths[0]!r} is not a flag; flags are of the form --name=value")
 
     def _take_config(self, argv: list[str]) -> list[str]:
-        """Load the file of --config and change its family of nets first; the flags that are left override fields."""
+        """Load the file of --config, then set its family of nets; return the other flags, which override fields."""
         argv, file = _taken(argv, "config")
         argv, family = _taken(argv, "config.model.name")
         if file is None:
@@ -109,27 +109,27 @@ class CommandLine:
 
     @property
     def config(self) -> Config:
-        """The config that --config and its overrides make."""
+        """The config of --config, with its overrides."""
         if self._config is None:
             raise UserError(NO_CONFIG)
         return self._config
 
     def text(self, name: str) -> str:
-        """The text of a flag that has to be given."""
+        """Return the text of a required flag."""
         value = self._values[name].value
         if not value:
             raise UserError(f"--{name} is missing")
         return value
 
     def path(self, name: str) -> Path | None:
-        """The path of a flag that may be given."""
+        """Return the path of an optional flag; None if it is not given."""
         return self.needed_path(name) if self.given(name) else None
 
     def needed_path(self, name: str) -> Path:
-        """The path of a flag that has to be given.
+        """Return the path of a required flag.
 
         Raises:
-            UserError: the system cannot even look whether something is there.
+            UserError: the flag is missing, or the system cannot tell whether the path exists.
         """
         path = Path(self.text(name))
         try:
@@ -139,20 +139,24 @@ class CommandLine:
         return path
 
     def folder(self, name: str) -> Path:
-        """The path of a flag that has to be given: a folder to write to, which need not be there yet.
+        """Return the path of a required flag: a folder to write to, which need not exist yet.
+
+        The check comes early, so that no work is lost later.
 
         Raises:
-            UserError: it cannot be made or written to, before any work is lost.
+            UserError: the folder cannot be made or written to.
         """
         path = self.needed_path(name)
         _check_writable(path, f"--{name}={path}")
         return path
 
     def file(self, name: str) -> Path:
-        """The path of a flag that has to be given: a file to write, in a folder that is there.
+        """Return the path of a required flag: a file to write, in a folder that exists.
+
+        The check comes early, so that no work is lost later.
 
         Raises:
-            UserError: it cannot be written, before any work is lost.
+            UserError: the file cannot be written.
         """
         path = self.needed_path(name)
         if path.is_dir():
@@ -170,7 +174,7 @@ class CommandLine:
 
 
 def _taken(argv: list[str], name: str) -> tuple[list[str], str | None]:
-    """The command line without the flag of a name, and the last value that it has there; None: it is not there."""
+    """Return the command line without one flag, and the flag's last value; None if it is not given."""
     left, value, arguments = [], None, iter(argv)
     for argument in arguments:
         flag, equals, text = argument.partition("=")
@@ -184,7 +188,7 @@ def _taken(argv: list[str], name: str) -> tuple[list[str], str | None]:
 
 
 def _overridden_paths(argv: list[str]) -> Iterator[str]:
-    """The dotted path of every --config.a.b, also written --noconfig.a.b for False."""
+    """Yield the dotted path of every --config.a.b, and of every --noconfig.a.b, which means False."""
     for argument in argv:
         name = argument.lstrip("-").partition("=")[0]
         if argument == "--":
@@ -194,14 +198,14 @@ def _overridden_paths(argv: list[str]) -> Iterator[str]:
 
 
 def _no_such_flag(name: str, names: Sequence[str], *, command: str) -> str:
-    """Say that a command has no such flag, and which flags it has."""
+    """Return the message about a flag that the command does not have."""
     close = difflib.get_close_matches(name.partition(".")[0], names, n=1)
     hint = f"did you mean --{close[0]}? " if close else ""
     return f"there is no flag --{name}; {hint}{command} takes {', '.join(f'--{known}' for known in names)}"
 
 
 def _check_writable(folder: Path, flag: str) -> None:
-    """A folder can be made, where it is not there yet, and written to."""
+    """Check that a folder exists or can be made, and can be written to."""
     absolute = folder.absolute()
     there = next(path for path in (absolute, *absolute.parents) if path.exists())
     if not there.is_dir():
@@ -212,17 +216,17 @@ def _check_writable(folder: Path, flag: str) -> None:
 
 PACKAGE = Path(__file__).parent
 NAME = "configs"
-"""The name of the folder, and of the package that config files import from."""
+"""Name of the folder of launch configs, and of the package that config files import from."""
 
 
 def load_config(text: str) -> Config:
-    """Load the config that a file makes.
+    """Load the config that a launch config file returns.
 
     Args:
         text: the value of --config: a file or a bare name, such as `mnist`, then perhaps `:ARGUMENT`.
 
     Raises:
-        UserError: there is no such file, or it makes no config.
+        UserError: there is no such file, it raises an error, or it does not return a config.
     """
     file, *arguments = find_config(text)
     try:
@@ -234,7 +238,7 @@ def load_config(text: str) -> Config:
             sys.modules[loader.name] = module
             loader.exec_module(module)
             config = module.get_config(*arguments)
-    except ValueError as error:  # The file says it of its argument.
+    except ValueError as error:  # The file refuses its argument.
         raise UserError(str(error)) from error
     except (Exception, SystemExit) as error:  # The file is code, which may raise anything.
         raise UserError(f"--config={text} cannot be read: {type(error).__name__}: {error}") from error
@@ -283,10 +287,10 @@ def shipped_names() -> list[str]:
 
 @contextmanager
 def importable_configs(file: Path) -> Iterator[None]:
-    """While a config file is loaded, let it import others: `from configs import mnist`, or from its own folder's name.
+    """Let a config file import others while it is loaded: from `configs`, or from the name of its own folder.
 
-    `sys.path` stays as it is: with `fcn_jax/` of a wheel on it, `import train` would find `fcn_jax/train`. Afterwards
-    all modules of these packages are as before.
+    `sys.path` stays as it is: with `fcn_jax/` of a wheel on it, `import train` would find `fcn_jax/train`. Afterwards,
+    all modules of these packages are as they were before.
     """
     own = file.absolute().parent
     folders = {NAME: [shipped_folder()]}
@@ -306,6 +310,6 @@ def importable_configs(file: Path) -> Iterator[None]:
 
 
 def _take_modules(packages: Container[str]) -> dict[str, ModuleType]:
-    """Take packages and their modules out of those that are imported."""
+    """Remove packages and their modules from `sys.modules`, and return them."""
     names = [name for name in sys.modules if name.partition(".")[0] in packages]
     return {name: sys.modules.pop(name) for name in names}

@@ -1,8 +1,8 @@
-"""The config: nested dataclasses whose fields have their default and their bounds beside them, and the rules they keep.
+"""The config: nested dataclasses, with a default and bounds beside each field, and the rules between fields.
 
-Launch configs (`configs/*.py`) return a `Config`; flags override single fields: `--config.train.epochs=3`.
-Values that follow from others (canvas shapes, steps, the smallest side) are computed, never stored here. What needs
-the data (classes, sizes, splits) is checked where the data is opened.
+Launch configs (`configs/*.py`) return a `Config`. Flags override single fields: `--config.train.epochs=3`. Values that
+follow from others (canvas shapes, steps, the smallest side) are computed, never stored here. Rules that need the data
+(classes, sizes, splits) are checked when the data is opened.
 """
 
 import dataclasses
@@ -18,33 +18,33 @@ Value = TypeVar("Value")
 
 
 class UserError(ValueError):
-    """Something that the user has to mend; the message says what was found, which rule it breaks and what to do.
+    """An error that the user can correct; the message says what was found, which rule it breaks and what to do.
 
-    The command line prints the message as one line and exits with 2. Every other exception is a bug of this code: it
-    ends with a traceback and exit code 1.
+    The command line prints the message as one line and exits with code 2. Every other exception is a bug of this code:
+    it ends with a traceback and exit code 1.
     """
 
 
 def bounded(default: Value, low: int | float, high: int | float = math.inf) -> Value:
-    """A field with its default and the smallest and the largest number that it takes, which hold for all of a tuple."""
+    """Make a field with a default and bounds; in a tuple, every number keeps the bounds."""
     made: Any = field(default=default, metadata={"bounds": (low, high)})
     return made
 
 
 def chosen(*choices: Value) -> Value:
-    """A field that takes one of a few words; the first is its default."""
+    """Make a field that takes one of a few words; the first is its default."""
     made: Any = field(default=choices[0], metadata={"choices": choices})
     return made
 
 
 @dataclass
 class AugmentConfig:
-    """Random changes to a training example; 0 switches one off. The first three change its size."""
+    """The random changes to a training example. 0 switches a change off. Only the first three change the size."""
 
     scale: tuple[float, float] = bounded((1.0, 1.0), 0.01, 100)
-    """The smallest and the largest factor of its size; factors are drawn log-uniformly between them."""
+    """The smallest and the largest factor on the size; factors are drawn log-uniformly between them."""
     aspect: float = bounded(0.0, 0, 9)
-    """The largest relative change of height / width; the area stays."""
+    """The largest relative change of height / width; the area stays the same."""
     crop: float = bounded(0.0, 0, 0.99)
     """The largest share of each side that is cut away."""
     rotate: float = bounded(0.0, 0, 180)
@@ -52,11 +52,11 @@ class AugmentConfig:
     shear: float = bounded(0.0, 0, 80)
     """The largest horizontal shear, in degrees."""
     stretch: float = bounded(0.0, 0, 0.9)
-    """The largest relative change of scale; each axis has its own, and the canvas stays."""
+    """The largest relative change of scale; each axis has its own, and the size stays the same."""
     shift: float = bounded(0.0, 0)
     """The largest shift, in pixels."""
     flip: bool = False
-    """Mirror left and right, half of the time."""
+    """True: mirror every second example, on average, left to right."""
     brightness: float = bounded(0.0, 0, 1)
     """The largest relative change of brightness."""
     contrast: float = bounded(0.0, 0, 1)
@@ -67,78 +67,78 @@ class AugmentConfig:
 
 @dataclass
 class DataConfig:
-    """The examples of a run, and what happens to them before the net."""
+    """The examples, and the steps that prepare them for the net."""
 
     source: str = "mnist_native"
-    """mnist_native, japanese_vowels, folder:DIR, table:FILE.csv, tfds:NAME[:VERSION]; sizes:FILE.csv for plans."""
+    """mnist_native, japanese_vowels, folder:DIR, table:FILE.csv, tfds:NAME[:VERSION]; or sizes:FILE.csv for plans."""
     absolute_paths: bool = False
-    """A table may then hold absolute paths and links to anywhere; else all its files lie below the table's folder."""
+    """True: a table may hold absolute paths and links to anywhere. False: its files lie below the table's folder."""
     train_split: str = "train"
     validation_split: str = "validation"
     test_split: str = "test"
     channels: int = bounded(1, 1, 4096)
-    """The channels of an example: 1 for grey, 3 for colour."""
+    """The number of channels of an example: 1 for grey, 3 for colour."""
     mean: tuple[float, ...] = (0.0,)
     """The mean of each channel, of values scaled to 0-1; one value serves all channels."""
     std: tuple[float, ...] = bounded((1.0,), 1e-12)
     """The standard deviation of each channel, of values scaled to 0-1; one value serves all channels."""
     resize: str = "none"
-    """none; longest:N, shortest:N, area:N (N² pixels), which never enlarge; square:N; or canvas:HxW, which resamples
-    nothing: it puts an example into the middle of a canvas of background, and cuts the middle out of a larger one."""
+    """none; longest:N, shortest:N or area:N (N² pixels), which never enlarge; square:N; or canvas:HxW, which does not
+    resample: it centres a smaller example on a canvas of background, and cuts the middle out of a larger one."""
     group_pattern: str = ""
     """A regular expression for a file's path; files with the same match stay in the same split."""
     max_megapixels: float = bounded(100.0, 0, 1e9)
-    """A larger image is a bad example, which is not decoded; so is a signal of more million samples."""
+    """A larger image is a bad example and is not decoded; so is a signal with more million values."""
     background: int = bounded(0, 0, 255)
-    """The value that surrounds an image where it is widened or moved."""
+    """The value of pixels that are added when an image is widened or moved, 0-255."""
     min_side: int | None = bounded(None, 0, 65536)
-    """Shorter sides are widened to this, in pixels; None: the smallest side the model takes; 0: refuse them."""
+    """Shorter sides are widened to this, in pixels. None: the smallest side the model takes. 0: an error."""
     max_bad_fraction: float = bounded(0.01, 0, 1)
-    """A larger share of bad examples in a split stops the run."""
+    """A larger fraction of bad examples in a split stops the run."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
 
 @dataclass
 class ScheduleConfig:
-    """The way from examples of many sizes to training steps of few shapes."""
+    """The rules that pack examples of many sizes into training steps of few shapes."""
 
     kind: str = chosen("stratified", "bucketed")
     """stratified: every step holds the same blocks of all shapes. bucketed: every step holds one shape."""
     max_buckets: int = bounded(6, 0, 1024)
-    """The largest number of shapes that the plan may use; 0: as many as pay."""
+    """The largest number of buckets in the plan; 0: the plan chooses a number that pays."""
     multiple_of: int = bounded(1, 1, 4096)
     """The sides of buckets are multiples of this, in pixels."""
     examples_per_step: int = bounded(512, 1, 2**20)
     rows_multiple_of: int = bounded(8, 1, 65536)
-    """A block's number of rows is a multiple of this; the number of devices has to divide it."""
+    """A block's number of rows is a multiple of this; this must be a multiple of the number of devices."""
     positions_per_step: int = bounded(0, 0, 2**40)
-    """Bucketed only: a step holds as many examples as fit into this many padded pixels; 0: examples_per_step holds."""
+    """Bucketed only: a step holds as many examples as fit into this many padded pixels; 0: use examples_per_step."""
     num_programs: int = bounded(1, 1, 64)
-    """Stratified only: steps of so many kinds alternate, so that a rare bucket need not stand in every step."""
+    """Stratified only: the number of kinds of steps that alternate, so that a rare bucket is not in every step."""
 
 
 FAMILIES: dict[str, type["ModelConfig"]] = {}
-"""{name: dataclass} of the families of nets; a subclass of `ModelConfig` that has a name is in it."""
+"""{name: dataclass} of the families of nets: every subclass of `ModelConfig` that has a name."""
 
 
 @dataclass
 class ModelConfig:
-    """The fields that all families of nets share. Each has a dataclass of its own: see `nets/families.py`."""
+    """The fields that all families of nets share. Each family has a dataclass of its own: see `nets/families.py`."""
 
     name: str = ""
-    """The name of the family, which the dataclass decides."""
+    """The name of the family; each dataclass has its own."""
     num_classes: int = bounded(10, 2, 2**24)
     channels: tuple[int, ...] = bounded((), 1, 2**20)
-    """The widths of the net; the family says of which layers."""
+    """The numbers of channels in the net; the family says of which layers."""
     norm: str = chosen("batch", "group", "layer", "none")
     group_size: int = bounded(8, 1, 2**20)
     """The number of channels in a group of GroupNorm."""
     norm_momentum: float = bounded(0.9, 0, 1)
-    """The share that the running statistics of BatchNorm keep at every step."""
+    """The share of their old value that the running statistics of BatchNorm keep at every step."""
     head: str = chosen("average_last", "average_first", "max", "logsumexp", "attention", "pyramid", "last")
-    """The way from positions to one prediction; last reads the last position, of a backward net the first."""
+    """The layers that make one prediction of all positions: see `nets/heads.py`."""
     masked: bool = True
-    """False: padding counts as image; this is wrong, and serves for comparison."""
+    """False: padding counts as image. This is wrong, and only serves for comparison."""
     dtype: str = chosen("float32", "bfloat16")
     """The type that the layers compute in. Parameters, statistics of norms, sums of pools, the head and the loss are
     always float32."""
@@ -146,7 +146,7 @@ class ModelConfig:
     """direct: the convolution of XLA. patches: one matrix product over gathered patches. auto: the faster of the two
     on a CPU, direct elsewhere."""
     takes_images: ClassVar[bool] = True
-    """False: the family takes signals alone."""
+    """False: the family takes only signals."""
 
     def __init_subclass__(cls) -> None:
         if "name" in vars(cls):
@@ -156,7 +156,7 @@ class ModelConfig:
         """Check the rules between the fields.
 
         Raises:
-            UserError: the first broken rule: the field, its value, the rule.
+            UserError: a rule is broken; the message names the first one, its field and the value.
         """
         own = type(self).name
         if self.name != own:
@@ -174,76 +174,76 @@ class ModelConfig:
                 )
 
     def check_lengths(self, number: int, *names: str) -> None:
-        """Check that some fields have one value for all layers, or one for each of so many."""
+        """Check that some fields have one value for all layers, or one for each of `number` layers."""
         for name in names:
             check_length(f"config.model.{name}", getattr(self, name), number)
 
 
 @dataclass
 class TrainConfig:
-    """The training of the weights."""
+    """The training: its length, its optimizer, its learning rate."""
 
     epochs: int = bounded(16, 1, 50_000)
     optimizer: str = chosen("adamw", "sgd")
     learning_rate: float = bounded(3e-3, 0)
-    """The rate at its peak, after the warm-up; from there it falls to zero along a cosine."""
+    """The rate at its peak, after the warm-up; then it falls to zero along a cosine."""
     warmup_epochs: float = bounded(1.0, 0)
-    """The epochs in which the learning rate rises from zero to its peak."""
+    """The number of epochs in which the learning rate rises from zero to its peak."""
     weight_decay: float = bounded(0.05, 0)
     """The decay of kernels; biases and scales do not decay."""
     momentum: float = bounded(0.9, 0, 1)
     """The momentum of sgd."""
     label_smoothing: float = bounded(0.0, 0, 0.99)
     freeze: str = ""
-    """A regular expression that is searched for in the path of every parameter, such as net/layers/0/kernel. A
-    parameter with a match never changes. BatchNorm's running statistics are no parameters and follow the data."""
+    """A regular expression, searched for in the path of every parameter, such as net/layers/0/kernel. A parameter
+    with a match never changes. BatchNorm's running statistics are not parameters, and still follow the data."""
     backbone_rate: float = bounded(1.0, 0)
-    """A factor of the learning rate of all parameters but those of the head (net/head/)."""
+    """A factor on the learning rate of all parameters outside the head (net/head/)."""
     ema_decay: float = bounded(0.0, 0, 0.999999)
-    """The decay of an exponential moving average of the weights, which evaluation then uses; 0: no average."""
+    """The decay of an exponential moving average of the weights, which evaluation uses; 0: no average."""
     precise_batch_norm: bool = False
-    """True: after the last step, replace the running statistics of BatchNorm by those of the final weights over one
-    pass of the training data as evaluation sees it (arXiv:2105.07576)."""
+    """True: after the last step, replace the running statistics of BatchNorm by those of the final weights, computed
+    in one pass over the training data as evaluation sees it (arXiv:2105.07576)."""
     loss_mean: str = chosen("step", "epoch")
-    """step: the mean over the examples of a step. epoch: their sum over the mean number of examples in a step, so that
-    an example weighs the same in a small step as in a large one."""
+    """step: the mean over the examples of a step. epoch: their sum, divided by the mean number of examples in a step,
+    so that an example has the same weight in a small step as in a large one."""
     rate_scaling: str = chosen("none", "sqrt", "linear")
-    """The rule by which the learning rate follows the number of examples in a step, relative to their mean number."""
+    """The growth of the learning rate with a step's number of examples, relative to the mean number."""
     stage_scales: tuple[float, ...] = bounded((1.0,), 0.01, 100)
-    """Progressive resizing: the scale of all examples in each stage of training."""
+    """Progressive resizing: the factor on the size of all examples, in each stage of training."""
     stage_shares: tuple[float, ...] = bounded((1.0,), 1e-6, 1e6)
-    """The share of the epochs that each stage has, relative to the others; one value: all are equally long."""
+    """The share of the epochs in each stage, relative to the other stages; one value: all stages are equally long."""
     log_every_steps: int = bounded(20, 1)
     evaluate_every_epochs: int = bounded(1, 0)
-    """The epochs from one validation to the next; 0: none."""
+    """The number of epochs from one validation to the next; 0: no validation."""
 
 
 @dataclass
 class EvaluateConfig:
-    """The test of a net."""
+    """The evaluation of a net."""
 
     examples_per_step: int = bounded(512, 1, 2**20)
     scale: float = bounded(1.0, 0.01, 100)
-    """The scale of all examples; another than that of training may suit a net better (FixRes, arXiv:1906.06423)."""
+    """The factor on the size of all examples; one other than in training may be better (FixRes, arXiv:1906.06423)."""
     padding: int = bounded(0, 0, 65536)
-    """Pixels added to every side of every canvas. They change the time alone, unless the model is not masked."""
+    """Pixels added to every side of every canvas. If the model is masked, they change only the time."""
 
 
 @dataclass
 class CheckpointConfig:
-    """The saving of a run's state."""
+    """The rules for saving the state of a run."""
 
     every_steps: int = bounded(200, 1)
     keep: int = bounded(2, 1)
-    """The number of newest checkpoints that stay."""
+    """The number of newest checkpoints that are kept."""
 
 
 @dataclass
 class MachineConfig:
-    """Fields that change the speed of a run and never its result, so that a resumed run may have other values."""
+    """The fields that change the speed of a run, never its result; a resumed run may have other values."""
 
     cache_dir: str = "~/.cache/fcn_jax"
-    """The folder where compiled programs and measured sizes are found again; empty: no cache."""
+    """The folder that keeps compiled programs and measured sizes; empty: no cache."""
     cache_mib: int = bounded(1024, 0)
     """The memory for decoded images, in MiB."""
     num_threads: int = bounded(2, 1, 1024)
@@ -251,12 +251,12 @@ class MachineConfig:
     prefetch_steps: int = bounded(4, 1, 1024)
     """The number of steps that are decoded ahead."""
     watchdog_seconds: float = bounded(120.0, 0)
-    """A run that waits so long for something says for what; 0: never."""
+    """A run that waits this long, in seconds, says what it waits for; 0: never."""
 
 
 @dataclass
 class Config:
-    """A whole run. The config of the model has no default: `Config(model=FCN())`."""
+    """The config of a whole run. `model` has no default: `Config(model=FCN())`."""
 
     seed: int = bounded(0, 0, 2**31 - 1)
     data: DataConfig = field(default_factory=DataConfig)
@@ -272,7 +272,7 @@ def validate(config: Config) -> None:
     """Check every rule that needs no data.
 
     Raises:
-        UserError: the first broken rule: the field, its value, the rule.
+        UserError: a rule is broken; the message names the first one, its field and the value.
     """
     check_types(config)
     _check_values(config, "config")
@@ -300,7 +300,7 @@ def validate(config: Config) -> None:
 
 
 def _check_steps(config: Config) -> None:
-    """Check how many examples stand in a step."""
+    """Check the fields that set how many examples a step holds."""
     schedule = config.schedule
     if schedule.positions_per_step and schedule.kind != "bucketed":
         raise UserError(
@@ -319,7 +319,7 @@ def _check_steps(config: Config) -> None:
 
 
 def check_length(path: str, value: tuple, number: int) -> None:
-    """Check that there is one value for all, or one for each of so many."""
+    """Check that there is one value for all, or one for each of `number` things."""
     if len(value) not in (1, number):
         raise UserError(f"{path} has {len(value)} values, but it must have 1 or {number}")
 
@@ -344,7 +344,7 @@ def check_types(config: Any, prefix: str = "config") -> None:
     """Check that every field holds what its annotation says; an int may stand for a float.
 
     Raises:
-        UserError: the first field that doesn't.
+        UserError: one does not; the message names the first.
     """
     hints = typing.get_type_hints(type(config))
     for item in dataclasses.fields(config):

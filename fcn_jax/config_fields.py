@@ -1,4 +1,4 @@
-"""Work with any config: look fields up, list them, override, compare, read them from JSON."""
+"""Operations on any config: look up fields, list them, override them, compare them, read them from JSON."""
 
 import copy
 import dataclasses
@@ -11,14 +11,14 @@ from fcn_jax.config import FAMILIES, Config, ModelConfig, UserError, check_type,
 
 
 def get_field(config: Any, path: str) -> Any:
-    """The value at a dotted path."""
+    """Return the value at a dotted path."""
     for name in path.split("."):
         config = getattr(config, name)
     return config
 
 
 def flatten(config: Any) -> dict[str, object]:
-    """{'train.epochs': 16, ...}"""
+    """Return all values by dotted path: {'train.epochs': 16, ...}."""
     flat = {}
     for item in dataclasses.fields(config):
         value = getattr(config, item.name)
@@ -30,10 +30,10 @@ def flatten(config: Any) -> dict[str, object]:
 
 
 def overridden(config: Config, overrides: Mapping[str, Any]) -> Config:
-    """A copy with other values at some dotted paths; `model.name` comes first, wherever it stands.
+    """Return a copy with other values at some dotted paths; `model.name` is always set first.
 
     Raises:
-        UserError: no such field, or a value that it does not take.
+        UserError: there is no such field, or it does not take the value.
     """
     config = copy.deepcopy(config)
     if "model.name" in overrides:
@@ -47,7 +47,9 @@ def overridden(config: Config, overrides: Mapping[str, Any]) -> Config:
 
 
 def of_family(model: ModelConfig, name: Any) -> ModelConfig:
-    """The defaults of another family, which keep the number of classes; the same model, if it is of that family.
+    """Return the default config of another family, with the same number of classes.
+
+    A model that is of that family already is returned unchanged.
 
     Raises:
         UserError: there is no such family.
@@ -66,7 +68,7 @@ def check_path(config: Config, path: str) -> None:
     """Check that a dotted path names a field that can be overridden.
 
     Raises:
-        UserError: it does not; the message names a field that is near, or those of the model's family.
+        UserError: it does not; the message names a field with a similar name, or the fields of the model's family.
     """
     known = flatten(config)
     if path in known:
@@ -85,14 +87,14 @@ def check_path(config: Config, path: str) -> None:
 
 
 def changes_result(path: str) -> bool:
-    """Return whether the field at a path can change the result of a run, not only its place or its speed."""
+    """Return whether the field at a path changes the result of a run, not only its speed or its checkpoints."""
     return not path.startswith(("machine.", "checkpoint."))
 
 
 def differences(old: Config, new: Config) -> list[str]:
-    """One line for each field that changes a run's result and differs: `train.epochs: 16 -> 3`.
+    """Return one line for each different field that changes a run's result: `train.epochs: 16 -> 3`.
 
-    Of two families of nets, the fields that only one of them has are left out: `model.name` tells them apart.
+    If the families of nets differ, fields that only one of them has are left out: `model.name` tells them apart.
     """
     before, after = flatten(old), flatten(new)
     return [
@@ -103,10 +105,10 @@ def differences(old: Config, new: Config) -> list[str]:
 
 
 def from_dict(kind: type, values: Any, prefix: str = "config"):
-    """A config from the parsed JSON of `dataclasses.asdict`; `name` says which family the config of a model is of.
+    """Make a config from the parsed JSON of `dataclasses.asdict`; the field `name` of a model says its family.
 
     Raises:
-        UserError: an unknown, missing or mistyped field.
+        UserError: a field is unknown, missing or of the wrong type.
     """
     if not isinstance(values, dict):
         raise UserError(f"{prefix} is {values!r}, but it must be an object")

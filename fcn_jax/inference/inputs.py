@@ -1,6 +1,6 @@
-"""Steps from a file to the input of a net, the same as in the net's evaluation, and the sizes that the net takes.
+"""The steps from a file to the net's input, and the sizes that the net takes: the same as in the net's evaluation.
 
-A recipe is all that is left of the config, so that an artifact can carry it beside it.
+A `Recipe` holds the few config values that these steps need, so that an exported artifact can carry them.
 """
 
 import math
@@ -28,41 +28,41 @@ SIDES = {1: ("length",), 2: ("height", "width")}
 
 
 class Example(NamedTuple):
-    """A file, read."""
+    """One file that was read."""
 
     size: tuple[int, ...]
-    """As it was decoded."""
+    """Size when it was decoded."""
     values: Num[np.ndarray, "*spatial c"]
-    """As the net will see it."""
+    """Values that the net will see."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The way from a file to the net."""
+    """The steps from a file to the net's input."""
 
     rank: int
     """2 for images, 1 for signals."""
     channels: int
     resize: str
-    """As `data.resize`."""
+    """The config's `data.resize`."""
     scale: float
-    """As `evaluate.scale`."""
+    """The config's `evaluate.scale`."""
     min_side: int
     """Shorter sides are widened to this."""
     background: int
-    """Value that surrounds what is widened, and lies under transparency."""
+    """Value around widened examples, and under transparent pixels."""
     max_megapixels: float
     """A larger image is refused before it is decoded."""
     smallest_side: int
-    """Largest side that the net takes."""
+    """Smallest side that the net takes."""
     largest_side: int | None
-    """None: any."""
+    """Largest side that the net takes; None: no limit."""
     is_masked: bool
     """True if the net tells padding from image."""
 
     @property
     def suffixes(self) -> frozenset[str]:
-        """Suffixes of the files that are looked for in folders."""
+        """Suffixes of the files to look for in folders."""
         return images.SUFFIXES if self.rank == 2 else signals.SUFFIXES
 
     @cached_property
@@ -76,9 +76,10 @@ class Recipe:
         return Resize.parse(self.resize)
 
     def check(self) -> None:
-        """
+        """Check that every value of the recipe is allowed.
+
         Raises:
-            UserError: a rule that cannot be followed.
+            UserError: one is not.
         """
         if self.rank not in (1, 2):
             raise UserError(f"rank is {self.rank}, but it must be 1 (signals) or 2 (images)")
@@ -94,7 +95,7 @@ class Recipe:
         assert self._resize
 
     def read(self, path: str) -> Example:
-        """A file as the net will see it: by the functions of `Dataset`, which keeps examples resized, and colours them.
+        """Read a file as the net will see it, with the functions that `Dataset` uses.
 
         Raises:
             BadExampleError: it cannot be read, or the net does not take its size.
@@ -119,7 +120,7 @@ class Recipe:
 
 
 def recipe_of(config: Config, *, rank: int, smallest_side: int, largest_side: int | None) -> Recipe:
-    """The recipe of a net that was trained with a config."""
+    """Make the recipe of a net that was trained with a config."""
     data = config.data
     return Recipe(
         rank=rank,
@@ -139,9 +140,10 @@ LIST = "-"
 
 
 def check_paths(paths: Sequence[str]) -> None:
-    """
+    """Check that paths are given and that each exists.
+
     Raises:
-        UserError: there is no path, or one that does not exist.
+        UserError: no path is given, or one does not exist.
     """
     if not paths:
         raise UserError("no PATH is given: give files, folders, or - for a list of them on standard input")
@@ -151,14 +153,14 @@ def check_paths(paths: Sequence[str]) -> None:
 
 
 def expand_paths(paths: Sequence[str], *, suffixes: frozenset[str], listed: Iterable[str]) -> list[str]:
-    """Every file that is meant.
+    """List all files that some paths stand for.
 
     Args:
-        suffixes: of the files that are looked for in folders, which are gone through in the order of their paths.
-        listed: lines, a path each, that stand for `-`; what is not there will be found missing when it is read.
+        suffixes: suffixes of the files to take from folders; the files of a folder are sorted by path.
+        listed: lines that `-` stands for, one path each; a missing file is found only when it is read.
 
     Raises:
-        UserError: a folder that cannot be listed, or holds no such file.
+        UserError: a folder cannot be listed, or holds no such file.
     """
     found = []
     for path in paths:
@@ -179,11 +181,11 @@ def _files_of(folder: str, suffixes: frozenset[str]) -> list[str]:
 
 
 CHUNK_FILES, CHUNK_BYTES = 32, 2**20
-"""Bytes of a chunk at most, unless one file is larger."""
+"""Number of files, and of bytes, at which a chunk ends."""
 SMALL_BYTES = 2**12
-"""Mean bytes of a file below which no thread helps: decoding more of them takes longer than handing them over."""
+"""Mean bytes per file up to which the calling thread reads a chunk: handing it to another would take longer."""
 CHUNKS_AHEAD = 4
-"""Chunks that are read ahead for every thread."""
+"""Number of chunks read ahead for every thread."""
 
 ReadFile = tuple[str, Example | BadExampleError]
 
@@ -198,7 +200,7 @@ class _Chunk(NamedTuple):
 
 
 def read_ahead(recipe: Recipe, paths: Sequence[str], *, num_threads: int) -> Iterator[list[ReadFile]]:
-    """Chunks of files as a net will see them."""
+    """Yield chunks of files, read as the net will see them, in the order of the paths."""
     with ThreadPoolExecutor(num_threads) as threads:
         begun: deque[Callable[[], list[ReadFile]]] = deque()
         try:

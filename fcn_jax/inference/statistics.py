@@ -1,6 +1,6 @@
-"""Statistics of answers: shares with their intervals, by size, class and confidence; confusions; the worst mistakes.
+"""Statistics of a net's answers: accuracy by size, class and confidence; confusions; the worst mistakes.
 
-Everything is counted over the examples that have an answer, each once. Intervals are of 95 %.
+Every example that has an answer counts once. All intervals are 95 % confidence intervals.
 """
 
 import math
@@ -11,25 +11,25 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 EXAMPLES_PER_BIN, MOST_BINS = 25, 8
-"""A bin of sizes holds about that many examples or more: with fewer, its interval says nothing."""
+"""Fewest examples per bin of sizes (about; with fewer, its interval says nothing), and most bins."""
 CONFIDENCE_BINS = 15
 MOST_MISTAKES = 24
 
 
 @dataclass(frozen=True)
 class Answers:
-    """The answers of a net for n examples, in the order of their split."""
+    """The answers of a net to n examples, in the order of their split."""
 
     index: Int[np.ndarray, " n"]
     """Positions of the examples in their split."""
     size: Int[np.ndarray, "n r"]
-    """True size, as it was decoded."""
+    """True size when it was decoded."""
     label: Int[np.ndarray, " n"]
     predicted: Int[np.ndarray, " n"]
     probability: Float[np.ndarray, " n"]
     """Probability of the predicted class."""
     loss: Float[np.ndarray, " n"]
-    """Cross entropy, nats."""
+    """Cross entropy, in nats."""
 
     @property
     def hit(self) -> Bool[np.ndarray, " n"]:
@@ -45,7 +45,7 @@ class Answers:
 
 
 class Proportion(NamedTuple):
-    """So many of so many; of none, NaN."""
+    """A share: so many hits among so many examples; NaN if there are no examples."""
 
     hits: int
     examples: int
@@ -56,13 +56,13 @@ class Proportion(NamedTuple):
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Return the 95 % confidence interval of the true share (Wilson 1927, doi:10.1080/01621459.1927.10502953)."""
+        """Return the 95 % interval of the true share (Wilson 1927, doi:10.1080/01621459.1927.10502953)."""
         if not self.examples:
             return math.nan, math.nan
-        from scipy.stats import binomtest  # Half a second, which only pages and evaluations should cost.
+        from scipy.stats import binomtest  # Takes half a second, so only pages and evaluations import it.
 
         low, high = binomtest(self.hits, self.examples).proportion_ci(method="wilson")
-        # At 0 and at 1 the interval ends there; rounding must not leave the share outside.
+        # A share of 0 or 1 is an end of its interval; rounding must not leave it outside.
         return float(min(low, self.value)), float(max(high, self.value))
 
 
@@ -77,7 +77,7 @@ def answers_of(
     size: Int[np.ndarray, "n r"],
     label: Int[np.ndarray, " n"],
 ) -> Answers:
-    """Answers from the logits of examples."""
+    """Compute the answers from the logits of examples."""
     shifted = logits - logits.max(1, keepdims=True)
     log_total = np.log(np.exp(shifted).sum(1, dtype=np.float64))
     rows, predicted = np.arange(len(logits)), logits.argmax(1)
@@ -92,7 +92,7 @@ def answers_of(
 
 
 class Bin(NamedTuple):
-    """Examples whose values are neighbours."""
+    """A range of values, and the accuracy of the examples in it."""
 
     low: float
     high: float
@@ -101,10 +101,10 @@ class Bin(NamedTuple):
 
 
 def quantile_bins(values: Float[np.ndarray, " n"], hit: Bool[np.ndarray, " n"]) -> list[Bin]:
-    """Bins of about equally many examples, in ascending order; equal values are never apart."""
+    """Divide examples into bins of about equal counts, in ascending order; equal values share a bin."""
     number = int(np.clip(len(values) // EXAMPLES_PER_BIN, 1, MOST_BINS))
     distinct, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    # The bin of a value is where the middle of its examples falls, when all stand in a row.
+    # With all examples sorted in a row, the middle of those with a value decides the bin of that value.
     middle = counts.cumsum() - counts / 2
     of_example = (middle / len(values) * number).astype(int)[place]
     bins = []
@@ -116,19 +116,19 @@ def quantile_bins(values: Float[np.ndarray, " n"], hit: Bool[np.ndarray, " n"]) 
 
 
 class OfClass(NamedTuple):
-    """The answers for one class."""
+    """The statistics of one class."""
 
     label: int
     recall: Proportion
-    """Recall: the share of its examples that are found."""
+    """Share of the class's examples that are predicted as the class."""
     precision: Proportion
-    """Precision: the share of its predictions that are right."""
+    """Share of the examples predicted as the class that belong to it."""
     taken_for: int | None
-    """The class that its mistakes are most often taken for."""
+    """Class that its examples are most often mistaken for; None: it has no mistakes."""
 
 
 def by_class(answers: Answers, num_classes: int) -> list[OfClass]:
-    """Every class, that of the smallest recall first; those without examples last."""
+    """Return the statistics of every class, smallest recall first, classes without examples last."""
     label, predicted, hit = answers.label, answers.predicted, answers.hit
     examples, taken = (np.bincount(which, minlength=num_classes).tolist() for which in (label, predicted))
     hits = np.bincount(label[hit], minlength=num_classes).tolist()
@@ -145,7 +145,7 @@ def by_class(answers: Answers, num_classes: int) -> list[OfClass]:
 
 
 class Confusion(NamedTuple):
-    """So many examples of a class are taken for another."""
+    """The number of examples of one class that are predicted as another."""
 
     label: int
     predicted: int
@@ -153,7 +153,7 @@ class Confusion(NamedTuple):
 
 
 def confusions(answers: Answers) -> list[Confusion]:
-    """Return which class is predicted as which other, the most frequent first."""
+    """Count every pair of true class and wrongly predicted class, the most frequent first."""
     wrong = ~answers.hit
     pairs, counts = np.unique(
         np.stack([answers.label[wrong], answers.predicted[wrong]], axis=1), axis=0, return_counts=True
@@ -166,13 +166,13 @@ def confusions(answers: Answers) -> list[Confusion]:
 
 
 def confusion_matrix(answers: Answers, num_classes: int) -> Int[np.ndarray, "k k"]:
-    """Examples by true class (rows) and predicted class (columns)."""
+    """Count the examples by true class (rows) and predicted class (columns)."""
     cells = answers.label.astype(np.int64) * num_classes + answers.predicted
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def calibration(answers: Answers) -> list[Bin]:
-    """Examples by the probability of the predicted class, in bins of equal width; those without examples left out."""
+    """Divide examples by the probability of the predicted class into bins of equal width; leave out empty bins."""
     of_example = np.minimum((answers.probability * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
     bins = []
     for number in np.unique(of_example).tolist():
@@ -183,23 +183,23 @@ def calibration(answers: Answers) -> list[Bin]:
 
 
 def calibration_error(bins: list[Bin]) -> float:
-    """Expected calibration error: the mean gap between probability and accuracy (Guo et al. 2017, arXiv:1706.04599)."""
+    """Return the expected calibration error: mean gap of probability and accuracy (Guo et al., arXiv:1706.04599)."""
     gaps = [one.accuracy.examples * abs(one.accuracy.value - one.mean) for one in bins]
     return sum(gaps) / sum(one.accuracy.examples for one in bins)
 
 
 def worst_mistakes(answers: Answers, most: int) -> Int[np.ndarray, " m"]:
-    """Rows of the answers that are wrong, the most confident first."""
+    """Return the rows of the wrong answers, the most confident first."""
     wrong = np.flatnonzero(~answers.hit)
     return wrong[np.argsort(-answers.probability[wrong], kind="stable")][:most]
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """All of the above, of the same answers."""
+    """All statistics of this file, for the same answers."""
 
     by_size: dict[str, list[Bin]]
-    """Accuracy of images by `side`, √(height × width), and by `aspect`, height / width; of signals by `length`."""
+    """Bins by `side`, √(height × width), and `aspect`, height / width, for images; by `length` for signals."""
     classes: list[OfClass]
     calibration: list[Bin]
     calibration_error: float
@@ -209,7 +209,7 @@ class Statistics:
 
 
 def statistics_of(answers: Answers, num_classes: int) -> Statistics:
-    """Return all statistics of some answers."""
+    """Compute all statistics of some answers."""
     size, calibrated = answers.size.astype(np.float64), calibration(answers)
     if size.shape[1] == 1:
         values = {"length": size[:, 0]}
