@@ -169,7 +169,7 @@ class _RunHooks:
         run.checkpoints.save(run.step, state, {"clock": asdict(run.clock)})
 
     def validate_if_due(self, state: TrainState) -> None:
-        """Validate if an epoch ends here that is due, unless an earlier process of this run already did."""
+        """Validate at the end of an epoch that is due, unless the run did so before it was stopped there."""
         run, every = self.run, self.run.setup.config.train.evaluate_every_epochs
         ends_epoch = run.step > 0 and run.epoch.is_integer()
         if not (ends_epoch and every > 0 and (round(run.epoch) % every == 0 or run.step == run.setup.total_steps)):

@@ -182,7 +182,7 @@ class Checkpoints:
         except Exception as error:  # Orbax and TensorStore raise many kinds of errors.
             raise _DamagedError(_first_line(error)) from error
         if position.pop(CHECKSUM, None) != checksum(state, position):
-            raise _DamagedError("its checksum is another than when it was saved")
+            raise _DamagedError("its checksum differs from the one that was saved")
         return Restored(step, state, position)
 
     def _set_aside(self, step: int) -> Path:

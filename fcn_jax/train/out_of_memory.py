@@ -38,7 +38,7 @@ class Memory(Protocol):
 
 
 TOLERANCE = 0.03
-"""Relative tolerance of the largest step: a compilation may take minutes, and so about six of them are enough."""
+"""Relative tolerance of the largest step; with it, about six compilations are enough, of minutes each at worst."""
 
 
 @dataclass(frozen=True)

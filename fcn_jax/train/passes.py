@@ -22,7 +22,7 @@ from fcn_jax.train.setup import Setup, Split
 
 
 def no_one_asks(_: str) -> None:
-    """Do nothing: nobody asks this pass to stop or watches what it waits for."""
+    """Do nothing: the `attend` of a pass that nobody watches or stops."""
 
 
 def steps_of(setup: Setup, split: Split, *, title: str, attend: Callable[[str], None] = no_one_asks) -> Iterator[Step]:
