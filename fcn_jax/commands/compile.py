@@ -26,7 +26,7 @@ from fcn_jax.train.setup import prepare
 
 @dataclass(frozen=True)
 class Chip:
-    """A kind of TPU. Its maker publishes all numbers but `memory_gib` (docs.cloud.google.com/tpu/docs, v5e, v5p, v6e)."""
+    """A kind of TPU. Its maker publishes all but `memory_gib` (docs.cloud.google.com/tpu/docs: v5e, v5p, v6e)."""
 
     memory_gib: float
     """Memory that libtpu lets a program use, in GiB; the published sizes are 16, 95 and 32."""
