@@ -1,4 +1,4 @@
-"""ConvNeXt of any size on ImageNet, or on any images: PRESET is atto, femto, pico, nano, tiny, small or base.
+"""ConvNeXt of any size, on ImageNet or on any other images. PRESET is atto, femto, pico, nano, tiny, small or base.
 
 python -m fcn_jax train --config=configs/convnext.py:PRESET --workdir=runs/convnext
 python -m fcn_jax train --config=configs/convnext.py:atto,folder:DIR --config.model.num_classes=N --workdir=runs/mine

@@ -1,4 +1,4 @@
-"""The baseline of signals: Japanese Vowels padded with zeros to 29 frames, then dense layers.
+"""A baseline for signals: dense layers on Japanese Vowels, padded with zeros to 29 frames.
 
 python -m fcn_jax train --config=configs/dense.py --workdir=runs/dense
 python -m fcn_jax train --config=configs/dense.py:tiny --workdir=runs/tiny     (seconds, to see it work)

@@ -1,4 +1,4 @@
-"""The fully convolutional net of time series (Wang et al., arXiv:1611.06455) on Japanese Vowels.
+"""The fully convolutional net for time series (Wang et al., arXiv:1611.06455) on Japanese Vowels.
 
 python -m fcn_jax train --config=configs/fcn1d.py --workdir=runs/fcn1d
 python -m fcn_jax train --config=configs/fcn1d.py:tiny --workdir=runs/tiny     (seconds, to see it work)

@@ -1,4 +1,4 @@
-"""The baseline that flattens: the default net's convolutions, then a dense layer, on MNIST widened to 20×20.
+"""A baseline that flattens: the default net's convolutions, then a dense layer, on MNIST padded to 20×20.
 
 python -m fcn_jax train --config=configs/flatten.py --workdir=runs/flatten
 python -m fcn_jax train --config=configs/flatten.py:tiny --workdir=runs/tiny     (seconds, to see it work)

@@ -1,9 +1,9 @@
-"""Anyone's folder of pictures, at native sizes: DIR/{train,validation,test}/<class>/* or DIR/<class>/*.
+"""Your own folder of pictures, at native sizes: DIR/{train,validation,test}/<class>/* or DIR/<class>/*.
 
 python -m fcn_jax train --config=configs/folder.py:DIR --workdir=runs/mine
 python -m fcn_jax train --config=configs/folder.py:DIR,tiny --workdir=runs/tiny     (seconds, to see it work)
 
-A split that is missing is carved out of train; `--config.data.group_pattern=REGEX` keeps files of one group together.
+A missing split is taken from train. `--config.data.group_pattern=REGEX` keeps the files of a group in one split.
 """
 
 from pathlib import Path
@@ -26,7 +26,7 @@ def get_config(argument: str = "") -> Config:
 
 
 def photographs() -> Config:
-    """Colour images of any origin."""
+    """Return a config for colour images of any kind."""
     config = Config(
         model=FCN(channels=(32, 64, 64, 128, 128, 256), kernel=(4, 4, 3, 4, 3, 4), stride=(2, 2, 1, 2, 1, 2))
     )
@@ -49,13 +49,13 @@ def photographs() -> Config:
 
 
 def shrink(config: Config) -> None:
-    """Make it run in seconds, through the same code."""
+    """Make a config run in seconds; the code that runs is the same."""
     mnist.shrink(config)
     config.model.channels = (8, 8, 8, 8, 8, 16)
     config.schedule.num_programs = 1
 
 
 def count_classes(directory: Path) -> int:
-    """Folders of classes; 0 where there is no such folder, which the source then says."""
+    """Return the number of class folders; 0 if `directory` is missing, which the data source then reports."""
     top = directory / "train" if (directory / "train").is_dir() else directory
     return sum(path.is_dir() for path in top.iterdir()) if top.is_dir() else 0

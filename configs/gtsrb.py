@@ -2,9 +2,9 @@
 
 python -m fcn_jax train --config=configs/gtsrb.py:DIR --workdir=runs/gtsrb
 
-The frames of a track are near copies, so validation is carved out by tracks. A class has few tracks, each at a few
-sizes, and a net that only slides learns them by heart; behind a pool to a grid, every sign has one scale and one
-place (benchmarks/gtsrb.md).
+The frames of a track are nearly equal, so validation takes whole tracks from train. A class has few tracks, each at
+a few sizes, so a plain convolutional net memorises them. Here a layer pools every image to a fixed grid, so that all
+signs have the same scale and place (benchmarks/gtsrb.md).
 """
 
 from configs import folder

@@ -1,4 +1,4 @@
-"""Japanese Vowels, signals of 7 to 29 frames of 12 channels, at native lengths: which of nine speakers it is.
+"""Japanese Vowels at native lengths: tell nine speakers apart by signals of 7 to 29 frames of 12 channels.
 
 python -m fcn_jax train --config=configs/japanese_vowels.py --workdir=runs/vowels
 python -m fcn_jax train --config=configs/japanese_vowels.py:tiny --workdir=runs/tiny     (seconds, to see it work)

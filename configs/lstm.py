@@ -1,4 +1,4 @@
-"""A bidirectional LSTM on Japanese Vowels, classified by its mean state.
+"""A bidirectional LSTM on Japanese Vowels, which classifies by the mean of its states.
 
 python -m fcn_jax train --config=configs/lstm.py --workdir=runs/lstm
 python -m fcn_jax train --config=configs/lstm.py:tiny --workdir=runs/tiny     (seconds, to see it work)

@@ -1,4 +1,4 @@
-"""The baseline without convolutions: a multilayer perceptron on MNIST, every digit widened to 20×20.
+"""A baseline without convolutions: a multilayer perceptron on MNIST, every digit padded to 20×20.
 
 python -m fcn_jax train --config=configs/mlp.py --workdir=runs/mlp
 python -m fcn_jax train --config=configs/mlp.py:tiny --workdir=runs/tiny     (seconds, to see it work)

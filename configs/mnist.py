@@ -23,7 +23,7 @@ def get_config(argument: str = "") -> Config:
 
 
 def shrink(config: Config) -> None:
-    """Make a config run in seconds, through the same code."""
+    """Make a config run in seconds; the code that runs is the same."""
     config.data.train_split = "train[:512]"
     config.data.validation_split = "validation[:128]"
     config.data.test_split = "test[:128]"

@@ -1,4 +1,4 @@
-"""MNIST at native sizes with a deeper net of the same kind: five convolutions, two of which halve the size.
+"""MNIST at native sizes with a deeper net than the default one: five convolutions, two of which halve the size.
 
 python -m fcn_jax train --config=configs/mnist_deep.py --workdir=runs/mnist_deep
 """

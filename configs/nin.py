@@ -3,7 +3,7 @@
 python -m fcn_jax train --config=configs/nin.py --workdir=runs/nin
 python -m fcn_jax train --config=configs/nin.py:tiny --workdir=runs/tiny     (seconds, to see it work)
 
-The paper's: --config.model.channels='(192, 160, 96, 192, 192, 192, 192, 192)' --config.model.norm=none.
+The paper's net: --config.model.channels='(192, 160, 96, 192, 192, 192, 192, 192)' --config.model.norm=none.
 """
 
 from configs import mnist

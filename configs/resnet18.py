@@ -1,4 +1,4 @@
-"""ResNet-18 (v1.5) on ImageNet, or on any images: SOURCE is a value of `data.source`.
+"""ResNet-18 (v1.5), on ImageNet or on any other images. SOURCE is a value of `data.source`.
 
 python -m fcn_jax train --config=configs/resnet18.py:SOURCE --workdir=runs/resnet18
 python -m fcn_jax train --config=configs/resnet18.py:folder:DIR --config.model.num_classes=N --workdir=runs/mine
@@ -13,7 +13,7 @@ from fcn_jax.config import Config
 from fcn_jax.nets.families import ResNet
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of red, green and blue; what weights of timm and torchvision were trained with, unless their page says otherwise."""
+"""Mean and standard deviation of red, green and blue; most weights of timm and torchvision were trained with them."""
 
 
 def get_config(argument: str = "") -> Config:
@@ -36,7 +36,8 @@ def get_config(argument: str = "") -> Config:
     config.train.optimizer = "sgd"
     config.train.learning_rate = 0.4
     config.train.warmup_epochs = 5.0
-    # Decoupled: ten times the 1e-4 of He et al., which a momentum of 0.9 adds up.
+    # Ten times the 1e-4 of He et al.: their decay passes through the momentum of 0.9, which multiplies it by ten. This
+    # decay does not pass through it.
     config.train.weight_decay = 1e-3
     config.train.label_smoothing = 0.1
     if size == "tiny":

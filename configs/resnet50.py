@@ -1,4 +1,4 @@
-"""ResNet-50 (v1.5) on ImageNet, or on any images: SOURCE is a value of `data.source`.
+"""ResNet-50 (v1.5), on ImageNet or on any other images. SOURCE is a value of `data.source`.
 
 python -m fcn_jax train --config=configs/resnet50.py:SOURCE --workdir=runs/resnet50
 python -m fcn_jax shapes --config=configs/resnet50.py --size=224x224     (needs no data)

@@ -1,9 +1,9 @@
-"""Anyone's folder of .wav files, at native lengths: DIR/{train,validation,test}/<class>/* or DIR/<class>/*.
+"""Your own folder of .wav files, at native lengths: DIR/{train,validation,test}/<class>/* or DIR/<class>/*.
 
 python -m fcn_jax train --config=configs/signals.py:DIR --workdir=runs/mine
 python -m fcn_jax train --config=configs/signals.py:DIR,tiny --workdir=runs/tiny     (seconds, to see it work)
 
-Several channels become one, their mean; `--config.data.channels=2` keeps two. A clip of 16,000 samples shrinks to 31.
+Several channels are averaged to one; `--config.data.channels=2` keeps two. The net shrinks 16,000 samples to 31.
 """
 
 from pathlib import Path

@@ -3,8 +3,9 @@
 python -m fcn_jax train --config=configs/tfds.py:imagenette/320px-v2 --workdir=runs/imagenette
 python -m fcn_jax train --config=configs/tfds.py:imagenette/320px-v2,tiny --workdir=runs/tiny     (to see it work)
 
-The first run prepares what is not prepared yet, in TFDS_DATA_DIR or ~/tensorflow_datasets. A split that the data set
-lacks is cut off its train split; `--config.data.validation_split='train[90%:]'` and the like choose another part.
+The first run prepares the data set in TFDS_DATA_DIR or ~/tensorflow_datasets, if it is not prepared yet. A split that
+the data set lacks is taken from its train split. Flags such as `--config.data.validation_split='train[90%:]'` choose
+another part.
 """
 
 import contextlib
@@ -36,7 +37,7 @@ def get_config(argument: str = "") -> Config:
 
 
 def whole_splits(counts: dict[str, int]) -> tuple[str, str, str]:
-    """For train, validation and test; an official validation serves as test where there is no test."""
+    """Return the train, validation and test splits; without a test split, an official validation split is the test."""
     if not counts or {"validation", "test"} <= counts.keys():
         return "train", "validation", "test"
     if "test" in counts or "validation" in counts:
@@ -45,7 +46,7 @@ def whole_splits(counts: dict[str, int]) -> tuple[str, str, str]:
 
 
 def tiny_splits(counts: dict[str, int]) -> tuple[str, str, str]:
-    """The same, at most 512, 128 and 128 examples of them."""
+    """Return the same splits with at most 512, 128 and 128 examples."""
     if not counts or {"validation", "test"} <= counts.keys():
         most = {split: min(number, counts.get(split, number)) for split, number in TINY.items()}
         return f"train[:{most['train']}]", f"validation[:{most['validation']}]", f"test[:{most['test']}]"
@@ -57,7 +58,10 @@ def tiny_splits(counts: dict[str, int]) -> tuple[str, str, str]:
 
 
 def describe(name: str) -> tuple[int, dict[str, int]]:
-    """Classes, and examples of every split if it is prepared; nothing where the source will say what is wrong."""
+    """Return the number of classes and, if the data set is prepared, the number of examples of every split.
+
+    Return 0 and no splits on any error; the data source reports it later.
+    """
     with contextlib.suppress(Exception), contextlib.redirect_stdout(io.StringIO()):
         info: Any = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR")).info
         labels = [feature for feature in info.features.values() if isinstance(feature, tfds.features.ClassLabel)]

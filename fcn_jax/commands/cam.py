@@ -1,4 +1,4 @@
-"""The `cam` command: paths in, a picture of each and a contact sheet out, and how many could not be read."""
+"""The `cam` command: it takes paths, draws the class maps of every file and a contact sheet, and counts failures."""
 
 import json
 import os
@@ -20,23 +20,23 @@ from fcn_jax.system.machine import use_compilation_cache
 from fcn_jax.train.workdir import read_config
 
 LEAST_SHOWN, MOST_SHOWN = 480, 1600
-"""Pixels of the longer side of an image's picture; of a signal, values."""
+"""Bounds on the longer side of an image's picture in pixels, and on the values shown of a signal."""
 SHOWN_ON_SHEET = 160
 MOST_ON_SHEET = 96
 SHEET = "contact.png"
 MOST_LETTERS = 60
-"""Letters of a file's name that the name of its picture keeps, at most."""
+"""Most letters of a file's own name that are kept in the name of its picture."""
 MOST_NAMES = 20
 
 
 def draw_maps(paths: Sequence[str], *, workdir: Path, out: Path, label_name: str | None) -> int:
-    """Write a picture of every file and a contact sheet, a line each to standard output; returns how many failed.
+    """Write a picture of every file and a contact sheet, print a line for every file, and return how many failed.
 
     Args:
-        label_name: of the class whose maps are drawn; None: of each file the most probable.
+        label_name: name of the class whose maps are drawn. None: draw the most probable class of each file.
 
     Raises:
-        UserError: a mistake on the command line, or a net that has no maps, before any file is read.
+        UserError: the command line has a mistake, or the net has no maps; no file has been read yet.
     """
     check_paths(paths)
     use_compilation_cache(read_config(workdir).machine)
@@ -48,7 +48,7 @@ def draw_maps(paths: Sequence[str], *, workdir: Path, out: Path, label_name: str
     files = expand_paths(paths, suffixes=maker.classifier.recipe.suffixes, listed=listed)
     album = Album(out, trained.label_names, number=len(files))
     failed, bar = 0, Bar("cam", len(files))
-    # On one terminal, the lines themselves are the progress.
+    # On a terminal, the printed lines already show the progress.
     with nullcontext() if sys.stdout.isatty() else bar, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         for number, found in enumerate(maker.maps(files), start=1):
@@ -70,10 +70,10 @@ def _label_of(name: str, label_names: Sequence[str]) -> int:
 
 
 class Album:
-    """The pictures that go to a folder.
+    """A folder of pictures, one of each file, and their contact sheet.
 
     Args:
-        number: of all files, of which some may turn out bad.
+        number: number of all files, including those that turn out bad.
     """
 
     def __init__(self, out: Path, label_names: Sequence[str], *, number: int):
@@ -83,11 +83,11 @@ class Album:
         make_folder(out)
 
     def add(self, number: int, explained: Explained) -> dict[str, str | float]:
-        """Write the picture of the file of that number; returns what to say of it."""
+        """Write the picture of file `number`; return the values of its output line."""
         self._shown += 1
         path, probabilities = Path(explained.path), explained.probabilities
         label, predicted = self._label_names[explained.label], self._label_names[explained.predicted]
-        name = path.name.encode(errors="backslashreplace").decode()  # Its bytes may be no text.
+        name = path.name.encode(errors="backslashreplace").decode()  # A file name may not be valid text.
         caption = Caption(name, label, float(probabilities[explained.label]), predicted)
         most = min(max(LEAST_SHOWN, *explained.values.shape[:-1]), MOST_SHOWN)
         picture = self._out / f"{number:0{self._digits}}_{path.stem[:MOST_LETTERS]}.png"
@@ -99,7 +99,7 @@ class Album:
         return {"label": predicted, "probability": probability, "map_of": label, "picture": str(picture)}
 
     def finish(self) -> None:
-        """Write the contact sheet, if there is anything on it."""
+        """Write the contact sheet, if it has any picture."""
         if self._views:
             first = "" if self._shown <= MOST_ON_SHEET else f"the first {MOST_ON_SHEET} of "
             title = f"{first}{self._shown:,} file{'s' if self._shown > 1 else ''}"

@@ -1,4 +1,7 @@
-"""The `compile` command: every program of a config, what it costs, and whether it fits, here or on TPUs elsewhere."""
+"""The `compile` command: it compiles every program of a config, for the devices here or for TPUs that are elsewhere.
+
+It shows what every program costs, and checks that it fits the memory of a device.
+"""
 
 import importlib.util
 import math
@@ -23,22 +26,23 @@ from fcn_jax.train.setup import prepare
 
 @dataclass(frozen=True)
 class Chip:
-    """A kind of TPU: what its maker publishes (docs.cloud.google.com/tpu/docs, v5e, v5p, v6e), but for its memory."""
+    """A kind of TPU. Its maker publishes all but `memory_gib` (docs.cloud.google.com/tpu/docs: v5e, v5p, v6e)."""
 
     memory_gib: float
-    """Memory that libtpu lets a program have; published are 16, 95 and 32 GiB."""
+    """Memory that libtpu lets a program use, in GiB; the published sizes are 16, 95 and 32."""
     teraflops: float
-    """Peak in bfloat16, in which a TPU multiplies float32 too unless told otherwise."""
+    """Peak in bfloat16; by default a TPU also multiplies float32 numbers in bfloat16."""
     gigabytes_per_second: float
-    """Published bandwidth of its memory."""
+    """Bandwidth of its memory."""
     axes: int
+    """Number of axes of a slice's shape."""
     most: int
-    """Chips of the largest slice."""
+    """Number of chips of the largest slice."""
 
     def estimated_seconds(self, executable: Any) -> float:
-        """A roofline: the longer of computing at the peak and of moving what XLA says is read and written.
+        """Return a roofline estimate: the longer of the times for computing and for moving data, both at the peak.
 
-        XLA's own `optimal_seconds` is at times negative.
+        XLA reports the operations and the bytes. Its own `optimal_seconds` is sometimes negative.
         """
         cost = executable.cost_analysis()
         return max(cost["flops"] / (self.teraflops * 1e12), cost["bytes accessed"] / (self.gigabytes_per_second * 1e9))
@@ -53,9 +57,9 @@ EXAMPLES = "tpu:v5e:4x4, tpu:v6e:2x4, tpu:v5p:2x2x4"
 
 WITHOUT_TPU = {
     "TPU_SKIP_MDS_QUERY": "1",  # Do not ask the metadata server which TPU this machine has.
-    "TPU_ACCELERATOR_TYPE": "v5litepod-4",  # Nor warn that it is not known; the topology says what counts.
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",  # Avoid a warning that it is unknown; only the topology matters.
     "TPU_WORKER_HOSTNAMES": "localhost",
-    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # Nothing runs, so a program that holds a TPU here is not in the way.
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # Nothing runs, so another process may hold a TPU here.
     "TPU_LOG_DIR": "disabled",
     "TPU_STDERR_LOG_LEVEL": "3",
     "TPU_MIN_LOG_LEVEL": "3",
@@ -72,20 +76,20 @@ class Target:
     memory_mib: float
     """Memory of one device."""
     chip: Chip | None = None
-    """None: the devices are here."""
+    """The kind of TPU; None if the devices are those of this machine."""
 
 
 def present_target() -> Target:
-    """The devices that are here."""
+    """Return the devices of this machine as a target."""
     devices = jax.devices()
     return Target(devices[0].platform, devices, device_memory_mib())
 
 
 def tpu_target(text: str) -> Target:
-    """The TPUs of a `--target`; call it before JAX is used, since it keeps JAX off a TPU that may be here.
+    """Return the TPUs of a `--target`; call it before JAX is used, since it makes JAX ignore a TPU of this machine.
 
     Raises:
-        UserError: no such chip or shape, or libtpu is not installed.
+        UserError: there is no such chip or shape, or libtpu is not installed.
     """
     name, sides = parse_target(text)
     if importlib.util.find_spec("libtpu") is None:
@@ -108,16 +112,16 @@ def tpu_target(text: str) -> Target:
 
 
 def config_for_tpu(config: Config) -> Config:
-    """The config as a TPU would have it: there, and not on the CPU that compiles, `auto` is XLA's own convolution."""
+    """Return the config with `auto` convolutions resolved as on a TPU (XLA's own), not as on the CPU that compiles."""
     automatic = config.model.convolution == "auto"
     return overridden(config, {"model.convolution": "direct"}) if automatic else config
 
 
 def parse_target(text: str) -> tuple[str, tuple[int, ...]]:
-    """`tpu:v5e:4x4` -> ('v5e', (4, 4)).
+    """Parse a target: `tpu:v5e:4x4` -> ('v5e', (4, 4)).
 
     Raises:
-        UserError: it is not of that form, or there is no such chip or shape.
+        UserError: the text is not of that form, or there is no such chip or shape.
     """
     platform, _, rest = text.partition(":")
     name, _, shape = rest.partition(":")
@@ -135,14 +139,14 @@ def parse_target(text: str) -> tuple[str, tuple[int, ...]]:
 
 
 def report_programs(config: Config, *, target: str | None, sizes: Path | None, out: Path | None) -> None:
-    """Compile every program of a config; print the table and that it fits, write compile.json to `out`.
+    """Compile every program of a config, print their table and that they fit, and write compile.json to `out`.
 
     Args:
-        target: such as tpu:v5e:4x4; None: the devices that are here.
-        sizes: a table in place of the config's data.
+        target: a target such as tpu:v5e:4x4. None: the devices of this machine.
+        sizes: a table of sizes that replaces the config's data.
 
     Raises:
-        UserError: a program does not fit; it says which step does.
+        UserError: a program does not fit; the message says which step does.
     """
     if target is None:
         use_compilation_cache(config.machine)
@@ -161,7 +165,7 @@ def report_programs(config: Config, *, target: str | None, sizes: Path | None, o
 
 
 def report_fit(programs: list[CompiledProgram], target: Target) -> None:
-    """The table, and as a result how much of the memory is needed."""
+    """Print the table of programs and, to standard output, how much of the memory they need."""
     chip = target.chip
     print_programs(
         programs,
@@ -174,7 +178,7 @@ def report_fit(programs: list[CompiledProgram], target: Target) -> None:
 
 
 def as_row(program: CompiledProgram, target: Target) -> dict[str, Any]:
-    """A row of compile.json."""
+    """Return the row of a program in compile.json."""
     return {
         **program.as_row(),
         "target": target.name,

@@ -1,4 +1,7 @@
-"""The `evaluate` command: a split at one test scale or several, as a JSON line each, and as a page with its numbers."""
+"""The `evaluate` command: it evaluates a split at one or several test scales.
+
+It prints one JSON line for each scale, and can write a page with the numbers behind it.
+"""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,10 +17,10 @@ from fcn_jax.train.workdir import read_config
 
 
 def parse_scales(text: str) -> tuple[float, ...]:
-    """`0.5,1,2`, each once.
+    """Parse scales such as `0.5,1,2`; keep each one once.
 
     Raises:
-        UserError: something in it is no number.
+        UserError: a part of the text is not a number.
     """
     scales = []
     for part in text.split(","):
@@ -39,13 +42,15 @@ def evaluate_run(
     command: str = "",
     strict: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """Evaluate the newest checkpoint; yields {split, step, loss, accuracy, count}, with `scale` if one is given.
+    """Evaluate the newest whole checkpoint; yield {split, step, loss, accuracy, count} for each test scale.
+
+    The dict also has `scale` if `scales` are given.
 
     Args:
-        scales: of all examples at test time; without one, that of the run.
+        scales: scales of the examples at test time; if there are none, the scale of the run's config.
         out: folder for index.html, evaluation.json and predictions.csv.
-        command: to be shown on the page.
-        strict: the newest checkpoint of all has to be whole.
+        command: command line that the page shows.
+        strict: fail if the newest checkpoint is damaged.
 
     Raises:
         UserError: there is no run, no checkpoint or no such split, a scale breaks a rule, or `out` cannot be written.

@@ -1,7 +1,7 @@
-"""The `export` command: a trained net as one artifact for any batch, height and width, StableHLO or ONNX.
+"""The `export` command: it writes a trained net as one StableHLO or ONNX artifact for any batch, height and width.
 
-Parameters, the input's normalisation and the softmax are inside; what is done with a file before stands in the
-sidecar. StableHLO is compiled where it is used, on CPU, CUDA or TPU.
+The artifact holds the parameters, the normalisation of the input and the softmax. The sidecar says how to turn a file
+into an input. StableHLO is compiled where it is used, on CPU, CUDA or TPU.
 """
 
 from collections.abc import Sequence
@@ -24,18 +24,18 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def export_workdir(workdir: Path, out: Path, *, form: str, strict: bool = False) -> str:
-    """Write the artifact of a run's newest whole checkpoint and its sidecar; returns what to say of it.
+    """Write the artifact of a run's newest whole checkpoint and its sidecar; return a message that describes them.
 
     Args:
-        strict: the newest of all checkpoints has to be whole.
+        strict: fail if the newest checkpoint is damaged.
 
     Raises:
-        UserError: there is no checkpoint, no such format, what it needs is not installed, or a file cannot be written.
+        UserError: there is no checkpoint or no such format, a package is missing, or a file cannot be written.
     """
     check_export_format(form)
     if out.suffix == ".onnx" and form != "onnx":
         raise UserError(f"--out={out} ends in .onnx, but --format is {form}: add --format=onnx, or choose another name")
-    # Patches are the faster way on some CPUs alone.
+    # The other way, by patches, is faster only on some CPUs.
     trained = restore_trained(workdir, convolution="direct", strict=strict)
     recipe = recipe_of_trained(trained)
     match form:
@@ -55,25 +55,29 @@ def export_workdir(workdir: Path, out: Path, *, form: str, strict: bool = False)
 
 
 def export_model(model: Model, recipe: Recipe) -> jax_export.Exported:
-    """(images or signals [b, *spatial, c], true sizes [b, r]) -> answer, for any b and, where the net allows, size."""
+    """Export (images or signals [b, *spatial, c], true sizes [b, r]) -> answer.
+
+    It holds for any b and, unless the net takes only one size, for any size.
+    """
     answer = answering(model)
     named = jax.jit(lambda image, size: answer(image, size)._asdict())
     return jax_export.export(named, platforms=PLATFORMS)(*inputs_of(recipe))
 
 
 def export_onnx(model: Model, recipe: Recipe, buckets: Sequence[tuple[int, ...]]) -> tuple[bytes, str]:
-    """The same as a serialized ONNX model, and what to say of it.
+    """Return the same function as a serialized ONNX model, and a note that describes it.
 
     Args:
-        buckets: of the run: the smallest and one larger than all are tried, beside the smallest canvas of all.
+        buckets: bucket shapes of the run. The model is tried at the smallest canvas that the net takes, at the smallest
+            bucket, and at a canvas larger than every bucket; or at the only canvas, if the net takes only one.
 
     Raises:
-        UserError: jax2onnx does not convert the net, or what it makes says otherwise than the net.
+        UserError: jax2onnx cannot convert the net, or the ONNX model's answers differ from those of the net.
     """
     from fcn_jax.inference.onnx import OPSET, convert, try_net
 
     if model.dtype == jnp.bfloat16:
-        # In which onnxruntime has hardly any operation on a CPU.
+        # onnxruntime has hardly any bfloat16 operation on a CPU.
         model = nnx.clone(model)
         model.dtype = jnp.float32
     smallest, beyond = (recipe.smallest_side,) * recipe.rank, tuple(side + 1 for side in buckets[-1])
@@ -93,7 +97,7 @@ def answering(model: Model) -> Answering:
 
 
 def inputs_of(recipe: Recipe) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
-    """(images or signals, true sizes), whose batch and, where the net allows, size have names in place of numbers."""
+    """Return the shapes of (images or signals, true sizes), with symbols for the batch and for sides that may vary."""
     names, least = SIDES[recipe.rank], recipe.smallest_side
     if recipe.largest_side is None:
         spatial, constraints = ", ".join(names), [f"{name} >= {least}" for name in names]

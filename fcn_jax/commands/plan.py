@@ -1,4 +1,4 @@
-"""The `plan` command: buckets of a data set or of a bare table of sizes, as tables, JSON and a picture."""
+"""The `plan` command: it plans the buckets of a data set or of a table of sizes, as tables, JSON and a picture."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +18,18 @@ from fcn_jax.system.disk import make_folder, write_atomically
 
 @dataclass(frozen=True)
 class Planned:
-    """A plan and the sizes it is for."""
+    """A plan and the sizes that it was made for."""
 
     title: str
     plan: BucketPlan
     sizes: Int[np.ndarray, "n r"]
-    """Distinct sizes of a table, or of every example."""
+    """The distinct sizes of a table, or the size of every example."""
     counts: Int[np.ndarray, " n"]
+    """Number of examples of every size."""
 
 
 def plan_of_config(config: Config) -> tuple[list[Planned], str]:
-    """The plan of every stage of training, and what the schedule makes of them all."""
+    """Return the plan of every stage of training, and a line about the schedule of them all."""
     from fcn_jax.train.setup import train_split
 
     validate(config)
@@ -46,7 +47,7 @@ def plan_of_config(config: Config) -> tuple[list[Planned], str]:
 
 
 def plan_of_table(path: Path, config: Config) -> Planned:
-    """The plan of a CSV with the columns height,width,count (or length,count)."""
+    """Return the plan of a CSV file with the columns height,width,count (or length,count)."""
     sizes, counts = read_size_table(path)
     sizes = Resize.parse(config.data.resize).sizes(sizes)
     schedule, count = config.schedule, config.schedule.max_buckets
@@ -82,7 +83,7 @@ def report_plans(planned: list[Planned], *, note: str, multiple_of: int, out: Pa
 
 
 def print_buckets(planned: Planned) -> None:
-    """A row a bucket: its examples, their share, how full they make it."""
+    """Print a row for every bucket: its number of examples, their share and the fill of the bucket."""
     plan, sizes, counts = planned.plan, planned.sizes, planned.counts
     bucket = plan.assign(sizes)
     pixels = sizes.prod(1, dtype=np.int64) * counts

@@ -1,6 +1,6 @@
-"""The `predict` command: paths in, a line a file out, in the same order, and how many could not be read.
+"""The `predict` command: it takes paths, prints one line for each file in the same order, and counts failures.
 
-Several processes share the files, and the first writes what all of them say.
+Several processes share the files; the first one writes the lines of all.
 """
 
 import os
@@ -21,13 +21,13 @@ from fcn_jax.system.processes import check_shared, gather, is_first, together
 def predict_paths(
     paths: Sequence[str], *, workdir: Path | None, artifact: Path | None, form: str, strict: bool = False
 ) -> int:
-    """Write a line for every file to standard output; returns how many have an error.
+    """Write a line for every file to standard output; return how many have an error.
 
     Args:
-        strict: the newest checkpoint of all has to be whole.
+        strict: fail if the newest checkpoint is damaged.
 
     Raises:
-        UserError: a mistake on the command line, before any file is read.
+        UserError: the command line has a mistake; no file has been read yet.
     """
     with together():
         check_format(form)
@@ -40,7 +40,7 @@ def predict_paths(
     (files, *_) = gather(files)
     out, failed = sys.stdout, 0
     bar = Bar("predict", len(files))
-    # On one terminal, the lines themselves are the progress. The stream is held before the bar takes its place.
+    # On a terminal, the printed lines already show the progress. `out` is taken before the bar replaces sys.stdout.
     with nullcontext() if out.isatty() else bar:
         writer = None
         if is_first():

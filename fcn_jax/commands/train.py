@@ -1,7 +1,7 @@
-"""The `train` command: prepare, compile, restore, train, test, sum up.
+"""The `train` command: it prepares, compiles, restores, trains, tests and writes a summary.
 
-`Run` is a run in progress. The steps themselves are taken in `core/loop.py`; its hooks, `_RunHooks`, watch, log,
-validate, save, and stop when they are asked to.
+`Run` is a run in progress. `core/loop.py` takes the steps. It calls the hooks in `_RunHooks`, which log, validate and
+save, tell the watchdog what the run waits for, and stop the run on request.
 """
 
 import time
@@ -36,7 +36,7 @@ from fcn_jax.train.setup import Setup, Split, prepare_together
 from fcn_jax.train.workdir import LABELS, keep_same_data, locked_workdir
 
 BAD_EXAMPLES = "bad_examples.jsonl"
-"""File of a workdir with one line for each bad example."""
+"""Name of the file in a workdir that has one line for each bad example."""
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Run:
     stop: StopRequest
     watchdog: Watchdog
     step: int = 0
-    """Updates done."""
+    """Number of updates done."""
     clock: Clock = field(default_factory=Clock)
 
     @property
@@ -57,17 +57,17 @@ class Run:
         return self.setup.train.stages.epochs_done(self.step)
 
     def attend(self, what: str) -> None:
-        """Note what is waited for next, and stop if that was asked for.
+        """Tell the watchdog what the run waits for next, and stop the run if a stop was requested.
 
         Raises:
-            Stopped: somebody asked for it.
+            Stopped: a stop was requested.
         """
         self.watchdog.waits_for(what)
         if self.stop.requested:
             raise Stopped(f"stopped after step {self.step} of {self.setup.total_steps}: {RESUME}")
 
     def restore(self, *, strict: bool) -> TrainState:
-        """Go to where the newest whole checkpoint is; a new run begins at its beginning."""
+        """Return the state of the newest whole checkpoint and go to its step; without one, begin at step 0."""
         self.attend("a checkpoint to be restored")
         restored = self.checkpoints.restore_newest(self.setup.state, strict=strict)
         if restored is None:
@@ -77,10 +77,10 @@ class Run:
         return restored.state
 
     def train(self, state: TrainState, writer: MetricsWriter | None) -> TrainState:
-        """Take all steps that are left.
+        """Take all steps that are left; return the last state.
 
         Args:
-            writer: of the logs; None in a process that writes none.
+            writer: writer of the logs; None in a process that writes no logs.
         """
         loader, total = self.setup.loader(self.setup.train), self.setup.total_steps
         updates = [[partial(_update, program, self.setup) for program in stage] for stage in self.programs.train]
@@ -91,7 +91,7 @@ class Run:
             return train_steps(state, loader.steps(self.step, total), updates, hooks)
 
     def evaluate(self, state: TrainState, split: Split, *, title: str) -> dict[str, float]:
-        """{loss, accuracy, count} over a split."""
+        """Return {loss, accuracy, count} over a split."""
         return evaluate(self.setup, self.programs, state, split, title=title, attend=self.attend)
 
 
@@ -104,7 +104,7 @@ def _update(
 
 @dataclass
 class _RunHooks:
-    """The hooks of the loop: all that surrounds a step."""
+    """The work before and after every step of a run."""
 
     run: Run
     writer: MetricsWriter | None
@@ -131,7 +131,7 @@ class _RunHooks:
         return state
 
     def _log(self) -> dict[str, float]:
-        """Write and return what the steps since the last time came to, and name the bad examples met."""
+        """Write and return the metrics of the steps since the last call, and write the names of new bad examples."""
         bad = self.run.setup.train.dataset.bad
         with together():
             reading = self.meter.read(self.run.step)
@@ -143,10 +143,10 @@ class _RunHooks:
         return reading
 
     def _pause(self, state: TrainState, *, saves: bool) -> TrainState:
-        """Save and validate. Saving comes first: a run that is stopped in the validation goes on with it.
+        """Save, if `saves`, and validate. Saving comes first, so a run that is stopped while validating resumes there.
 
         Raises:
-            Stopped: somebody asked for it; the step is saved.
+            Stopped: a stop was requested; the step is saved.
         """
         run, setup = self.run, self.run.setup
         if run.step == setup.total_steps and setup.config.train.precise_batch_norm:
@@ -169,7 +169,7 @@ class _RunHooks:
         run.checkpoints.save(run.step, state, {"clock": asdict(run.clock)})
 
     def validate_if_due(self, state: TrainState) -> None:
-        """Validate at the end of an epoch, unless that was done before the run stopped there."""
+        """Validate at the end of an epoch that is due, unless the run did so before it was stopped there."""
         run, every = self.run, self.run.setup.config.train.evaluate_every_epochs
         ends_epoch = run.step > 0 and run.epoch.is_integer()
         if not (ends_epoch and every > 0 and (round(run.epoch) % every == 0 or run.step == run.setup.total_steps)):
@@ -183,15 +183,15 @@ class _RunHooks:
 
 
 def train(config: Config, workdir: Path, *, strict: bool = False, stop: StopRequest | None = None) -> dict[str, Any]:
-    """Train a config in a workdir, or go on where it stopped; returns the summary.
+    """Train a config in a workdir, or go on where an earlier run stopped; return the summary.
 
     Args:
-        strict: go on from the newest checkpoint or not at all, where it is damaged.
-        stop: whether somebody asks the run to stop.
+        strict: fail if the newest checkpoint is damaged.
+        stop: request to stop the run.
 
     Raises:
-        UserError: what is wrong with the config, the data, the workdir or the disk.
-        Stopped: somebody asked for it, and what was done is saved.
+        UserError: the config, the data, the workdir or the disk has a problem, which the message names.
+        Stopped: a stop was requested; the steps done are saved.
     """
     began, stop = time.perf_counter(), stop or StopRequest()
     use_compilation_cache(config.machine)
@@ -233,7 +233,7 @@ def train(config: Config, workdir: Path, *, strict: bool = False, stop: StopRequ
 
 
 def _sum_up(run: Run, splits: tuple[Split, ...]) -> dict[str, float]:
-    """Return what a run has achieved and cost, without its test."""
+    """Return the summary of a run's speed, fill, size and bad examples; its test is not included."""
     stages = run.setup.train.stages
     return {
         **run.clock.speed(),
@@ -247,19 +247,19 @@ def _sum_up(run: Run, splits: tuple[Split, ...]) -> dict[str, float]:
 
 
 def write_plan(train: Split, workdir: Path) -> None:
-    """plan.json and plan.png of the last stage."""
+    """Write plan.json and plan.png of the last stage."""
     last = train.stages[-1]
     write_atomically(workdir / "plan.json", last.plan.to_json() + "\n")
     draw_plan(last.plan, train.dataset.views.sizes(last.epochs[-1]), workdir / "plan.png")
 
 
 def _train_and_test(run: Run, workdir: Path, *, strict: bool) -> dict[str, float]:
-    """Take the steps that are left; returns {loss, accuracy, count} on test."""
+    """Take the steps that are left; return {loss, accuracy, count} on the test split."""
     state = run.restore(strict=strict)
     with by_first(lambda: MetricsWriter(workdir, step=run.step)) as writer:
         try:
             state = run.train(state, writer)
-        except NotFiniteError as error:  # In every process.
+        except NotFiniteError as error:  # Every process raises it.
             kept = run.checkpoints.latest
             with together():
                 if is_first():

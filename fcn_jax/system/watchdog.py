@@ -53,7 +53,7 @@ class Watchdog:
             waited = time.monotonic() - since
             if waited >= bound:
                 bound *= 2
-                self._tell(f"waiting for {what} since {waited:.0f} s")
+                self._tell(f"waiting for {what}: {waited:.0f} s so far")
 
     def _tell(self, line: str) -> None:
         try:
@@ -63,4 +63,4 @@ class Watchdog:
         except OSError as error:  # The run may be waiting because the disk cannot be written.
             say(f"{line} ({self._log} cannot be written: {error.strerror})")
         else:
-            say(f"{line}; {self._log} says where every thread stands")
+            say(f"{line}; {self._log} shows what every thread is doing")

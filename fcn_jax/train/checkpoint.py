@@ -1,9 +1,9 @@
 """Checkpoints: the state and its position in the schedule, saved by Orbax.
 
-A save is finished before the next step begins, so that no kill costs more than one interval. A position is the step
-and what the run has cost so far, with a checksum of it all: Orbax notices a file that is cut off, but no flipped bit
-of an array. Restoring needs an abstract target, so a checkpoint of another model fails with a line, and nothing is
-unpickled. A damaged checkpoint is set aside, and the one before it restored.
+A save is finished before the next step begins, so a kill loses at most the steps since the last save. The position
+holds what the run has cost so far and a checksum of state and position: Orbax notices a file that is cut off, but not
+a flipped bit in an array. Restoring needs an abstract target, so a checkpoint of another model fails with a one-line
+error. Nothing is unpickled. A damaged checkpoint is renamed, and the one before it is restored.
 """
 
 import hashlib
@@ -29,12 +29,13 @@ from fcn_jax.system.processes import is_first, together
 
 
 class CheckpointManager(ocp.CheckpointManager):
-    """Leaves it to the loop to ask whether the run has to stop."""
+    """Orbax's manager, but it never checks whether the run has to stop: the training loop does that."""
 
     def reached_preemption(self, step: int) -> bool:
-        """Never: JAX has processes agree on the next count, whosever it is, and the loop counts otherwise.
+        """Return False, so that only the training loop asks JAX.
 
-        A count of Orbax's, which are steps, would be past for the loop, which then would never stop.
+        JAX makes the processes agree on one count at which to stop. Orbax counts steps, and the loop counts its checks.
+        If JAX chose a step of Orbax, the loop might already be past that count and would never stop.
         """
         del step
         return False
@@ -42,10 +43,10 @@ class CheckpointManager(ocp.CheckpointManager):
 
 @cache
 def silence_orbax() -> None:
-    """Silence, from now on, what Orbax and TensorStore say of a checkpoint that fails: `Checkpoints` says it in a line.
+    """Silence what Orbax and TensorStore log about a failed checkpoint; `Checkpoints` reports it in one line.
 
-    Each of their threads logs a traceback of its own. What they began and abandoned ends later, when nobody waits for
-    it: then asyncio logs tasks, and Python says which exceptions it ignores.
+    Each of their threads logs its own traceback. The work that they abandon ends later, when nothing waits for it:
+    asyncio then logs unfinished tasks, and Python prints the exceptions that it ignores.
     """
     for name in ("absl", "asyncio"):
         logging.getLogger(name).addFilter(_is_of_others)
@@ -69,10 +70,10 @@ CHECKSUM = "sha256"
 
 
 class Restored(NamedTuple):
-    """A whole checkpoint."""
+    """A checkpoint that was restored and is whole."""
 
     step: int
-    """Updates done."""
+    """Number of updates done."""
     state: TrainState
     position: dict[str, Any]
 
@@ -82,10 +83,10 @@ class Checkpoints:
 
     Args:
         directory: `checkpoints/` of the workdir.
-        keep: how many of the newest to keep; None: they are only read, perhaps beside the run that writes them.
+        keep: how many of the newest to keep. None: they are only read, perhaps while another process writes them.
 
     Raises:
-        UserError: what one of them says of itself is damaged.
+        UserError: the metadata of a checkpoint is damaged.
     """
 
     def __init__(self, directory: Path, *, keep: int | None):
@@ -98,7 +99,7 @@ class Checkpoints:
             )
         try:
             self._manager = CheckpointManager(directory.resolve(), options=options)
-        except Exception as error:  # Orbax reads what each checkpoint says of itself, and raises many kinds.
+        except Exception as error:  # Orbax reads the metadata of each checkpoint, and raises many kinds of errors.
             raise UserError(
                 f"{directory} cannot be read ({_first_line(error)}): delete the checkpoint in it whose "
                 "_CHECKPOINT_METADATA is damaged"
@@ -113,34 +114,35 @@ class Checkpoints:
 
     @property
     def latest(self) -> int | None:
-        """Updates done at the newest checkpoint."""
+        """Number of updates done at the newest checkpoint; None if there is no checkpoint."""
         return self._manager.latest_step()
 
     def save(self, step: int, state: TrainState, position: dict[str, Any]) -> None:
-        """
+        """Save a checkpoint.
+
         Raises:
-            UserError: the disk does not take it; the checkpoints before are kept.
+            UserError: the checkpoint cannot be written; the checkpoints before it are kept.
         """
         position = {**position, CHECKSUM: checksum(state, position)}
         try:
             self._manager.save(
                 step, args=ocp.args.Composite(state=ocp.args.StandardSave(state), position=ocp.args.JsonSave(position))
             )
-        except Exception as error:  # Orbax and TensorStore raise many kinds.
+        except Exception as error:  # Orbax and TensorStore raise many kinds of errors.
             path = self._directory / str(step)
             raise UserError(
                 f"checkpoint {path} cannot be saved ({_first_line(error)}), but those before it are kept: {MAKE_ROOM}"
             ) from error
 
     def restore_newest(self, target: TrainState, *, strict: bool = False) -> Restored | None:
-        """The newest checkpoint that is whole; None where there is none at all.
+        """Restore the newest checkpoint that is whole; return None if there is no checkpoint.
 
         Args:
-            target: a state of the same shapes; the restored one has its shardings.
-            strict: the newest has to be whole.
+            target: a state of the same shapes; the restored state gets its shardings.
+            strict: fail if the newest checkpoint is damaged.
 
         Raises:
-            UserError: none is whole, or of this model.
+            UserError: every checkpoint (with `strict`: the newest) is damaged or belongs to another model.
         """
         damaged: dict[int, str] = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
@@ -165,9 +167,10 @@ class Checkpoints:
         raise UserError(f"checkpoint {self._directory / str(newest)} cannot be restored ({damaged[newest]}): {remedy}")
 
     def _restore(self, step: int, target: TrainState) -> Restored:
-        """
+        """Restore one checkpoint and verify its checksum.
+
         Raises:
-            _DamagedError: it is damaged or of another model.
+            _DamagedError: the checkpoint is damaged or belongs to another model.
         """
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, target)
         try:
@@ -176,14 +179,14 @@ class Checkpoints:
                 args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract), position=ocp.args.JsonRestore()),
             )
             state, position = restored["state"], dict(restored["position"])
-        except Exception as error:  # Orbax and TensorStore raise many kinds.
+        except Exception as error:  # Orbax and TensorStore raise many kinds of errors.
             raise _DamagedError(_first_line(error)) from error
         if position.pop(CHECKSUM, None) != checksum(state, position):
-            raise _DamagedError("its checksum is another than when it was saved")
+            raise _DamagedError("its checksum differs from the one that was saved")
         return Restored(step, state, position)
 
     def _set_aside(self, step: int) -> Path:
-        """Rename a damaged checkpoint, unless another process may be writing; returns where it is now."""
+        """Rename a damaged checkpoint, unless this process only reads; return its path."""
         path = self._directory / str(step)
         if self._only_reads:
             return path
@@ -197,11 +200,11 @@ class Checkpoints:
 
 
 class _DamagedError(Exception):
-    """A checkpoint cannot be restored; the message is the reason."""
+    """A checkpoint that cannot be restored; the message is the reason."""
 
 
 def checksum(state: TrainState, position: dict[str, Any]) -> str:
-    """SHA-256 of every array of a state, under its path, and of the position."""
+    """Return the SHA-256 of the position and of every array of a state with its path, type and shape."""
     digest = hashlib.sha256(json.dumps(position, sort_keys=True).encode())
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         array = np.asarray(leaf)
@@ -211,12 +214,12 @@ def checksum(state: TrainState, position: dict[str, Any]) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    """Return the first line of an error, which may name a whole storage layout."""
+    """Return the first line of an error, shortened: the whole message may list a storage layout."""
     return textwrap.shorten(f"{type(error).__name__}: {error}".split("\n")[0], 160)
 
 
 def has_checkpoint(workdir: Path) -> bool:
-    """Return whether a run in that workdir would go on where it stopped."""
+    """Return whether a workdir holds a checkpoint, from which a run would go on."""
     directory = workdir / "checkpoints"
     if not directory.is_dir():
         return False
@@ -225,14 +228,14 @@ def has_checkpoint(workdir: Path) -> bool:
 
 
 def restore_latest(workdir: Path, target: TrainState, *, strict: bool = False) -> TrainState:
-    """The newest whole checkpoint of a run; nothing in the workdir is changed.
+    """Return the state of the newest whole checkpoint of a run, and change nothing in the workdir.
 
     Args:
-        target: a state of the same shapes; the restored one has its shardings.
-        strict: the newest of all has to be whole.
+        target: a state of the same shapes; the restored state gets its shardings.
+        strict: fail if the newest checkpoint is damaged.
 
     Raises:
-        UserError: there is none, or it is damaged.
+        UserError: there is no checkpoint, or none is whole (with `strict`: the newest is damaged).
     """
     directory = workdir / "checkpoints"
     if not directory.is_dir():

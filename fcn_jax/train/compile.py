@@ -1,8 +1,8 @@
-"""Every program compiled before step 0, with progress and a table; after that, compiling a step is an error.
+"""Compilation of all programs before step 0, with progress and a table; compiling a step later is an error.
 
-JAX compiles on first call, so a new shape in the middle of a run would stop it for seconds without a word. Here the
-shapes are known from the plan: programs are lowered from shapes alone, compiled ahead, and called as executables,
-which take no other shape. A monitor counts what XLA really compiled.
+JAX compiles a function when it first meets a shape, which would stop a run for seconds without a message. Here the
+plan gives all shapes. Programs are lowered from shapes alone, compiled ahead, and called as executables, which accept
+no other shape. A monitor counts what XLA really compiled.
 """
 
 import re
@@ -29,15 +29,17 @@ STEP_FUNCTIONS = ("train_step", "evaluate_step", "moments_step")
 
 @dataclass(frozen=True)
 class CompiledProgram:
-    """One program, ready to run, and what it cost."""
+    """One program that is ready to run, with what it costs to compile and to run."""
 
     name: str
     blocks: str
-    """Rows and canvas of every block, for people."""
+    """Rows and canvas of every block, as text for tables."""
     seconds: float
+    """Seconds spent on compiling it."""
     peak_mib: float
-    """Arguments, results and temporaries of one device."""
+    """Memory that it needs on one device: arguments, results and temporaries."""
     gflop: float
+    """Floating-point operations of one call, in 10⁹, as XLA counts them."""
     run: Callable[..., Any]
 
     def as_row(self) -> dict[str, Any]:
@@ -51,9 +53,10 @@ class CompiledProgram:
 
 
 class CompiledPrograms:
-    """All programs of a run: training by stage and number, evaluation by bucket shape and rows.
+    """All programs of a run.
 
-    `moments`, by number, are those that re-estimate BatchNorm.
+    `train` is indexed by stage and program number, `evaluate` by bucket shape and rows. `moments` holds the programs
+    that re-estimate BatchNorm, by number.
     """
 
     def __init__(
@@ -73,12 +76,12 @@ class CompiledPrograms:
 def print_programs(
     programs: Sequence[CompiledProgram], *, seconds: float, place: str = "", at_peak: Sequence[float] | None = None
 ) -> None:
-    """The table of programs.
+    """Print the table of programs.
 
     Args:
-        seconds: that it took to compile all.
-        place: the devices that they are for.
-        at_peak: seconds that each program takes at least.
+        seconds: seconds spent on compiling all programs.
+        place: text that names the devices.
+        at_peak: lowest possible seconds of one call of each program.
     """
     columns = ["program", "seconds", "peak MiB", "GFLOP", "blocks: rows × canvas"]
     rows = [[p.name, f"{p.seconds:.1f}", f"{p.peak_mib:,.0f}", f"{p.gflop:,.3f}", p.blocks] for p in programs]
@@ -90,13 +93,13 @@ def print_programs(
 
 
 class CompileMonitor:
-    """Counts the compilations of steps as XLA reports them; once sealed, one more is an error."""
+    """A listener that counts the compilations of steps that XLA reports; once it is sealed, one more is an error."""
 
     def __init__(self):
         self.count, self._sealed = 0, False
 
     def seal(self, *, expected: int) -> None:
-        """Forbid any further compilation of a step; `expected` programs were compiled so far."""
+        """Forbid compilations from now on; check that there were `expected` so far."""
         assert self.count == expected, f"{self.count} compilations of {expected} programs"
         self._sealed = True
 
@@ -114,7 +117,7 @@ def _is_step(name: str) -> bool:
 
 @contextmanager
 def monitoring_compilation():
-    """A `CompileMonitor` that listens inside."""
+    """Yield a `CompileMonitor` that listens until the end of the block."""
     monitor = CompileMonitor()
     jax.monitoring.register_event_duration_secs_listener(monitor)
     try:
@@ -124,7 +127,7 @@ def monitoring_compilation():
 
 
 def compile_programs(setup: Setup, *, train: bool = True, splits: tuple[Split, ...]) -> CompiledPrograms:
-    """Compile the training programs and the evaluation programs of some splits."""
+    """Compile the evaluation programs of some splits and, if `train`, those of training and of precise BatchNorm."""
     began = time.perf_counter()
     jobs = list(dict.fromkeys(job for split in splits for job in _evaluation_shapes(split)))
     stages = setup.train.stages if train else ()
@@ -153,20 +156,20 @@ def compile_programs(setup: Setup, *, train: bool = True, splits: tuple[Split, .
 
 
 def _program_name(setup: Setup, stage: Stage, program: Program) -> str:
-    """Name a program among those of its stage; empty if there is only one."""
+    """Return a name that tells the programs of a stage apart: the canvas if bucketed, else `_number_of`."""
     if setup.config.schedule.kind == "bucketed":
         return format_size(stage.plan.shapes[program.blocks[0].bucket])
     return _number_of(stage, program)
 
 
 def _number_of(stage: Stage, program: Program) -> str:
-    """Number a program among those of a stratified stage; empty if there is only one."""
+    """Return a name with the number of a program in its stage; empty if the stage has only one."""
     programs = stage.schedule.step_plan.programs
     return f"program {programs.index(program) + 1}" if len(programs) > 1 else ""
 
 
 def _evaluation_shapes(split: Split) -> list[tuple[tuple[int, ...], int]]:
-    """(canvas, rows) of every program of a split."""
+    """Return the (canvas, rows) of every block of every program of an evaluation split."""
     (stage,) = split.stages
     return [shape for program in stage.schedule.step_plan.programs for shape in _shapes_of(stage, program)]
 
@@ -188,7 +191,7 @@ def _compile_moments(setup: Setup, program: Program) -> CompiledProgram:
 
 
 def _shapes_of(stage: Stage, program: Program) -> list[tuple[tuple[int, ...], int]]:
-    """(canvas, rows) of every block."""
+    """Return the (canvas, rows) of every block of a program."""
     return [(stage.plan.shapes[block.bucket], block.rows) for block in program.blocks]
 
 
@@ -220,5 +223,5 @@ def _compile(
 
 
 def _abstract(tree):
-    """Shapes, types and places of arrays, without the arrays."""
+    """Return the shapes, types and shardings of arrays, without the arrays."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)

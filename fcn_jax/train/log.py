@@ -1,4 +1,4 @@
-"""The log of a run: metrics.jsonl is the truth, TensorBoard stands beside it."""
+"""The metrics of a run: they are written to metrics.jsonl, which is authoritative, and copied to TensorBoard."""
 
 import json
 import math
@@ -23,14 +23,15 @@ from fcn_jax.system.processes import gather
 
 
 class MetricsWriter:
-    """Appends a line a log step and an evaluation; use it as a context manager.
+    """A writer of one line for each log step and each evaluation; use it as a context manager.
 
-    TensorBoard's events are written here and now: with tensorboardX's thread, a full disk would end the thread and
-    leave the run waiting for it.
+    TensorBoard's events are written in the calling thread. With tensorboardX's own thread, a full disk would end that
+    thread, and the run would wait for it for ever.
 
     Args:
-        workdir: of the run.
-        step: where the run goes on; later lines and the final test are cut away, so that each step stands once.
+        workdir: workdir of the run.
+        step: updates done when the run goes on. Later lines and those of the test are deleted, so that each step is
+            logged once.
     """
 
     def __init__(self, workdir: Path, *, step: int):
@@ -54,14 +55,14 @@ class MetricsWriter:
             self._events.close()
 
     def has_validation(self, step: int) -> bool:
-        """Return whether the validation after that step has its line."""
+        """Return whether the validation after that step is already logged."""
         return step in self._validated
 
     def write(self, step: int, kind: str, values: dict[str, Any]) -> None:
-        """One line.
+        """Write one line.
 
         Args:
-            step: updates done.
+            step: number of updates done.
             kind: `train`, `validation` or `test`.
         """
         with writing(self._path), self._path.open("a") as file:
@@ -79,7 +80,7 @@ class MetricsWriter:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl; a last line cut off by a kill is left out."""
+    """Return the lines of a metrics.jsonl, up to the first damaged one: a kill may cut off the last line."""
     rows = []
     with reading(path):
         text = path.read_text()
@@ -92,11 +93,11 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 class NotFiniteError(ArithmeticError):
-    """A step came to something that is not finite.
+    """A step whose loss or updated state is not finite.
 
     Args:
-        step: its number, from 1.
-        what: is not finite.
+        step: number of the step, from 1.
+        what: description of what is not finite.
     """
 
     def __init__(self, step: int, what: str):
@@ -105,12 +106,13 @@ class NotFiniteError(ArithmeticError):
 
 
 def check_losses(sums: Sequence[Sums], *, last: int) -> None:
-    """
+    """Check that the losses of consecutive steps are finite.
+
     Args:
-        sums: of the steps up to `last`.
+        sums: sums of each step, the last of which is step `last`.
 
     Raises:
-        NotFiniteError: the first step whose loss is not finite.
+        NotFiniteError: a loss is not finite; the error names the first such step.
     """
     for step, of_step in enumerate(sums, start=last - len(sums) + 1):
         if not math.isfinite(of_step.loss):
@@ -118,10 +120,10 @@ def check_losses(sums: Sequence[Sums], *, last: int) -> None:
 
 
 def check_state(state: TrainState, *, step: int) -> None:
-    """Check the state that a step made: its loss would only show a step later what is wrong with it.
+    """Check that the state after a step is finite; the loss would show an error only one step later.
 
     Raises:
-        NotFiniteError: the first parameter or statistic that is not finite.
+        NotFiniteError: a parameter or statistic is not finite; the error names the first one.
     """
     for path, leaf in jax.tree_util.tree_leaves_with_path((state.params, state.stats)):
         if jnp.issubdtype(leaf.dtype, jnp.floating) and not np.isfinite(np.asarray(leaf)).all():
@@ -134,16 +136,16 @@ class Clock:
     """Totals of a run, kept over resumes in its checkpoints."""
 
     train_seconds: float = 0.0
-    """Seconds from the first step to the last, with validation and saving, without compilation."""
+    """Seconds from the first step to the last, including validation and saving, but not compilation."""
     step_seconds: float = 0.0
-    """Seconds of the training steps alone, with waiting for input."""
+    """Seconds spent in training steps, waiting for input included."""
     input_seconds: float = 0.0
-    """Seconds of waiting for input."""
+    """Seconds spent waiting for input."""
     examples: int = 0
     true_positions: int = 0
 
     def speed(self, since: "Clock | None" = None) -> dict[str, float]:
-        """Throughput and the share of time spent waiting for input, from an earlier reading on."""
+        """Return the throughput and the share of time spent waiting for input since `since`, or over the whole run."""
         since = since or Clock()
         seconds = max(self.step_seconds - since.step_seconds, 1e-9)
         return {
@@ -154,11 +156,11 @@ class Clock:
 
 
 class Meter:
-    """Measures the steps of a loop, over all processes.
+    """A meter of the steps of a loop, over all processes.
 
     Args:
-        clock: totals so far, brought up to date at every reading.
-        loader: whose waiting is counted.
+        clock: totals so far; every reading updates them.
+        loader: the loader whose waiting time is counted.
     """
 
     def __init__(self, clock: Clock, loader: Loader):
@@ -170,10 +172,10 @@ class Meter:
         self._examples = self._true_positions = 0
 
     def add(self, step: Step, sums: Sums) -> None:
-        """Count a step that was just sent to the device.
+        """Count a step that was just sent to the device, and wait for the step before it.
 
-        Waits for the step before it: the host stays one step ahead, no more, so that waiting for the loader is time
-        the device lacked input.
+        So the host is at most one step ahead, and the time spent waiting for the loader is time in which the device
+        lacks input.
         """
         if self._pending:
             jax.block_until_ready(self._pending[-1])
@@ -182,13 +184,13 @@ class Meter:
         self._true_positions += step.true_positions
 
     def read(self, number: int) -> dict[str, float]:
-        """Loss, accuracy and speed since the last reading.
+        """Return loss, accuracy and speed since the last reading.
 
         Args:
-            number: of the last step, for the error.
+            number: number of the last step, for the error message.
 
         Raises:
-            NotFiniteError: the first step whose loss is not finite.
+            NotFiniteError: a loss is not finite; the error names the first such step.
         """
         sums = jax.device_get(self._pending)
         self._pending.clear()
@@ -200,7 +202,7 @@ class Meter:
         return {**means, **speed}
 
     def _add_to_clock(self, seconds: float) -> None:
-        """Add what all processes have read, and the time of the slowest."""
+        """Add the examples and positions of all processes, and the times of the slowest process."""
         own = (self._examples, self._true_positions, seconds, self._loader.seconds_waited)
         examples, true_positions, seconds_of_each, waited = zip(*gather(own), strict=True)
         self.clock.examples += sum(examples)
@@ -212,12 +214,12 @@ class Meter:
 
     @contextmanager
     def pause(self) -> Iterator[None]:
-        """Leave what happens inside out of the steps' time; read before."""
+        """Leave the time spent inside out of `step_seconds`; call `read` just before."""
         yield
         self._tick()
 
     def _tick(self) -> float:
-        """Seconds since the last tick, which count as training."""
+        """Return the seconds since the last tick and add them to `train_seconds`."""
         now = time.perf_counter()
         seconds, self._then = now - self._then, now
         self.clock.train_seconds += seconds
@@ -225,7 +227,7 @@ class Meter:
 
 
 def describe(reading: dict[str, float]) -> str:
-    """A reading for people."""
+    """Return a reading as one line of text."""
     return (
         f"loss {reading['loss']:.4f}  accuracy {reading['accuracy']:.4f}  "
         f"{reading['images_per_second']:,.0f} images/s  "
@@ -234,7 +236,7 @@ def describe(reading: dict[str, float]) -> str:
 
 
 def format_summary(summary: dict[str, Any]) -> str:
-    """The end of a run, for people."""
+    """Return the summary of a run as text."""
     return (
         f"test accuracy {summary['accuracy']:.4f}  loss {summary['loss']:.4f}  over {summary['count']:,} examples\n"
         f"trained in {summary['train_seconds']:.1f} s  at {summary['images_per_second']:,.0f} images/s, "

@@ -1,6 +1,6 @@
-"""A loss or a parameter that is not finite ends the run, with the step, its blocks and its examples by name.
+"""The report that ends a run whose loss or parameters are not finite: the step, its blocks and its examples by name.
 
-Which examples a step held follows from the schedule, so nothing is kept for it while training.
+The schedule tells which examples a step held, so training records nothing for this report.
 """
 
 from pathlib import Path
@@ -12,18 +12,18 @@ from fcn_jax.train.log import NotFiniteError
 from fcn_jax.train.setup import Split
 
 EXAMPLES = "not_finite.json"
-"""File of a workdir with the examples of the first such step."""
+"""Name of the file in a workdir that lists the examples of the first such step."""
 EXAMPLES_NAMED = 3
-"""Examples that the line itself names."""
+"""Number of examples that the error message itself names."""
 
 
 def describe_not_finite(
     error: NotFiniteError, train: Split, programs: CompiledPrograms, workdir: Path, *, kept: int | None
 ) -> str:
-    """The line that ends the run; the names of all examples of the step are written to the workdir.
+    """Return the error message that ends the run, and write the names of all examples of the step to the workdir.
 
     Args:
-        kept: the step of the newest checkpoint.
+        kept: step of the newest checkpoint; None if there is none.
     """
     stage, epoch, step_of_epoch = train.stages.position(error.step - 1)
     number, blocks = train.stages[stage].schedule.step(epoch, step_of_epoch)

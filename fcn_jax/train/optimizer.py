@@ -1,6 +1,6 @@
-"""The optimiser of a config: AdamW or SGD with momentum, a linear warm-up, then a cosine to zero.
+"""The optimiser of a config: AdamW or SGD with momentum, with a linear warm-up and then a cosine decay to zero.
 
-For fine-tuning, parameters may be frozen by their paths, and those before the head learn at a rate of their own.
+For fine-tuning, parameters can be frozen by their paths, and those before the head can have their own learning rate.
 """
 
 import math
@@ -17,15 +17,15 @@ HEAD = "net/head/"
 
 
 def learning_rate_schedule(config: TrainConfig, *, warmup_steps: int, total_steps: int) -> optax.Schedule:
-    """Learning rate of every step (Loshchilov and Hutter, arXiv:1608.03983)."""
+    """Return the learning rate as a function of the step (Loshchilov and Hutter, arXiv:1608.03983)."""
     warmup = min(warmup_steps, total_steps - 1)
     return optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, warmup, total_steps)
 
 
 def make_optimizer(config: TrainConfig, *, warmup_steps: int, total_steps: int) -> optax.GradientTransformation:
-    """The optimiser, its rate for everything but the head scaled, and nothing at all for what is frozen.
+    """Return the optimiser of a config; it scales the updates before the head and does not update frozen parameters.
 
-    Its `init` raises a ValueError where `train.freeze` fits no parameter, or all.
+    Its `init` raises a UserError if `train.freeze` matches no parameter, or all.
     """
     optimizer = make_base_optimizer(config, warmup_steps=warmup_steps, total_steps=total_steps)
     if config.backbone_rate != 1:
@@ -40,7 +40,7 @@ def make_optimizer(config: TrainConfig, *, warmup_steps: int, total_steps: int) 
 
 
 def make_base_optimizer(config: TrainConfig, *, warmup_steps: int, total_steps: int) -> optax.GradientTransformation:
-    """Weight decay acts on kernels (rank above 1), decoupled from the gradient (arXiv:1711.05101) for both."""
+    """Return AdamW or SGD. Both decay only kernels (rank above 1), decoupled from the gradient (arXiv:1711.05101)."""
     rate = learning_rate_schedule(config, warmup_steps=warmup_steps, total_steps=total_steps)
 
     def is_kernel(params):
@@ -60,15 +60,15 @@ def make_base_optimizer(config: TrainConfig, *, warmup_steps: int, total_steps: 
 
 
 def is_backbone(params: Any) -> Any:
-    """Return for every parameter whether it stands before the head."""
+    """Return, for every parameter, True if it is not part of the head."""
     return jax.tree.map_with_path(lambda path, _: not _join(path).startswith(HEAD), params)
 
 
 def is_frozen(params: Any, pattern: str) -> Any:
-    """Return for every parameter whether its path matches the pattern.
+    """Return, for every parameter, True if the regular expression matches anywhere in its path.
 
     Raises:
-        UserError: the pattern matches none of them, or all.
+        UserError: the pattern matches no path, or all paths.
     """
     frozen = jax.tree.map_with_path(lambda path, _: re.search(pattern, _join(path)) is not None, params)
     number, total = sum(jax.tree.leaves(frozen)), len(jax.tree.leaves(frozen))
@@ -87,12 +87,12 @@ def is_frozen(params: Any, pattern: str) -> Any:
 
 
 def describe_frozen(params: Any, pattern: str) -> str:
-    """Say how many numbers a pattern freezes."""
+    """Return a line that says how many numbers a pattern freezes."""
     sizes = jax.tree.map(lambda leaf: math.prod(leaf.shape), params)
     frozen = jax.tree.map(lambda size, frozen: size * frozen, sizes, is_frozen(params, pattern))
     return f"frozen: {sum(jax.tree.leaves(frozen)):,} of {sum(jax.tree.leaves(sizes)):,} parameters ({pattern})"
 
 
 def _join(path: jax.tree_util.KeyPath) -> str:
-    """net/layers/0/kernel"""
+    """Return a path as text, such as net/layers/0/kernel."""
     return jax.tree_util.keystr(path, simple=True, separator="/")

@@ -1,8 +1,8 @@
-"""Fit the programs of a config to the memory of a target, and find the largest step that fits.
+"""Checks that the programs of a config fit the memory of a target, and the search for the largest step that fits.
 
-Two fields decide how large programs are: one those of training, one those of evaluation. A step that is too large is
-made smaller by bisection, compiling each time the one program that computes most: the others then fit too. A run that
-does not fit its devices ends with the program, its bytes, and the largest step that does fit.
+One config field decides how large the training programs are, another one decides it for evaluation. If a step is too
+large, bisection finds the largest step that fits. It compiles only the program that computes most, since the others
+then fit too. A run that does not fit its devices ends with an error that names the program, its memory and that step.
 """
 
 import math
@@ -28,7 +28,7 @@ from fcn_jax.train.setup import Setup, Split, prepare
 
 @runtime_checkable
 class Memory(Protocol):
-    """The memory that programs have to fit."""
+    """A named amount of device memory that programs have to fit."""
 
     @property
     def name(self) -> str: ...
@@ -38,12 +38,12 @@ class Memory(Protocol):
 
 
 TOLERANCE = 0.03
-"""Relative tolerance of the largest step: a compilation may take minutes, and this needs only about six."""
+"""Relative tolerance of the largest step; with it, about six compilations are enough, of minutes each at worst."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Programs, and the field that decides how large they are."""
+    """The programs of training or of evaluation, and the config field that decides how large they are."""
 
     field: str
     unit: int
@@ -53,7 +53,7 @@ class Part:
 
 
 def parts_of(setup: Setup) -> tuple[Part, Part]:
-    """Training and evaluation."""
+    """Return the two parts of a setup: training and evaluation."""
     schedule = setup.config.schedule
     field, unit = "schedule.examples_per_step", schedule.rows_multiple_of
     if schedule.positions_per_step:
@@ -72,13 +72,13 @@ def parts_of(setup: Setup) -> tuple[Part, Part]:
 def compile_fitting(
     part: Part, setup: Setup, target: Memory, prepare: Callable[[Config], Setup]
 ) -> list[CompiledProgram]:
-    """The programs of a part.
+    """Compile and return the programs of a part.
 
     Args:
-        prepare: a config with a smaller step -> its setup.
+        prepare: function that returns the setup of a config; it is called with configs of smaller steps.
 
     Raises:
-        UserError: they do not fit; it says which step does.
+        UserError: the programs do not fit; the message says which step does.
     """
     programs, reason = try_compiling(lambda: part.compile(setup), target)
     if not reason:
@@ -104,7 +104,7 @@ def compile_fitting(
 
 
 def largest_fitting(asked: int, unit: int, fits: Callable[[int], bool]) -> int:
-    """The largest multiple of `unit` below `asked` that fits, or one within `TOLERANCE` of it; 0 where none does."""
+    """Return the largest multiple of `unit` below `asked` that fits, to within `TOLERANCE`; 0 if none fits."""
     low, high = 0, -(-asked // unit)
     while high - low > max(1, TOLERANCE * high):
         middle = (low + high) // 2
@@ -116,7 +116,7 @@ def largest_fitting(asked: int, unit: int, fits: Callable[[int], bool]) -> int:
 
 
 def try_compiling(compile: Callable[[], list[CompiledProgram]], target: Memory) -> tuple[list[CompiledProgram], str]:
-    """The programs, and why they do not fit a target, as XLA or their own figures say; empty where they do."""
+    """Return the programs and the reason why they do not fit a target; the reason is empty if they fit."""
     try:
         programs = compile()
     except jax.errors.JaxRuntimeError as error:
@@ -128,7 +128,7 @@ def try_compiling(compile: Callable[[], list[CompiledProgram]], target: Memory) 
 
 
 def exhaustion(error: Exception) -> str:
-    """Return what XLA says of exhausted memory; raise any other error again."""
+    """Return XLA's message about exhausted memory; raise the error again if it is about anything else."""
     program, exhausted, message = str(error).partition("RESOURCE_EXHAUSTED: ")
     if not exhausted:
         raise error
@@ -136,20 +136,20 @@ def exhaustion(error: Exception) -> str:
 
 
 def _training(setup: Setup, of: Callable[[Split], Split] = lambda split: split) -> list[CompiledProgram]:
-    """The programs that update the parameters; `of` may leave some out."""
+    """Compile the programs that update the parameters; `of` may leave some out."""
     config = overridden(setup.config, {"train.precise_batch_norm": False})
     return compile_programs(replace(setup, config=config, train=of(setup.train)), splits=()).all
 
 
 def _evaluation(setup: Setup, of: Callable[[Split], Split] = lambda split: split) -> list[CompiledProgram]:
-    """The programs that evaluate, and those that re-estimate BatchNorm; `of` may leave some out."""
+    """Compile the programs that evaluate or re-estimate BatchNorm; `of` may leave out some of those that evaluate."""
     splits = tuple(of(split) for split in (setup.validation, setup.test))
     without_training = replace(setup, train=Split(setup.train.dataset, Stages(())))
     return compile_programs(without_training, splits=splits).all
 
 
 def _largest_alone(split: Split) -> Split:
-    """The split with nothing but the program that computes most positions."""
+    """Return the split with only the program that computes most positions."""
     stage, program = max(
         ((stage, program) for stage in split.stages for program in stage.schedule.step_plan.programs),
         key=lambda pair: _positions(*pair),
@@ -165,28 +165,28 @@ def _largest_alone(split: Split) -> Split:
 
 
 def _positions(stage: Stage, program: Program) -> int:
-    """Padded, of a step."""
+    """Return the number of positions that one step of a program computes, padding included."""
     return sum(int(stage.plan.areas[block.bucket]) * block.rows for block in program.blocks)
 
 
 def _largest_canvas(stage: Stage) -> int:
-    """Positions of the largest bucket."""
+    """Return the number of positions of the largest bucket."""
     return math.prod(stage.plan.shapes[-1])
 
 
 @dataclass(frozen=True)
 class DeviceMemory:
-    """Memory that programs may take, in MiB."""
+    """The memory of one device that programs may use."""
 
     name: str
     memory_mib: float
 
 
 def compile_all(setup: Setup) -> CompiledPrograms:
-    """All programs of a run.
+    """Compile and return all programs of a run.
 
     Raises:
-        UserError: they do not fit; it says which step does.
+        UserError: the programs do not fit this device; the message says which step does.
     """
     made: list[CompiledPrograms] = []
 
@@ -204,10 +204,10 @@ def compile_all(setup: Setup) -> CompiledPrograms:
 
 @contextmanager
 def fitting(program: CompiledProgram, setup: Setup) -> Iterator[None]:
-    """A program runs inside.
+    """Turn an out-of-memory error inside into a UserError; `program` runs inside.
 
     Raises:
-        UserError: the device has not as much memory left as it needs.
+        UserError: the device has less memory left than the program needs.
     """
     try:
         yield
@@ -221,7 +221,7 @@ def fitting(program: CompiledProgram, setup: Setup) -> Iterator[None]:
 
 
 def _memory_left_mib(program: CompiledProgram) -> float:
-    """Return the MiB that a program may take with its arguments, after `program` did not fit."""
+    """Return the memory in MiB that a program may use, its arguments included, after `program` did not fit."""
     stats = jax.local_devices()[0].memory_stats() or {}
     less = program.peak_mib * (1 - 1e-6)
     if "bytes_limit" not in stats:
@@ -231,9 +231,10 @@ def _memory_left_mib(program: CompiledProgram) -> float:
 
 
 def _say_what_fits(setup: Setup, memory: DeviceMemory) -> None:
-    """
+    """Raise the error that says which step fits, if training or evaluation alone does not fit.
+
     Raises:
-        UserError: what does not fit, and which step does.
+        UserError: a part does not fit; the message says which step does.
     """
 
     def prepare_again(config: Config) -> Setup:

@@ -22,17 +22,17 @@ from fcn_jax.train.setup import Setup, Split
 
 
 def no_one_asks(_: str) -> None:
-    """Goes on, whatever is waited for."""
+    """Do nothing: the `attend` of a pass that nobody watches or stops."""
 
 
 def steps_of(setup: Setup, split: Split, *, title: str, attend: Callable[[str], None] = no_one_asks) -> Iterator[Step]:
-    """Every step of a pass over a split, with a bar; once all are done, every process knows of all bad examples.
+    """Yield every step of a pass over a split, with a bar; at the end every process knows of all bad examples.
 
     Args:
-        attend: called before every step with what is waited for; what it raises ends the pass.
+        attend: called before every step with a text that says what the pass waits for; an error in it ends the pass.
 
     Raises:
-        UserError: more examples turned out bad than the config allows.
+        UserError: more examples are bad than the config allows.
     """
     total = split.stages.total_steps
     with Bar(title, total) as bar:
@@ -55,7 +55,7 @@ def evaluate(
     title: str,
     attend: Callable[[str], None] = no_one_asks,
 ) -> dict[str, float]:
-    """{loss, accuracy (a fraction), count} over all examples of a split."""
+    """Return {loss, accuracy (a fraction), count} over all examples of a split."""
     (stage,), sums = split.stages, []
     for step in steps_of(setup, split, title=title, attend=attend):
         (block,) = stage.schedule.step_plan.programs[step.program].blocks
@@ -69,7 +69,7 @@ def evaluate(
 
 
 def split_logits(setup: Setup, state: TrainState, split: Split, *, title: str) -> Float[np.ndarray, "n k"]:
-    """Logits of every example, in the order of the split; NaN for one that turned out bad."""
+    """Return the logits of every example, in the order of the split; NaN for a bad example."""
     graphdef = setup.graphdef
 
     @partial(jax.jit, out_shardings=NamedSharding(setup.mesh, PartitionSpec()))
@@ -88,7 +88,7 @@ def split_logits(setup: Setup, state: TrainState, split: Split, *, title: str) -
 def with_precise_statistics(
     setup: Setup, programs: CompiledPrograms, state: TrainState, *, attend: Callable[[str], None] = no_one_asks
 ) -> TrainState:
-    """The state with the statistics that its evaluated parameters have over the training data."""
+    """Return the state with the BatchNorm statistics of its evaluated parameters, measured over the training data."""
     pooled = None
     for step in steps_of(setup, setup.calibration, title="precise BatchNorm", attend=attend):
         found = programs.moments[step.program].run(state.evaluated_params, state.stats, step.blocks)
@@ -103,7 +103,10 @@ def as_float64(moments: Moments) -> Moments:
 
 
 def pool(a: Moments, b: Moments) -> Moments:
-    """Pool the moments of two sets of positions (Chan et al., The American Statistician 1983); zeros for none."""
+    """Return the moments of two sets of positions together (Chan et al., The American Statistician 1983).
+
+    They are zeros where both sets are empty.
+    """
     number = a.number + b.number
     share = b.number / np.maximum(number, 1)
     apart = b.mean - a.mean
@@ -113,7 +116,7 @@ def pool(a: Moments, b: Moments) -> Moments:
 
 
 def replaced_statistics(setup: Setup, state: TrainState, moments: Sequence[Moments]) -> Any:
-    """The statistics of a state with these in their place, in the order of `batch_norms`."""
+    """Return the statistics of a state with those of every BatchNorm replaced, in the order of `batch_norms`."""
     model = nnx.merge(setup.graphdef, state.params, state.stats)
     for layer, found in zip(batch_norms(model), moments, strict=True):
         for statistic, value in ((layer.mean, found.mean), (layer.var, found.var)):

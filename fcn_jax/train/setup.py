@@ -1,7 +1,7 @@
-"""Prepare all that training, compiling and evaluating need from a config: data, plan, schedules, model, devices.
+"""The setup of a config: the data, plan, schedules, model and devices that training, compiling and evaluating need.
 
-Nothing is written and nothing compiled here, so whatever is wrong with a config or its data is said before a run
-leaves a trace.
+Nothing is written or compiled here. So the user learns what is wrong with a config or its data before a run writes
+any file.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ from fcn_jax.train.optimizer import make_optimizer
 
 @dataclass(frozen=True)
 class Split:
-    """A data set and the stages of a run through it."""
+    """One split of the data, and the stages of the passes over it."""
 
     dataset: Dataset
     stages: Stages
@@ -40,7 +40,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Setup:
-    """A config made ready on this machine."""
+    """Everything that a config stands for on this machine."""
 
     config: Config
     mesh: Mesh
@@ -48,7 +48,7 @@ class Setup:
     graphdef: Any
     optimizer: optax.GradientTransformation
     state: TrainState
-    """The state before the first step, or only its shapes, types and places."""
+    """The state before the first step, or only its shapes, types and shardings."""
 
     @property
     def total_steps(self) -> int:
@@ -64,7 +64,7 @@ class Setup:
 
     @cached_property
     def calibration(self) -> Split:
-        """The training examples as evaluation sees them, in stratified steps: what BatchNorm is re-estimated over."""
+        """The training examples as evaluation sees them, in stratified steps; BatchNorm is re-estimated over them."""
         config = self.config
         dataset = self._undrawn(config.data.train_split)
         schedule = replace(config.schedule, kind="stratified", examples_per_step=config.evaluate.examples_per_step)
@@ -74,7 +74,7 @@ class Setup:
 
     @cached_property
     def _evaluation_plan(self) -> BucketPlan:
-        """The buckets of the training examples as evaluation sees them: one plan for all splits."""
+        """The plan of the training examples as evaluation would see them; all splits are evaluated with it."""
         views, schedule = self.train.dataset.views, self.config.schedule
         last = self.train.stages[-1]
         sizes = views.undrawn(self.config.evaluate.scale)
@@ -86,7 +86,7 @@ class Setup:
         return plan
 
     def split(self, name: str) -> Split:
-        """A split for evaluation."""
+        """Return a split for evaluation."""
         config, dataset = self.config, self._undrawn(name)
         stages = evaluation_stages(
             dataset.views.sizes(0),
@@ -98,7 +98,7 @@ class Setup:
         return Split(dataset, stages)
 
     def _undrawn(self, name: str) -> Dataset:
-        """A split at the evaluation's scale, without random changes."""
+        """Return a split at the scale of evaluation, without random changes."""
         config = self.config
         return open_dataset(
             config, name, smallest_input=smallest_input(config), scale=lambda _: config.evaluate.scale, training=False
@@ -119,11 +119,11 @@ def prepare(config: Config, *, devices: Sequence[Any] | None = None, abstract: b
     """Check the config, open its training data, plan its stages and make its model.
 
     Args:
-        devices: that share the work; all of all processes by default.
-        abstract: the state is only a target for a checkpoint, or for compilation on devices that need not be there.
+        devices: the devices that share the work; by default those of all processes.
+        abstract: make no arrays for the state, only shapes to restore a checkpoint or to compile for absent devices.
 
     Raises:
-        UserError: what is wrong, which rule it breaks, what to do.
+        UserError: the config or its data breaks a rule; the message says which one and what to do.
     """
     validate(config)
     mesh = make_mesh(config, devices or jax.devices())
@@ -145,7 +145,7 @@ def prepare(config: Config, *, devices: Sequence[Any] | None = None, abstract: b
 
 
 def train_split(config: Config) -> Split:
-    """The training data and its stages."""
+    """Return the training data and its stages."""
     scaled = scale_of_epochs(config.train)
     scales = [scale for epochs, scale in scaled for _ in epochs]
     dataset = open_dataset(
@@ -163,10 +163,10 @@ def say_notes(stages: Stages) -> None:
 
 
 def make_mesh(config: Config, devices: Sequence[Any]) -> Mesh:
-    """The devices in a row; the rows of a block are split over them.
+    """Return a mesh of one axis over the devices; the rows of a block are split over it.
 
     Raises:
-        UserError: they do not divide `schedule.rows_multiple_of`.
+        UserError: the number of devices does not divide `schedule.rows_multiple_of`.
     """
     number, multiple = len(devices), config.schedule.rows_multiple_of
     if multiple % number:
@@ -179,10 +179,10 @@ def make_mesh(config: Config, devices: Sequence[Any]) -> Mesh:
 
 
 def prepare_together(config: Config, *, abstract: bool) -> Setup:
-    """`prepare` in every process; what one of them refuses ends all.
+    """Call `prepare` in every process; an error in one of them ends all.
 
     Raises:
-        UserError: as `prepare`; or their configs or training data differ.
+        UserError: `prepare` raised it, or the configs or the training data of the processes differ.
     """
     configs = gather(dataclasses.asdict(config))
     with together():
@@ -202,7 +202,7 @@ def prepare_together(config: Config, *, abstract: bool) -> Setup:
 
 
 def _check_same_config(first: Config, own: Config) -> None:
-    """Check all but `machine`, which may differ from host to host."""
+    """Check that two configs agree in all fields except `machine`, which may differ from host to host."""
     theirs, ours = flatten(first), flatten(own)
     changed = [
         f"{name}: {theirs[name]} -> {value}"

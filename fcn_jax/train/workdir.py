@@ -1,4 +1,4 @@
-"""The folder of a run: one config, one live process, files written whole or not at all."""
+"""The workdir of a run: it holds one config, one running process uses it, and files are written whole or not at all."""
 
 import dataclasses
 import fcntl
@@ -15,15 +15,15 @@ from fcn_jax.system.disk import make_folder, parse_json, reading, write_json, wr
 from fcn_jax.train.setup import Setup
 
 LABELS = "labels.json"
-"""File of a workdir with the names of the classes, in the order of the logits."""
+"""Name of the file in a workdir that lists the classes, in the order of the logits."""
 
 
 @contextmanager
 def locked_workdir(workdir: Path, config: Config) -> Iterator[None]:
-    """Hold a workdir for a run of `config`; it is made if need be, and the lock ends with the process.
+    """Lock a workdir for a run of `config`, and make it if needed; the lock ends with the process at the latest.
 
     Raises:
-        UserError: it is in use, holds another config, or holds something else.
+        UserError: the workdir is in use, holds a run of another config, or holds other files.
     """
     _check_folder(workdir)
     if (workdir / "config.json").exists():
@@ -55,10 +55,10 @@ def locked_workdir(workdir: Path, config: Config) -> Iterator[None]:
 
 
 def read_config(workdir: Path) -> Config:
-    """The config of the run in a workdir.
+    """Return the config of the run in a workdir.
 
     Raises:
-        UserError: there is none, or it is damaged.
+        UserError: there is no config, it is damaged, or this version cannot use it.
     """
     path = workdir / "config.json"
     _check_folder(workdir)
@@ -88,14 +88,14 @@ def _check_folder(workdir: Path) -> None:
 
 
 FINGERPRINTS = "data.json"
-"""File of a workdir with the fingerprints of its data."""
+"""Name of the file in a workdir that holds the fingerprints of the splits."""
 
 
 def keep_same_data(setup: Setup, workdir: Path, *, resumes: bool) -> None:
-    """Note the data of a run that begins; compare it with that of a run that goes on.
+    """Write the fingerprints of the data of a new run; compare them if the run goes on.
 
     Raises:
-        UserError: it changed in between.
+        UserError: the data changed since the run began, or the file of fingerprints is damaged.
     """
     splits = {"train": setup.train, "validation": setup.validation, "test": setup.test}
     found = {name: fingerprint(split.dataset) for name, split in splits.items()}

@@ -20,7 +20,7 @@ def test_it_names_the_place_and_writes_where_threads_stand(said, tmp_path):
         dog.waits_for("the input of step 7")
         while len(said) < 2:
             time.sleep(0.01)
-    assert said[0].startswith("waiting for the input of step 7 since ")
+    assert said[0].startswith("waiting for the input of step 7: ")
     assert len(said) <= 5, "the bound doubles"
     log = (tmp_path / "watchdog.log").read_text()
     assert "test_it_names_the_place_and_writes_where_threads_stand" in log

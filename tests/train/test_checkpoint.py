@@ -98,7 +98,7 @@ def cut_off(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-@pytest.mark.parametrize(("damage", "reason"), [(flip_a_bit, "its checksum is another"), (cut_off, "Exception: ")])
+@pytest.mark.parametrize(("damage", "reason"), [(flip_a_bit, "its checksum differs"), (cut_off, "Exception: ")])
 def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_restored(directory, said, damage, reason):
     damage(largest_file(directory / "2"))
     with Checkpoints(directory, keep=2) as checkpoints:
