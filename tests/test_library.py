@@ -95,6 +95,11 @@ def test_an_example_larger_than_its_canvas_is_refused():
         list(fcn_jax.load_blocks(Made(SIZES + 1), make_schedule(), epoch=0))
 
 
+def test_a_source_of_another_length_is_refused():
+    with pytest.raises(fcn_jax.UserError, match="the source has 6 examples, but the schedule was made for 5"):
+        next(fcn_jax.load_blocks(Made(np.concatenate([SIZES, SIZES[:1]])), make_schedule(), epoch=0))
+
+
 def test_steps_are_compiled_for_every_program():
     import jax
 

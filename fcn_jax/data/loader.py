@@ -117,8 +117,13 @@ def load_blocks(
         start: the first step of the epoch to read.
 
     Raises:
-        UserError: an example is larger than the canvas of its bucket.
+        UserError: the source has another number of examples, or one is larger than the canvas of its bucket.
     """
+    if len(source) != schedule.num_examples:
+        raise UserError(
+            f"the source has {len(source):,} examples, but the schedule was made for {schedule.num_examples:,}: make it "
+            "from the sizes of all examples of the source"
+        )
 
     def read(step: int) -> tuple[Block, ...]:
         program, rows = schedule.step(epoch, int(step))
