@@ -121,8 +121,8 @@ def load_blocks(
     """
     if len(source) != schedule.num_examples:
         raise UserError(
-            f"the source has {len(source):,} examples, but the schedule was made for {schedule.num_examples:,}: make it "
-            "from the sizes of all examples of the source"
+            f"the source has {len(source):,} examples, but the schedule was made for {schedule.num_examples:,}: "
+            "make the schedule from the sizes of all examples of the source"
         )
 
     def read(step: int) -> tuple[Block, ...]:
