@@ -43,6 +43,10 @@ class SizeTable:
         self.labels = np.zeros(len(self.sizes), np.int32)
         self.label_names = tuple(map(str, range(num_classes)))
         self.bad: dict[str, str] = {}
+        self.left_out: dict[str, str] = {}
+        self.unreadable: tuple[str, ...] = ()
+        self.origin, self.contents = f"every split is the table {path}", ""
+        self.sampling_rate, self.value_range = None, None
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -52,6 +56,9 @@ class SizeTable:
 
     def name(self, index: int) -> str:
         return f"#{index}"
+
+    def key(self, index: int) -> bytes:
+        return self.name(index).encode()
 
 
 def read_size_table(path: Path) -> tuple[Int[np.ndarray, "n r"], Int[np.ndarray, " n"]]:

@@ -135,6 +135,12 @@ class TfdsSource:
         self._positions, self.bad = good, {f"{self._label} #{number}": reason for number, reason in reasons.items()}
         self.sizes, self.labels = measured[good, :-1].astype(np.int32), measured[good, -1].astype(np.int32)
         self.label_names = self._features.label_names
+        self.left_out: dict[str, str] = {}
+        self.unreadable: tuple[str, ...] = ()
+        self.origin = f"split {split} in {builder.data_dir}"
+        self.sampling_rate = self._features.sampling_rate
+        self.value_range = self._features.value_range
+        self.contents = _digest_of_files(builder)
         without = np.flatnonzero((self.labels < 0) | (self.labels >= len(self.label_names)))
         if len(without):
             example = int(without[0])
@@ -148,6 +154,9 @@ class TfdsSource:
 
     def name(self, index: int) -> str:
         return f"{self._label} #{self._positions[index]}"
+
+    def key(self, index: int) -> bytes:
+        return self.name(index).encode()
 
     def read(self, index: int) -> Num[np.ndarray, "*spatial c"]:
         value = self._example(int(self._positions[index]))[self._features.value]

@@ -22,15 +22,33 @@ from fcn_jax.core.random import uniform
 from fcn_jax.data import images, signals
 
 
-def make_decoder(*, rank: int, channels: int, background: int, max_megapixels: float) -> Callable[[bytes], np.ndarray]:
+def make_decoder(
+    *,
+    rank: int,
+    channels: int,
+    background: int,
+    max_megapixels: float,
+    sampling_rate: int | None = None,
+    resamples: bool = False,
+) -> Callable[[bytes], np.ndarray]:
     """Return the function that decodes images (rank 2) or signals (rank 1), for training and prediction alike.
+
+    Args:
+        sampling_rate: samples a second that every signal must have; None: any.
+        resamples: whether a signal of another rate is resampled, and not refused.
 
     Raises:
         UserError: images cannot have so many channels.
     """
     limit = round(max_megapixels * 1e6)
     if rank == 1:
-        return partial(signals.decode_signal, channels=channels, max_values=limit)
+        return partial(
+            signals.decode_signal,
+            channels=channels,
+            max_values=limit,
+            sampling_rate=sampling_rate,
+            resamples=resamples,
+        )
     images.check_image_channels(channels)
     return partial(images.decode_image, channels=channels, background=background, max_pixels=limit)
 

@@ -5,7 +5,7 @@ any file.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -22,6 +22,7 @@ from fcn_jax.core.stages import Stages, evaluation_stages, make_plan, scale_of_e
 from fcn_jax.core.step import TrainState, abstract_state, initial_state, replicate, split_model
 from fcn_jax.data.dataset import Dataset, changed_data, fingerprint, open_dataset
 from fcn_jax.data.loader import Loader
+from fcn_jax.data.sources import OpenSplit, Source, open_data
 from fcn_jax.nets.families import Published, config_from_json
 from fcn_jax.nets.model import abstract_model, make_model, smallest_input
 from fcn_jax.nets.pretrained import load_pretrained
@@ -44,6 +45,7 @@ class Setup:
 
     config: Config
     mesh: Mesh
+    open_split: OpenSplit
     train: Split
     graphdef: Any
     optimizer: optax.GradientTransformation
@@ -61,6 +63,12 @@ class Setup:
     @cached_property
     def test(self) -> Split:
         return self.split(self.config.data.test_split)
+
+    @property
+    def sources(self) -> dict[str, Source]:
+        """The sources of the three splits, by name."""
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: split.dataset.source for name, split in splits.items()}
 
     @cached_property
     def calibration(self) -> Split:
@@ -101,7 +109,13 @@ class Setup:
         """Return a split at the scale of evaluation, without random changes."""
         config = self.config
         return open_dataset(
-            config, name, smallest_input=smallest_input(config), scale=lambda _: config.evaluate.scale, training=False
+            config,
+            name,
+            smallest_input=smallest_input(config),
+            scale=lambda _: config.evaluate.scale,
+            training=False,
+            open_split=self.open_split,
+            label_names=self.train.dataset.source.label_names,
         )
 
     def loader(self, split: Split) -> Loader:
@@ -115,19 +129,29 @@ class Setup:
         )
 
 
-def prepare(config: Config, *, devices: Sequence[Any] | None = None, abstract: bool = False) -> Setup:
+def prepare(
+    config: Config,
+    *,
+    devices: Sequence[Any] | None = None,
+    abstract: bool = False,
+    opener: Callable[[Config], OpenSplit] = open_data,
+    label_names: tuple[str, ...] | None = None,
+) -> Setup:
     """Check the config, open its training data, plan its stages and make its model.
 
     Args:
         devices: the devices that share the work; by default those of all processes.
         abstract: make no arrays for the state, only shapes to restore a checkpoint or to compile for absent devices.
+        opener: function that opens the data set of the config.
+        label_names: the classes of a trained net, in the order of its logits; None: those of the data.
 
     Raises:
         UserError: the config or its data breaks a rule; the message says which one and what to do.
     """
     validate(config)
     mesh = make_mesh(config, devices or jax.devices())
-    train = train_split(config)
+    open_split = opener(config)
+    train = train_split(config, open_split, label_names=label_names)
     model = (abstract_model if abstract else make_model)(config, rank=train.dataset.rank)
     if isinstance(config.model, Published) and config.model.init_from and not abstract:
         say(load_pretrained(model, config.model))
@@ -141,15 +165,21 @@ def prepare(config: Config, *, devices: Sequence[Any] | None = None, abstract: b
         state = abstract_state(params, stats, optimizer, average=average, place=everywhere)
     else:
         state = replicate(initial_state(params, stats, optimizer, average=average), everywhere)
-    return Setup(config, mesh, train, graphdef, optimizer, state)
+    return Setup(config, mesh, open_split, train, graphdef, optimizer, state)
 
 
-def train_split(config: Config) -> Split:
+def train_split(config: Config, open_split: OpenSplit, *, label_names: tuple[str, ...] | None = None) -> Split:
     """Return the training data and its stages."""
     scaled = scale_of_epochs(config.train)
     scales = [scale for epochs, scale in scaled for _ in epochs]
     dataset = open_dataset(
-        config, config.data.train_split, smallest_input=smallest_input(config), scale=scales.__getitem__, training=True
+        config,
+        config.data.train_split,
+        smallest_input=smallest_input(config),
+        scale=scales.__getitem__,
+        training=True,
+        open_split=open_split,
+        label_names=label_names,
     )
     stages = training_stages(dataset.views, [epochs for epochs, _ in scaled], config.schedule, seed=config.seed)
     say_notes(stages)
@@ -178,7 +208,13 @@ def make_mesh(config: Config, devices: Sequence[Any]) -> Mesh:
     return jax.make_mesh((number,), ("rows",), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def prepare_together(config: Config, *, abstract: bool) -> Setup:
+def prepare_together(
+    config: Config,
+    *,
+    abstract: bool,
+    opener: Callable[[Config], OpenSplit] = open_data,
+    label_names: tuple[str, ...] | None = None,
+) -> Setup:
     """Call `prepare` in every process; an error in one of them ends all.
 
     Raises:
@@ -187,7 +223,7 @@ def prepare_together(config: Config, *, abstract: bool) -> Setup:
     configs = gather(dataclasses.asdict(config))
     with together():
         _check_same_config(config_from_json(configs[0]), config)
-        setup = prepare(config, abstract=abstract)
+        setup = prepare(config, abstract=abstract, opener=opener, label_names=label_names)
     if jax.process_count() == 1:
         return setup
     found = gather(fingerprint(setup.train.dataset))
