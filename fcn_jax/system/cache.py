@@ -50,15 +50,10 @@ def load_arrays(path: Path) -> dict[str, np.ndarray] | None:
     except FileNotFoundError:
         return None
     except Exception as error:  # Another version may have kept something else; NumPy raises many kinds then.
-        _drop(path, f"cannot be used ({_reason(error)})")
+        _tell_once(path.parent, f"{path} cannot be used ({_reason(error)}): it is made anew, as is any other like it")
+        with contextlib.suppress(OSError):
+            path.unlink()
         return None
-
-
-def _drop(path: Path, found: str) -> None:
-    """Remove a file that is of no use, and tell the user what was found."""
-    _tell_once(path.parent, f"{path} {found}: it is made anew, and so is any other like it")
-    with contextlib.suppress(OSError):
-        path.unlink(missing_ok=True)
 
 
 def keep_arrays(path: Path, **arrays: np.ndarray) -> None:
