@@ -65,6 +65,8 @@ def evaluate_run(
     for config in configs:
         run = open_run(workdir, config, split, data=data, strict=strict)
         title = run.split_name
+        if config is configs[0]:
+            run.say_data()
         if out is None:
             means = evaluated(run, title=title)
         else:

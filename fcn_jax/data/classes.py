@@ -38,11 +38,11 @@ def compare_classes(found: Sequence[str], known: Sequence[str]) -> str:
     missing = [name for name in known if name not in set(found)]
     parts = []
     if extra:
-        parts.append(f"{len(extra):,} {_classes(extra)} not of the net ({first_names(extra)})")
+        parts.append(f"the net does not know {_counted(extra)} of the data ({first_names(extra)})")
     if missing:
-        parts.append(f"{len(missing):,} {_classes(missing)} of the net not in the data ({first_names(missing)})")
+        parts.append(f"the data lacks {_counted(missing)} of the net ({first_names(missing)})")
     return "; ".join(parts)
 
 
-def _classes(names: Sequence[str]) -> str:
-    return "class is" if len(names) == 1 else "classes are"
+def _counted(names: Sequence[str]) -> str:
+    return "1 class" if len(names) == 1 else f"{len(names):,} classes"

@@ -126,8 +126,9 @@ def open_dataset(
         label_names: the classes of a trained net, in the order of its logits; None: those of the source.
 
     Raises:
-        UserError: the source has other classes than the trained net, the model has no class for a label, the data has no axes for an augmentation, or an example is
-            smaller than the model can take and `data.min_side` does not widen it.
+        UserError: the source has other classes than the trained net, the model has no class for a label, the data has
+            no axes for an augmentation, or an example is smaller than the model can take and `data.min_side` does not
+            widen it.
     """
     data = config.data
     source = in_order_of((open_split or open_data(config))(split), label_names)
@@ -207,7 +208,7 @@ def fingerprint(dataset: Dataset) -> dict[str, int | str]:
         "sizes": _digest(source.sizes),
         "labels": _digest(source.labels),
         "names": names.hexdigest(),
-        "contents": source.contents,
+        "contents": source.contents(),
         "classes": hashlib.sha256("\0".join(source.label_names).encode(errors="surrogateescape")).hexdigest(),
     }
 

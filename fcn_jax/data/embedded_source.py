@@ -6,7 +6,6 @@ The splits `train` and `validation` are parts of the official training set; `tes
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +81,8 @@ class EmbeddedSource:
             records = data.__getitems__(list(range(len(data))))  # pyright: ignore
         self._encoded, sizes, labels = _parse(records, EMBEDDED[name])
         self.origin = f"the official {part}"
-        self.value_range, self.sampling_rate = EMBEDDED[name].value_range, None
+        self.value_range = EMBEDDED[name].value_range
+        self.sampling_rate: int | None = None
         self.sizes, self.labels = np.array(sizes, np.int32), np.array(labels, np.int32)
         self.bad: dict[str, str] = {}
         self.left_out: dict[str, str] = {}
@@ -101,7 +101,6 @@ class EmbeddedSource:
     def key(self, index: int) -> bytes:
         return self.name(index).encode()
 
-    @cached_property
     def contents(self) -> str:
         return hashlib.sha256(b"".join(self._encoded)).hexdigest()
 

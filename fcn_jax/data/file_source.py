@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Container
-from functools import cached_property, partial
+from functools import partial
 
 import numpy as np
 from jaxtyping import Bool, Int, Num, UInt8
@@ -93,7 +93,8 @@ class FileSource:
         self.labels = np.array(listing.labels, np.int32)[positions]
         self.label_names = listing.label_names
         self.origin = listing.origin(split)
-        self.sampling_rate, self.value_range = sampling_rate, VALUE_RANGES[listing.rank]
+        self.sampling_rate = sampling_rate
+        self.value_range: tuple[float, float] | None = VALUE_RANGES[listing.rank]
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -107,7 +108,6 @@ class FileSource:
     def key(self, index: int) -> bytes:
         return os.fsencode(self._listing.names[self._positions[index]])
 
-    @cached_property
     def contents(self) -> str:
         return hashlib.sha256(self._digests.tobytes()).hexdigest()
 
@@ -148,12 +148,13 @@ def _measured(listing: Listing, config: Config) -> Measured:
         full=machine.full_digests,
     )
     if listing.rank == IMAGES:
-        for position in np.flatnonzero(measured.sizes.prod(1) > limit).tolist():  # The cache may be older than the limit.
+        # The cache may be older than the limit.
+        for position in np.flatnonzero(measured.sizes.prod(1) > limit).tolist():
             measured.bad[position] = too_large(*measured.sizes[position].tolist(), max_pixels=limit)
     other = SIGNALS if listing.rank == IMAGES else IMAGES
     for position in list(measured.bad):
         if rank_by_content(listing.paths[position]) == other:
-            measured.bad[position] = f"its bytes are one of the {OTHER_KIND[listing.rank]}"
+            measured.bad[position] = f"it is {OTHER_KIND[listing.rank]}"
     return measured
 
 
@@ -167,7 +168,8 @@ def _sampling_rate(listing: Listing, measured: Measured, config: Config) -> int:
     good = np.flatnonzero(measured.sizes[:, 0])
     rates, first, counts = np.unique(measured.sizes[good, 1], return_index=True, return_counts=True)
     if len(rates) > 1 and not wanted:
-        found = ", ".join(f"{listing.paths[good[place]]} has {measured.sizes[good[place], 1]} Hz" for place in first[:2])
+        pairs = [(listing.paths[place], measured.sizes[place, 1]) for place in good[first[:2]].tolist()]
+        found = ", ".join(f"{path} has {rate} Hz" for path, rate in pairs)
         raise UserError(
             f"{found}, but all signals of a data set need one sampling rate: resample them, or train with "
             f"--config.data.sampling_rate={rates[counts.argmax()]}, which resamples them"
@@ -205,14 +207,12 @@ def check_same_files(listing: Listing, measured: Measured) -> None:
         across += [pair for pair in pairs if splits[pair[0]] != splits[pair[1]]]
         torn += [pair for pair in pairs if labels[pair[0]] != labels[pair[1]]]
     if repeated:
-        say(f"{repeated:,} files are listed more than once, in the same split and class: they count as often")
+        say(f"{repeated:,} rows name a file that another row names too: the file counts as often")
     for pairs, what in ((across, "in another split"), (torn, "with another label")):
         if pairs:
             one, other = pairs[0]
-            say(
-                f"WARNING: {len(pairs):,} files have the same content as a file {what}, such as {paths[one]} and "
-                f"{paths[other]}"
-            )
+            have = f"{len(pairs):,} files have" if len(pairs) > 1 else "1 file has"
+            say(f"WARNING: {have} the same content as a file {what}: {paths[one]} and {paths[other]}")
 
 
 def _same_file(listing: Listing, one: int, other: int) -> str:

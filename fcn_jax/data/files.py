@@ -19,9 +19,9 @@ IMAGES, SIGNALS = 2, 1
 """The two kinds of data, as the number of their spatial axes."""
 HEAD_BYTES = 64
 """Number of first bytes that tell the format of a file."""
-HIDDEN = "hidden or system files"
-NO_FORMAT = "files of no known format"
-LOOP = "links back to a folder above them"
+HIDDEN = "hidden or of the system"
+NO_FORMAT = "of no known format"
+LOOP = "linking back to a folder above"
 SYSTEM_NAMES = frozenset(
     {
         "__macosx", "@eadir", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "system volume information",
@@ -122,19 +122,28 @@ def files_below(folder: Path, rank: int) -> tuple[list[str], dict[str, str]]:
     return found, left_out
 
 
-OTHER_KIND = {IMAGES: "signals, but images are asked for", SIGNALS: "images, but signals are asked for"}
+OTHER_KIND = {IMAGES: "holding a signal, not an image", SIGNALS: "holding an image, not a signal"}
 
 
-def describe_left_out(left_out: Mapping[str, str]) -> str:
-    """Return the number of files that were left out, by reason and with the first names; empty if there are none."""
+def describe_left_out(left_out: Mapping[str, str], root: Path) -> str:
+    """Return the number of files that were left out, by reason and with the first names; empty if there are none.
+
+    Args:
+        root: the folder whose files they are; names are shown from there on.
+    """
     if not left_out:
         return ""
     counts = Counter(left_out.values())
     parts = []
     for reason, count in counts.most_common():
-        names = [name for name, why in left_out.items() if why == reason][:MOST_NAMES]
+        names = [below(root, path) for path, why in left_out.items() if why == reason][:MOST_NAMES]
         parts.append(f"{count:,} {reason} ({', '.join(names)}{', …' if count > len(names) else ''})")
     return f"{len(left_out):,} left out: {'; '.join(parts)}"
+
+
+def below(root: Path, path: str) -> str:
+    """Return a path without the folder that it lies below."""
+    return path.removeprefix(os.path.join(root, ""))
 
 
 def read_file(path: str) -> bytes:

@@ -157,7 +157,7 @@ def _check_classes(directory: Path, layout: Layout, rows: list[Row], left_out: M
         classes = _folders(top)
         split = of_split.removeprefix(" of ") or "train"
         if not classes:
-            inside = f"; {told}" if (told := describe_left_out(_below(top, left_out))) else ""
+            inside = f"; {told}" if (told := describe_left_out(_below(top, left_out), directory)) else ""
             if of_split:
                 raise UserError(
                     f"{split} is empty: no class lies in {top}; fill it, or remove it to have it taken out of train"
@@ -168,7 +168,7 @@ def _check_classes(directory: Path, layout: Layout, rows: list[Row], left_out: M
             )
         for name in classes:
             if (name, split) not in filled:
-                told = describe_left_out(_below(top / name, left_out))
+                told = describe_left_out(_below(top / name, left_out), directory)
                 raise UserError(
                     f"class {name}{of_split} is empty: no image and no signal lies in {top / name}"
                     f"{f' ({told})' if told else ''}; fill the folder or remove it"

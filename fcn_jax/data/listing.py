@@ -17,7 +17,6 @@ from fcn_jax.data.classes import first_names, sorted_classes
 from fcn_jax.data.files import IMAGES, SIGNALS, rank_by_content
 from fcn_jax.data.splits import SPLITS, TAKEN_OUT, carved, parse_part, part_of, split_named
 
-
 ALL = "all"
 """Name of the split that holds the examples of all splits."""
 
@@ -73,9 +72,7 @@ class Listing:
         if chosen is not None:
             positions = np.flatnonzero(np.array(self.splits) == chosen)
         if not len(positions):
-            raise UserError(
-                f"{self.root}: no example was left for {chosen}; give it a folder, or a column, of its own"
-            )
+            raise UserError(f"{self.root}: no example was left for {chosen}; give it a folder, or a column, of its own")
         if part != slice(0, None):
             positions = positions[part_of([os.fsencode(self.names[position]) for position in positions], part)]
         if not len(positions):
@@ -138,9 +135,7 @@ def _with_all_splits(
         return splits, origins
     train = [position for position, split in enumerate(splits) if split == "train"]
     names = [rows[position].name for position in train]
-    for position, split in zip(
-        train, carved(names, missing, seed=seed, group_pattern=group_pattern), strict=True
-    ):
+    for position, split in zip(train, carved(names, missing, seed=seed, group_pattern=group_pattern), strict=True):
         splits[position] = split
     groups = "groups" if group_pattern else "files"
     share = f"about a tenth of its {groups} each" if len(missing) > 1 else f"about a tenth of its {groups}"

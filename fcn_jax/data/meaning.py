@@ -55,12 +55,12 @@ def check_meaning(source: Source, net: Meaning, *, data: str) -> None:
     if source.label_names != net.label_names:
         changed = compare_classes(source.label_names, net.label_names) or "their order differs"
         raise UserError(f"the classes of {data} are not those of the net ({first_names(net.label_names)}): {changed}")
-    if None not in (source.sampling_rate, net.sampling_rate) and source.sampling_rate != net.sampling_rate:
+    if source.sampling_rate and net.sampling_rate and source.sampling_rate != net.sampling_rate:
         raise UserError(
             f"the signals of {data} have {source.sampling_rate:,} samples a second, but the net was trained with "
             f"{net.sampling_rate:,}: resample the files to that"
         )
-    if None not in (source.value_range, net.value_range) and source.value_range != net.value_range:
+    if source.value_range and net.value_range and source.value_range != net.value_range:
         raise UserError(
             f"the values of {data} go from {source.value_range[0]:g} to {source.value_range[1]:g}, but the net was "
             f"trained with values from {net.value_range[0]:g} to {net.value_range[1]:g}: scale them to that"

@@ -45,8 +45,9 @@ class SizeTable:
         self.bad: dict[str, str] = {}
         self.left_out: dict[str, str] = {}
         self.unreadable: tuple[str, ...] = ()
-        self.origin, self.contents = f"every split is the table {path}", ""
-        self.sampling_rate, self.value_range = None, None
+        self.origin = f"every split is the table {path}"
+        self.sampling_rate: int | None = None
+        self.value_range: tuple[float, float] | None = None
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -56,6 +57,9 @@ class SizeTable:
 
     def name(self, index: int) -> str:
         return f"#{index}"
+
+    def contents(self) -> str:
+        return ""
 
     def key(self, index: int) -> bytes:
         return self.name(index).encode()

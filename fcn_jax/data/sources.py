@@ -15,7 +15,7 @@ from fcn_jax.config import Config, UserError
 from fcn_jax.data.classes import compare_classes, first_names, places_of
 from fcn_jax.data.embedded_source import EMBEDDED, EmbeddedSource
 from fcn_jax.data.file_source import FileData, decoder_of
-from fcn_jax.data.files import MOST_NAMES, describe_left_out
+from fcn_jax.data.files import MOST_NAMES, below, describe_left_out
 from fcn_jax.data.folder import list_folder
 from fcn_jax.data.signals import unpack_frames
 from fcn_jax.data.size_table import SizeTable
@@ -46,8 +46,6 @@ class Source(Protocol):
     """Samples a second of every signal; None for images, or if it is unknown."""
     value_range: tuple[float, float] | None
     """The lowest and the highest value that an example can have; None if they are unknown."""
-    contents: str
-    """A digest of the contents of all examples, in order."""
 
     def __len__(self) -> int: ...
 
@@ -57,6 +55,10 @@ class Source(Protocol):
 
     def name(self, index: int) -> str:
         """Return a name by which a person can find the example, such as its path."""
+        ...
+
+    def contents(self) -> str:
+        """Return a digest of the contents of all examples, in order."""
         ...
 
     def key(self, index: int) -> bytes:
@@ -100,7 +102,7 @@ def open_data(config: Config, *, unreadable: Container[str] = (), is_new: bool =
             table = SizeTable(Path(place).expanduser(), num_classes=config.model.num_classes)
             return lambda split: table
         case _:
-            raise UserError(f"config.data.source is {data.source!r}, but it must be one of: {', '.join(SOURCES)}")
+            raise UserError(f"the data set (config.data.source, or --data) is {data.source!r}, but it must be one of: {', '.join(SOURCES)}")
 
 
 def open_source(config: Config, split: str) -> Source:
@@ -136,7 +138,6 @@ class Reordered:
         self.bad, self.left_out, self.unreadable = source.bad, source.left_out, source.unreadable
         self.origin = source.origin
         self.sampling_rate, self.value_range = source.sampling_rate, source.value_range
-        self.contents = source.contents
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -149,6 +150,9 @@ class Reordered:
 
     def key(self, index: int) -> bytes:
         return self._source.key(int(self._kept[index]))
+
+    def contents(self) -> str:
+        return self._source.contents()
 
 
 def in_order_of(source: Source, label_names: tuple[str, ...] | None) -> Source:
@@ -171,18 +175,22 @@ def describe_sources(name: str, sources: Mapping[str, Source]) -> list[str]:
         name: the config's `data.source`.
         sources: {split: source} of the splits that are used.
     """
-    any_source = next(iter(sources.values()))
+    any_source, place = next(iter(sources.values())), Path(name.partition(":")[2]).expanduser()
+    root = place if place.is_dir() else place.parent
     classes = any_source.label_names
     lines = [f"{name}: {len(classes):,} classes ({first_names(classes)})"]
     for split, source in sources.items():
-        lines.append(f"  {split:<11}{len(source):>9,} examples, {source.origin}{_bad(source.bad)}")
-    if left_out := describe_left_out(any_source.left_out):
+        lines.append(f"  {split:<11}{len(source):>9,} examples: {source.origin}{_without(source)}")
+        if source.bad:
+            first = "; ".join(f"{below(root, path)}: {why}" for path, why in list(source.bad.items())[:MOST_NAMES])
+            more = "; …" if len(source.bad) > MOST_NAMES else ""
+            lines.append(f"  {'':<11}{len(source.bad):>9,} cannot be read: {first}{more}")
+    if left_out := describe_left_out(any_source.left_out, root):
         lines.append(f"  {left_out}")
     return lines
 
 
-def _bad(bad: Mapping[str, str]) -> str:
-    if not bad:
-        return ""
-    first = "; ".join(f"{name}: {reason}" for name, reason in list(bad.items())[:MOST_NAMES])
-    return f"; {len(bad):,} cannot be read and are left out: {first}{'; …' if len(bad) > MOST_NAMES else ''}"
+def _without(source: Source) -> str:
+    """Name the classes of which a source has no example."""
+    absent = np.setdiff1d(np.arange(len(source.label_names)), source.labels).tolist()
+    return f"; no example of {first_names([source.label_names[label] for label in absent])}" if absent else ""

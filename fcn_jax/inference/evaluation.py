@@ -5,7 +5,7 @@ read is named.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from fcn_jax.data.dataset import Dataset
 from fcn_jax.data.file_source import FileData
 from fcn_jax.data.listing import ALL
 from fcn_jax.data.meaning import check_meaning
-from fcn_jax.data.sources import Reordered, Source, describe_sources, open_data
+from fcn_jax.data.sources import Reordered, describe_sources, open_data
 from fcn_jax.data.splits import SPLITS, TAKEN_OUT, split_named
 from fcn_jax.inference.statistics import Answers, Statistics, answers_of, statistics_of
 from fcn_jax.system.console import say
@@ -50,6 +50,13 @@ class OpenedRun:
     @property
     def scale(self) -> float:
         return self.setup.config.evaluate.scale
+
+    def say_data(self) -> None:
+        """Say what was taken of the data."""
+        train, own = self.setup.train.dataset.source, self.split.dataset.source
+        sources = {self.split_name: own} if train is own else {"train": train, self.split_name: own}
+        for line in describe_sources(self.setup.config.data.source, sources):
+            say(line)
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,7 @@ def configs_at_scales(config: Config, scales: Sequence[float]) -> list[Config]:
 def open_run(
     workdir: Path, config: Config, split: str | None, *, data: str | None = None, strict: bool = False
 ) -> OpenedRun:
-    """Restore the newest undamaged checkpoint of a run, open a split, and say what was taken of the data.
+    """Restore the newest undamaged checkpoint of a run, and open a split.
 
     Args:
         split: `train`, `validation` or `test` as the config defines them, or any part such as `test[:100]`; None: test
@@ -144,7 +151,6 @@ def _own_data(workdir: Path, config: Config, split: str, label_names: tuple[str,
     with together():
         chosen = setup.split(own.get(name, split))
         changes = changes_since_begun(chosen, name, workdir) if name in own else []
-    _say_sources(data.source, {"train": setup.train.dataset.source, split: chosen.dataset.source})
     for change in changes:
         say(f"WARNING: the data changed since the run in {workdir} began: {change}")
     return setup, chosen
@@ -163,17 +169,12 @@ def _other_data(config: Config, data: str, split: str | None, label_names: tuple
         if source.num_left_out:
             say(f"{source.num_left_out:,} examples of {data} are left out: the net does not know their classes")
     splits = {f"data.{name}_split": split for name in SPLITS}
-    changed = overridden(config, {"data.source": data, "data.augment": AugmentConfig(), **splits})
+    unchanged = {f"data.augment.{name}": value for name, value in asdict(AugmentConfig()).items()}
+    changed = overridden(config, {"data.source": data, **unchanged, **splits})
     setup = prepare_together(changed, abstract=True, opener=lambda _: lambda _: source, label_names=label_names)
     with together():
         chosen = setup.split(split)
-    _say_sources(data, {split: source})
     return split, setup, chosen
-
-
-def _say_sources(data: str, sources: dict[str, Source]) -> None:
-    for line in describe_sources(data, sources):
-        say(line)
 
 
 def evaluated(run: OpenedRun, *, title: str) -> dict[str, float]:

@@ -196,7 +196,7 @@ def expand_paths(paths: Sequence[str], *, rank: int, listed: Iterable[str]) -> l
 
 def _files_of(folder: str, rank: int) -> list[str]:
     files, left_out = files_below(Path(folder), rank)
-    told = describe_left_out(left_out)
+    told = describe_left_out(left_out, Path(folder))
     if not files:
         kind = "image" if rank == 2 else "signal"
         raise UserError(f"no {kind} lies below {folder}{f' ({told})' if told else ''}: give another folder")

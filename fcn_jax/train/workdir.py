@@ -133,7 +133,9 @@ def read_meaning(workdir: Path, restored: Restored) -> Meaning:
     """
     meaning = meaning_in(restored, workdir / "checkpoints")
     if read_labels(workdir) != meaning.label_names:
-        raise UserError(f"{workdir / LABELS} does not name the classes that the checkpoint was saved with: {BRING_BACK}")
+        raise UserError(
+            f"{workdir / LABELS} does not name the classes that the checkpoint was saved with: {BRING_BACK}"
+        )
     return meaning
 
 
