@@ -73,7 +73,7 @@ def restore_trained(workdir: Path, *, convolution: str | None = None, strict: bo
 def _read_plan(workdir: Path) -> BucketPlan:
     path = workdir / "plan.json"
     try:
-        return BucketPlan.from_json(path.read_text())
+        return BucketPlan.from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be used ({error}): train this workdir again") from error
 
@@ -81,7 +81,7 @@ def _read_plan(workdir: Path) -> BucketPlan:
 def _read_labels(workdir: Path, config: Config) -> tuple[str, ...]:
     path, again = workdir / LABELS, "run the train command of this workdir again, which writes the file"
     try:
-        names = parse_json(path.read_text())
+        names = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be used ({error}): {again}") from error
     if not isinstance(names, list) or [type(name) for name in names] != [str] * config.model.num_classes:

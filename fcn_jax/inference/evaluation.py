@@ -63,7 +63,7 @@ class Evaluation:
     @cached_property
     def names(self) -> list[str]:
         """Names of the answers' examples."""
-        return [as_text(self.dataset.source.name(index)) for index in self.answers.index.tolist()]
+        return [self.dataset.source.name(index) for index in self.answers.index.tolist()]
 
     @cached_property
     def findings(self) -> Statistics:
@@ -74,11 +74,6 @@ class Evaluation:
         """The same numbers as `evaluated` returns: {loss, accuracy, count}."""
         accuracy = self.answers.accuracy
         return {"loss": self.answers.mean_loss, "accuracy": accuracy.value, "count": accuracy.examples}
-
-
-def as_text(name: str) -> str:
-    """Return a name that can be written to a file; bytes of a path that are no text are escaped."""
-    return name.encode(errors="backslashreplace").decode()
 
 
 def configs_at_scales(config: Config, scales: Sequence[float]) -> list[Config]:
@@ -139,7 +134,6 @@ def answered(run: OpenedRun, *, title: str) -> Evaluation:
     if not len(index):
         raise UserError(f"no example of {title} can be read: {'; '.join(map(': '.join, list(bad.items())[:3]))}")
     answers = answers_of(logits[index], index=index, size=dataset.source.sizes[index], label=dataset.labels[index])
-    bad = {as_text(name): reason for name, reason in bad.items()}
     return Evaluation(title, run.step, run.scale, dataset, answers, bad)
 
 

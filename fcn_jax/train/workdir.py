@@ -37,7 +37,7 @@ def locked_workdir(workdir: Path, config: Config) -> Iterator[None]:
         raise UserError(f"--workdir={workdir} is not empty and holds no run: choose another workdir")
     make_folder(workdir)
     with writing(workdir / ".lock"):
-        opened = (workdir / ".lock").open("a+")
+        opened = (workdir / ".lock").open("a+", encoding="utf-8")
     with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -63,7 +63,7 @@ def read_config(workdir: Path) -> Config:
     path = workdir / "config.json"
     _check_folder(workdir)
     try:
-        values = parse_json(path.read_text())
+        values = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"--workdir={workdir} holds no run: there is no {path}") from None
     except (OSError, ValueError) as error:
@@ -104,7 +104,7 @@ def keep_same_data(setup: Setup, workdir: Path, *, resumes: bool) -> None:
         write_json(path, found)
         return
     try:
-        changes = changed_data(parse_json(path.read_text()), found)
+        changes = changed_data(parse_json(path.read_text(encoding="utf-8")), found)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(
             f"{path} is damaged ({type(error).__name__}: {error}): delete it if you are sure that the data is what the "
