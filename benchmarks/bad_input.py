@@ -107,7 +107,7 @@ def try_here(kind: str, world: World, folder: Path, number: int, *, seed: int, l
         outcome = run_here(attempt, folder / "here")
         tally.add(attempt, outcome)
         if log is not None:
-            with log.open("a") as file:
+            with log.open("a", encoding="utf-8") as file:
                 said = " ".join(outcome.said.split())[-300:]
                 print(
                     kind,

@@ -46,7 +46,7 @@ def measure(sizes: Path) -> tuple[int, list[tuple[str, float, float]]]:
         table = Path(folder) / "sizes.csv"
         rows = zip(*read_size_table(sizes), strict=True)
         lines = [f"{height},{width},{TIMES * count}" for (height, width), count in rows]
-        table.write_text("\n".join(["height,width,count", *lines]))
+        table.write_text("\n".join(["height,width,count", *lines]), encoding="utf-8")
         stages = train_split(overridden(get_config(), {**FIELDS, "data.source": f"sizes:{table}"})).stages
     done("index (size and label of every example), sizes after resizing, plan, layout")
     (stage,) = stages

@@ -69,7 +69,7 @@ def program_lines(sizes: Path, target: str) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as out:
         command = [sys.executable, *compile_command(str(sizes.resolve()), target)[1:], f"--out={out}"]
         subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-        programs = json.loads((Path(out) / "compile.json").read_text())
+        programs = json.loads((Path(out) / "compile.json").read_text(encoding="utf-8"))
     yield "| program | compiled in s | MiB of a chip | GFLOP of a chip | ms at peak | blocks: rows × canvas |"
     yield "|-|-|-|-|-|-|"
     for program in programs:
@@ -99,7 +99,7 @@ def main() -> None:
         table = Path(folder) / "sizes.csv"
         rows = zip(*read_size_table(arguments.sizes), strict=True)
         lines = [f"{height},{width},{TIMES * count}" for (height, width), count in rows]
-        table.write_text("\n".join(["height,width,count", *lines]))
+        table.write_text("\n".join(["height,width,count", *lines]), encoding="utf-8")
         print(*plan_lines(f"sizes:{table}"), sep="\n")
     if arguments.target:
         print(f"\n## Compiled for {arguments.target}\n\n```bash")

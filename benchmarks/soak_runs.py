@@ -119,7 +119,7 @@ class Bench:
             _, said = process.communicate()
             assert process.returncode == 0, said
         self.expected[processes] = checksum(self.newest(workdir), {})
-        self.seconds_to_compile = json.loads((workdir / "summary.json").read_text())["compile_seconds"]
+        self.seconds_to_compile = json.loads((workdir / "summary.json").read_text(encoding="utf-8"))["compile_seconds"]
         self.seconds_to_train = read_metrics(workdir / "metrics.jsonl")[-2]["train_seconds"]
         return workdir
 
@@ -149,7 +149,9 @@ def wait_for(bench: Bench, process: subprocess.Popen, workdir: Path, moment: str
     match moment:
         case "compilation":
             lock = workdir / ".lock"
-            while process.poll() is None and not (lock.exists() and lock.read_text() == str(process.pid)):
+            while process.poll() is None and not (
+                lock.exists() and lock.read_text(encoding="utf-8") == str(process.pid)
+            ):
                 time.sleep(0.01)
             time.sleep(bench.random.uniform(0, bench.seconds_to_compile))
         case "a step":

@@ -18,7 +18,7 @@ from experiments.runs import Runs
 from experiments.slurm import check_slurm, sbatch_options, slurm
 from experiments.words import answer
 from fcn_jax.config import UserError
-from fcn_jax.system.console import say, silence_closed_output
+from fcn_jax.system.console import accept_any_text, say, silence_closed_output
 
 
 class Parser(argparse.ArgumentParser):
@@ -30,6 +30,7 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str]) -> int:
     """Run one command line and return the exit code."""
+    accept_any_text()
     try:
         code = run(make_parser().parse_args(argv))
         sys.stdout.flush()

@@ -118,5 +118,5 @@ def _how_it_ended(code: int, log: Path) -> str:
         case code if code == TAKEN:
             return "another process is making it; waited"
         case _:
-            lines = log.read_text(errors="replace").strip().splitlines()
+            lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             return f"failed: {lines[-1] if lines else f'exit code {code}'} ({log}); after"

@@ -63,7 +63,7 @@ class Runs:
                 kept.append(line)
                 rows.setdefault(row["key"], row)
             if damaged:
-                with (self.directory / "runs.damaged").open("a") as file:
+                with (self.directory / "runs.damaged").open("a", encoding="utf-8") as file:
                     file.writelines(f"{line}\n" for line in damaged)
                 write_atomically(self.path, "".join(f"{line}\n" for line in kept))
         return list(rows.values())
@@ -75,7 +75,7 @@ class Runs:
         self.directory.mkdir(parents=True, exist_ok=True)
         with self._locked():
             whole = not self.path.exists() or self.path.read_bytes().endswith(b"\n") or not self.path.stat().st_size
-            with self.path.open("a") as file:
+            with self.path.open("a", encoding="utf-8") as file:
                 file.write(f"{'' if whole else chr(10)}{line}\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -86,7 +86,7 @@ class Runs:
         claims = self.directory / ".claims"
         claims.mkdir(parents=True, exist_ok=True)
         path = claims / key
-        with path.open("w") as file:
+        with path.open("w", encoding="utf-8") as file:
             if not _holds(file, path):
                 yield False
                 return
@@ -99,7 +99,7 @@ class Runs:
         """Return the number of runs that living processes are making."""
         count = 0
         for path in (self.directory / ".claims").glob("*"):
-            with path.open() as file:
+            with path.open(encoding="utf-8") as file:
                 try:
                     fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except BlockingIOError:
@@ -108,7 +108,7 @@ class Runs:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with (self.directory / ".lock").open("w") as file:
+        with (self.directory / ".lock").open("w", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 

@@ -124,10 +124,12 @@ class Slurm:
             say(f"{job.arm}, seed {job.seed}: was sent before")
             return
         folder.mkdir(parents=True, exist_ok=True)
-        log.write_text("its job did not begin\n")  # This stays if the job is cancelled while it waits.
+        log.write_text(
+            "its job did not begin\n", encoding="utf-8"
+        )  # This stays if the job is cancelled while it waits.
         Runs(folder).path.touch()  # Another host may not see a new file for a while, but it does see new content.
         own = dataclasses.replace(job, results=str(folder), scratch=str(folder), num_jobs=1)
-        (folder / "job.json").write_text(own.to_json())
+        (folder / "job.json").write_text(own.to_json(), encoding="utf-8")
         try:
             sent = self._executor(job.key, folder, log).submit(run_worker, str(folder / "job.json"), str(log))
         except FailedJobError as error:
@@ -172,7 +174,7 @@ def run_worker(job: str, log: str) -> None:
         job: path of the file with the job as JSON.
         log: path of the file to which the worker's output is appended.
     """
-    with Path(job).open() as values, Path(log).open("a") as file:
+    with Path(job).open(encoding="utf-8") as values, Path(log).open("a", encoding="utf-8") as file:
         worker = [sys.executable, "-m", "experiments.worker"]
         code = subprocess.run(worker, cwd=ROOT, stdin=values, stdout=file, stderr=file, check=False).returncode
     if code:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from fcn_jax.command_line import HELP, CommandLine, HelpAsked
 from fcn_jax.config import Config, UserError, validate
 from fcn_jax.nets.families import FCN
-from fcn_jax.system.console import complain, say, silence_closed_output
+from fcn_jax.system.console import accept_any_text, complain, say, silence_closed_output
 from fcn_jax.system.machine import keep_freed_memory
 from fcn_jax.system.stopping import Stopped, stop_on_sigterm
 
@@ -25,6 +25,7 @@ def main(argv: Sequence[str]) -> int:
         The exit code: 0; 1 if some input failed; 2 for a `UserError`, which is printed as one line. Any other exception
         is a bug of this code and is raised.
     """
+    accept_any_text()
     if len(argv) > 1 and argv[1] in (*HELP, "help"):
         print("\n".join(["python -m fcn_jax COMMAND; COMMAND --help lists its flags; the commands are:", *_commands()]))
         return 0

@@ -14,9 +14,9 @@ from fcn_jax.inference.classifier import DECIMALS, restore_trained
 from fcn_jax.inference.inputs import check_paths, expand_paths
 from fcn_jax.reports.class_map_plots import Caption, ShownFile, draw_file, draw_sheet, shown_file
 from fcn_jax.reports.html import png_of
-from fcn_jax.system.console import Bar, say
+from fcn_jax.system.cache import use_compilation_cache
+from fcn_jax.system.console import Bar, as_line, say
 from fcn_jax.system.disk import make_folder, write_bytes
-from fcn_jax.system.machine import use_compilation_cache
 from fcn_jax.train.workdir import read_config
 
 LEAST_SHOWN, MOST_SHOWN = 480, 1600
@@ -65,8 +65,8 @@ def draw_maps(paths: Sequence[str], *, workdir: Path, out: Path, label_name: str
 def _label_of(name: str, label_names: Sequence[str]) -> int:
     if name in label_names:
         return label_names.index(name)
-    shown = ", ".join(label_names[:MOST_NAMES]) + (", ..." if len(label_names) > MOST_NAMES else "")
-    raise UserError(f"--label={name} is none of the {len(label_names)} classes of this net: {shown}")
+    first = ", ".join(label_names[:MOST_NAMES]) + (", ..." if len(label_names) > MOST_NAMES else "")
+    raise UserError(f"--label={name} is none of the {len(label_names)} classes of this net: {first}")
 
 
 class Album:
@@ -87,8 +87,7 @@ class Album:
         self._shown += 1
         path, probabilities = Path(explained.path), explained.probabilities
         label, predicted = self._label_names[explained.label], self._label_names[explained.predicted]
-        name = path.name.encode(errors="backslashreplace").decode()  # A file name may not be valid text.
-        caption = Caption(name, label, float(probabilities[explained.label]), predicted)
+        caption = Caption(as_line(path.name), as_line(label), float(probabilities[explained.label]), as_line(predicted))
         most = min(max(LEAST_SHOWN, *explained.values.shape[:-1]), MOST_SHOWN)
         picture = self._out / f"{number:0{self._digits}}_{path.stem[:MOST_LETTERS]}.png"
         write_bytes(picture, png_of(draw_file(shown_file(explained, most=most), caption)))

@@ -65,9 +65,9 @@ class BadExamples:
             return
         if path.exists():
             self._written |= {
-                parse_json(line)["name"] for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")
+                parse_json(line)["name"] for line in path.read_text(encoding="utf-8").split("\n") if line.endswith("}")
             }
-        with writing(path), path.open("a", encoding="utf-8") as file:
+        with writing(path), path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             for name, reason in reasons.items():
                 if name not in self._written:
                     row = {"split": self._split, "name": name, "reason": reason}

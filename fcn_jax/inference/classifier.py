@@ -22,7 +22,7 @@ from fcn_jax.core.step import abstract_state, split_model
 from fcn_jax.data.meaning import Meaning
 from fcn_jax.inference.inputs import Recipe, recipe_of
 from fcn_jax.nets.model import abstract_model, smallest_input
-from fcn_jax.system.machine import use_compilation_cache
+from fcn_jax.system.cache import use_compilation_cache
 from fcn_jax.train.checkpoint import read_latest
 from fcn_jax.train.optimizer import make_optimizer
 from fcn_jax.train.workdir import read_config, read_meaning
@@ -77,7 +77,7 @@ def restore_trained(workdir: Path, *, convolution: str | None = None, strict: bo
 def _read_plan(workdir: Path) -> BucketPlan:
     path = workdir / "plan.json"
     try:
-        return BucketPlan.from_json(path.read_text())
+        return BucketPlan.from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be used ({error}): train this workdir again") from error
 

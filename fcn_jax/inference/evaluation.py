@@ -25,7 +25,7 @@ from fcn_jax.data.sources import Reordered, describe_sources, open_data
 from fcn_jax.data.splits import SPLITS, TAKEN_OUT, split_named
 from fcn_jax.inference.statistics import Answers, Statistics, answers_of, statistics_of
 from fcn_jax.system.console import say
-from fcn_jax.system.machine import use_compilation_cache
+from fcn_jax.system.cache import use_compilation_cache
 from fcn_jax.system.processes import check_shared, together
 from fcn_jax.train.checkpoint import read_latest
 from fcn_jax.train.compile import compile_programs
@@ -79,7 +79,7 @@ class Evaluation:
     @cached_property
     def names(self) -> list[str]:
         """Names of the answers' examples."""
-        return [as_text(self.dataset.source.name(index)) for index in self.answers.index.tolist()]
+        return [self.dataset.source.name(index) for index in self.answers.index.tolist()]
 
     @cached_property
     def findings(self) -> Statistics:
@@ -90,11 +90,6 @@ class Evaluation:
         """The same numbers as `evaluated` returns: {loss, accuracy, count}."""
         accuracy = self.answers.accuracy
         return {"loss": self.answers.mean_loss, "accuracy": accuracy.value, "count": accuracy.examples}
-
-
-def as_text(name: str) -> str:
-    """Return a name that can be written to a file; bytes of a path that are no text are escaped."""
-    return name.encode(errors="backslashreplace").decode()
 
 
 def configs_at_scales(config: Config, scales: Sequence[float]) -> list[Config]:
@@ -197,7 +192,6 @@ def answered(run: OpenedRun, *, title: str) -> Evaluation:
     if not len(index):
         raise UserError(f"no example of {title} can be read: {'; '.join(map(': '.join, list(bad.items())[:3]))}")
     answers = answers_of(logits[index], index=index, size=dataset.source.sizes[index], label=dataset.labels[index])
-    bad = {as_text(name): reason for name, reason in bad.items()}
     return Evaluation(title, run.step, run.scale, dataset, answers, bad)
 
 

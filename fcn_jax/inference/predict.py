@@ -21,6 +21,7 @@ from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.inference.classifier import DECIMALS, Answer, Classifier
 from fcn_jax.inference.inputs import SIDES, Example, read_ahead
 from fcn_jax.inference.programs import CanvasProgram, CanvasPrograms, TooLargeError
+from fcn_jax.system.console import as_line
 from fcn_jax.system.processes import gather
 
 FORMATS = ("json", "csv")
@@ -89,7 +90,7 @@ class CsvTable:
         tops = ["label", "probability"]
         for place in range(2, min(MOST_LABELS, len(label_names)) + 1):
             tops += [f"label_{place}", f"probability_{place}"]
-        self._columns = ["path", "error", *SIDES[rank], *tops, *(f"logit_{name}" for name in label_names)]
+        self._columns = ["path", "error", *SIDES[rank], *tops, *(f"logit_{as_line(name)}" for name in label_names)]
         self._table.writerow(self._columns)
 
     def write(self, outcomes: Sequence[Outcome]) -> None:
@@ -97,10 +98,14 @@ class CsvTable:
         self._out.flush()
 
     def row(self, outcome: Outcome) -> list[Any]:
-        path = outcome.path.encode(errors="backslashreplace").decode()  # The bytes of a path may be no text.
+        path = as_line(outcome.path)
         if outcome.error:
-            return [path, outcome.error, *[""] * (len(self._columns) - 2)]
-        top = [cell for best in best_labels(outcome, self._label_names) for cell in best]
+            return [path, as_line(outcome.error), *[""] * (len(self._columns) - 2)]
+        top = [
+            cell
+            for label, probability in best_labels(outcome, self._label_names)
+            for cell in (as_line(label), probability)
+        ]
         return [path, "", *outcome.size, *top, *outcome.logits]
 
 

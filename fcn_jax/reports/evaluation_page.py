@@ -30,6 +30,7 @@ from fcn_jax.reports.evaluation_plots import (
     with_interval,
 )
 from fcn_jax.reports.html import Picture, Table, document, figure, png_of
+from fcn_jax.system.console import as_line
 from fcn_jax.system.machine import describe_versions
 
 
@@ -75,8 +76,13 @@ def predictions_csv(evaluations: Sequence[Evaluation]) -> str:
         table.writeheader()
         for each in evaluations:
             rows = range(each.answers.accuracy.examples)
-            table.writerows({"scale": f"{each.scale:g}", **_example(each, row)} for row in rows)
+            table.writerows({"scale": f"{each.scale:g}", **_in_csv(_example(each, row))} for row in rows)
         return text.getvalue()
+
+
+def _in_csv(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of an example with names that a CSV table can hold; JSON can hold any."""
+    return {**values, **{key: as_line(values[key]) for key in ("name", "label", "predicted")}}
 
 
 def _headline_numbers(evaluation: Evaluation) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodF
 
 from fcn_jax.inference.statistics import Bin, Confusion, Proportion
 from fcn_jax.reports.html import Picture, png_of
+from fcn_jax.system.console import as_line
 
 WIDTH = 6.4
 """Width of a plot, inches."""
@@ -33,6 +34,7 @@ def with_interval(share: Proportion) -> str:
 
 
 def shortened(name: str, length: int = NAME_LENGTH) -> str:
+    name = as_line(name)
     return name if len(name) <= length else f"{name[: length - 1]}…"
 
 
@@ -127,8 +129,8 @@ def confusion_picture(
     size = float(np.clip(230 / number, 4.5, 10))
     ticks, short = range(number), [shortened(name) for name in names]
     upright = max(map(len, short)) > 2
-    axes.set_xticks(ticks, short, fontsize=size, rotation=90 if upright else 0)
-    axes.set_yticks(ticks, short, fontsize=size)
+    axes.set_xticks(ticks, short, fontsize=size, rotation=90 if upright else 0, parse_math=False)
+    axes.set_yticks(ticks, short, fontsize=size, parse_math=False)
     axes.tick_params(length=0)
     axes.set(xlabel="predicted", ylabel="true")
     axes.spines[:].set_visible(False)

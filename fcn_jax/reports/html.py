@@ -9,6 +9,8 @@ from html import escape
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from fcn_jax.system.console import as_line
+
 DOTS_PER_INCH = 110
 STYLE = """
 :root { color-scheme: light dark; --line: #8886; --note: #8881; }
@@ -46,13 +48,13 @@ class Table:
         return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
 
     def to_html(self) -> str:
-        head = "".join(f'<th scope="col"{self._kind(i)}>{escape(column)}</th>' for i, column in enumerate(self.columns))
+        head = "".join(f'<th scope="col"{self._kind(i)}>{_line(column)}</th>' for i, column in enumerate(self.columns))
         body = "".join(map(self._html_row, self.rows))
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def _html_row(self, cells: Sequence[str]) -> str:
-        rest = "".join(f"<td{self._kind(i)}>{escape(cell)}</td>" for i, cell in enumerate(cells[1:], start=1))
-        return f'<tr><th scope="row">{escape(cells[0])}</th>{rest}</tr>'
+        rest = "".join(f"<td{self._kind(i)}>{_line(cell)}</td>" for i, cell in enumerate(cells[1:], start=1))
+        return f'<tr><th scope="row">{_line(cells[0])}</th>{rest}</tr>'
 
     def _kind(self, column: int) -> str:
         return ' class="text"' if column in self.texts else ""
@@ -70,11 +72,16 @@ class Picture:
     png: bytes
 
 
+def _line(text: str) -> str:
+    """Return text as one line of HTML."""
+    return escape(as_line(text))
+
+
 def document(title: str, *parts: str) -> str:
     """Return a whole HTML document. The parts are HTML; empty parts are left out."""
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(title)}</title>\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{_line(title)}</title>\n'
         f"<style>{STYLE}</style></head>\n<body>\n{chr(10).join(part for part in parts if part)}\n</body></html>\n"
     )
 
@@ -83,8 +90,8 @@ def figure(picture: Picture) -> str:
     """Return the HTML of a picture with its caption; the picture's data is inside."""
     data = base64.b64encode(picture.png).decode()
     return (
-        f'<figure><img src="data:image/png;base64,{data}" alt="{escape(picture.text)}">'
-        f"<figcaption>{escape(picture.caption)}</figcaption></figure>"
+        f'<figure><img src="data:image/png;base64,{data}" alt="{_line(picture.text)}">'
+        f"<figcaption>{_line(picture.caption)}</figcaption></figure>"
     )
 
 

@@ -8,6 +8,7 @@ import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -119,7 +120,7 @@ def record(kind: type[Record], values: Any, *, what: str) -> Record:
 
 def read_programs(path: Path) -> list[ProgramRecord]:
     """Read compile.json."""
-    rows = parse_json(path.read_text())
+    rows = parse_json(path.read_text(encoding="utf-8"))
     if not isinstance(rows, list):
         raise UserError("it is no JSON list")
     return [record(ProgramRecord, row, what=f"row {number}") for number, row in enumerate(rows, start=1)]
@@ -127,7 +128,7 @@ def read_programs(path: Path) -> list[ProgramRecord]:
 
 def read_summary(path: Path) -> Summary:
     """Read summary.json."""
-    values = parse_json(path.read_text())
+    values = parse_json(path.read_text(encoding="utf-8"))
     if isinstance(values, dict):
         values["git_commit"] = values.get("git_commit") or ""
     return record(Summary, values, what="it")
@@ -193,8 +194,8 @@ def read_run(workdir: Path) -> RunFiles:
         raise UserError(f"--workdir={workdir} is no folder: give the workdir of a run")
     is_live = _is_live(workdir)
     reader = _Reader(workdir, expects_all=not is_live)
-    config = reader.read("config.json", lambda path: config_from_json(parse_json(path.read_text())))
-    plan = reader.read("plan.json", lambda path: BucketPlan.from_json(path.read_text()))
+    config = reader.read("config.json", lambda path: config_from_json(parse_json(path.read_text(encoding="utf-8"))))
+    plan = reader.read("plan.json", lambda path: BucketPlan.from_json(path.read_text(encoding="utf-8")))
     files = RunFiles(
         workdir=workdir,
         config=config,
@@ -270,9 +271,11 @@ class _Reader:
 
         A last line without a line end is left out: the run was killed while writing it, or is writing it now.
         """
-        text = self.read(name, lambda path: path.read_text(errors="replace"), may_be_missing=may_be_missing) or ""
+        text = self.read(
+            name, partial(Path.read_text, encoding="utf-8", errors="replace"), may_be_missing=may_be_missing
+        )
         damaged = []
-        for number, line in enumerate(text.split("\n")[:-1], start=1):
+        for number, line in enumerate((text or "").split("\n")[:-1], start=1):
             try:
                 row = parse_json(line)
             except ValueError as error:
@@ -290,7 +293,7 @@ class _Reader:
 def _is_live(workdir: Path) -> bool:
     """Return whether a process on this machine holds the workdir's lock."""
     try:
-        with (workdir / ".lock").open() as lock:
+        with (workdir / ".lock").open(encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

@@ -10,6 +10,7 @@ import io
 import os
 import secrets
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,38 @@ def cache_folder(machine: MachineConfig) -> Path | None:
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: this user has no home. ValueError: a NUL.
         _tell_once(folder, f"{folder} cannot be written ({_reason(error)}): nothing is cached, which costs only time")
         return None
+
+
+def use_compilation_cache(machine: MachineConfig) -> None:
+    """Make JAX reuse programs that an earlier process compiled, if there is a folder for caches."""
+    import jax  # Imported late: planning needs a cache, but no JAX.
+
+    folder = cache_folder(machine)
+    if folder is None:
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder / "programs"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    # What JAX says of a program that it cannot use is of no interest: it is compiled again, and replaced.
+    warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache")
+    with contextlib.suppress(ImportError):  # A JAX that changes these names keeps the programs its own way.
+        from jax._src import compilation_cache
+
+        setattr(compilation_cache, "get_file_cache", lambda path: (_Programs(Path(path)), path))  # noqa: B010
+
+
+class _Programs:
+    """A folder of compiled programs in place of JAX's own, which never replaces a damaged file."""
+
+    def __init__(self, folder: Path):
+        self._path = folder  # JAX reads this name.
+
+    def get(self, key: str) -> bytes | None:
+        stored = load_arrays(self._path / f"{key}.npz")
+        return stored["program"].tobytes() if stored else None
+
+    def put(self, key: str, value: bytes) -> None:
+        keep_arrays(self._path / f"{key}.npz", program=np.frombuffer(value, np.uint8))
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray] | None:

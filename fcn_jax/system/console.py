@@ -1,12 +1,13 @@
 """Messages for the person who runs the program: progress, tables, one line for an error.
 
 Progress is a live bar on a terminal. Elsewhere it is plain lines, at most one every few seconds. All messages go to
-standard error, so that standard output holds only results.
+standard error, so that standard output holds only results. Whatever a name holds, it is one line and never an error.
 """
 
 import io
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -20,14 +21,33 @@ from rich.text import Text
 SECONDS_BETWEEN_LINES = 5.0
 
 WIDTH_OF_PLAIN_TEXT = 160
+on_terminal = sys.stderr is not None and sys.stderr.isatty()  # It is None if it was closed before the start.
 console = Console(
-    stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr.isatty() else WIDTH_OF_PLAIN_TEXT
+    stderr=True, highlight=False, emoji=False, soft_wrap=True, width=None if on_terminal else WIDTH_OF_PLAIN_TEXT
 )
+
+HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, line breaks, marks that turn the direction of writing, and bytes of a name that are no text."""
+
+
+def as_line(name: str) -> str:
+    """Return a name as one line that can be printed, and written as UTF-8; `HIDDEN` characters are escaped."""
+    return HIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode(), name)
+
+
+def accept_any_text() -> None:
+    """Make standard output and standard error escape what their encoding lacks, and discard all if they are closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def say(line: str) -> None:
     """Print one plain line, unless this process was silenced by `hush`."""
-    console.print(line, markup=False)
+    console.print(as_line(line), markup=False)
 
 
 def hush() -> None:
@@ -67,12 +87,19 @@ def _is_useful(record: logging.LogRecord) -> bool:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table whose columns are a name, then numbers, then a text that may be long."""
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
+    table = Table(
+        title=Text(as_line(title)),
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+        box=None,
+        pad_edge=False,
+    )
     for number, column in enumerate(columns):
         is_number = 0 < number < len(columns) - 1
         table.add_column(column, justify="right" if is_number else "left", no_wrap=number < len(columns) - 1)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(as_line(cell)) for cell in row))
     console.print(table, soft_wrap=False)
 
 
@@ -96,12 +123,12 @@ class Bar:
     """
 
     def __init__(self, title: str, total: int, *, done: int = 0):
-        self._title, self._total, self._done = title, total, done
+        self._title, self._total, self._done = as_line(title), total, done
         self._live = console.is_terminal and not console.quiet
         self._last_line = time.monotonic()
         self._began, self._began_at = time.monotonic(), done
         self._progress = _BarAboveItsNote(
-            TextColumn("[bold]{task.description}"),
+            TextColumn("{task.description}", style="bold", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("eta"),
@@ -109,7 +136,7 @@ class Bar:
             console=console,
             transient=True,
         )
-        self._task = self._progress.add_task(title, total=total, completed=done, note="")
+        self._task = self._progress.add_task(self._title, total=total, completed=done, note="")
 
     def __enter__(self) -> "Bar":
         if self._live:
@@ -127,7 +154,7 @@ class Bar:
 
     def note(self, note: str) -> None:
         """Show a note about the rounds so far, such as the loss."""
-        self._progress.update(self._task, note=note)
+        self._progress.update(self._task, note=as_line(note))
         now = time.monotonic()
         if not self._live and now - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = now

@@ -81,11 +81,14 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace the text of a file; a crash leaves it with either the whole old text or the whole new one."""
+    """Replace the text of a file; a crash leaves it with either the whole old text or the whole new one.
+
+    The file is UTF-8. Bytes of a name that are no text are escaped, as in JSON.
+    """
     temporary = path.with_name(f".{path.name}.new")
     with writing(path):
         try:
-            with temporary.open("w") as file:
+            with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())

@@ -57,7 +57,7 @@ class Watchdog:
 
     def _tell(self, line: str) -> None:
         try:
-            with self._log.open("a") as file:
+            with self._log.open("a", encoding="utf-8") as file:
                 print(line, file=file, flush=True)
                 faulthandler.dump_traceback(file, all_threads=True)
         except OSError as error:  # The run may be waiting because the disk cannot be written.

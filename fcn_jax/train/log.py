@@ -65,7 +65,7 @@ class MetricsWriter:
             step: number of updates done.
             kind: `train`, `validation` or `test`.
         """
-        with writing(self._path), self._path.open("a") as file:
+        with writing(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
         if kind == "validation":
             self._validated.add(step)
@@ -83,7 +83,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Return the lines of a metrics.jsonl, up to the first damaged one: a kill may cut off the last line."""
     rows = []
     with reading(path):
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     for line in text.splitlines():
         try:
             rows.append(parse_json(line))

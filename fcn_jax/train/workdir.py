@@ -41,7 +41,7 @@ def locked_workdir(workdir: Path, config: Config) -> Iterator[None]:
         raise UserError(f"--workdir={workdir} is not empty and holds no run: choose another workdir")
     make_folder(workdir)
     with writing(workdir / ".lock"):
-        opened = (workdir / ".lock").open("a+")
+        opened = (workdir / ".lock").open("a+", encoding="utf-8")
     with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -67,7 +67,7 @@ def read_config(workdir: Path) -> Config:
     path = workdir / "config.json"
     _check_folder(workdir)
     try:
-        values = parse_json(path.read_text())
+        values = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"--workdir={workdir} holds no run: there is no {path}") from None
     except (OSError, ValueError) as error:

@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jax._src import compilation_cache
 
 from fcn_jax.config import MachineConfig
 from fcn_jax.system import cache
-from fcn_jax.system.cache import cache_folder, keep_arrays, load_arrays
+from fcn_jax.system.cache import cache_folder, keep_arrays, load_arrays, use_compilation_cache
 from tests.limits import file_size_limit
 
 ARRAYS = {"rows": np.arange(40).reshape(10, 4), "paths": np.array([f"train/cat/{number}.png" for number in range(10)])}
@@ -97,3 +99,64 @@ def test_the_folder(tmp_path, monkeypatch):
     assert cache_folder(MachineConfig()) == tmp_path / ".cache" / "fcn_jax"
     assert cache_folder(MachineConfig(cache_dir="")) is None
     assert not list(Path(tmp_path / ".cache" / "fcn_jax").iterdir())
+
+
+@pytest.fixture
+def programs(tmp_path, monkeypatch):
+    """A folder of programs, compiled by `compile_one`, that only this test uses."""
+    names = ("compilation_cache_dir", "persistent_cache_min_compile_time_secs", "persistent_cache_min_entry_size_bytes")
+    before = {f"jax_{name}": getattr(jax.config, f"jax_{name}") for name in names}
+    monkeypatch.setattr(compilation_cache, "get_file_cache", compilation_cache.get_file_cache)
+    compilation_cache.reset_cache()
+    use_compilation_cache(MachineConfig(cache_dir=str(tmp_path / "cache")))
+    yield tmp_path / "cache" / "programs"
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+
+
+def compile_one():
+    zeros = np.zeros(3, np.float32)
+    program = jax.jit(lambda x: x * 3 + 1).lower(zeros).compile()
+    assert program(zeros).tolist() == [1.0] * 3
+
+
+def harms(whole):
+    middle = len(whole) // 2
+    yield whole[:middle]
+    yield whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :]
+    yield b""
+
+
+def test_a_damaged_program_is_replaced(programs, capfd):
+    """JAX alone warns of it in every later run, because it never replaces a file."""
+    compile_one()
+    files = list(programs.iterdir())
+    whole = [file.read_bytes() for file in files]
+    assert len(files) >= 1
+    for number in range(3):
+        for file, content in zip(files, whole, strict=True):
+            file.write_bytes(list(harms(content))[number])
+        compile_one()
+        assert sorted(programs.iterdir()) == sorted(files)
+        assert all(load_arrays(file) for file in files)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "is made anew" in line
+
+
+def test_a_program_of_another_kind_is_replaced(programs, capfd):
+    """Its file is whole, but JAX cannot use what it holds."""
+    compile_one()
+    files = list(programs.iterdir())
+    for file in files:
+        keep_arrays(file, program=np.zeros(100, np.uint8))
+    compile_one()
+    assert min(file.stat().st_size for file in files) > 1000
+    assert capfd.readouterr().err == ""
+
+
+def test_a_program_that_cannot_be_kept(programs, capfd):
+    programs.parent.mkdir(exist_ok=True)
+    programs.write_bytes(b"a file in place of the folder")
+    compile_one()
+    assert len(capfd.readouterr().err.splitlines()) == 1
