@@ -5,7 +5,6 @@
 whole groups: two paths in which `data.group_pattern` finds the same text always land in the same split.
 """
 
-import csv
 import hashlib
 import os
 import re
@@ -18,6 +17,7 @@ import numpy as np
 from fcn_jax.config import UserError
 from fcn_jax.data import images, signals
 from fcn_jax.data.bad_examples import BadExampleError
+from fcn_jax.data.table import read_table, where
 from fcn_jax.system.disk import reading
 
 SPLITS = ("train", "validation", "test")
@@ -126,15 +126,13 @@ def list_table(table: Path, *, seed: int, group_pattern: str, absolute_paths: bo
     """
     rows, root = [], table.parent
     confined = Confined(root, absolute_paths=absolute_paths)
-    for number, row in _table_rows(table):
-        path, label, split = row["path"].strip(), row["label"].strip(), (row.get("split") or "train").strip()
-        if not path or not label:
-            raise UserError(f"{table}, row {number}: path and label must not be empty")
+    for line, path, label, split in read_table(table):
+        split = "train" if split is None else split
         if split not in SPLITS:
-            raise UserError(f"{table}, row {number}: split is {split!r}, but it must be one of {', '.join(SPLITS)}")
+            raise UserError(f"{where(table, line)}: split is {split!r}, but it must be one of {', '.join(SPLITS)}")
         if reason := confined.why_not(path):
             raise UserError(
-                f"{table}, row {number}: {path!r} {reason}; use paths below {root}, or absolute ones with "
+                f"{where(table, line)}: {path!r} {reason}; use paths below {root}, or absolute ones with "
                 "config.data.absolute_paths=True"
             )
         rows.append((str(root / path), label, split))
@@ -143,23 +141,6 @@ def list_table(table: Path, *, seed: int, group_pattern: str, absolute_paths: bo
     return _listing(
         sorted(rows, key=lambda row: row[0].split(os.sep)), seed=seed, group_pattern=group_pattern, root=root
     )
-
-
-def _table_rows(table: Path) -> list[tuple[int, dict[str, str]]]:
-    """Return (line number, cells by column) of every row."""
-    try:
-        if table.suffix == ".parquet":
-            import pyarrow.parquet
-
-            rows = [{k: str(v or "") for k, v in row.items()} for row in pyarrow.parquet.read_table(table).to_pylist()]
-        else:
-            with table.open(newline="", encoding="utf-8-sig") as file:
-                rows = [{k: v or "" for k, v in row.items() if k} for row in csv.DictReader(file)]
-    except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"config.data.source is table:{table}, which cannot be read ({error})") from error
-    if rows and not {"path", "label"} <= rows[0].keys():
-        raise UserError(f"{table} has the columns {', '.join(rows[0])}, but it needs path,label and may have split")
-    return list(enumerate(rows, start=2))
 
 
 def _listing(rows: list[tuple[str, str, str]], *, seed: int, group_pattern: str, root: Path) -> Listing:
