@@ -14,9 +14,9 @@ from fcn_jax.inference.classifier import DECIMALS, restore_trained
 from fcn_jax.inference.inputs import check_paths, expand_paths
 from fcn_jax.reports.class_map_plots import Caption, ShownFile, draw_file, draw_sheet, shown_file
 from fcn_jax.reports.html import png_of
+from fcn_jax.system.cache import use_compilation_cache
 from fcn_jax.system.console import Bar, say
 from fcn_jax.system.disk import make_folder, write_bytes
-from fcn_jax.system.machine import use_compilation_cache
 from fcn_jax.train.workdir import read_config
 
 LEAST_SHOWN, MOST_SHOWN = 480, 1600

@@ -17,8 +17,9 @@ from jax.experimental.topologies import get_topology_desc
 
 from fcn_jax.config import Config, UserError
 from fcn_jax.config_fields import overridden
+from fcn_jax.system.cache import use_compilation_cache
 from fcn_jax.system.disk import make_folder, write_json
-from fcn_jax.system.machine import device_memory_mib, use_compilation_cache
+from fcn_jax.system.machine import device_memory_mib
 from fcn_jax.train.compile import CompiledProgram, print_programs
 from fcn_jax.train.out_of_memory import compile_fitting, parts_of
 from fcn_jax.train.setup import prepare

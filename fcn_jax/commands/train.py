@@ -19,9 +19,10 @@ from fcn_jax.core.step import Sums, TrainState
 from fcn_jax.data.bad_examples import share
 from fcn_jax.data.loader import Step
 from fcn_jax.reports.plan_plot import draw_plan
+from fcn_jax.system.cache import use_compilation_cache
 from fcn_jax.system.console import Bar, say
 from fcn_jax.system.disk import write_atomically, write_json
-from fcn_jax.system.machine import describe_versions, use_compilation_cache
+from fcn_jax.system.machine import describe_versions
 from fcn_jax.system.processes import by_first, check_shared, gather, is_first, together
 from fcn_jax.system.stopping import RESUME, Stopped, StopRequest
 from fcn_jax.system.watchdog import Watchdog

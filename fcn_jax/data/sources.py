@@ -20,6 +20,7 @@ from fcn_jax.data.size_table import SizeTable
 from fcn_jax.data.sizes import measure_files
 from fcn_jax.data.tfds import TfdsSource
 from fcn_jax.data.transforms import make_decoder
+from fcn_jax.system.cache import cache_folder
 from fcn_jax.system.console import say
 
 JAPANESE_VOWELS_CHANNELS = 12
@@ -87,8 +88,7 @@ class FileSource:
 
 def _measured(listing: Listing, config: Config) -> tuple[Int[np.ndarray, "n r"], dict[int, str]]:
     """Return the sizes of all files of a listing, and {position: reason} of the bad files."""
-    cache = Path(config.machine.cache_dir).expanduser() if config.machine.cache_dir else None
-    how = {"cache": cache, "num_threads": config.machine.num_threads}
+    how = {"cache": cache_folder(config.machine), "num_threads": config.machine.num_threads}
     limit = round(config.data.max_megapixels * 1e6)
     if listing.rank == 2:
         sizes, bad = measure_files(listing.paths, partial(read_image_size, max_pixels=limit), columns=2, **how)

@@ -27,8 +27,8 @@ from fcn_jax.config import Config, UserError
 from fcn_jax.data import images, signals
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.data.sizes import read_in_parallel
+from fcn_jax.system.cache import cache_folder, keep_arrays, load_arrays
 from fcn_jax.system.console import hushing_tfds, say
-from fcn_jax.system.disk import save_arrays
 
 SECONDS_TO_ANSWER = 8.0
 """Longest wait for an answer of the host that a data set is downloaded from."""
@@ -186,7 +186,7 @@ class TfdsSource:
             else:
                 measured[position] = row
         if cache is not None and missing:
-            save_arrays(cache, measured=measured)
+            keep_arrays(cache, measured=measured)
         return measured, bad
 
 
@@ -250,24 +250,18 @@ def _cache_file(builder: Any, split: str, config: Config) -> Path | None:
         states = [(path, status.st_size, status.st_mtime_ns) for path in files for status in (os.stat(path),)]
     except OSError:
         return None
-    if not config.machine.cache_dir:
+    folder = cache_folder(config.machine)
+    if folder is None:
         return None
     key = repr((builder.info.full_name, split, config.data.max_megapixels, states))
-    folder = Path(config.machine.cache_dir).expanduser() / "sizes"
-    return folder / f"tfds_{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
+    return folder / "sizes" / f"tfds_{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
 
 
 def _load(cache: Path | None, shape: tuple[int, int]) -> Int[np.ndarray, "n columns"]:
     """Load what was measured before; zeros if nothing was."""
-    if cache is not None:
-        try:
-            with np.load(cache, allow_pickle=False) as stored:
-                measured = stored["measured"]
-            if measured.shape == shape and measured.dtype == np.int64:
-                return measured
-        except (OSError, ValueError, KeyError, EOFError):
-            pass
-    return np.zeros(shape, np.int64)
+    stored = None if cache is None else load_arrays(cache)
+    measured = np.zeros(0) if stored is None else stored.get("measured", np.zeros(0))
+    return measured if measured.shape == shape and measured.dtype == np.int64 else np.zeros(shape, np.int64)
 
 
 def open_builder(name: str) -> Any:

@@ -22,8 +22,9 @@ from fcn_jax.core.block import VALUE_TYPES, AnyArray
 from fcn_jax.core.geometry import format_size, parse_size
 from fcn_jax.inference.classifier import Answer, Answering, Classifier, Ladder, Signature, Trained
 from fcn_jax.inference.inputs import Recipe
+from fcn_jax.system.cache import use_compilation_cache
 from fcn_jax.system.disk import parse_json, write_bytes, write_json
-from fcn_jax.system.machine import describe_versions, use_compilation_cache
+from fcn_jax.system.machine import describe_versions
 
 FORMATS = ("stablehlo", "onnx")
 TO_MAKE_ONNX = ("jax2onnx", "onnx", "onnxruntime")

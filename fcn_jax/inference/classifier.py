@@ -21,8 +21,8 @@ from fcn_jax.core.net import Model, Prediction
 from fcn_jax.core.step import abstract_state, split_model
 from fcn_jax.inference.inputs import Recipe, recipe_of
 from fcn_jax.nets.model import abstract_model, smallest_input
+from fcn_jax.system.cache import use_compilation_cache
 from fcn_jax.system.disk import parse_json
-from fcn_jax.system.machine import use_compilation_cache
 from fcn_jax.train.checkpoint import restore_latest
 from fcn_jax.train.optimizer import make_optimizer
 from fcn_jax.train.workdir import LABELS, read_config

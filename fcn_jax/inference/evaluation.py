@@ -18,7 +18,7 @@ from fcn_jax.core.step import TrainState
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.data.dataset import Dataset
 from fcn_jax.inference.statistics import Answers, Statistics, answers_of, statistics_of
-from fcn_jax.system.machine import use_compilation_cache
+from fcn_jax.system.cache import use_compilation_cache
 from fcn_jax.system.processes import check_shared, together
 from fcn_jax.train.checkpoint import restore_latest
 from fcn_jax.train.compile import compile_programs

@@ -1,4 +1,4 @@
-"""The machine that a run is on: its memory, its versions, its cache of compiled programs.
+"""The machine that a run is on: its memory and its versions.
 
 JAX is imported inside the functions that use it, because the command line calls some others before it imports JAX.
 """
@@ -11,7 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from fcn_jax.config import MachineConfig
 from fcn_jax.version import VERSION
 
 
@@ -26,16 +25,6 @@ def keep_freed_memory() -> None:
             mmap_threshold, trim_threshold, largest = -3, -1, 2**31 - 1
             libc.mallopt(mmap_threshold, largest)
             libc.mallopt(trim_threshold, largest)
-
-
-def use_compilation_cache(machine: MachineConfig) -> None:
-    """Make JAX reuse programs that an earlier process compiled, if the config names a cache folder."""
-    import jax
-
-    if machine.cache_dir:
-        jax.config.update("jax_compilation_cache_dir", str(Path(machine.cache_dir).expanduser() / "programs"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def device_memory_mib() -> float:

@@ -149,10 +149,19 @@ def test_sizes_are_measured_once_until_the_files_change(data_dir, tmp_path, monk
     assert again.sizes.tolist() == first.sizes.tolist()
     assert again.bad == first.bad
     assert len(read) == 1, "only the damaged one is looked at again"
+    (kept,) = (tmp_path / "cache" / "sizes").iterdir()
+    whole = kept.read_bytes()
+    for harmed in (whole[: len(whole) // 2], b""):
+        read.clear()
+        kept.write_bytes(harmed)
+        assert open_source(config, "train").sizes.tolist() == first.sizes.tolist()
+        assert len(read) == 30, "all are measured anew"
+        assert kept.read_bytes() == whole
+    read.clear()
     shard = next(data_dir.glob("pictures/1.0.0/*array_record*"))
     shard.touch()
     open_source(config, "train")
-    assert len(read) == 31
+    assert len(read) == 30
 
 
 def test_signals_are_read_as_they_are_or_as_their_mean(data_dir):
