@@ -80,8 +80,8 @@ def test_a_table_is_read_with_its_splits(folder):
         ([["path", "label"], ["../a.png", "cat"]], "goes up with .."),
         ([["path", "label"], ["/etc/a.png", "cat"]], "is absolute; use paths below"),
         ([["path", "label"], ["a\0.png", "cat"]], "holds a NUL"),
-        ([["path", "label"], ["a.png", ""]], "row 2: path and label must not be empty"),
-        ([["path", "label", "split"], ["a.png", "cat", "dev"]], "row 2: split is 'dev'"),
+        ([["path", "label"], ["a.png", ""]], "line 2: label is empty"),
+        ([["path", "label", "split"], ["a.png", "cat", "dev"]], "line 2: split is 'dev'"),
         ([["path", "label"]], "no rows"),
     ],
 )
@@ -98,7 +98,7 @@ def test_a_table_stays_in_its_folder_unless_it_may_leave(tmp_path, link, path):
     (tmp_path / "data" / link).symlink_to(secret if link == path else secret.parent)
     rows = [["path", "label"], *([f"{number}.png", "cat"] for number in range(40)), [path, "cat"]]
     table = write_table(tmp_path / "data/table.csv", rows)
-    with pytest.raises(ValueError, match=f"row 42: '{path}' leads out of the table's folder by a link"):
+    with pytest.raises(ValueError, match=f"line 42: '{path}' leads out of the table's folder by a link"):
         list_table(table, **PLAIN)
     assert str(tmp_path / "data" / path) in list_table(table, **PLAIN, absolute_paths=True).paths
     rows[-1][0] = str(secret)
