@@ -10,7 +10,8 @@ from fcn_jax.config import Config, validate
 from fcn_jax.core.buckets import MOST_BUCKETS, BucketPlan, choose_bucket_count, fill_curve, plan_buckets
 from fcn_jax.core.geometry import format_size
 from fcn_jax.data.size_table import read_size_table
-from fcn_jax.data.sources import OpenSplit, Source, describe_sources, open_data
+from fcn_jax.data.source import OpenSplit, Source
+from fcn_jax.data.sources import describe_sources, open_data
 from fcn_jax.data.transforms import Resize
 from fcn_jax.reports.plan_plot import draw_plan
 from fcn_jax.system.console import say

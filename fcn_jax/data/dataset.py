@@ -15,7 +15,8 @@ from fcn_jax.core.block import Block, filler_block
 from fcn_jax.core.geometry import format_size
 from fcn_jax.core.schedule import FILLER
 from fcn_jax.data.bad_examples import BadExampleError, BadExamples
-from fcn_jax.data.sources import OpenSplit, Source, in_order_of, open_data
+from fcn_jax.data.source import OpenSplit, Source
+from fcn_jax.data.sources import in_order_of, open_data
 from fcn_jax.data.transforms import Colour, Motion, Resize, Views, widen, widened_sizes
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Num
 
 from fcn_jax.config import UserError
+from fcn_jax.data.source import Source
 from fcn_jax.system.console import hushing_tfds
 
 DIRECTORY = Path(__file__).parent / "embedded"
@@ -57,7 +58,7 @@ EMBEDDED = {
 }
 
 
-class EmbeddedSource:
+class EmbeddedSource(Source):
     """One split of an embedded data set.
 
     Args:
@@ -82,11 +83,8 @@ class EmbeddedSource:
         self._encoded, sizes, labels = _parse(records, EMBEDDED[name])
         self.origin = f"the official {part}"
         self.value_range = EMBEDDED[name].value_range
-        self.sampling_rate: int | None = None
         self.sizes, self.labels = np.array(sizes, np.int32), np.array(labels, np.int32)
         self.bad: dict[str, str] = {}
-        self.left_out: dict[str, str] = {}
-        self.unreadable: tuple[str, ...] = ()
         self._decode, self._label = decode, f"{name} {split}"
 
     def __len__(self) -> int:
@@ -97,9 +95,6 @@ class EmbeddedSource:
 
     def name(self, index: int) -> str:
         return f"{self._label} #{index}"
-
-    def key(self, index: int) -> bytes:
-        return self.name(index).encode()
 
     def contents(self) -> str:
         return hashlib.sha256(b"".join(self._encoded)).hexdigest()

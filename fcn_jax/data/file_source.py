@@ -14,6 +14,7 @@ from fcn_jax.data.images import read_image_size, too_large
 from fcn_jax.data.listing import Listing
 from fcn_jax.data.signals import read_signal_header, resampled_length
 from fcn_jax.data.sizes import Measured, measure_files
+from fcn_jax.data.source import Source
 from fcn_jax.data.transforms import make_decoder
 from fcn_jax.system.cache import cache_folder
 from fcn_jax.system.console import say
@@ -71,7 +72,7 @@ class FileData:
         )
 
 
-class FileSource:
+class FileSource(Source):
     """One split of a listing."""
 
     def __init__(
@@ -94,7 +95,7 @@ class FileSource:
         self.label_names = listing.label_names
         self.origin = listing.origin(split)
         self.sampling_rate = sampling_rate
-        self.value_range: tuple[float, float] | None = VALUE_RANGES[listing.rank]
+        self.value_range = VALUE_RANGES[listing.rank]
 
     def __len__(self) -> int:
         return len(self._positions)

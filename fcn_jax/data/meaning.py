@@ -8,7 +8,7 @@ from typing import Any
 
 from fcn_jax.config import UserError
 from fcn_jax.data.classes import compare_classes, first_names
-from fcn_jax.data.sources import Source
+from fcn_jax.data.source import Source
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,11 @@
-"""The sources of examples: random access to images or signals of any size, and to their labels.
+"""The data sets by name: how their splits are opened, and what is said of them."""
 
-A source is one split. It knows `sizes` and `labels` of all examples without decoding any; `read` decodes one example.
-"""
-
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Container, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int, Num
+from jaxtyping import Num
 
 from fcn_jax.config import Config, UserError
 from fcn_jax.data.classes import compare_classes, first_names, places_of
@@ -19,55 +15,12 @@ from fcn_jax.data.files import MOST_NAMES, below, describe_left_out
 from fcn_jax.data.folder import list_folder
 from fcn_jax.data.signals import unpack_frames
 from fcn_jax.data.size_table import SizeTable
+from fcn_jax.data.source import OpenSplit, Source
 from fcn_jax.data.table import list_table
 from fcn_jax.data.tfds import TfdsSource
 
 JAPANESE_VOWELS_CHANNELS = 12
 SOURCES = (*EMBEDDED, "folder:DIR", "table:FILE.csv", "tfds:NAME[:VERSION]", "sizes:FILE.csv")
-
-
-@runtime_checkable
-class Source(Protocol):
-    """One split of a data set."""
-
-    label_names: tuple[str, ...]
-    sizes: Int[np.ndarray, "n r"]
-    """True size of every example."""
-    labels: Int[np.ndarray, " n"]
-    bad: dict[str, str]
-    """{name: reason} of the examples that were left out."""
-    unreadable: tuple[str, ...]
-    """Names, below the root of the data set, of the files that were left out as bad."""
-    left_out: dict[str, str]
-    """{path: reason} of the files of the whole data set that are no examples."""
-    origin: str
-    """The place that the examples come from, as text."""
-    sampling_rate: int | None
-    """Samples a second of every signal; None for images, or if it is unknown."""
-    value_range: tuple[float, float] | None
-    """The lowest and the highest value that an example can have; None if they are unknown."""
-
-    def __len__(self) -> int: ...
-
-    def read(self, index: int) -> Num[np.ndarray, "*spatial c"]:
-        """Return one decoded example: uint8 if an image, float32 if a signal."""
-        ...
-
-    def name(self, index: int) -> str:
-        """Return a name by which a person can find the example, such as its path."""
-        ...
-
-    def contents(self) -> str:
-        """Return a digest of the contents of all examples, in order."""
-        ...
-
-    def key(self, index: int) -> bytes:
-        """Return a name that stays the same wherever the data set lies, such as the path below its root."""
-        ...
-
-
-OpenSplit = Callable[[str], Source]
-"""A function that opens a split of a data set, such as `train`, or a part of one, such as `train[:512]`."""
 
 
 def open_data(config: Config, *, unreadable: Container[str] = (), is_new: bool = False) -> OpenSplit:
@@ -102,7 +55,7 @@ def open_data(config: Config, *, unreadable: Container[str] = (), is_new: bool =
             table = SizeTable(Path(place).expanduser(), num_classes=config.model.num_classes)
             return lambda split: table
         case _:
-            raise UserError(f"the data set (config.data.source, or --data) is {data.source!r}, but it must be one of: {', '.join(SOURCES)}")
+            raise UserError(f"config.data.source is {data.source!r}, but it must be one of: {', '.join(SOURCES)}")
 
 
 def open_source(config: Config, split: str) -> Source:
@@ -114,7 +67,7 @@ def open_source(config: Config, split: str) -> Source:
     return open_data(config)(split)
 
 
-class Reordered:
+class Reordered(Source):
     """A source whose classes are those of a net, in the net's order; examples of other classes are left out.
 
     Args:

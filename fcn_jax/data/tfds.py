@@ -28,6 +28,7 @@ from fcn_jax.config import Config, UserError
 from fcn_jax.data import images, signals
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.data.sizes import read_in_parallel
+from fcn_jax.data.source import Source
 from fcn_jax.system.cache import cache_folder, keep_arrays, load_arrays
 from fcn_jax.system.console import hushing_tfds, say
 
@@ -110,7 +111,7 @@ def _is_signal(feature: Any) -> bool:
     return is_series and np.issubdtype(np.dtype(dtype), np.floating)
 
 
-class TfdsSource:
+class TfdsSource(Source):
     """One split of a TFDS data set.
 
     Args:
@@ -136,11 +137,7 @@ class TfdsSource:
         self._positions, self.bad = good, {f"{self._label} #{number}": reason for number, reason in reasons.items()}
         self.sizes, self.labels = measured[good, :-1].astype(np.int32), measured[good, -1].astype(np.int32)
         self.label_names = self._features.label_names
-        self.left_out: dict[str, str] = {}
-        self.unreadable: tuple[str, ...] = ()
         self.origin = f"split {split} in {builder.data_dir}"
-        self.sampling_rate: int | None = None
-        self.value_range: tuple[float, float] | None = None
         without = np.flatnonzero((self.labels < 0) | (self.labels >= len(self.label_names)))
         if len(without):
             example = int(without[0])
@@ -154,12 +151,6 @@ class TfdsSource:
 
     def name(self, index: int) -> str:
         return f"{self._label} #{self._positions[index]}"
-
-    def contents(self) -> str:
-        return ""
-
-    def key(self, index: int) -> bytes:
-        return self.name(index).encode()
 
     def read(self, index: int) -> Num[np.ndarray, "*spatial c"]:
         value = self._example(int(self._positions[index]))[self._features.value]

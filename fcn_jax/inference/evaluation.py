@@ -24,8 +24,8 @@ from fcn_jax.data.meaning import check_meaning
 from fcn_jax.data.sources import Reordered, describe_sources, open_data
 from fcn_jax.data.splits import SPLITS, TAKEN_OUT, split_named
 from fcn_jax.inference.statistics import Answers, Statistics, answers_of, statistics_of
-from fcn_jax.system.console import say
 from fcn_jax.system.cache import use_compilation_cache
+from fcn_jax.system.console import say
 from fcn_jax.system.processes import check_shared, together
 from fcn_jax.train.checkpoint import read_latest
 from fcn_jax.train.compile import compile_programs

@@ -101,8 +101,8 @@ class Recipe:
         if self.value_range and self.value_range != VALUE_RANGES[self.rank]:
             low, high = VALUE_RANGES[self.rank]
             raise UserError(
-                f"the net was trained with values from {self.value_range[0]:g} to {self.value_range[-1]:g}, but those of "
-                f"files go from {low:g} to {high:g}: it cannot classify files"
+                f"the net was trained with values from {self.value_range[0]:g} to {self.value_range[-1]:g}, but those "
+                f"of files go from {low:g} to {high:g}: it cannot classify files"
             )
         assert self._decode
         assert self._resize

@@ -22,7 +22,8 @@ from fcn_jax.core.stages import Stages, evaluation_stages, make_plan, scale_of_e
 from fcn_jax.core.step import TrainState, abstract_state, initial_state, replicate, split_model
 from fcn_jax.data.dataset import Dataset, changed_data, fingerprint, open_dataset
 from fcn_jax.data.loader import Loader
-from fcn_jax.data.sources import OpenSplit, Source, open_data
+from fcn_jax.data.source import OpenSplit, Source
+from fcn_jax.data.sources import open_data
 from fcn_jax.nets.families import Published, config_from_json
 from fcn_jax.nets.model import abstract_model, make_model, smallest_input
 from fcn_jax.nets.pretrained import load_pretrained

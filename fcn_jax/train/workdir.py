@@ -213,7 +213,7 @@ def changes_since_begun(split: Split, name: str, workdir: Path) -> list[str]:
         then, now = begun[name]["origin"], split.dataset.source.origin
         if (TAKEN_OUT in then) != (TAKEN_OUT in now):
             raise UserError(
-                f"{name} was {then} when the run in {workdir} began, and now it would be {now}: other examples, some of "
-                "which the net may have been trained on; bring back the data that the run began with"
+                f"{name} was {then} when the run in {workdir} began, and now it would be {now}: these may be examples "
+                "that the net was trained on; bring back the data that the run began with"
             )
         return changed_data({name: begun[name]}, {name: _fingerprint(split)})

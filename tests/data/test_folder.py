@@ -124,7 +124,8 @@ def test_parts_and_missing_splits_are_the_same_files_in_another_place(tmp_path):
 def test_hidden_and_system_files_are_no_data(tmp_path):
     fill(tmp_path, "train/cat", "train/dog", "test/cat", number=20)
     system = ["train/.ipynb_checkpoints/0.png", "train/cat/.ipynb_checkpoints/0.png", "__MACOSX/train/cat/0.png",
-              "train/cat/._0.png", "train/@eaDir/cat/0.png", "train/cat/Thumbs.db", ".DS_Store", "desktop.ini"]  # fmt: skip
+              "train/cat/._0.png", "train/@eaDir/cat/0.png", "train/cat/Thumbs.db", ".DS_Store",
+              "desktop.ini"]  # fmt: skip
     for name in system:
         picture(tmp_path / "x.png")
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -158,7 +159,7 @@ def test_a_known_suffix_decides_and_else_the_bytes(tmp_path):
 
 
 def test_links_to_folders_are_followed_but_not_round_in_circles(tmp_path):
-    fill(tmp_path / "elsewhere/more")
+    fill(tmp_path / "elsewhere", "more")
     fill(tmp_path / "data", "cat", "dog")
     (tmp_path / "data/cat/more").symlink_to(tmp_path / "elsewhere/more")
     (tmp_path / "data/dog/up").symlink_to(tmp_path / "data")
@@ -194,8 +195,7 @@ def test_every_file_is_an_example_or_left_out_with_a_reason(tmp_path_factory, da
     lies_there = {os.path.join(folder, name) for folder, _, names in os.walk(top) for name in names}
     try:
         listing = listed(top)
-    except UserError as error:
-        assert "\n" not in str(error).replace("i j\n", "")
+    except UserError:  # A class is empty, or folders beside those of splits.
         return
     assert set(listing.paths).isdisjoint(listing.left_out)
     assert set(listing.paths) | set(listing.left_out) == lies_there

@@ -11,10 +11,10 @@ from PIL import Image
 from scipy.io import wavfile
 
 from fcn_jax.cli import main
-from fcn_jax.config import Config
+from fcn_jax.config import Config, DataConfig
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.data.dataset import open_dataset
-from fcn_jax.data.files import list_folder
+from fcn_jax.data.folder import list_folder
 from fcn_jax.data.signals import decode_signal, read_signal_header
 from fcn_jax.nets.families import FCN
 from tests.commands.test_train import ROOT
@@ -192,7 +192,7 @@ def test_signals_that_do_not_fit_together_are_refused(folder, name, content, cha
 def test_images_among_signals_are_refused(folder):
     Image.new("L", (9, 9)).save(folder / "train/low/0.png")
     with pytest.raises(ValueError, match=r"mixes signals \(.*\.WAV\) with images \(.*0\.png\): make two data sets"):
-        list_folder(folder, seed=0, group_pattern="")
+        list_folder(folder, DataConfig(), seed=0)
 
 
 def test_scipy_agrees_on_24_bits(tmp_path):

@@ -22,7 +22,8 @@ from fcn_jax.config import Config
 from fcn_jax.data import images
 from fcn_jax.data import tfds as tfds_source
 from fcn_jax.data.dataset import open_dataset
-from fcn_jax.data.sources import Source, open_source
+from fcn_jax.data.source import Source
+from fcn_jax.data.sources import open_source
 from fcn_jax.nets.families import FCN
 from tests.commands.test_train import ROOT
 

@@ -12,6 +12,7 @@ from tests.experiments.test_report import Reader
 from tests.inference.made import LABEL_NAMES, make_workdir, small_config, write_picture
 
 SIZES = [(12, 12), (9, 17), (3, 30), (11, 12), (20, 9), (9, 18), (14, 14), (8, 10), (16, 11), (13, 19)]
+SPEAKERS = tuple(f"speaker_{number}" for number in range(1, 10))
 TRUNCATED = "test/ant/00.jpg"
 
 
@@ -139,7 +140,7 @@ def test_signals_are_evaluated_by_length(tmp_path, capsys):
     config.data.source = "japanese_vowels"
     config.data.train_split, config.data.test_split = "train[:32]", "test[:60]"
     config.schedule.examples_per_step = config.evaluate.examples_per_step = 32
-    make_workdir(tmp_path / "run", config, buckets=((29,),))
+    make_workdir(tmp_path / "run", config, buckets=((29,),), label_names=SPEAKERS)
     out = tmp_path / "out"
     (line,) = evaluate(capsys, f"--workdir={tmp_path / 'run'}", "--split=test", f"--out={out}")
     assert list(line) == ["split", "step", "loss", "accuracy", "count"]
