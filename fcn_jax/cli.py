@@ -1,6 +1,7 @@
 """The commands: each reads its flags and calls one function; an error is one line and exit code 2.
 
-Results go to standard output, everything else to standard error. Only the commands that need JAX import it.
+Results go to standard output, everything else to standard error. Each command imports JAX by itself, so that help
+needs none.
 """
 
 import json
@@ -12,7 +13,7 @@ from fcn_jax.command_line import HELP, CommandLine, HelpAsked
 from fcn_jax.config import Config, UserError, validate
 from fcn_jax.nets.families import FCN
 from fcn_jax.system.console import accept_any_text, complain, say, silence_closed_output
-from fcn_jax.system.machine import keep_freed_memory
+from fcn_jax.system.machine import draw_without_window, find_devices, import_jax, keep_freed_memory
 from fcn_jax.system.stopping import Stopped, stop_on_sigterm
 
 STRICT = {"strict": "refuse a damaged newest checkpoint, instead of using the one before it"}
@@ -36,6 +37,7 @@ def main(argv: Sequence[str]) -> int:
             say(line)
         return 2
     keep_freed_memory()
+    draw_without_window()
     try:
         code = COMMANDS[argv[1]](list(argv[1:])) or 0
         sys.stdout.flush()
@@ -73,17 +75,20 @@ def _commands() -> list[str]:
 
 def shapes(argv: list[str]) -> None:
     """Print the size and the parameters of every layer: --config=FILE --size=28x16"""
+    import_jax()
     from fcn_jax.core.geometry import parse_size
     from fcn_jax.nets.model import format_shapes, trace_shapes
 
     line = CommandLine(argv, texts={"size": "HEIGHTxWIDTH, or a LENGTH"}, takes_config=True)
     config, size = line.config, parse_size(line.text("size"))
     validate(config)
+    find_devices()
     print(format_shapes(config, size, trace_shapes(config, size)))
 
 
 def plan(argv: list[str]) -> None:
     """Print the buckets of a data set: --config=FILE, or --sizes=FILE.csv [--max_buckets=N] [--resize=area:256]"""
+    import_jax()
     from fcn_jax.commands.plan import plan_of_config, plan_of_table, report_plans
 
     line = CommandLine(
@@ -107,12 +112,15 @@ def plan(argv: list[str]) -> None:
     if line.given("resize"):
         config.data.resize = line.text("resize")
     validate(config)
+    if not table:
+        find_devices()
     planned, note = ([plan_of_table(table, config)], "") if table else plan_of_config(config)
     report_plans(planned, note=note, multiple_of=config.schedule.multiple_of, out=out)
 
 
 def compile_(argv: list[str]) -> None:
     """Compile all programs, print their needs: --config=FILE [--target=tpu:v5e:4x4] [--sizes=FILE.csv] [--out=DIR]"""
+    import_jax()
     from fcn_jax.commands.compile import report_programs
 
     texts = {
@@ -123,6 +131,8 @@ def compile_(argv: list[str]) -> None:
     line = CommandLine(argv, texts=texts, takes_config=True)
     target = line.text("target") if line.given("target") else None
     out = line.folder("out") if line.given("out") else None
+    if target is None:
+        find_devices()
     report_programs(line.config, target=target, sizes=line.path("sizes"), out=out)
 
 
@@ -131,6 +141,7 @@ def train(argv: list[str]) -> None:
     line = _cluster_line(argv, texts={"workdir": "folder of the run"}, takes_config=True)
     config, workdir = line.config, line.needed_path("workdir")
     with stop_on_sigterm() as stop:
+        import_jax()
         from fcn_jax.commands.train import train
         from fcn_jax.system.processes import is_first
         from fcn_jax.system.stopping import of_all
@@ -144,6 +155,7 @@ def train(argv: list[str]) -> None:
 
 def evaluate(argv: list[str]) -> None:
     """Evaluate a trained net, one JSON line per scale: --workdir=DIR [--split=test] [--scale=0.5,1] [--out=DIR]"""
+    import_jax()
     from fcn_jax.commands.evaluate import evaluate_run, parse_scales
     from fcn_jax.system.processes import is_first
 
@@ -172,6 +184,7 @@ def evaluate(argv: list[str]) -> None:
 
 def predict(argv: list[str]) -> int:
     """Classify files of any size, one JSON line per file: --workdir=DIR PATH... (or --artifact=FILE) [--format=csv]"""
+    import_jax()
     from fcn_jax.commands.predict import predict_paths
 
     texts = {"workdir": "folder of the run", "artifact": "file that export wrote", "format": "json or csv"}
@@ -198,38 +211,44 @@ def _cluster_line(
 
 
 def _join(line: CommandLine) -> None:
-    """Join the other processes, if there are any."""
+    """Join the other processes, if there are any, and find the devices."""
     from fcn_jax.system.processes import join_cluster
 
     coordinator = line.text("coordinator") if line.given("coordinator") else None
     join_cluster(coordinator, line.number("num_processes"), line.number("process_id"))
+    find_devices()
 
 
 def cam(argv: list[str]) -> int:
     """Draw the score of a class at each place of files: --workdir=DIR --out=DIR PATH... [--label=NAME]"""
+    import_jax()
     from fcn_jax.commands.cam import draw_maps
 
     texts = {"workdir": "folder of the run", "out": "folder for the pictures", "label": "class whose map is drawn"}
     line = CommandLine(argv, texts=texts, takes_paths=True)
     label = line.text("label") if line.given("label") else None
     workdir, out = line.needed_path("workdir"), line.folder("out")
+    find_devices()
     failed = draw_maps(line.paths, workdir=workdir, out=out, label_name=label)
     return 1 if failed else 0
 
 
 def export(argv: list[str]) -> None:
     """Write a trained net to one file, for any batch, height and width: --workdir=DIR --out=FILE [--format=onnx]"""
+    import_jax()
     from fcn_jax.commands.export import export_workdir
 
     texts = {"workdir": "folder of the run", "out": "file to write", "format": "stablehlo or onnx"}
     line = CommandLine(argv, texts=texts, switches=STRICT)
     form = line.text("format") if line.given("format") else "stablehlo"
     workdir, out = line.needed_path("workdir"), line.file("out")
+    find_devices()
     print(export_workdir(workdir, out, form=form, strict=line.switch("strict")))
 
 
 def report(argv: list[str]) -> None:
     """Write one page about a run, from its files alone: --workdir=DIR"""
+    import_jax()
     from fcn_jax.reports.run_page import write_report
 
     line = CommandLine(argv, texts={"workdir": "folder of the run"})

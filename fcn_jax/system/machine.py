@@ -1,9 +1,11 @@
-"""The machine that a run is on: its memory and its versions.
+"""The machine that a run is on: what starts on it, its memory and its versions.
 
 JAX is imported inside the functions that use it, because the command line calls some others before it imports JAX.
 """
 
 import ctypes
+import importlib
+import logging
 import os
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from fcn_jax.config import UserError
 from fcn_jax.version import VERSION
 
 
@@ -25,6 +28,51 @@ def keep_freed_memory() -> None:
             mmap_threshold, trim_threshold, largest = -3, -1, 2**31 - 1
             libc.mallopt(mmap_threshold, largest)
             libc.mallopt(trim_threshold, largest)
+
+
+def draw_without_window() -> None:
+    """Make Matplotlib draw to files, whatever the environment says; call it before Matplotlib is imported."""
+    os.environ["MPLBACKEND"] = "agg"
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # Without a home it warns, takes another folder and works.
+
+
+def import_jax() -> None:
+    """Import JAX, which reads the environment.
+
+    Raises:
+        UserError: JAX refuses a value of the environment, or its installation.
+    """
+    try:
+        importlib.import_module("jax")
+    except Exception as error:  # A ValueError for a variable, ImportError or RuntimeError for a package, and so on.
+        raise UserError(
+            f"JAX cannot be imported ({_reason(error)}): correct or unset the environment variable that this names, or "
+            "install the packages of requirements.txt again"
+        ) from error
+
+
+def find_devices() -> None:
+    """Let JAX look for its devices; in a cluster, join the other processes before.
+
+    Raises:
+        UserError: JAX finds none.
+    """
+    import jax
+
+    try:
+        jax.devices()
+    except Exception as error:  # JAX raises RuntimeError, or a bare AssertionError if nothing is there.
+        platforms = os.environ.get("JAX_PLATFORMS")
+        if not platforms:
+            raise UserError(f"JAX cannot use the devices of this machine ({_reason(error)})") from error
+        raise UserError(
+            f"JAX_PLATFORMS={platforms}, but JAX finds no such device here ({_reason(error)}): unset JAX_PLATFORMS, so "
+            "that JAX takes what is here, or install what that device needs, such as jax[cuda12]"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or "it gives no reason"
 
 
 def device_memory_mib() -> float:
