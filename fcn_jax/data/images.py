@@ -144,37 +144,40 @@ def too_large(height: int, width: int, *, max_pixels: int) -> str:
 
 def _open(file: BinaryFile, *, max_pixels: int) -> tuple[ImageFile, int]:
     """Open an image and check all that its header tells; return it, not yet decoded, and the turn that it needs."""
-    try:
-        image = Image.open(file, formats=list(FORMATS))
-    except Exception as error:  # Pillow's readers raise many kinds for a damaged file.
-        image = _open_without_metadata(file, error)
+    image = _identified(file)
     width, height = image.size
     if width * height > max_pixels:
         raise BadExampleError(too_large(height, width, max_pixels=max_pixels))
-    _check_numbers(image)
+    _check_kind(image)
     return image, orientation_of(image, file)
 
 
-def _open_without_metadata(file: BinaryFile, error: Exception) -> ImageFile:
-    """Open an image that Pillow cannot open as it is."""
+def _identified(file: BinaryFile) -> ImageFile:
+    """Open an image with Pillow, and without its metadata if Pillow cannot open it as it is."""
+    try:
+        return Image.open(file, formats=list(FORMATS))
+    except Exception as error:  # Pillow's readers raise many kinds for a damaged file.
+        found = error
     with _pillow():
         file.seek(0)
         encoded = file.read()
-    if isinstance(error, UnidentifiedImageError) and not is_image(encoded[:HEAD_BYTES]):
-        raise BadExampleError(NO_IMAGE) from error
+    if isinstance(found, UnidentifiedImageError) and not is_image(encoded[:HEAD_BYTES]):
+        raise BadExampleError(NO_IMAGE) from found
     bare = without_metadata(encoded)
     try:
         return Image.open(io.BytesIO(bare), formats=list(FORMATS))
     except Exception:
-        raise BadExampleError(_reason(error)) from error
+        raise BadExampleError(_reason(found)) from found
 
 
-def _check_numbers(image: Image.Image) -> None:
-    """Check that the pixels are unsigned whole numbers of at most 16 bits.
+def _check_kind(image: ImageFile) -> None:
+    """Check that the pixels are unsigned whole numbers of at most 16 bits, or places in a palette.
 
     Raises:
         BadExampleError: they are not, so nobody can tell which of them is black and which is white.
     """
+    if image.mode == "P" and image.palette is None:
+        raise BadExampleError("its pixels are places in a palette, but it has none")
     if image.mode == "F":
         raise BadExampleError("its pixels are floating point; whole numbers are needed")
     if isinstance(image, TiffImageFile):
@@ -210,9 +213,14 @@ def _stored_as(image: ImageFile) -> str:
 
 
 def _load_png(image: ImageFile, encoded: bytes) -> Image.Image:
+    """Decode a PNG; a colour that is clear becomes alpha."""
     stored_as = _stored_as(image)
     clear = image.info.get("transparency")  # Text of this name, behind the pixels, would replace it.
-    image = _load_png_pixels(image, encoded)
+    try:
+        image.load()
+    except Exception as error:  # As in `_identified`. Perhaps only the metadata behind the pixels are damaged.
+        encoded = without_metadata(encoded)
+        image = _loaded_again(encoded, error)
     image.info.pop("transparency", None)
     if clear is not None and image.mode in ("L", "RGB", "I;16"):
         return _with_clear_colour(image, clear, stored_as, encoded)
@@ -221,19 +229,13 @@ def _load_png(image: ImageFile, encoded: bytes) -> Image.Image:
     return image if image.mode != "I;16" else Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
 
 
-def _load_png_pixels(image: ImageFile, encoded: bytes) -> ImageFile:
+def _loaded_again(encoded: bytes, error: Exception) -> ImageFile:
     try:
-        image.load()
-        return image
-    except Exception as error:  # As in `_open`.
-        reason, cause = _reason(error), error
-    bare = without_metadata(encoded)  # Perhaps only the metadata behind the pixels are damaged.
-    try:
-        image = Image.open(io.BytesIO(bare), formats=["PNG"])
+        image = Image.open(io.BytesIO(encoded), formats=["PNG"])
         image.load()
         return image
     except Exception:
-        raise BadExampleError(reason) from cause
+        raise BadExampleError(_reason(error)) from error
 
 
 def _with_clear_colour(
@@ -244,9 +246,11 @@ def _with_clear_colour(
     pixels = np.asarray(image).reshape(image.height, image.width, -1).astype(np.uint16)
     if stored_as == "RGB;16B":
         # Pillow keeps the upper byte of each value. In the other byte order, it keeps the lower one.
-        lower = Image.open(io.BytesIO(encoded), formats=["PNG"])
+        lower = _identified(io.BytesIO(encoded))
         lower.tile = [lower.tile[0]._replace(args="RGB;16L")]
-        pixels = pixels << 8 | np.asarray(_load_png_pixels(lower, encoded))
+        with _pillow():
+            lower.load()
+        pixels = pixels << 8 | np.asarray(lower)
     values = pixels if bits == 16 else pixels * (2**bits - 1) // 255
     is_clear = (values == np.array(clear) % 2**bits).all(-1)
     return Image.fromarray(_with_alpha((pixels >> 8 if bits == 16 else pixels).astype(np.uint8), is_clear))
