@@ -8,6 +8,7 @@ be.
 import contextlib
 import difflib
 import hashlib
+import io
 import os
 import sys
 import textwrap
@@ -169,7 +170,7 @@ class TfdsSource:
         example = self._example(position)
         value = example[self._features.value]
         if isinstance(value, bytes):
-            size = images.encoded_image_size(value, max_pixels=self._max_pixels)
+            size = images.read_image_size(io.BytesIO(value), max_pixels=self._max_pixels)
         else:
             size = np.shape(value)[: self._features.rank]
         if not min(size):

@@ -9,6 +9,11 @@ from fcn_jax.data.images import decode_image, read_image_size
 from tests.data.conftest import picture
 
 
+def header_size(path, *, max_pixels=10**6):
+    with open(path, "rb") as file:
+        return read_image_size(file, max_pixels=max_pixels)
+
+
 def decoded(path, *, channels=3, background=0, max_pixels=10**6):
     return decode_image(path.read_bytes(), channels=channels, background=background, max_pixels=max_pixels)
 
@@ -16,7 +21,7 @@ def decoded(path, *, channels=3, background=0, max_pixels=10**6):
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "gif", "tiff"])
 def test_the_header_and_the_pixels_agree(tmp_path, suffix):
     path = picture(tmp_path / f"a.{suffix}", (12, 10))
-    assert read_image_size(path, max_pixels=10**6) == (12, 10) == decoded(path).shape[:2]
+    assert header_size(path) == (12, 10) == decoded(path).shape[:2]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -25,7 +30,7 @@ def test_the_exif_orientation_counts_in_the_size(tmp_path, orientation):
     exif[0x0112] = orientation
     path = picture(tmp_path / "a.jpg", (12, 10), exif=exif)
     expected = (10, 12) if orientation >= 5 else (12, 10)
-    assert read_image_size(path, max_pixels=10**6) == expected == decoded(path).shape[:2]
+    assert header_size(path) == expected == decoded(path).shape[:2]
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"])
@@ -50,7 +55,7 @@ def test_transparency_shows_the_background(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"", "the file is empty"), (b"not an image", "no image"), (b"\x89PNG\r\n\x1a\n", "no image")],
+    [(b"", "the file is empty"), (b"not an image", "no image"), (b"\x89PNG\r\n\x1a\n", "its header is damaged")],
 )
 def test_what_is_no_image_is_a_bad_example(content, said):
     with pytest.raises(BadExampleError, match=said):
@@ -65,6 +70,6 @@ def test_a_truncated_image_is_a_bad_example(tmp_path):
 
 def test_a_bomb_is_refused_before_it_is_decoded(tmp_path):
     Image.new("1", (20_000, 16_000)).save(tmp_path / "bomb.png")
-    for read in (lambda p: read_image_size(p, max_pixels=10**8), lambda p: decoded(p, max_pixels=10**8)):
+    for read in (lambda p: header_size(p, max_pixels=10**8), lambda p: decoded(p, max_pixels=10**8)):
         with pytest.raises(BadExampleError, match=r"16000×20000, more than config\.data\.max_megapixels=100 allows"):
             read(tmp_path / "bomb.png")

@@ -8,6 +8,11 @@ from fcn_jax.data.sizes import measure_files
 from tests.data.conftest import picture
 
 
+def image_size(path):
+    with open(path, "rb") as file:
+        return read_image_size(file, max_pixels=10**6)
+
+
 def test_only_a_changed_file_is_measured_again(tmp_path):
     paths = [str(picture(tmp_path / f"{number}.png", (9 + number, 10))) for number in range(4)]
     read = []
@@ -16,7 +21,7 @@ def test_only_a_changed_file_is_measured_again(tmp_path):
         read.clear()
         return measure_files(
             paths,
-            lambda path: read.append(path) or read_image_size(path, max_pixels=10**6),
+            lambda path: read.append(path) or image_size(path),
             columns=2, cache=tmp_path / "cache", num_threads=2,
         )  # fmt: skip
 
@@ -37,9 +42,7 @@ def test_bad_files_are_told_with_their_reason(tmp_path):
     (tmp_path / "text.png").write_text("hello")
     picture(tmp_path / "good.png")
     paths = [str(tmp_path / f"{name}.png") for name in ("empty", "text", "gone", "good")]
-    sizes, bad = measure_files(
-        paths, lambda path: read_image_size(path, max_pixels=10**6), columns=2, cache=None, num_threads=1
-    )
+    sizes, bad = measure_files(paths, image_size, columns=2, cache=None, num_threads=1)
     assert bad.keys() == {0, 1, 2}
     assert "empty" in bad[0]
     assert "No such file" in bad[2]

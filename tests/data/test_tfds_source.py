@@ -118,7 +118,7 @@ def test_examples_are_read_at_their_sizes(data_dir, capfd):
     assert source.sizes.tolist() == [list(SIZES[number]) for number in good]
     assert source.labels.tolist() == [number % 2 for number in good]
     assert source.label_names == ("cat", "dog")
-    assert source.bad == {"tfds:pictures:1.0.0 train #3": "it is no image that Pillow can read"}
+    assert source.bad == {"tfds:pictures:1.0.0 train #3": images.NO_IMAGE}
     assert source.name(3) == "tfds:pictures:1.0.0 train #4"
     expected = np.asarray(Image.open(io.BytesIO(picture(4, SIZES[4]))))
     np.testing.assert_array_equal(source.read(3), expected)
@@ -141,9 +141,9 @@ def test_sizes_are_measured_once_until_the_files_change(data_dir, tmp_path, monk
     config = config_for("pictures")
     config.machine.cache_dir = str(tmp_path / "cache")
     first = open_source(config, "train")
-    read, measure = [], images.encoded_image_size
+    read, measure = [], images.read_image_size
     monkeypatch.setattr(
-        images, "encoded_image_size", lambda value, **options: read.append(value) or measure(value, **options)
+        images, "read_image_size", lambda value, **options: read.append(value) or measure(value, **options)
     )
     again = open_source(config, "train")
     assert again.sizes.tolist() == first.sizes.tolist()
