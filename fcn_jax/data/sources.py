@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import Int, Num
 
 from fcn_jax.config import Config, UserError
-from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.data.embedded_source import EMBEDDED, EmbeddedSource
 from fcn_jax.data.files import Listing, list_folder, list_table, positions_of, read_file
 from fcn_jax.data.images import read_image_size, too_large
@@ -92,21 +91,14 @@ def _measured(listing: Listing, config: Config) -> tuple[Int[np.ndarray, "n r"],
     how = {"cache": cache_folder(config.machine), "num_threads": config.machine.num_threads}
     limit = round(config.data.max_megapixels * 1e6)
     if listing.rank == 2:
-        sizes, bad = measure_files(listing.paths, partial(_image_size, max_pixels=limit), columns=2, **how)
+        measured = measure_files(listing.paths, partial(read_image_size, max_pixels=limit), columns=2, **how)
+        sizes, bad = measured.sizes, measured.bad
         for position in np.flatnonzero(sizes.prod(1) > limit).tolist():  # The cache may be older than the limit.
             bad[position] = too_large(*sizes[position].tolist(), max_pixels=limit)
         return sizes, bad
-    measured, bad = measure_files(listing.paths, partial(read_signal_header, max_values=limit), columns=3, **how)
-    _check_signals(listing, measured, config.data.channels)
-    return measured[:, :1], bad
-
-
-def _image_size(path: str, *, max_pixels: int) -> tuple[int, int]:
-    try:
-        with open(path, "rb") as file:
-            return read_image_size(file, max_pixels=max_pixels)
-    except OSError as error:
-        raise BadExampleError(error.strerror or str(error)) from error
+    measured = measure_files(listing.paths, partial(read_signal_header, max_values=limit), columns=3, **how)
+    _check_signals(listing, measured.sizes, config.data.channels)
+    return measured.sizes[:, :1], measured.bad
 
 
 def _check_signals(listing: Listing, measured: Int[np.ndarray, "n 3"], channels: int) -> None:
