@@ -19,20 +19,17 @@ MOST_SAMPLES_A_BYTE = 65536 / 8
 """Most samples per byte that any format packs: a FLAC frame holds at most 65,535 samples and has more than 8 bytes."""
 
 
-def read_signal_header(path: str, *, max_values: int) -> tuple[int, int, int]:
+def read_signal_header(file: io.BufferedIOBase, *, max_values: int) -> tuple[int, int, int]:
     """Return (length, samples a second, channels) from the header of a file.
 
     Args:
         max_values: largest number of values, all channels together.
 
     Raises:
-        BadExampleError: the file is missing, truncated, not a signal, or too long.
+        BadExampleError: the file is truncated, not a signal, or too long.
     """
-    try:
-        with open(path, "rb") as file, _opened(file, max_values=max_values) as sound:
-            return sound.frames, sound.samplerate, sound.channels
-    except OSError as error:
-        raise BadExampleError(error.strerror or str(error)) from error
+    with _opened(file, max_values=max_values) as sound:
+        return sound.frames, sound.samplerate, sound.channels
 
 
 def decode_signal(
@@ -55,7 +52,7 @@ def decode_signal(
     return with_channels(values, channels)
 
 
-def _opened(file: io.BufferedReader | io.BytesIO, *, max_values: int) -> soundfile.SoundFile:
+def _opened(file: io.BufferedIOBase, *, max_values: int) -> soundfile.SoundFile:
     """Open a signal, and check that its header is plausible and its file as long as the header says."""
     head = file.read(8)
     end = file.seek(0, os.SEEK_END)

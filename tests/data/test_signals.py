@@ -61,11 +61,11 @@ KINDS = {
 
 
 @pytest.mark.parametrize("content", KINDS.values(), ids=KINDS.keys())
-def test_every_kind_of_sample_is_read(content, tmp_path):
+def test_every_kind_of_sample_is_read(content):
     values = decode_signal(content, channels=1, max_values=MOST)
     assert values.dtype == np.float32
     np.testing.assert_allclose(values[:, 0], VALUES, atol=1e-7)
-    assert read_signal_header(str(write(tmp_path / "a.wav", content)), max_values=MOST) == (5, 8000, 1)
+    assert read_signal_header(io.BytesIO(content), max_values=MOST) == (5, 8000, 1)
 
 
 def test_channels_stay_or_become_their_mean():
@@ -94,7 +94,7 @@ def test_what_is_broken_is_a_bad_example(content, said):
 
 def test_flac_is_read(tmp_path):
     soundfile.write(tmp_path / "a.flac", VALUES, 8000)
-    assert read_signal_header(str(tmp_path / "a.flac"), max_values=MOST) == (5, 8000, 1)
+    assert read_signal_header(io.BytesIO((tmp_path / "a.flac").read_bytes()), max_values=MOST) == (5, 8000, 1)
     values = decode_signal((tmp_path / "a.flac").read_bytes(), channels=1, max_values=MOST)
     np.testing.assert_allclose(values[:, 0], VALUES, atol=1e-4)
 
