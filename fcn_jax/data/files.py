@@ -18,7 +18,7 @@ import numpy as np
 from fcn_jax.config import UserError
 from fcn_jax.data import images, signals
 from fcn_jax.data.bad_examples import BadExampleError
-from fcn_jax.system.disk import reading
+from fcn_jax.system.disk import reading, reading_again
 
 SPLITS = ("train", "validation", "test")
 SUFFIXES = images.SUFFIXES | signals.SUFFIXES
@@ -96,17 +96,21 @@ def files_below(folder: Path, suffixes: frozenset[str] = SUFFIXES) -> list[str]:
 
 
 def read_file(path: str) -> bytes:
-    """Return the bytes of a file.
+    """Return the bytes of a file; a read that fails for a reason that may pass is tried again.
 
     Raises:
         BadExampleError: it cannot be read.
     """
-    try:
+
+    def read() -> bytes:
         # A pipe or a device may never end.
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise BadExampleError("it is no regular file")
         with open(path, "rb") as file:
             return file.read()
+
+    try:
+        return reading_again(read)
     except OSError as error:
         raise BadExampleError(error.strerror or str(error)) from error
 

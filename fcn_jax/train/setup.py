@@ -84,7 +84,7 @@ class Setup:
 
     @cached_property
     def _evaluation_plan(self) -> BucketPlan:
-        """The buckets that hold the training examples as evaluation would see them; all splits are evaluated with it."""
+        """The buckets that hold the training examples as evaluation would see them; it serves all splits."""
         views, schedule = self.train.dataset.views, self.config.schedule
         last = self.train.stages[-1]
         sizes = views.undrawn(self.config.evaluate.scale)
