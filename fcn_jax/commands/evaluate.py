@@ -43,9 +43,10 @@ def evaluate_run(
     command: str = "",
     strict: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """Evaluate the newest whole checkpoint; yield {split, step, loss, accuracy, count} for each test scale.
+    """Evaluate the newest whole checkpoint; yield {split, step, loss, accuracy, count, bad} for each test scale.
 
-    The dict also has `scale` if `scales` are given.
+    `bad` is the number of examples of the split that were left out or could not be read. The dict also has `scale` if
+    `scales` are given.
 
     Args:
         split: the split; None: test or, if other data has no splits, all of it.
@@ -75,7 +76,8 @@ def evaluate_run(
                     make_folder(out)
             evaluations.append(answered(run, title=title))
             means = evaluations[-1].means
-        yield {"split": title, "step": run.step, **({"scale": run.scale} if scales else {}), **means}
+        scale = {"scale": run.scale} if scales else {}
+        yield {"split": title, "step": run.step, **scale, **means, "bad": len(run.split.dataset.bad)}
     if out is not None and is_first():
         shown = next((each for each in evaluations if each.scale == own.evaluate.scale), evaluations[0])
         net = f"{own.model.name} (norm {own.model.norm}, head {own.model.head}) on {own.data.source}"

@@ -152,6 +152,7 @@ class _RunHooks:
                 bad.write_new(self.writer.workdir / BAD_EXAMPLES)
                 self.writer.write(self.run.step, "train", {"epoch": self.run.epoch, **reading})
             bad.check()
+            bad.say_new()
         return reading
 
     def _pause(self, state: TrainState, *, saves: bool) -> TrainState:

@@ -95,6 +95,8 @@ class Dataset:
             except BadExampleError as error:
                 self.bad.add(self.source.name(number_of_example), str(error))
                 continue
+            if self.bad.has_unread:
+                self.bad.read_well(self.source.name(number_of_example))
             example = view.apply(example, number)
             if colours is not None and self._colour is not None:
                 example = self._colour.apply(example, colours[number])
@@ -133,9 +135,8 @@ def open_dataset(
     """
     data = config.data
     source = in_order_of((open_split or open_data(config))(split), label_names)
-    bad = BadExamples(split, len(source) + len(source.bad), max_fraction=data.max_bad_fraction)
-    for name, reason in source.bad.items():
-        bad.add(name, reason)
+    number = len(source) + len(source.bad)
+    bad = BadExamples(split, number, max_fraction=data.max_bad_fraction, left_out=source.bad)
     bad.check()
     _check_classes(config, source)
     min_side = smallest_input if data.min_side is None else data.min_side

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from fcn_jax.config import UserError
 from fcn_jax.data import images, signals
 from fcn_jax.data.bad_examples import BadExampleError
+from fcn_jax.system.disk import reading_again
 
 IMAGES, SIGNALS = 2, 1
 """The two kinds of data, as the number of their spatial axes."""
@@ -93,11 +94,16 @@ def rank_of(path: str) -> int | None:
 
 def rank_by_content(path: str) -> int | None:
     """Return whether a file holds an image or a signal, by its first bytes alone."""
-    try:
+
+    def read_head() -> bytes:
+        # A pipe or a device may never end.
         if not stat.S_ISREG(os.stat(path).st_mode):
-            return None
+            return b""
         with open(path, "rb") as file:
-            head = file.read(HEAD_BYTES)
+            return file.read(HEAD_BYTES)
+
+    try:
+        head = reading_again(read_head)
     except OSError:
         return None
     if images.is_image(head):
@@ -147,16 +153,20 @@ def below(root: Path, path: str) -> str:
 
 
 def read_file(path: str) -> bytes:
-    """Return the bytes of a file.
+    """Return the bytes of a file; a read that fails for a reason that may pass is tried again.
 
     Raises:
         BadExampleError: it cannot be read.
     """
-    try:
+
+    def read() -> bytes:
         # A pipe or a device may never end.
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise BadExampleError("it is no regular file")
         with open(path, "rb") as file:
             return file.read()
+
+    try:
+        return reading_again(read)
     except OSError as error:
         raise BadExampleError(error.strerror or str(error)) from error

@@ -332,11 +332,11 @@ class Views:
         """Return the true sizes of all examples at a scale, after widening, without random changes."""
         return Views(self._sizes, scale=lambda _: scale, smallest=self._smallest).sizes(0)
 
-    def largest(self, epochs: Sequence[int]) -> Int[np.ndarray, " r"]:
-        """Return a size that covers every size that may be drawn in some epochs."""
+    def largest(self, epochs: Sequence[int]) -> Int[np.ndarray, "n r"]:
+        """Return, for every example, a size that covers every size that may be drawn for it in some epochs."""
         stretch = math.sqrt(1 + self._augment.aspect)
         scale = max(map(self._scale, epochs)) * max(self._augment.scale) * stretch
-        return widened_sizes(np.ceil(self._sizes.max(0) * scale).astype(self._sizes.dtype)[None], self._smallest)[0]
+        return widened_sizes(np.ceil(self._sizes * scale).astype(self._sizes.dtype), self._smallest)
 
     def draw(self, epoch: int, index: Int[np.ndarray, " n"]) -> View:
         """Draw the seen parts of some examples."""

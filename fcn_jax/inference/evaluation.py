@@ -15,7 +15,7 @@ from jaxtyping import Int
 from fcn_jax.config import AugmentConfig, Config, UserError, validate
 from fcn_jax.config_fields import overridden
 from fcn_jax.core.step import TrainState
-from fcn_jax.data.bad_examples import BadExampleError
+from fcn_jax.data.bad_examples import first_of
 from fcn_jax.data.classes import compare_classes
 from fcn_jax.data.dataset import Dataset
 from fcn_jax.data.file_source import FileData
@@ -187,30 +187,25 @@ def answered(run: OpenedRun, *, title: str) -> Evaluation:
     dataset = run.split.dataset
     logits = split_logits(run.setup, run.state, run.split, title=f"{title} at scale {run.scale:g}")
     known = np.isfinite(logits).all(1)
-    bad = {**dataset.source.bad, **_reasons(dataset, np.flatnonzero(~known))}
+    bad = dataset.bad.reasons
+    _check_finite(dataset, np.flatnonzero(~known))
     index = np.flatnonzero(known)
     if not len(index):
-        raise UserError(f"no example of {title} can be read: {'; '.join(map(': '.join, list(bad.items())[:3]))}")
+        raise UserError(f"no example of {title} can be read: {first_of(bad)}")
     answers = answers_of(logits[index], index=index, size=dataset.source.sizes[index], label=dataset.labels[index])
     return Evaluation(title, run.step, run.scale, dataset, answers, bad)
 
 
-def _reasons(dataset: Dataset, without_answer: Int[np.ndarray, " n"]) -> dict[str, str]:
-    """Return the reasons why examples have no answer: {name: reason}.
+def _check_finite(dataset: Dataset, without_answer: Int[np.ndarray, " n"]) -> None:
+    """Check that the examples without an answer are those that could not be read.
 
     Raises:
-        UserError: an example can be read, but its logits are not finite.
+        UserError: an example was read, but its logits are not finite.
     """
-    reasons = {}
+    unread = dataset.bad.unread
     for index in without_answer.tolist():
-        name = dataset.source.name(index)
-        try:
-            dataset.example(index)
-        except BadExampleError as error:
-            reasons[name] = str(error)
-        else:
+        if (name := dataset.source.name(index)) not in unread:
             raise UserError(
                 f"the logits of {name} are not finite, though it can be read: look at its values, or train this net "
                 "again with a smaller learning rate"
             )
-    return reasons

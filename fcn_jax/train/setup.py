@@ -18,7 +18,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from fcn_jax.config import Config, UserError, validate
 from fcn_jax.config_fields import flatten
 from fcn_jax.core.buckets import BucketPlan
-from fcn_jax.core.stages import Stages, evaluation_stages, make_plan, scale_of_epochs, training_stages
+from fcn_jax.core.stages import Stages, evaluation_stages, make_plan, scale_of_epochs, training_stages, used
 from fcn_jax.core.step import TrainState, abstract_state, initial_state, replicate, split_model
 from fcn_jax.data.dataset import Dataset, changed_data, fingerprint, open_dataset
 from fcn_jax.data.loader import Loader
@@ -73,26 +73,36 @@ class Setup:
 
     @cached_property
     def calibration(self) -> Split:
-        """The training examples as evaluation sees them, in stratified steps; BatchNorm is re-estimated over them."""
-        config = self.config
+        """The training examples as evaluation sees them, in stratified steps; BatchNorm is re-estimated over them.
+
+        There are enough programs for as many buckets as in training, and one more where these do not fit into one.
+        """
+        config, schedule = self.config, self.config.schedule
         dataset = self._undrawn(config.data.train_split)
-        schedule = replace(config.schedule, kind="stratified", examples_per_step=config.evaluate.examples_per_step)
+        examples_per_step = config.evaluate.examples_per_step
+        programs = -(-len(self.train.stages[-1].plan.shapes) * schedule.rows_multiple_of // examples_per_step)
+        schedule = replace(
+            schedule,
+            kind="stratified",
+            examples_per_step=examples_per_step,
+            num_programs=max(schedule.num_programs, programs + (programs > 1)),
+        )
         stages = training_stages(dataset.views, [range(1)], schedule, seed=config.seed)
         say_notes(stages)
         return Split(dataset, stages)
 
     @cached_property
     def _evaluation_plan(self) -> BucketPlan:
-        """The plan of the training examples as evaluation would see them; all splits are evaluated with it."""
+        """The buckets that hold the training examples as evaluation would see them; it serves all splits."""
         views, schedule = self.train.dataset.views, self.config.schedule
         last = self.train.stages[-1]
         sizes = views.undrawn(self.config.evaluate.scale)
         if not views.is_random and np.array_equal(sizes, views.sizes(last.epochs[-1])):
-            return last.plan
+            return used(last.plan, sizes)
         plan, note = make_plan(sizes, schedule, epochs=1, num_examples=len(sizes))
         if note:
             say(note)
-        return plan
+        return used(plan, sizes)
 
     def split(self, name: str) -> Split:
         """Return a split for evaluation."""

@@ -122,7 +122,7 @@ def test_bad_when_indexed_is_left_out(folder):
     (folder / "train/cat/0.png").write_bytes(b"broken")
     data = opened(config_for(f"folder:{folder}", max_bad_fraction=0.5))
     assert len(data) == 11
-    assert list(data.bad._reasons) == [str(folder / "train/cat/0.png")]
+    assert list(data.bad.reasons) == [str(folder / "train/cat/0.png")]
 
 
 def test_bad_when_read_is_a_filler_row(folder, tmp_path):
