@@ -211,6 +211,7 @@ def fingerprint(dataset: Dataset) -> dict[str, int | str]:
         "labels": _digest(source.labels),
         "names": names.hexdigest(),
         "contents": source.contents(),
+        "full_contents": source.full_contents,
         "classes": hashlib.sha256("\0".join(source.label_names).encode(errors="surrogateescape")).hexdigest(),
     }
 
@@ -227,6 +228,8 @@ def changed_data(before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Ma
             changes.append(f"{split} had {then['examples']:,} examples, now {now['examples']:,}")
         else:
             others = [what for what in COMPARED if then[what] != now[what]]
+            if then["full_contents"] != now["full_contents"] and then["full_contents"] and now["full_contents"]:
+                others.append("full contents")
             changes += [f"{split} has other {', '.join(others)} of its {now['examples']:,} examples"] if others else []
     return changes
 

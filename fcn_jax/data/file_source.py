@@ -6,14 +6,14 @@ from collections.abc import Callable, Container
 from functools import partial
 
 import numpy as np
-from jaxtyping import Bool, Int, Num, UInt8
+from jaxtyping import Int, Num, UInt8
 
 from fcn_jax.config import Config, UserError
 from fcn_jax.data.files import IMAGES, OTHER_KIND, SIGNALS, rank_by_content, read_file
 from fcn_jax.data.images import read_image_size, too_large
 from fcn_jax.data.listing import Listing
 from fcn_jax.data.signals import read_signal_header, resampled_length
-from fcn_jax.data.sizes import Measured, measure_files
+from fcn_jax.data.sizes import Measured, measure_files, same_contents
 from fcn_jax.data.source import Source
 from fcn_jax.data.transforms import make_decoder
 from fcn_jax.system.cache import cache_folder
@@ -46,7 +46,7 @@ class FileData:
         self._sizes = self._measured.sizes[:, : listing.rank]
         if config.data.sampling_rate and listing.rank == SIGNALS:
             self._sizes = resampled_length(self._sizes, self._measured.sizes[:, 1:2], config.data.sampling_rate)
-        check_same_files(listing, self._measured)
+        check_same_files(listing, self._measured, num_threads=config.machine.num_threads)
 
     def __call__(self, split: str) -> "FileSource":
         """Open a split, or a part of one.
@@ -65,7 +65,8 @@ class FileData:
             split,
             good,
             sizes=self._sizes[good].astype(np.int32),
-            digests=self._measured.digests[good],
+            contents=_digest(self._measured.digests[good]),
+            full_contents="" if (full := self._measured.full_digests) is None else _digest(full[good]),
             bad={position: bad[position] for position in positions.tolist() if position in bad},
             sampling_rate=self.sampling_rate,
             decode=decoder_of(self._config, rank=listing.rank, sampling_rate=self.sampling_rate),
@@ -82,12 +83,14 @@ class FileSource(Source):
         positions: Int[np.ndarray, " n"],
         *,
         sizes: Int[np.ndarray, "n r"],
-        digests: UInt8[np.ndarray, "n 16"],
+        contents: str,
+        full_contents: str,
         bad: dict[int, str],
         sampling_rate: int | None,
         decode: Callable[[bytes], np.ndarray],
     ):
-        self._listing, self._positions, self._digests, self._decode = listing, positions, digests, decode
+        self._listing, self._positions, self._decode = listing, positions, decode
+        self._contents, self.full_contents = contents, full_contents
         self.sizes, self.left_out = sizes, dict(listing.left_out)
         self.bad = {listing.paths[position]: reason for position, reason in bad.items()}
         self.unreadable = tuple(listing.names[position] for position in bad)
@@ -110,7 +113,12 @@ class FileSource(Source):
         return os.fsencode(self._listing.names[self._positions[index]])
 
     def contents(self) -> str:
-        return hashlib.sha256(self._digests.tobytes()).hexdigest()
+        return self._contents
+
+
+def _digest(digests: UInt8[np.ndarray, "n 16"]) -> str:
+    """Return one digest of the digests of some files, in order."""
+    return hashlib.sha256(digests.tobytes()).hexdigest()
 
 
 def decoder_of(config: Config, *, rank: int, sampling_rate: int | None = None) -> Callable[[bytes], np.ndarray]:
@@ -187,33 +195,33 @@ def _sampling_rate(listing: Listing, measured: Measured, config: Config) -> int:
     return wanted or (int(rates[0]) if len(rates) else 0)
 
 
-def check_same_files(listing: Listing, measured: Measured) -> None:
+def check_same_files(listing: Listing, measured: Measured, *, num_threads: int) -> None:
     """Check that no file stands in two splits or has two labels; say how many have the same content as another one.
 
     Raises:
         UserError: the same file, links resolved, stands in two splits or has two labels.
     """
-    splits, labels, paths = np.array(listing.splits), np.array(listing.labels), listing.paths
-    good = np.ones(len(paths), bool)
-    good[list(measured.bad)] = False
+    paths, number = listing.paths, same_contents(listing.paths, measured, num_threads=num_threads)
+    first: dict[int, int] = {}
     across, torn, repeated = [], [], 0
-    for group in groups_of_equal(measured.digests, good):
-        pairs = [(group[0], other) for other in group[1:]]
-        for one, other in pairs:
-            is_same = os.path.realpath(paths[one]) == os.path.realpath(paths[other])
-            differs = splits[one] != splits[other] or labels[one] != labels[other]
-            if is_same and differs:
-                raise UserError(_same_file(listing, one, other))
-            repeated += is_same
-        across += [pair for pair in pairs if splits[pair[0]] != splits[pair[1]]]
-        torn += [pair for pair in pairs if labels[pair[0]] != labels[pair[1]]]
+    for place in np.flatnonzero(number >= 0).tolist():
+        one = first.setdefault(int(number[place]), place)
+        if one == place:
+            continue
+        is_across, is_torn = (values[one] != values[place] for values in (listing.splits, listing.labels))
+        if os.path.realpath(paths[one]) == os.path.realpath(paths[place]):
+            if is_across or is_torn:
+                raise UserError(_same_file(listing, one, place))
+            repeated += 1
+        across += [(one, place)] * is_across
+        torn += [(one, place)] * is_torn
     if repeated:
         say(f"{repeated:,} rows name a file that another row names too: the file counts as often")
     for pairs, what in ((across, "in another split"), (torn, "with another label")):
         if pairs:
             one, other = pairs[0]
             have = f"{len(pairs):,} files have" if len(pairs) > 1 else "1 file has"
-            say(f"WARNING: {have} the same content as a file {what}: {paths[one]} and {paths[other]}")
+            say(f"WARNING: {have} the same content as a file {what}: {paths[other]} and {paths[one]}")
 
 
 def _same_file(listing: Listing, one: int, other: int) -> str:
@@ -223,18 +231,3 @@ def _same_file(listing: Listing, one: int, other: int) -> str:
     what = f"with the labels {names[0]} and {names[1]}" if names[0] != names[1] else f"with the label {names[0]}"
     same = f"{paths[0]} is listed twice" if len(paths) == 1 else f"{paths[0]} and {paths[1]} are the same file"
     return f"{same}, {where}, {what}: a file belongs to one split and has one label; remove one of them"
-
-
-def groups_of_equal(digests: UInt8[np.ndarray, "n 16"], good: Bool[np.ndarray, " n"]) -> list[list[int]]:
-    """Return the groups of two or more good positions that have the same digest, each ascending."""
-    positions = np.flatnonzero(good)
-    low, high = np.ascontiguousarray(digests[positions]).view(np.uint64).T
-    order = np.lexsort((low, high))
-    low, high = low[order], high[order]
-    continues = np.r_[False, (low[1:] == low[:-1]) & (high[1:] == high[:-1])] if len(order) else np.zeros(0, bool)
-    groups: list[list[int]] = []
-    for place in np.flatnonzero(continues).tolist():
-        if not continues[place - 1]:
-            groups.append([int(positions[order[place - 1]])])
-        groups[-1].append(int(positions[order[place]]))
-    return groups

@@ -23,6 +23,7 @@ from jaxtyping import Int, UInt8
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.system.cache import keep_arrays, load_arrays
 from fcn_jax.system.console import Bar
+from fcn_jax.system.disk import reading_again
 
 CHUNK = 256
 RULES = 1
@@ -210,7 +211,7 @@ def read_in_parallel(
 
 def _read_or_reason(position: int, read: Callable[[int], T]) -> T | str:
     try:
-        return read(position)
+        return reading_again(lambda: read(position))
     except BadExampleError as error:
         return str(error)
 

@@ -34,6 +34,9 @@ class Source(Protocol):
     value_range: tuple[float, float] | None = None
     """The lowest and the highest value that an example can have; None if they are unknown."""
 
+    full_contents: str = ""
+    """A digest of every byte of all examples, in order; empty if it was not asked for."""
+
     def __len__(self) -> int: ...
 
     def read(self, index: int) -> Num[np.ndarray, "*spatial c"]:

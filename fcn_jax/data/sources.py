@@ -91,6 +91,7 @@ class Reordered(Source):
         self.bad, self.left_out, self.unreadable = source.bad, source.left_out, source.unreadable
         self.origin = source.origin
         self.sampling_rate, self.value_range = source.sampling_rate, source.value_range
+        self.full_contents = source.full_contents
 
     def __len__(self) -> int:
         return len(self._kept)
