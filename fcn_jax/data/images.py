@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from itertools import chain
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Num, UInt8
 from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
@@ -63,7 +63,9 @@ TURNS = {
 SIDEWAYS = frozenset({5, 6, 7, 8})
 """The orientations that swap height and width."""
 PNG_BITS = {"L;2": 2, "L;4": 4, "I;16B": 16, "RGB;16B": 16}
-"""Bits of a value in the raw modes of PNG that have not 8."""
+"""Bits of a value in those raw modes of PNG that have more or fewer than 8."""
+PNG_FACTS = ("transparency", "interlace")
+"""Where Pillow keeps facts about a PNG's pixels; a text that happens to have this name replaces them."""
 TIFF_SAMPLE_FORMAT, TIFF_PHOTOMETRIC, TIFF_WHITE_IS_ZERO = 339, 262, 0
 
 Image.MAX_IMAGE_PIXELS = None  # `_open` has its own limit, and checks it before anything is decoded.
@@ -131,8 +133,16 @@ def decode_image(encoded: bytes, *, channels: int, background: int, max_pixels: 
     return np.asarray(picture).reshape(picture.height, picture.width, channels)
 
 
-def with_channels(pixels: UInt8[np.ndarray, "h w c"], *, channels: int, background: int) -> UInt8[np.ndarray, "h w d"]:
-    """Convert decoded pixels to grey or RGB by the rules of `decode_image`."""
+def with_channels(pixels: Num[np.ndarray, "h w c"], *, channels: int, background: int) -> UInt8[np.ndarray, "h w d"]:
+    """Convert decoded pixels to grey or RGB by the rules of `decode_image`.
+
+    Raises:
+        BadExampleError: they are not whole numbers of 8 or 16 bits.
+    """
+    if pixels.dtype == np.uint16:
+        pixels = (pixels >> 8).astype(np.uint8)
+    if pixels.dtype != np.uint8:
+        raise BadExampleError(f"its pixels are {pixels.dtype}; uint8 or uint16 are needed")
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     return np.asarray(_in_mode(picture, "L" if channels == 1 else "RGB", background)).reshape(*pixels.shape[:2], -1)
 
@@ -149,15 +159,24 @@ def _open(file: BinaryFile, *, max_pixels: int) -> tuple[ImageFile, int]:
     if width * height > max_pixels:
         raise BadExampleError(too_large(height, width, max_pixels=max_pixels))
     _check_kind(image)
-    return image, orientation_of(image, file)
+    try:
+        return image, orientation_of(image, file)
+    except OSError as error:  # The file cannot be read.
+        raise BadExampleError(_reason(error)) from error
 
 
 def _identified(file: BinaryFile) -> ImageFile:
     """Open an image with Pillow, and without its metadata if Pillow cannot open it as it is."""
     try:
-        return Image.open(file, formats=list(FORMATS))
+        image = Image.open(file, formats=list(FORMATS))
     except Exception as error:  # Pillow's readers raise many kinds for a damaged file.
+        if isinstance(error, OSError) and error.errno is not None:  # Not the bytes are at fault, but their reading.
+            raise BadExampleError(_reason(error)) from error
         found = error
+    else:
+        if not any(isinstance(image.info.get(name), str) for name in PNG_FACTS):
+            return image
+        found = ValueError("texts in it replace what Pillow must know of the pixels")
     with _pillow():
         file.seek(0)
         encoded = file.read()
@@ -180,11 +199,10 @@ def _check_kind(image: ImageFile) -> None:
         raise BadExampleError("its pixels are places in a palette, but it has none")
     if image.mode == "F":
         raise BadExampleError("its pixels are floating point; whole numbers are needed")
-    if isinstance(image, TiffImageFile):
-        if set(image.tag_v2.get(TIFF_SAMPLE_FORMAT, (1,))) != {1}:
-            raise BadExampleError("its pixels are signed numbers; unsigned ones are needed")
-        if image.mode == "I":
-            raise BadExampleError("its pixels are whole numbers of 32 bits; at most 16 are needed")
+    if isinstance(image, TiffImageFile) and (
+        image.mode == "I" or set(image.tag_v2.get(TIFF_SAMPLE_FORMAT, (1,))) != {1}
+    ):
+        raise BadExampleError("its pixels are signed or 32-bit numbers; unsigned ones of at most 16 bits are needed")
 
 
 def _load(image: ImageFile, encoded: bytes) -> Image.Image:
@@ -269,7 +287,7 @@ def _load_gif(image: ImageFile) -> Image.Image:
 
 
 def _load_colour_ppm(image: ImageFile, encoded: bytes) -> Image.Image:
-    """Decode a colour PPM; of 16 bits keep the upper 8, as of grey ones. Pillow would round, so it reads it as grey."""
+    """Decode a colour PPM; of more than 8 bits keep the upper 8: read as grey, since Pillow rounds colours."""
     tile, (width, height) = image.tile[0], image.size
     largest = tile.args[1] if isinstance(tile.args, tuple) else 255
     if largest <= 255:

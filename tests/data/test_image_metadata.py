@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
+from fcn_jax.data import image_metadata, images
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.data.images import decode_image, read_image_size
 from tests.data.encoders import chunk, png, saved, tiff
@@ -129,7 +130,8 @@ PNGS = {
     "a text with a wrong sum": (png(PICTURE, before=chunk(b"eXIf", exif(6)) + BAD_SUM), TURNED),
     "an unknown packing": (png(PICTURE, behind=chunk(b"zTXt", b"Title\0\1") + chunk(b"eXIf", exif(6))), TURNED),
     "an empty sRGB": (png(PICTURE, before=chunk(b"sRGB", b"")), STORED),
-    "a text that names transparency": (png(PICTURE, behind=chunk(b"tEXt", b"transparency\0no")), STORED),
+    "a text of Pillow's name": (png(PICTURE, before=chunk(b"tEXt", b"interlace\0no")), STORED),
+    "a text of Pillow's name behind": (png(PICTURE, behind=chunk(b"tEXt", b"transparency\0no")), STORED),
     "a file cut off in a text": (png(PICTURE, behind=chunk(b"tEXt", b"Title\0Cats"))[:-20], STORED),
 }
 
@@ -178,6 +180,21 @@ def test_a_tiff_whose_exif_lies_nowhere_is_read(tag, offset):
 
 def test_the_orientation_of_a_tiff_is_that_of_its_tag():
     np.testing.assert_array_equal(decoded(saved(PICTURE, "TIFF", tiffinfo={700: xmp(6)})), STORED)
+
+
+def test_a_text_leaves_a_clear_colour_clear():
+    for text in ({}, {"before": chunk(b"tEXt", b"transparency\0no")}, {"behind": chunk(b"tEXt", b"transparency\0no")}):
+        assert (decoded(png(np.full((3, 2, 3), 5), clear=[5, 5, 5], **text)) == 9).all()
+
+
+@pytest.mark.parametrize(("target", "name"), [(images.Image, "open"), (image_metadata, "_png_chunks")])
+def test_a_file_that_cannot_be_read_is_a_bad_example_with_the_reason(monkeypatch, target, name):
+    def fails(*_, **__):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(target, name, fails)
+    with pytest.raises(BadExampleError, match="Input/output error"):
+        read_image_size(io.BytesIO(png(PICTURE)), max_pixels=1000)
 
 
 FILES = [with_orientation(kind, Image.fromarray(PICTURE), 6) for kind in KINDS]
