@@ -5,7 +5,6 @@ A source is one split. It knows `sizes` and `labels` of all examples without dec
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -22,6 +21,7 @@ from fcn_jax.data.tfds import TfdsSource
 from fcn_jax.data.transforms import make_decoder
 from fcn_jax.system.cache import cache_folder
 from fcn_jax.system.console import say
+from fcn_jax.system.disk import expanded
 
 JAPANESE_VOWELS_CHANNELS = 12
 SOURCES = (*EMBEDDED, "folder:DIR", "table:FILE.csv", "tfds:NAME[:VERSION]", "sizes:FILE.csv")
@@ -150,7 +150,7 @@ def open_source(config: Config, split: str) -> Source:
                 )
             return EmbeddedSource(kind, split, decode=partial(unpack_frames, channels=data.channels))
         case "folder" | "table" if place:
-            where, how = Path(place).expanduser(), {"seed": config.seed, "group_pattern": data.group_pattern}
+            where, how = expanded(place), {"seed": config.seed, "group_pattern": data.group_pattern}
             if kind == "table":
                 listing = list_table(where, absolute_paths=data.absolute_paths, **how)
             else:
@@ -159,6 +159,6 @@ def open_source(config: Config, split: str) -> Source:
         case "tfds" if place:
             return TfdsSource(place, split, config=config)
         case "sizes" if place:
-            return SizeTable(Path(place).expanduser(), num_classes=config.model.num_classes)
+            return SizeTable(expanded(place), num_classes=config.model.num_classes)
         case _:
             raise UserError(f"config.data.source is {data.source!r}, but it must be one of: {', '.join(SOURCES)}")
