@@ -13,7 +13,7 @@ from fcn_jax.command_line import HELP, CommandLine, HelpAsked
 from fcn_jax.config import Config, UserError, validate
 from fcn_jax.nets.families import FCN
 from fcn_jax.system.console import accept_any_text, complain, say, silence_closed_output
-from fcn_jax.system.machine import draw_without_window, find_devices, import_jax, keep_freed_memory
+from fcn_jax.system.machine import draw_without_window, find_devices, import_libraries, keep_freed_memory
 from fcn_jax.system.stopping import Stopped, stop_on_sigterm
 
 STRICT = {"strict": "refuse a damaged newest checkpoint, instead of using the one before it"}
@@ -75,7 +75,7 @@ def _commands() -> list[str]:
 
 def shapes(argv: list[str]) -> None:
     """Print the size and the parameters of every layer: --config=FILE --size=28x16"""
-    import_jax()
+    import_libraries("jax")
     from fcn_jax.core.geometry import parse_size
     from fcn_jax.nets.model import format_shapes, trace_shapes
 
@@ -88,7 +88,7 @@ def shapes(argv: list[str]) -> None:
 
 def plan(argv: list[str]) -> None:
     """Print the buckets of a data set: --config=FILE, or --sizes=FILE.csv [--max_buckets=N] [--resize=area:256]"""
-    import_jax()
+    import_libraries("jax", "matplotlib")
     from fcn_jax.commands.plan import plan_of_config, plan_of_table, report_plans
 
     line = CommandLine(
@@ -120,7 +120,7 @@ def plan(argv: list[str]) -> None:
 
 def compile_(argv: list[str]) -> None:
     """Compile all programs, print their needs: --config=FILE [--target=tpu:v5e:4x4] [--sizes=FILE.csv] [--out=DIR]"""
-    import_jax()
+    import_libraries("jax")
     from fcn_jax.commands.compile import report_programs
 
     texts = {
@@ -141,7 +141,7 @@ def train(argv: list[str]) -> None:
     line = _cluster_line(argv, texts={"workdir": "folder of the run"}, takes_config=True)
     config, workdir = line.config, line.needed_path("workdir")
     with stop_on_sigterm() as stop:
-        import_jax()
+        import_libraries("jax", "matplotlib")
         from fcn_jax.commands.train import train
         from fcn_jax.system.processes import is_first
         from fcn_jax.system.stopping import of_all
@@ -155,7 +155,7 @@ def train(argv: list[str]) -> None:
 
 def evaluate(argv: list[str]) -> None:
     """Evaluate a trained net, one JSON line per scale: --workdir=DIR [--split=test] [--scale=0.5,1] [--out=DIR]"""
-    import_jax()
+    import_libraries("jax", "matplotlib")
     from fcn_jax.commands.evaluate import evaluate_run, parse_scales
     from fcn_jax.system.processes import is_first
 
@@ -184,7 +184,7 @@ def evaluate(argv: list[str]) -> None:
 
 def predict(argv: list[str]) -> int:
     """Classify files of any size, one JSON line per file: --workdir=DIR PATH... (or --artifact=FILE) [--format=csv]"""
-    import_jax()
+    import_libraries("jax")
     from fcn_jax.commands.predict import predict_paths
 
     texts = {"workdir": "folder of the run", "artifact": "file that export wrote", "format": "json or csv"}
@@ -221,7 +221,7 @@ def _join(line: CommandLine) -> None:
 
 def cam(argv: list[str]) -> int:
     """Draw the score of a class at each place of files: --workdir=DIR --out=DIR PATH... [--label=NAME]"""
-    import_jax()
+    import_libraries("jax", "matplotlib")
     from fcn_jax.commands.cam import draw_maps
 
     texts = {"workdir": "folder of the run", "out": "folder for the pictures", "label": "class whose map is drawn"}
@@ -235,7 +235,7 @@ def cam(argv: list[str]) -> int:
 
 def export(argv: list[str]) -> None:
     """Write a trained net to one file, for any batch, height and width: --workdir=DIR --out=FILE [--format=onnx]"""
-    import_jax()
+    import_libraries("jax")
     from fcn_jax.commands.export import export_workdir
 
     texts = {"workdir": "folder of the run", "out": "file to write", "format": "stablehlo or onnx"}
@@ -248,7 +248,7 @@ def export(argv: list[str]) -> None:
 
 def report(argv: list[str]) -> None:
     """Write one page about a run, from its files alone: --workdir=DIR"""
-    import_jax()
+    import_libraries("jax", "matplotlib")
     from fcn_jax.reports.run_page import write_report
 
     line = CommandLine(argv, texts={"workdir": "folder of the run"})

@@ -28,7 +28,7 @@ from fcn_jax.system.machine import describe_versions
 from fcn_jax.system.processes import by_first, check_shared, gather, is_first, together
 from fcn_jax.system.stopping import RESUME, Stopped, StopRequest
 from fcn_jax.system.watchdog import Watchdog
-from fcn_jax.train.checkpoint import Checkpoints, has_checkpoint
+from fcn_jax.train.checkpoint import Checkpoints, check_name, has_checkpoint
 from fcn_jax.train.compile import CompiledProgram, CompiledPrograms, monitoring_compilation, print_programs
 from fcn_jax.train.log import Clock, Meter, MetricsWriter, NotFiniteError, check_state, describe
 from fcn_jax.train.not_finite import describe_not_finite
@@ -211,6 +211,7 @@ def train(config: Config, workdir: Path, *, strict: bool = False, stop: StopRequ
     use_compilation_cache(config.machine)
     check_shared(workdir / "checkpoints")
     with together():
+        check_name(workdir)
         resumes = has_checkpoint(workdir)
         label_names = read_labels(workdir) if resumes else None
         unreadable = unreadable_when_begun(workdir) if resumes else frozenset()

@@ -40,9 +40,22 @@ REMEDIES = {
     errno.EACCES: "you may not write there: change its permissions, or choose another path",
     errno.EPERM: "you may not write there: change its permissions, or choose another path",
     errno.EROFS: "the disk is read-only: choose another path",
+    errno.EMFILE: "too many files are open: allow more, such as by ulimit -n 4096",
     errno.ENAMETOOLONG: "choose a shorter path",
 }
 """Advice to the user for each error of the disk; for any other error (full, over quota, failing) it is `MAKE_ROOM`."""
+
+
+def expanded(text: str) -> Path:
+    """Return a path with the home that `~` or `~user` at its start stands for.
+
+    Raises:
+        UserError: that user has no home.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{text} cannot be found ({error}): give a path without ~") from error
 
 
 @contextmanager

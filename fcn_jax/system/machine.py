@@ -36,19 +36,20 @@ def draw_without_window() -> None:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # Without a home it warns, takes another folder and works.
 
 
-def import_jax() -> None:
-    """Import JAX, which reads the environment.
+def import_libraries(*names: str) -> None:
+    """Import libraries that read the environment: JAX its variables, Matplotlib a folder that it must write to.
 
     Raises:
-        UserError: JAX refuses a value of the environment, or its installation.
+        UserError: a library refuses the environment, or its installation; the message has its own reason.
     """
-    try:
-        importlib.import_module("jax")
-    except Exception as error:  # A ValueError for a variable, ImportError or RuntimeError for a package, and so on.
-        raise UserError(
-            f"JAX cannot be imported ({_reason(error)}): correct or unset the environment variable that this names, or "
-            "install the packages of requirements.txt again"
-        ) from error
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # A ValueError for a variable, an OSError for a folder, an ImportError, and so on.
+            raise UserError(
+                f"{name} cannot be imported ({_reason(error)}): correct the environment variable that this names, or "
+                "install the packages of requirements.txt again"
+            ) from error
 
 
 def find_devices() -> None:

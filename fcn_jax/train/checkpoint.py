@@ -9,6 +9,7 @@ error. Nothing is unpickled. A damaged checkpoint is renamed, and the one before
 import hashlib
 import json
 import logging
+import os
 import shutil
 import sys
 import textwrap
@@ -216,6 +217,19 @@ def checksum(state: TrainState, position: dict[str, Any]) -> str:
 def _first_line(error: Exception) -> str:
     """Return the first line of an error, shortened: the whole message may list a storage layout."""
     return textwrap.shorten(f"{type(error).__name__}: {error}".split("\n")[0], 160)
+
+
+def check_name(workdir: Path) -> None:
+    """Check that Orbax can write below a workdir: it takes no path whose bytes are no UTF-8.
+
+    Raises:
+        UserError: it cannot.
+    """
+    path = os.fsencode(workdir.absolute())
+    try:
+        path.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path!r} is no UTF-8, so no checkpoint can be written there: choose another path") from error
 
 
 def has_checkpoint(workdir: Path) -> bool:

@@ -3,6 +3,9 @@
 import csv
 import io
 import json
+import os
+import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -15,6 +18,8 @@ from fcn_jax.inference import inputs, programs
 from fcn_jax.inference import predict as predict_module
 from fcn_jax.inference.classifier import answer_of, classifier_of_workdir, restore_trained
 from fcn_jax.inference.predict import predict
+from fcn_jax.system.disk import write_json
+from fcn_jax.train.workdir import LABELS
 from tests.inference.made import LABEL_NAMES, make_workdir, small_config, write_picture
 
 SMALLEST = 4
@@ -147,3 +152,26 @@ def test_a_workdir_that_lacks_something_is_a_mistake(trained, tmp_path, name, te
         (workdir / name).write_text(text)
     with pytest.raises(ValueError, match=said):
         restore_trained(workdir)
+
+
+def test_names_of_files_and_classes_may_be_any_bytes(trained, tmp_path, capsys):
+    """Such names come from archives of other systems; no output and no picture dies of them."""
+    workdir, names = tmp_path / "run", ["caf\udce9 $x_{$\n\x1b[31m", *LABEL_NAMES[1:]]
+    shutil.copytree(trained[0], workdir)
+    write_json(workdir / LABELS, names)
+    path = tmp_path / "files" / "\udcff\n$a_{$.png"
+    write_picture(tmp_path / "files" / "whole.png", (10, 12))
+    os.rename(tmp_path / "files" / "whole.png", path)
+    command = [str(path.parent), f"--workdir={workdir}"]
+    assert main(["fcn_jax", "predict", *command]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["path"] == str(path)
+    assert {one["label"] for one in row["top5"]} <= set(names)
+    assert main(["fcn_jax", "predict", *command, "--format=csv"]) == 0
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert row["path"] == f"{path.parent}/\\udcff\\n$a_{{$.png"
+    assert "logit_caf\\udce9 $x_{$\\n\\x1b[31m" in row
+    assert main(["fcn_jax", "cam", *command, f"--out={tmp_path / 'maps'}", f"--label={names[0]}"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["map_of"] == names[0]
+    assert Path(row["picture"]).is_file()

@@ -59,3 +59,8 @@ def test_plots_say_their_numbers():
     assert "mean probability 0.900: accuracy 100.00 [87.13, 100.00] of 26" in reliability(BINS).text
     text = accuracy_by_scale([2.0, 0.5], [Proportion(1, 4), Proportion(3, 4)]).text
     assert text.index("0.5: 75.00") < text.index("2: 25.00")
+
+
+def test_a_confusion_matrix_of_names_that_are_no_text():
+    names = ["caf\udce9", "$x_{$", "a\n\x1b[31m"]
+    assert opened(confusion_picture(np.eye(3, dtype=np.int64), names, []).png).width > 600
