@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Int, Num
 
 from fcn_jax.config import Config, UserError
+from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.data.embedded_source import EMBEDDED, EmbeddedSource
 from fcn_jax.data.files import Listing, list_folder, list_table, positions_of, read_file
 from fcn_jax.data.images import read_image_size, too_large
@@ -95,9 +96,17 @@ def _measured(listing: Listing, config: Config) -> tuple[Int[np.ndarray, "n r"],
         for position in np.flatnonzero(sizes.prod(1) > limit).tolist():  # The cache may be older than the limit.
             bad[position] = too_large(*sizes[position].tolist(), max_pixels=limit)
         return sizes, bad
-    measured, bad = measure_files(listing.paths, partial(read_signal_header, max_values=limit), columns=3, **how)
+    measured, bad = measure_files(listing.paths, partial(_read_signal_header, max_values=limit), columns=3, **how)
     _check_signals(listing, measured, config.data.channels)
     return measured[:, :1], bad
+
+
+def _read_signal_header(path: str, *, max_values: int) -> tuple[int, int, int]:
+    try:
+        with open(path, "rb") as file:
+            return read_signal_header(file, max_values=max_values)
+    except OSError as error:
+        raise BadExampleError(error.strerror or str(error)) from error
 
 
 def _check_signals(listing: Listing, measured: Int[np.ndarray, "n 3"], channels: int) -> None:
