@@ -9,13 +9,21 @@ import math
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Float, Float32, Int, UInt8
+from jaxtyping import Float, Float32, Int, Num, UInt8
 
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.data.sound_files import FORMATS, Sound, format_of
 
 SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 Lengths = TypeVar("Lengths", int, Int[np.ndarray, "*n"])
+INTEGER_STEPS = {
+    "int8": (0, 2**7),
+    "int16": (0, 2**15),
+    "int32": (0, 2**31),
+    "int64": (0, 2**15),
+    "uint8": (128, 2**7),
+}
+"""{type of integers: (the value of silence, steps from there to 1)}; 64 bits stand for 16, as TFDS stores sound."""
 LARGEST_FACTOR = 200_000
 """Largest number in the ratio of two sampling rates; the filter that resamples has 20 times as many values."""
 
@@ -86,6 +94,31 @@ def resampled_length(length: Lengths, rate: Lengths, wanted: int) -> Lengths:
     """Return the length of a signal, or of each of some signals, at another sampling rate."""
     divisor = math.gcd(rate, wanted) if isinstance(rate, int) else np.gcd(rate, wanted)
     return -(-length * (wanted // divisor) // (rate // divisor))
+
+
+def told_scale(kind: str) -> str:
+    """Say how `from_integers` scales values of a type; empty if the type is no integer."""
+    if kind not in INTEGER_STEPS:
+        return ""
+    middle, steps = INTEGER_STEPS[kind]
+    first = "taken as 16-bit sound and " if kind == "int64" else f"lowered by {middle} and " if middle else ""
+    return f"{kind} values are {first}divided by {steps:,}"
+
+
+def from_integers(values: Num[np.ndarray, "*t_c"]) -> Float32[np.ndarray, "*t_c"]:
+    """Return the values of a signal of integers as floats in [-1, 1); values that are floats already stay as they are.
+
+    Raises:
+        BadExampleError: they are 64-bit integers, which must hold 16-bit sound, and one is beyond 16 bits.
+    """
+    kind = values.dtype.name
+    if kind not in INTEGER_STEPS:
+        return np.asarray(values, np.float32)
+    middle, steps = INTEGER_STEPS[kind]
+    if kind == "int64" and values.size and not -steps <= values.min() <= values.max() < steps:
+        beyond = values.min() if values.min() < -steps else values.max()
+        raise BadExampleError(f"it has the value {beyond:,}, but {kind} values are taken as 16-bit sound")
+    return ((values.astype(np.float64) - middle) / steps).astype(np.float32)
 
 
 def with_channels(values: Float[np.ndarray, "*t_c"], channels: int) -> Float32[np.ndarray, "t d"]:
