@@ -6,7 +6,7 @@ signal's channels makes one channel of several.
 
 import io
 import math
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, Num, UInt8
@@ -69,7 +69,7 @@ def decode_signal(
         if not resamples:
             raise BadExampleError(
                 f"its sampling rate is {sound.rate:,} Hz, but the net takes {sampling_rate:,} Hz: resample it, or "
-                f"train with config.data.sampling_rate={sampling_rate}, which resamples every file"
+                f"train with --config.data.sampling_rate={sampling_rate}, which resamples every file"
             )
         # Resampling is linear, so the mean of the channels may be taken first, which is cheaper.
         return resampled(with_channels(sound.read(), channels), rate=sound.rate, wanted=sampling_rate)
@@ -91,9 +91,11 @@ def resampled(values: Float32[np.ndarray, "t c"], *, rate: int, wanted: int) -> 
 
 
 def resampled_length(length: Lengths, rate: Lengths, wanted: int) -> Lengths:
-    """Return the length of a signal, or of each of some signals, at another sampling rate."""
-    divisor = math.gcd(rate, wanted) if isinstance(rate, int) else np.gcd(rate, wanted)
-    return -(-length * (wanted // divisor) // (rate // divisor))
+    """Return the length of a signal, or of each of some signals, at another sampling rate; 0 stays 0."""
+    divisor: Any = np.gcd(rate, wanted)
+    down = rate // divisor + (rate == 0)  # The rate of a file that could not be read is 0.
+    longer: Any = -(-length * (wanted // divisor) // down)
+    return longer if isinstance(longer, np.ndarray) else int(longer)
 
 
 def told_scale(kind: str) -> str:

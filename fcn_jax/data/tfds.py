@@ -14,8 +14,10 @@ import textwrap
 import threading
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import mode
+from types import SimpleNamespace
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
@@ -185,8 +187,8 @@ class TfdsSource:
             size = images.encoded_image_size(value, max_pixels=self._max_pixels)
         else:
             size = np.shape(value)[: self._features.rank]
-        if self._features.kind == "int64":
-            signals.from_integers(value)  # Its values may be none of a sound.
+            if self._features.kind == "int64":
+                signals.from_integers(np.asarray(value))  # Its values may be none of a sound.
         if not min(size):
             raise BadExampleError("nothing is there")
         return (*size, int(example[self._features.label]))
@@ -291,10 +293,19 @@ def open_builder(name: str) -> Any:
     Raises:
         UserError: there is no such data set, or it cannot be prepared here.
     """
+    _describe_sound_without_tensorflow()
     builder = _make_builder(name)
     if not builder.is_prepared():
         _prepare(builder, name)
     return builder
+
+
+def _describe_sound_without_tensorflow() -> None:
+    """Let TFDS describe sound where TensorFlow is missing: it is asked only for the name of a type of NumPy."""
+    from tensorflow_datasets.core.features import audio_feature
+
+    if find_spec("tensorflow") is None:
+        audio_feature.tf = SimpleNamespace(dtypes=SimpleNamespace(as_dtype=np.dtype))
 
 
 def _make_builder(name: str) -> Any:
@@ -351,7 +362,8 @@ def _prepare(builder: Any, name: str) -> None:
         downloader.MAX_RETRIES = 0
         tfds.disable_progress_bar()
     else:
-    XX cannot be reached from here; {_remedy(name)}")
+        missing = f"tfds:{name} is not prepared in {builder.data_dir}"
+        raise UserError(f"{missing}, and {mode(hosts)} cannot be reached from here; {_remedy(name)}")
     config = tfds.download.DownloadConfig(try_download_gcs=False)
     try:
         with contextlib.redirect_stdout(sys.stderr if online else None):
