@@ -19,7 +19,7 @@ MOST_SAMPLES_A_BYTE = 65536 / 8
 """Most samples per byte that any format packs: a FLAC frame holds at most 65,535 samples and has more than 8 bytes."""
 
 
-def read_signal_header(file: io.BufferedIOBase, *, max_values: int) -> tuple[int, int, int]:
+def read_signal_header(file: io.BufferedReader | io.BytesIO, *, max_values: int) -> tuple[int, int, int]:
     """Return (length, samples a second, channels) from the header of a file.
 
     Args:
@@ -50,7 +50,7 @@ def decode_signal(encoded: bytes, *, channels: int, max_values: int) -> Float32[
     return with_channels(values, channels)
 
 
-def _opened(file: io.BufferedIOBase, *, max_values: int) -> soundfile.SoundFile:
+def _opened(file: io.BufferedReader | io.BytesIO, *, max_values: int) -> soundfile.SoundFile:
     """Open a signal, and check that its header is plausible and its file as long as the header says."""
     head = file.read(8)
     end = file.seek(0, os.SEEK_END)

@@ -140,9 +140,10 @@ def _read_text(table: Path) -> dict[str, list]:
         raise UserError(
             f"{where(table, line)}: {said!r} has {width} cell{'s' * (width > 1)}, but the header has {right}{remedy}"
         )
-    kept = 1 + np.flatnonzero(~_are_empty_lines(cells, body, lines=lines[:-1] - first_line)[1:])
-    columns = {name: _decoded(cells.column(place).take(kept)) for name, place in places.items()}
-    return {"line": lines[kept].tolist(), **columns}
+    are_rows = ~_are_empty_lines(cells, body, lines=lines[:-1] - first_line)
+    are_rows[0] = False  # The header.
+    columns = {name: _decoded(cells.column(place).filter(are_rows)) for name, place in places.items()}
+    return {"line": lines[:-1][are_rows].tolist(), **columns}
 
 
 def _check_quotes(table: Path, body: bytes, *, mark: bytes, first_line: int) -> None:
