@@ -32,6 +32,8 @@ OTHER_FORMATS = {
 """First bytes of files that are no CSV, and what they are."""
 SHOWN = 80
 """Most characters of a row that an error shows."""
+OTHER_MARKS = {"semicolons": ";", "tabs (name the file .tsv)": "\t", "commas (name the file .csv)": ",", "bars": "|"}
+"""What may stand between the cells of a table instead of its mark, in words."""
 MOST_BYTES_OF_A_ROW = 2**31 - 1
 """What the reader can hold at once."""
 
@@ -74,9 +76,11 @@ def _is_parquet(table: Path) -> bool:
 def _places(table: Path, names: list[str]) -> dict[str, int]:
     """Return {column: place} of path, label and, if it is there, split; blanks around a name do not count."""
     stripped = [name.strip() for name in names]
-    needs = f"{table} has the columns {', '.join(map(repr, stripped))}, but it needs path,label and may have split"
+    shown = ", ".join(map(repr, stripped))
+    shown = shown if len(shown) <= 2 * SHOWN else f"{shown[: 2 * SHOWN]} …"
+    needs = f"{table} has the columns {shown}, but it needs path,label and may have split"
     if missing := {"path", "label"} - set(stripped):
-        if len(names) == 1 and (wrong := [what for what, mark in _OTHER_MARKS.items() if mark in names[0]]):
+        if len(names) == 1 and (wrong := [what for what, mark in OTHER_MARKS.items() if mark in names[0]]):
             needs = f"{needs}: cells are separated by {'tabs' if _is_tsv(table) else 'commas'}, not by {wrong[0]}"
         elif found := missing & {name.lower() for name in stripped}:
             needs = f"{needs}: write {' and '.join(sorted(found))} in small letters"
@@ -88,9 +92,6 @@ def _places(table: Path, names: list[str]) -> dict[str, int]:
         if name in stripped:
             places[name] = stripped.index(name)
     return places
-
-
-_OTHER_MARKS = {"semicolons": ";", "tabs (name the file .tsv)": "\t", "commas (name the file .csv)": ",", "bars": "|"}
 
 
 def _check_not_empty(table: Path, name: str, *, lines: Iterable[int], cells: list[str]) -> None:
@@ -140,16 +141,22 @@ def _read_text(table: Path) -> dict[str, list]:
         raise UserError(
             f"{where(table, line)}: {said!r} has {width} cell{'s' * (width > 1)}, but the header has {right}{remedy}"
         )
-    kept = 1 + np.flatnonzero(~_are_empty_lines(cells, body, lines=lines[:-1] - first_line)[1:])
-    columns = {name: _decoded(cells.column(place).take(kept)) for name, place in places.items()}
-    return {"line": lines[kept].tolist(), **columns}
+    are_rows = ~_are_empty_lines(cells, body, lines=lines[:-1] - first_line)
+    are_rows[0] = False  # The header.
+    columns = {name: _decoded(cells.column(place).filter(are_rows)) for name, place in places.items()}
+    return {"line": lines[:-1][are_rows].tolist(), **columns}
+
+
+def _cell(mark: bytes) -> bytes:
+    """Return the regular expression of a cell, quoted or not; inside the latter a quote is a letter like any other."""
+    return rb'(?:"[^"]*+(?:""[^"]*+)*+"|[^"%b\r\n][^%b\r\n]*+)?+' % (mark, mark)
 
 
 def _check_quotes(table: Path, body: bytes, *, mark: bytes, first_line: int) -> None:
     """Check that each quoted cell ends with its closing quote; the reader would go on without a word."""
     if b'"' not in body:
         return
-    cell = rb'(?:"[^"]*+(?:""[^"]*+)*+"|[^"%b\r\n][^%b\r\n]*+)?+' % (mark, mark)
+    cell = _cell(mark)
     found = re.match(rb"(?:%b[%b\r\n])*+(%b)" % (cell, mark, cell), body)
     assert found, "nothing is a cell, too"
     if found.end() == len(body):
@@ -185,9 +192,10 @@ def _parse(table: Path, body: bytes, *, mark: bytes) -> "tuple[pyarrow.Table, _W
         wrong.append(_WrongRow(row.number - 1, row.actual_columns))
         return "skip"
 
-    header = re.match(rb'(?:"[^"]*+"|[^"\r\n]++)*+', body)
+    header = re.match(rb"(?:%b%b)*+%b" % (_cell(mark), mark, _cell(mark)), body)
     assert header, "nothing is a header, too"
-    names = [f"f{place}" for place in range(1 + header[0].count(mark))]
+    most_columns = 1 + header[0].count(mark)
+    column_types = {f"f{place}": pyarrow.large_binary() for place in range(most_columns)}
 
     def read(body: bytes, note: Callable[[csv.InvalidRow], str] | None) -> pyarrow.Table:
         return csv.read_csv(
@@ -199,7 +207,7 @@ def _parse(table: Path, body: bytes, *, mark: bytes) -> "tuple[pyarrow.Table, _W
             csv.ParseOptions(
                 delimiter=mark.decode(), newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=note
             ),
-            csv.ConvertOptions(null_values=[], column_types=dict.fromkeys(names, pyarrow.large_binary())),
+            csv.ConvertOptions(null_values=[], column_types=column_types),
         )
 
     try:

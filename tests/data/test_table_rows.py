@@ -103,6 +103,7 @@ def test_a_row_of_another_width_is_refused_by_its_line(tmp_path_factory, rows, q
         (b"\n\npath,label\ra,b\r\rc,d", [(4, "b"), (6, "d")]),
         (b'path,label\n5" disk,13"\n', [(2, '13"')]),
         (b"path,label,,\na,b,c,d\n", [(2, "b")]),
+        (b'inch ("),path,1,"a,\nb",label\na,b,c,d,7\n', [(3, "7")]),
         (b"note,label,path\n" + b"a" * 300_000 + b",b,c\n", [(2, "b")]),
         (b"path,label\na,caf\xe9\n", [(2, "caf\udce9")]),
         (b"path,label\na,b\0c\n", [(2, "b\0c")]),
