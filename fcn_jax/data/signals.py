@@ -95,7 +95,7 @@ def resampled_length(length: Lengths, rate: Lengths, wanted: int) -> Lengths:
     divisor: Any = np.gcd(rate, wanted)
     down = rate // divisor + (rate == 0)  # The rate of a file that could not be read is 0.
     longer: Any = -(-length * (wanted // divisor) // down)
-    return longer if isinstance(longer, np.ndarray) else int(longer)
+    return longer if isinstance(length, np.ndarray) else int(longer)  # pyright: ignore
 
 
 def told_scale(kind: str) -> str:

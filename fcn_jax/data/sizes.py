@@ -131,13 +131,20 @@ def _stats(paths: Sequence[str]) -> tuple[Int[np.ndarray, "n 4"], dict[int, str]
         except OSError as error:
             bad[position] = error.strerror or str(error)
             continue
-        numbers = status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
-        stats[position] = [number & INT64_MASK for number in numbers]
+        stats[position] = state_of(status)
         if not stat.S_ISREG(status.st_mode):
             bad[position] = "it is no regular file"
         elif not status.st_size:
             bad[position] = "the file is empty"
     return stats, bad
+
+
+def state_of(status: os.stat_result) -> tuple[int, int, int, int]:
+    """Return the length, modification time, change time and inode of a file: the same ones mean the same contents."""
+    length, changed, noted, inode = (
+        number & INT64_MASK for number in (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    )
+    return length, changed, noted, inode
 
 
 class _Found(NamedTuple):

@@ -1,42 +1,29 @@
 """Any TFDS data set that can be read by random access: images, or signals of floats or integers.
 
-Examples stay encoded until they are read, and none is held in memory. Sizes and labels take one pass over the data;
-they are cached until its files change. A data set that is not prepared yet is prepared, or one line says why it cannot
-be.
+Examples stay encoded until they are read, and none is held in memory. Sizes, labels and digests of the contents take
+one pass over the data; they are cached until its files change.
 """
 
-import contextlib
-import difflib
 import hashlib
 import io
 import os
-import sys
-import textwrap
-import threading
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
-from statistics import mode
-from types import SimpleNamespace
 from typing import Any
-from urllib.error import HTTPError
-from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
 
 import numpy as np
-from jaxtyping import Int, Num
+from jaxtyping import Int, Num, UInt8
 
 from fcn_jax.config import Config, UserError
 from fcn_jax.data import images, signals
 from fcn_jax.data.bad_examples import BadExampleError
-from fcn_jax.data.sizes import read_in_parallel
+from fcn_jax.data.sizes import DIGEST_SIZE, read_in_parallel, state_of
 from fcn_jax.data.source import Source
+from fcn_jax.data.tfds_builder import one_line, open_builder
 from fcn_jax.system.cache import cache_folder, keep_arrays, load_arrays
 from fcn_jax.system.console import hushing_tfds, say
 
-SECONDS_TO_ANSWER = 8.0
-"""Longest wait for an answer of the host that a data set is downloaded from."""
 _say_once = cache(say)
 
 
@@ -59,6 +46,13 @@ class Features:
     """Type of a signal's values; empty for images."""
     sampling_rate: int | None
     """Samples a second of a signal; None: unknown."""
+
+    @property
+    def value_range(self) -> tuple[float, float] | None:
+        """The lowest and the highest value of an example; None for a signal of floats, which may have any."""
+        if self.rank == 2:
+            return 0.0, 255.0
+        return (-1.0, 1.0) if self.kind in signals.INTEGER_STEPS else None
 
     def check_channels(self, channels: int) -> None:
         """Check that examples can have so many channels.
@@ -139,13 +133,19 @@ class TfdsSource(Source):
         builder = open_builder(name)
         self._features = find_features(builder.info, f"tfds:{name}")
         self._features.check_channels(config.data.channels)
+        wanted, rate = config.data.sampling_rate, self._features.sampling_rate
+        if wanted and wanted != rate:
+            raise UserError(
+                f"config.data.sampling_rate is {wanted}, but tfds:{name} has {rate or 'an unknown number of'} samples "
+                "a second, and only files are resampled: leave it 0"
+            )
         if told := signals.told_scale(self._features.kind):
             _say_once(f"tfds:{name}: {told}")
         self._data = _open_split(builder, name, split, self._features, config)
         self._channels, self._background = config.data.channels, config.data.background
         self._max_pixels = round(config.data.max_megapixels * 1e6)
         self._label = f"tfds:{name} {split}"
-        measured, reasons = self._measured(_cache_file(builder, split, config), config.machine.num_threads)
+        measured, digests, reasons = self._measured(_cache_file(builder, split, config), config.machine.num_threads)
         good = np.array([position for position in range(len(measured)) if position not in reasons], np.int64)
         if not len(good):
             raise UserError(f"split {split!r} of tfds:{name} has no example that can be read: #0: {reasons[0]}")
@@ -153,6 +153,8 @@ class TfdsSource(Source):
         self.sizes, self.labels = measured[good, :-1].astype(np.int32), measured[good, -1].astype(np.int32)
         self.label_names = self._features.label_names
         self.origin = f"split {split} in {builder.data_dir}"
+        self.sampling_rate, self.value_range = self._features.sampling_rate, self._features.value_range
+        self._contents = hashlib.sha256(digests[good].tobytes()).hexdigest()
         without = np.flatnonzero((self.labels < 0) | (self.labels >= len(self.label_names)))
         if len(without):
             example = int(without[0])
@@ -167,6 +169,9 @@ class TfdsSource(Source):
     def name(self, index: int) -> str:
         return f"{self._label} #{self._positions[index]}"
 
+    def contents(self) -> str:
+        return self._contents
+
     def read(self, index: int) -> Num[np.ndarray, "*spatial c"]:
         value = self._example(int(self._positions[index]))[self._features.value]
         if self._features.rank == 1:
@@ -180,34 +185,37 @@ class TfdsSource(Source):
         try:
             return self._data[position]
         except Exception as error:  # array_record and TFDS raise many kinds for a damaged record.
-            raise BadExampleError(_one_line(error)) from error
+            raise BadExampleError(one_line(error)) from error
 
-    def _measure(self, position: int) -> tuple[int, ...]:
-        """Return (*size, label) of one example."""
+    def _measure(self, position: int) -> tuple[tuple[int, ...], bytes]:
+        """Return (*size, label) and the digest of one example."""
         example = self._example(position)
         value = example[self._features.value]
         if isinstance(value, bytes):
-            size = images.read_image_size(io.BytesIO(value), max_pixels=self._max_pixels)
+            size, content = images.read_image_size(io.BytesIO(value), max_pixels=self._max_pixels), value
         else:
-            size = np.shape(value)[: self._features.rank]
+            size, content = np.shape(value)[: self._features.rank], np.ascontiguousarray(value).tobytes()
             if self._features.kind == "int64":
                 signals.from_integers(np.asarray(value))  # Its values may be none of a sound.
         if not min(size):
             raise BadExampleError("nothing is there")
-        return (*size, int(example[self._features.label]))
+        digest = hashlib.blake2b(content, digest_size=DIGEST_SIZE).digest()
+        return (*size, int(example[self._features.label])), digest
 
-    def _measured(self, cache: Path | None, num_threads: int) -> tuple[Int[np.ndarray, "n columns"], dict[int, str]]:
-        """Return (*size, label) of every example, zeros if it is bad, and {position: reason} of the bad examples."""
-        measured, bad = _load(cache, (len(self._data), self._features.rank + 1)), {}
-        missing = np.flatnonzero(measured[:, 0] == 0).tolist()
-        for position, row in read_in_parallel(missing, self._measure, num_threads=num_threads):
-            if isinstance(row, str):
-                bad[position] = row
+    def _measured(
+        self, cache: Path | None, num_threads: int
+    ) -> tuple[Int[np.ndarray, "n columns"], UInt8[np.ndarray, "n 16"], dict[int, str]]:
+        """Return (*size, label) and the digest of every example, zeros if it is bad, and {position: reason}."""
+        measured, digests = _load(cache, (len(self._data), self._features.rank + 1))
+        missing, bad = np.flatnonzero(measured[:, 0] == 0).tolist(), {}
+        for position, found in read_in_parallel(missing, self._measure, num_threads=num_threads):
+            if isinstance(found, str):
+                bad[position] = found
             else:
-                measured[position] = row
+                measured[position], digests[position] = found[0], np.frombuffer(found[1], np.uint8)
         if cache is not None and missing:
-            keep_arrays(cache, measured=measured)
-        return measured, bad
+            keep_arrays(cache, measured=measured, digests=digests)
+        return measured, digests, bad
 
 
 def _open_split(builder: Any, name: str, split: str, features: Features, config: Config) -> Any:
@@ -267,7 +275,7 @@ def _cache_file(builder: Any, split: str, config: Config) -> Path | None:
     """Return the cache file for the data's files in their present state; None if there is to be no cache."""
     try:
         files = sorted(entry.path for entry in os.scandir(builder.data_dir) if entry.is_file())
-        states = [(path, status.st_size, status.st_mtime_ns) for path in files for status in (os.stat(path),)]
+        states = [(path, *state_of(os.stat(path))) for path in files]
     except OSError:
         return None
     folder = cache_folder(config.machine)
@@ -277,138 +285,14 @@ def _cache_file(builder: Any, split: str, config: Config) -> Path | None:
     return folder / "sizes" / f"tfds_{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
 
 
-def _load(cache: Path | None, shape: tuple[int, int]) -> Int[np.ndarray, "n columns"]:
-    """Load what was measured before; zeros if nothing was."""
+def _load(cache: Path | None, shape: tuple[int, int]) -> tuple[Int[np.ndarray, "n columns"], UInt8[np.ndarray, "n 16"]]:
+    """Load the numbers and digests that were measured before; zeros if there are none."""
+    measured, digests = np.zeros(shape, np.int64), np.zeros((shape[0], DIGEST_SIZE), np.uint8)
     stored = None if cache is None else load_arrays(cache)
-    measured = np.zeros(0) if stored is None else stored.get("measured", np.zeros(0))
-    return measured if measured.shape == shape and measured.dtype == np.int64 else np.zeros(shape, np.int64)
-
-
-def open_builder(name: str) -> Any:
-    """Return the builder of `NAME[/CONFIG][:VERSION]`; prepare its data if that was not done before.
-
-    Raises:
-        UserError: there is no such data set, or it cannot be prepared here.
-    """
-    _describe_sound_without_tensorflow()
-    builder = _make_builder(name)
-    if not builder.is_prepared():
-        _prepare(builder, name)
-    return builder
-
-
-def _describe_sound_without_tensorflow() -> None:
-    """Let TFDS describe sound where TensorFlow is missing: it is asked only for the name of a type of NumPy."""
-    from tensorflow_datasets.core.features import audio_feature
-
-    if find_spec("tensorflow") is None:
-        audio_feature.tf = SimpleNamespace(dtypes=SimpleNamespace(as_dtype=np.dtype))
-
-
-def _make_builder(name: str) -> Any:
-    import tensorflow_datasets as tfds
-    from tensorflow_datasets.core import read_only_builder
-    from tensorflow_datasets.core.registered import DatasetNotFoundError
-
-    data_dir = os.environ.get("TFDS_DATA_DIR")
-    try:
-        with hushing_tfds():
-            return tfds.builder(name, data_dir=data_dir)
-    except DatasetNotFoundError as error:
-        names = tfds.list_builders(with_community_datasets=False)
-        raise UserError(
-            f"config.data.source is tfds:{name}, but TFDS has no data set of that name, and none is prepared in "
-            f"{data_dir or '~/tensorflow_datasets'}{_close(name.partition('/')[0], names)}"
-        ) from error
-    except ImportError as error:  # Only the builder's code may need TensorFlow; prepared files do not.
-        with contextlib.suppress(Exception), hushing_tfds():
-            return read_only_builder.builder_from_files(name, data_dir=data_dir)
-        reason = f"{_one_line(error)}; {_remedy(name)}"
-        raise UserError(f"tfds:{name} is not prepared, and its builder cannot run here: {reason}") from error
-    except Exception as error:  # An unknown config is a ValueError, an unknown version an AssertionError, and so on.
-        reason = _unknown_config(name) or f"which TFDS refuses: {_one_line(error)}"
-        raise UserError(f"config.data.source is tfds:{name}, {reason}") from error
-
-
-def _unknown_config(name: str) -> str:
-    """Say what is wrong with the CONFIG of a name; empty if nothing is."""
-    import tensorflow_datasets as tfds
-
-    base, _, config = name.partition(":")[0].partition("/")
-    with contextlib.suppress(Exception), hushing_tfds():
-        configs = list(tfds.builder_cls(base).builder_configs)
-        if config and config not in configs:
-            return f"but {base} has no config {config}" + (_close(config, configs) or f"; it has {', '.join(configs)}")
-    return ""
-
-
-def _prepare(builder: Any, name: str) -> None:
-    """Prepare a data set on this machine; if it needs a download, only if there is a network.
-
-    If no host answers, TFDS repeats a download for minutes, and no setting changes that. So the host of most files is
-    asked first. If it does not answer, only files downloaded before are used, and no download is repeated.
-    """
-    import tensorflow_datasets as tfds
-    from tensorflow_datasets.core.download import downloader
-
-    hosts = ["://".join(urlsplit(url)[:2]) for url in builder.url_infos or {} if "//" in url]
-    online = not hosts or _answers(mode(hosts))
-    if online:
-        say(f"preparing tfds:{name} in {builder.data_dir}")
-    elif builder.MANUAL_DOWNLOAD_INSTRUCTIONS or _has_downloads(builder):
-        downloader.MAX_RETRIES = 0
-        tfds.disable_progress_bar()
-    else:
-        missing = f"tfds:{name} is not prepared in {builder.data_dir}"
-        raise UserError(f"{missing}, and {mode(hosts)} cannot be reached from here; {_remedy(name)}")
-    config = tfds.download.DownloadConfig(try_download_gcs=False)
-    try:
-        with contextlib.redirect_stdout(sys.stderr if online else None):
-            builder.download_and_prepare(file_format="array_record", download_config=config)
-    except Exception as error:  # A builder's own code may raise anything.
-        raise UserError(f"tfds:{name} cannot be prepared here: {_one_line(error)}; {_remedy(name)}") from error
-
-
-def _has_downloads(builder: Any) -> bool:
-    """Return whether any file of a data set was downloaded before."""
-    from tensorflow_datasets.core.download.resource import get_dl_fname
-
-    root = str(builder.data_dir).removesuffix(builder.info.full_name)
-    names = [get_dl_fname(url, info.checksum) for url, info in builder.url_infos.items()]
-    return any(Path(root, "downloads", place, name).exists() for name in names for place in ("", builder.name))
-
-
-def _answers(url: str) -> bool:
-    """Return whether a host gives any answer, directly or through the proxy that the environment names."""
-    answered = threading.Event()
-
-    def ask() -> None:
-        with contextlib.suppress(OSError):
-            with contextlib.suppress(HTTPError):
-                urlopen(Request(url, method="HEAD"), timeout=SECONDS_TO_ANSWER).close()
-            answered.set()
-
-    # The lookup of a host name has no time limit, so a thread that hangs in it is left behind.
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(SECONDS_TO_ANSWER)
-    return answered.is_set()
-
-
-def _remedy(name: str) -> str:
-    where = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
-    return (
-        'on a machine that can, run: python -c "import tensorflow_datasets as tfds; '
-        f"tfds.builder('{name}').download_and_prepare(file_format='array_record')\", and copy its "
-        f"~/tensorflow_datasets/{name.partition(':')[0].partition('/')[0]} into {where} here, "
-        "or set TFDS_DATA_DIR to where it is"
+    if stored is None or stored.keys() != {"measured", "digests"}:
+        return measured, digests
+    is_same = all(
+        (found.shape, found.dtype) == (empty.shape, empty.dtype)
+        for found, empty in ((stored["measured"], measured), (stored["digests"], digests))
     )
-
-
-def _close(name: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(name, set(names), n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(close)}?" if close else ""
-
-
-def _one_line(error: Exception) -> str:
-    return textwrap.shorten(str(error), 400, placeholder=" …") or type(error).__name__
+    return (stored["measured"], stored["digests"]) if is_same else (measured, digests)

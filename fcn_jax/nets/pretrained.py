@@ -5,6 +5,7 @@ tensor; otherwise an error names the first one that has not. The one exception i
 it keeps its random initial weights. Nothing is unpickled, because pickled files can run code.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,7 +24,6 @@ from fcn_jax.nets.convnext import ConvNextBlock, LayerScale
 from fcn_jax.nets.families import Published, each
 from fcn_jax.nets.heads import AttentionHead, NormedAverage, NormFirst, PyramidHead
 from fcn_jax.nets.resnet import Residual
-from fcn_jax.system.disk import expanded
 
 NamedLayers = Iterator[tuple[str, nnx.Module]]
 Places = dict[str, nnx.Variable]
@@ -126,7 +126,7 @@ def load_pretrained(model: Model, c: Published) -> str:
     Raises:
         UserError: the file cannot be read, or is of another net; the message names the first tensor that does not fit.
     """
-    path = expanded(c.init_from)
+    path = Path(os.path.expanduser(c.init_from))
     tensors = read_tensors(path)
     places, classifier = published_places(model.net, c.name, each(len(c.channels), c.blocks))
     note = _why_newly_drawn(classifier, tensors)

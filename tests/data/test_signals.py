@@ -15,10 +15,9 @@ from PIL import Image
 from scipy.io import wavfile
 
 from fcn_jax.cli import main
-from fcn_jax.config import Config
+from fcn_jax.config import Config, DataConfig
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.data.dataset import open_dataset
-from fcn_jax.config import DataConfig
 from fcn_jax.data.folder import list_folder
 from fcn_jax.data.signals import decode_signal, from_integers, read_signal_header, resampled_length, told_scale
 from fcn_jax.nets.families import FCN

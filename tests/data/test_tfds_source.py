@@ -20,7 +20,7 @@ from tensorflow_datasets.core.utils import Size
 
 from fcn_jax.cli import main
 from fcn_jax.config import Config, UserError
-from fcn_jax.data import images
+from fcn_jax.data import images, tfds_builder
 from fcn_jax.data import tfds as tfds_source
 from fcn_jax.data.dataset import open_dataset
 from fcn_jax.data.source import Source
@@ -28,7 +28,7 @@ from fcn_jax.data.sources import open_source
 from fcn_jax.nets.families import FCN
 from tests.commands.test_train import ROOT
 
-tfds_source._describe_sound_without_tensorflow()
+tfds_builder._describe_sound_without_tensorflow()
 SIZES = [(9 + number % 5, 12 + number % 3) for number in range(30)]
 PREPARE = {"download_config": tfds.download.DownloadConfig(try_download_gcs=False)}
 
@@ -307,7 +307,7 @@ def test_an_unknown_name_is_one_line(data_dir, name, said):
 
 
 def test_without_a_network_it_says_so_at_once(data_dir, monkeypatch, capfd):
-    monkeypatch.setattr(tfds_source, "_answers", lambda url: False)
+    monkeypatch.setattr(tfds_builder, "_answers", lambda url: False)
     began = time.monotonic()
     said = message(config_for("imagenette/320px-v2"))
     assert time.monotonic() - began < 10
@@ -317,16 +317,16 @@ def test_without_a_network_it_says_so_at_once(data_dir, monkeypatch, capfd):
 
 
 def test_a_name_server_that_is_silent_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(tfds_source, "SECONDS_TO_ANSWER", 0.2)
+    monkeypatch.setattr(tfds_builder, "SECONDS_TO_ANSWER", 0.2)
     hung = threading.Event()
 
     def hang(*_, **__):
         hung.wait(5)
         raise OSError
 
-    monkeypatch.setattr(tfds_source, "urlopen", hang)
+    monkeypatch.setattr(tfds_builder, "urlopen", hang)
     began = time.monotonic()
-    assert not tfds_source._answers("https://nowhere.invalid")
+    assert not tfds_builder._answers("https://nowhere.invalid")
     assert time.monotonic() - began < 2
     hung.set()
 
@@ -346,7 +346,7 @@ class Fetched(Pictures):
 
 
 def test_what_was_downloaded_before_is_prepared_without_a_network(data_dir, monkeypatch):
-    monkeypatch.setattr(tfds_source, "_answers", lambda url: False)
+    monkeypatch.setattr(tfds_builder, "_answers", lambda url: False)
     monkeypatch.setattr(downloader, "MAX_RETRIES", downloader.MAX_RETRIES)
     assert "https://nowhere.invalid cannot be reached" in message(config_for("fetched"))
     file = data_dir / "downloads/fetched" / get_dl_fname(URL, INFO.checksum)
@@ -359,7 +359,7 @@ def test_what_was_downloaded_before_is_prepared_without_a_network(data_dir, monk
 
 def test_a_tiny_run_on_imagenette(tmp_path, capfd, monkeypatch):
     """TFDS's stand-in gives images of any size from 5 to 49, already decoded, and downloads nothing."""
-    monkeypatch.setattr(tfds_source, "_answers", lambda url: True)
+    monkeypatch.setattr(tfds_builder, "_answers", lambda url: True)
     config = f"--config={ROOT / 'configs/tfds.py'}:imagenette/320px-v2,tiny"
     fields = ["--config.train.epochs=1", "--config.data.resize=none", "--config.machine.cache_dir="]
     with tfds.testing.mock_data(num_examples=64):

@@ -101,7 +101,7 @@ def test_a_split_is_not_taken_from_elsewhere_than_when_the_run_began(run, tmp_pa
     begun = {"validation": {"origin": str(folder / "validation")}}
     write_json(workdir / "data.json", begun)
     shutil.rmtree(folder / "validation")
-    with pytest.raises(UserError, match="was .*/validation when the run in .* began, and now .* taken out of train"):
+    with pytest.raises(UserError, match=r"was .*/validation when the run in .* began, and now .* taken out of train"):
         open_run(workdir, read_config(workdir), "validation")
 
 
