@@ -3,8 +3,9 @@
 Pillow reads the formats in `FORMATS`, the first frame of each. One function, `_open`, decides size and orientation for
 both. The orientation that the metadata give is applied. Whatever is clear, by alpha, palette or a clear colour, lies
 over the background. 16-bit values keep their upper 8 bits. CMYK, YCbCr, LAB and HSV become RGB; grey is
-0.299 R + 0.587 G + 0.114 B; grey is repeated to make RGB. So equal pictures give equal pixels in all lossless formats.
-Colour profiles and gamma are not applied. Damaged metadata are left out; they never cost the pixels.
+0.299 R + 0.587 G + 0.114 B; grey is repeated to make RGB. So equal pictures give equal pixels in all lossless formats
+(colours of more than 8 bits in JPEG 2000 and AVIF are rounded by their decoders). Colour profiles and gamma are not
+applied. Damaged metadata are left out; they never cost the pixels.
 """
 
 import io
