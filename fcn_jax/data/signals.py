@@ -6,7 +6,7 @@ signal's channels makes one channel of several.
 
 import io
 import math
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, Num, UInt8
@@ -94,8 +94,8 @@ def resampled_length(length: Lengths, rate: Lengths, wanted: int) -> Lengths:
     """Return the length of a signal, or of each of some signals, at another sampling rate; 0 stays 0."""
     divisor: Any = np.gcd(rate, wanted)
     down = rate // divisor + (rate == 0)  # The rate of a file that could not be read is 0.
-    longer: Any = -(-length * (wanted // divisor) // down)
-    return longer if isinstance(length, np.ndarray) else int(longer)  # pyright: ignore
+    longer = -(-length * (wanted // divisor) // down)
+    return cast(Any, int(longer) if isinstance(length, int) else longer)
 
 
 def told_scale(kind: str) -> str:

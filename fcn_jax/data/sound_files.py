@@ -9,6 +9,7 @@ import io
 import os
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -198,14 +199,18 @@ class _Watched:
     def __init__(self, file: io.BufferedIOBase):
         self._file = file
         self._error: OSError | None = None
-        self.seek, self.tell = file.seek, file.tell
+        self.tell = file.tell
 
-    def read(self, size: int) -> bytes:
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> None:
+        with suppress(ValueError, OverflowError):  # A damaged header leads to places that no file has.
+            self._file.seek(offset, whence)
+
+    def readinto(self, buffer: Any) -> int:
         try:
-            return self._file.read(size)
+            return self._file.readinto(buffer)
         except OSError as error:
             self._error = error
-            return b""
+            return 0
 
     def check(self) -> None:
         if self._error:

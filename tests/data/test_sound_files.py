@@ -213,10 +213,10 @@ def test_what_is_no_sound_is_not_taken_for_one(head):
 class Failing(io.BytesIO):
     """A file whose second half cannot be read."""
 
-    def read(self, size: int | None = -1) -> bytes:
+    def readinto(self, buffer, /) -> int:
         if self.tell() > 1000:
             raise OSError(5, "Input/output error")
-        return super().read(size)
+        return super().readinto(buffer)
 
 
 def test_an_error_while_reading_is_not_taken_for_a_damaged_file():
