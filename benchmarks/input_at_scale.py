@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from configs.resnet50 import get_config
 from fcn_jax.config_fields import overridden
 from fcn_jax.data.size_table import read_size_table
+from fcn_jax.data.sources import open_data
 from fcn_jax.train.setup import train_split
 
 TIMES = 280
@@ -47,7 +48,8 @@ def measure(sizes: Path) -> tuple[int, list[tuple[str, float, float]]]:
         rows = zip(*read_size_table(sizes), strict=True)
         lines = [f"{height},{width},{TIMES * count}" for (height, width), count in rows]
         table.write_text("\n".join(["height,width,count", *lines]), encoding="utf-8")
-        stages = train_split(overridden(get_config(), {**FIELDS, "data.source": f"sizes:{table}"})).stages
+        config = overridden(get_config(), {**FIELDS, "data.source": f"sizes:{table}"})
+        stages = train_split(config, open_data(config)).stages
     done("index (size and label of every example), sizes after resizing, plan, layout")
     (stage,) = stages
     stage.schedule.step(0, 0)

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,7 +25,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from configs.resnet50 import get_config
 from fcn_jax.commands.compile import parse_target
 from fcn_jax.config_fields import overridden
+from fcn_jax.core.stages import Stages
 from fcn_jax.data.size_table import read_size_table
+from fcn_jax.data.sources import open_data
 from fcn_jax.train.setup import train_split
 
 ROOT = Path(__file__).parents[1]
@@ -42,14 +45,16 @@ def plan_lines(source: str) -> Iterator[str]:
     for devices, examples in dict.fromkeys(wanted):
         rows = max(FEWEST_ROWS, devices)
         fields = {"data.source": source, "schedule.rows_multiple_of": rows, "schedule.examples_per_step": examples}
-        one, four = (
-            train_split(overridden(get_config(), {**fields, "schedule.num_programs": num_programs})).stages
-            for num_programs in (1, 4)
-        )
+        one, four = (_stages({**fields, "schedule.num_programs": num_programs}) for num_programs in (1, 4))
         yield (
             f"| {devices:,} | {examples // devices} | {examples:,} | {one.stages[0].schedule.steps_per_epoch:,} "
             f"| {one.filler_share:.4f} | {one.fill:.3f} | {four.fill:.3f} |"
         )
+
+
+def _stages(fields: dict[str, Any]) -> Stages:
+    config = overridden(get_config(), fields)
+    return train_split(config, open_data(config)).stages
 
 
 def compile_command(sizes: str, target: str) -> list[str]:

@@ -77,7 +77,7 @@ def main() -> None:
         "| what | train | train, validation and test, one after the other |\n|-|-|-|"
     )
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
-        for what in ("cold: every header is read", "warm: the sizes are remembered"):
+        for what in ("cold: every file is read", "warm: sizes and digests are remembered"):
             taken = []
             for cache, splits in ((first, SPLITS[:1]), (second, SPLITS)):
                 if what.startswith("cold"):

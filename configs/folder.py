@@ -9,7 +9,8 @@ A missing split is taken from train. `--config.data.group_pattern=REGEX` keeps t
 from pathlib import Path
 
 from configs import mnist
-from fcn_jax.config import Config
+from fcn_jax.config import Config, DataConfig, UserError
+from fcn_jax.data.folder import class_names
 from fcn_jax.nets.families import FCN
 
 
@@ -56,6 +57,8 @@ def shrink(config: Config) -> None:
 
 
 def count_classes(directory: Path) -> int:
-    """Return the number of class folders; 0 if `directory` is missing, which the data source then reports."""
-    top = directory / "train" if (directory / "train").is_dir() else directory
-    return sum(path.is_dir() for path in top.iterdir()) if top.is_dir() else 0
+    """Return the number of classes; 0 if the folder breaks a rule, which the data source then reports."""
+    try:
+        return len(class_names(directory, DataConfig()))
+    except UserError:
+        return 0

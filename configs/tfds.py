@@ -17,6 +17,7 @@ import tensorflow_datasets as tfds
 
 from configs import folder
 from fcn_jax.config import Config
+from fcn_jax.data.splits import SPELLINGS
 
 TINY = {"train": 512, "validation": 128, "test": 128}
 
@@ -38,23 +39,36 @@ def get_config(argument: str = "") -> Config:
 
 def whole_splits(counts: dict[str, int]) -> tuple[str, str, str]:
     """Return the train, validation and test splits; without a test split, an official validation split is the test."""
-    if not counts or {"validation", "test"} <= counts.keys():
-        return "train", "validation", "test"
-    if "test" in counts or "validation" in counts:
-        return "train[:90%]", "train[90%:]", "test" if "test" in counts else "validation"
-    return "train[:80%]", "train[80%:90%]", "train[90%:]"
+    names = official_names(counts)
+    if not counts or {"validation", "test"} <= names.keys():
+        return names.get("train", "train"), names.get("validation", "validation"), names.get("test", "test")
+    train, other = names.get("train", "train"), names.get("test") or names.get("validation")
+    if other:
+        return f"{train}[:90%]", f"{train}[90%:]", other
+    return f"{train}[:80%]", f"{train}[80%:90%]", f"{train}[90%:]"
 
 
 def tiny_splits(counts: dict[str, int]) -> tuple[str, str, str]:
     """Return the same splits with at most 512, 128 and 128 examples."""
-    if not counts or {"validation", "test"} <= counts.keys():
-        most = {split: min(number, counts.get(split, number)) for split, number in TINY.items()}
-        return f"train[:{most['train']}]", f"validation[:{most['validation']}]", f"test[:{most['test']}]"
-    count = counts.get("train", 0)
+    names = official_names(counts)
+    if not counts or {"validation", "test"} <= names.keys():
+        train, validation, test = (
+            f"{names.get(split, split)}[:{min(most, counts.get(names.get(split, split), most))}]"
+            for split, most in TINY.items()
+        )
+        return train, validation, test
+    train, other = names.get("train", "train"), names.get("test") or names.get("validation")
+    count = counts.get(train, 0)
     first, second = min(512, count * 8 // 10), min(640, count * 9 // 10)
-    test = next((split for split in ("test", "validation") if split in counts), None)
-    last = f"{test}[:{min(128, counts[test])}]" if test else f"train[{second}:{min(768, count)}]"
-    return f"train[:{first}]", f"train[{first}:{second}]", last
+    last = f"{other}[:{min(128, counts[other])}]" if other else f"{train}[{second}:{min(768, count)}]"
+    return f"{train}[:{first}]", f"{train}[{first}:{second}]", last
+
+
+def official_names(counts: dict[str, int]) -> dict[str, str]:
+    """Return {split: the name that the data set gives it}, in any usual spelling, for the splits that it has."""
+    spelled = {name.lower(): name for name in counts}
+    found = {split: [spelled[name] for name in names if name in spelled] for split, names in SPELLINGS.items()}
+    return {split: names[0] for split, names in found.items() if names}
 
 
 def describe(name: str) -> tuple[int, dict[str, int]]:

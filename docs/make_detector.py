@@ -24,7 +24,8 @@ from docs.make_figures import INK, save
 from fcn_jax.commands.train import train
 from fcn_jax.config_fields import overridden
 from fcn_jax.core.net import Model
-from fcn_jax.data.sources import Source, open_source
+from fcn_jax.data.source import Source
+from fcn_jax.data.sources import open_source
 from fcn_jax.inference.class_maps import CellGrid, Explained, MapMaker, read_map
 from fcn_jax.inference.classifier import predict_batch, restore_trained
 from fcn_jax.reports.class_map_plots import shown_file, tinted

@@ -171,17 +171,19 @@ def evaluate(argv: list[str]) -> None:
         texts={
             "workdir": "folder of the run",
             "split": "split to evaluate, such as test or validation[:100]",
+            "data": "other data, such as folder:DIR or table:FILE.csv; classes are matched by name",
             "scale": "test scales, such as 0.5,1,2",
             "out": "folder for the page, evaluation.json and predictions.csv",
         },
     )
-    split = line.text("split") if line.given("split") else "test"
+    split = line.text("split") if line.given("split") else None
+    data = line.text("data") if line.given("data") else None
     scales = parse_scales(line.text("scale")) if line.given("scale") else ()
     workdir, out = line.needed_path("workdir"), line.folder("out") if line.given("out") else None
     command = f"python -m fcn_jax {shlex.join(argv)}"
     _join(line)
     for row in evaluate_run(
-        workdir, split=split, scales=scales, out=out, command=command, strict=line.switch("strict")
+        workdir, split=split, data=data, scales=scales, out=out, command=command, strict=line.switch("strict")
     ):
         if is_first():
             print(json.dumps(row), flush=True)

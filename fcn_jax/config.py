@@ -71,6 +71,10 @@ class DataConfig:
 
     source: str = "mnist_native"
     """mnist_native, japanese_vowels, folder:DIR, table:FILE.csv, tfds:NAME[:VERSION]; or sizes:FILE.csv for plans."""
+    folders: str = chosen("auto", "splits", "classes")
+    """The folders directly in DIR of folder:DIR. auto: they are splits if all have names of splits, such as train, val
+    and test, and else classes; a mixture is an error. splits: those with other names are left out. classes: all are
+    classes."""
     absolute_paths: bool = False
     """True: a table may hold absolute paths and links to anywhere. False: its files lie below the table's folder."""
     train_split: str = "train"
@@ -78,6 +82,9 @@ class DataConfig:
     test_split: str = "test"
     channels: int = bounded(1, 1, 4096)
     """The number of channels of an example: 1 for grey, 3 for colour."""
+    sampling_rate: int = bounded(0, 0, 2**20)
+    """Signals from files: every file is resampled to this many samples a second. 0: no file is resampled, and all must
+    have the same rate."""
     mean: tuple[float, ...] = (0.0,)
     """The mean of each channel, of values scaled to 0-1; one value serves all channels."""
     std: tuple[float, ...] = bounded((1.0,), 1e-12)
@@ -246,6 +253,9 @@ class MachineConfig:
     """The folder that keeps compiled programs and measured sizes; empty: no cache."""
     cache_mib: int = bounded(1024, 0)
     """The memory for decoded images, in MiB."""
+    full_digests: bool = False
+    """True: every file is read anew and in full to tell whether the data is what a run began with. False: only a file
+    whose size, times or inode changed, and of a file over 1 MiB only parts."""
     num_threads: int = bounded(2, 1, 1024)
     """The number of threads that decode ahead of the device."""
     prefetch_steps: int = bounded(4, 1, 1024)

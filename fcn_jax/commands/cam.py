@@ -45,7 +45,7 @@ def draw_maps(paths: Sequence[str], *, workdir: Path, out: Path, label_name: str
     label = None if label_name is None else _label_of(label_name, trained.label_names)
     maker = MapMaker(trained, label=label)
     listed = map(os.fsdecode, sys.stdin.buffer)
-    files = expand_paths(paths, suffixes=maker.classifier.recipe.suffixes, listed=listed)
+    files = expand_paths(paths, rank=maker.classifier.recipe.rank, listed=listed)
     album = Album(out, trained.label_names, number=len(files))
     failed, bar = 0, Bar("cam", len(files))
     # On a terminal, the printed lines already show the progress.

@@ -36,17 +36,21 @@ def parse_scales(text: str) -> tuple[float, ...]:
 def evaluate_run(
     workdir: Path,
     *,
-    split: str,
+    split: str | None,
+    data: str | None = None,
     scales: Sequence[float] = (),
     out: Path | None = None,
     command: str = "",
     strict: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """Evaluate the newest whole checkpoint; yield {split, step, loss, accuracy, count} for each test scale.
+    """Evaluate the newest whole checkpoint; yield {split, step, loss, accuracy, count, bad} for each test scale.
 
-    The dict also has `scale` if `scales` are given.
+    `bad` is the number of examples of the split that were left out or could not be read. The dict also has `scale` if
+    `scales` are given.
 
     Args:
+        split: the split; None: test or, if other data has no splits, all of it.
+        data: other data than that of the run, such as `folder:DIR`.
         scales: scales of the examples at test time; if there are none, the scale of the run's config.
         out: folder for index.html, evaluation.json and predictions.csv.
         command: command line that the page shows.
@@ -60,16 +64,20 @@ def evaluate_run(
         own = read_config(workdir)
         configs = configs_at_scales(own, scales)
     for config in configs:
-        run = open_run(workdir, config, split, strict=strict)
+        run = open_run(workdir, config, split, data=data, strict=strict)
+        title = run.split_name
+        if config is configs[0]:
+            run.say_data()
         if out is None:
-            means = evaluated(run, title=split)
+            means = evaluated(run, title=title)
         else:
             with together():
                 if is_first():
                     make_folder(out)
-            evaluations.append(answered(run, title=split))
+            evaluations.append(answered(run, title=title))
             means = evaluations[-1].means
-        yield {"split": split, "step": run.step, **({"scale": run.scale} if scales else {}), **means}
+        scale = {"scale": run.scale} if scales else {}
+        yield {"split": title, "step": run.step, **scale, **means, "bad": len(run.split.dataset.bad)}
     if out is not None and is_first():
         shown = next((each for each in evaluations if each.scale == own.evaluate.scale), evaluations[0])
         net = f"{own.model.name} (norm {own.model.norm}, head {own.model.head}) on {own.data.source}"

@@ -10,6 +10,8 @@ from fcn_jax.config import Config, validate
 from fcn_jax.core.buckets import MOST_BUCKETS, BucketPlan, choose_bucket_count, fill_curve, plan_buckets
 from fcn_jax.core.geometry import format_size
 from fcn_jax.data.size_table import read_size_table
+from fcn_jax.data.source import OpenSplit, Source
+from fcn_jax.data.sources import describe_sources, open_data
 from fcn_jax.data.transforms import Resize
 from fcn_jax.reports.plan_plot import draw_plan
 from fcn_jax.system.console import say
@@ -33,7 +35,9 @@ def plan_of_config(config: Config) -> tuple[list[Planned], str]:
     from fcn_jax.train.setup import train_split
 
     validate(config)
-    train = train_split(config)
+    open_split = open_data(config)
+    train = train_split(config, open_split)
+    _say_sources(config, train.dataset.source, open_split)
     stages, views = train.stages, train.dataset.views
     planned = []
     for number, stage in enumerate(stages, start=1):
@@ -44,6 +48,14 @@ def plan_of_config(config: Config) -> tuple[list[Planned], str]:
     return planned, (
         f"{config.schedule.kind}{steps}, filler share {stages.filler_share:.4f}, run fill {stages.fill:.4f}"
     )
+
+
+def _say_sources(config: Config, train: Source, open_split: OpenSplit) -> None:
+    """Say what a run would take of the data."""
+    data = config.data
+    others = {"validation": data.validation_split, "test": data.test_split}
+    for line in describe_sources(data.source, {"train": train} | {name: open_split(s) for name, s in others.items()}):
+        say(line)
 
 
 def plan_of_table(path: Path, config: Config) -> Planned:

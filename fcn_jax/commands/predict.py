@@ -36,7 +36,7 @@ def predict_paths(
         check_shared(workdir / "checkpoints")
     with together():
         classifier = _classifier(workdir, artifact, strict=strict)
-        files = _listed(paths, classifier.recipe.suffixes) if is_first() else []
+        files = _listed(paths, classifier.recipe.rank) if is_first() else []
     (files, *_) = gather(files)
     out, failed = sys.stdout, 0
     bar = Bar("predict", len(files))
@@ -55,8 +55,8 @@ def predict_paths(
     return failed
 
 
-def _listed(paths: Sequence[str], suffixes: frozenset[str]) -> list[str]:
-    return expand_paths(paths, suffixes=suffixes, listed=map(os.fsdecode, sys.stdin.buffer))
+def _listed(paths: Sequence[str], rank: int) -> list[str]:
+    return expand_paths(paths, rank=rank, listed=map(os.fsdecode, sys.stdin.buffer))
 
 
 def _classifier(workdir: Path | None, artifact: Path | None, *, strict: bool) -> Classifier[Answer]:

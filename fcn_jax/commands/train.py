@@ -18,6 +18,8 @@ from fcn_jax.core.loop import train_steps
 from fcn_jax.core.step import Sums, TrainState
 from fcn_jax.data.bad_examples import share
 from fcn_jax.data.loader import Step
+from fcn_jax.data.meaning import check_meaning, meaning_of
+from fcn_jax.data.sources import describe_sources, open_data
 from fcn_jax.reports.plan_plot import draw_plan
 from fcn_jax.system.cache import use_compilation_cache
 from fcn_jax.system.console import Bar, say
@@ -34,7 +36,14 @@ from fcn_jax.train.optimizer import describe_frozen
 from fcn_jax.train.out_of_memory import compile_all, fitting
 from fcn_jax.train.passes import evaluate, with_precise_statistics
 from fcn_jax.train.setup import Setup, Split, prepare_together
-from fcn_jax.train.workdir import LABELS, keep_same_data, locked_workdir
+from fcn_jax.train.workdir import (
+    LABELS,
+    keep_same_data,
+    locked_workdir,
+    meaning_in,
+    read_labels,
+    unreadable_when_begun,
+)
 
 BAD_EXAMPLES = "bad_examples.jsonl"
 """Name of the file in a workdir that has one line for each bad example."""
@@ -74,6 +83,8 @@ class Run:
         if restored is None:
             return self.setup.state
         self.step, self.clock = restored.step, Clock(**restored.position["clock"])
+        for source in self.setup.sources.values():
+            check_meaning(source, meaning_in(restored, self.checkpoints.directory), data=self.setup.config.data.source)
         say(f"resumed after step {self.step} of {self.setup.total_steps}")
         return restored.state
 
@@ -141,6 +152,7 @@ class _RunHooks:
                 bad.write_new(self.writer.workdir / BAD_EXAMPLES)
                 self.writer.write(self.run.step, "train", {"epoch": self.run.epoch, **reading})
             bad.check()
+            bad.say_new()
         return reading
 
     def _pause(self, state: TrainState, *, saves: bool) -> TrainState:
@@ -167,7 +179,8 @@ class _RunHooks:
         run = self.run
         run.watchdog.waits_for(f"the checkpoint of step {run.step} to be saved")
         check_state(state, step=run.step)
-        run.checkpoints.save(run.step, state, {"clock": asdict(run.clock)})
+        meaning = meaning_of(run.setup.train.dataset.source)
+        run.checkpoints.save(run.step, state, {"clock": asdict(run.clock), "meaning": meaning.to_json()})
 
     def validate_if_due(self, state: TrainState) -> None:
         """Validate at the end of an epoch that is due, unless the run did so before it was stopped there."""
@@ -200,13 +213,18 @@ def train(config: Config, workdir: Path, *, strict: bool = False, stop: StopRequ
     with together():
         check_name(workdir)
         resumes = has_checkpoint(workdir)
-    setup = prepare_together(config, abstract=resumes)
+        label_names = read_labels(workdir) if resumes else None
+        unreadable = unreadable_when_begun(workdir) if resumes else frozenset()
+    opener = partial(open_data, unreadable=unreadable)
+    setup = prepare_together(config, abstract=resumes, opener=opener, label_names=label_names)
     if config.train.freeze:
         say(describe_frozen(setup.state.params, config.train.freeze))
     with by_first(lambda: locked_workdir(workdir, config)), monitoring_compilation() as monitor:
         check_shared(workdir / "config.json")
         with together():
             splits = (setup.train, setup.validation, setup.test)
+            for line in describe_sources(config.data.source, setup.sources):
+                say(line)
             if is_first():
                 keep_same_data(setup, workdir, resumes=resumes)
                 write_plan(setup.train, workdir)

@@ -9,7 +9,7 @@ What always holds: every epoch of a stage fits its step plan; the total number o
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -84,8 +84,8 @@ class EpochSizes(Protocol):
         """Return the sizes of all examples in an epoch."""
         ...
 
-    def largest(self, epochs: Sequence[int]) -> Int[np.ndarray, " r"]:
-        """Return a size that covers every size of these epochs."""
+    def largest(self, epochs: Sequence[int]) -> Int[np.ndarray, "n r"]:
+        """Return, for every example, a size that covers all its sizes of these epochs."""
         ...
 
 
@@ -182,12 +182,19 @@ def _train_stage(views: EpochSizes, epochs: range, config: ScheduleConfig, *, se
 
 
 def _sizes_to_plan_from(views: EpochSizes, epochs: range) -> Int[np.ndarray, "n r"]:
-    """Return the sizes of a sample of the epochs, and one size that covers those of all the epochs."""
+    """Return the sizes of a sample of the epochs, and sizes that together cover those of all the epochs."""
     if not views.is_random:
         return views.sizes(epochs[0])
     number = min(len(epochs), EPOCHS_PLANNED_FROM, max(1, SIZES_PLANNED_FROM // len(views)))
     sample = epochs[:: len(epochs) // number][:number]
-    return np.concatenate([*(views.sizes(epoch) for epoch in sample), views.largest(epochs)[None]])
+    return np.concatenate([*(views.sizes(epoch) for epoch in sample), _outermost(views.largest(epochs))])
+
+
+def _outermost(sizes: Int[np.ndarray, "n r"]) -> Int[np.ndarray, "m r"]:
+    """Return the distinct sizes that no other of the sizes covers."""
+    descending = np.unique(sizes, axis=0)[::-1]
+    reach = np.maximum.accumulate(descending[:, -1])
+    return descending[np.append(True, reach[1:] > reach[:-1])]
 
 
 def _buckets(
@@ -243,29 +250,46 @@ def evaluation_stages(
 ) -> Stages:
     """Return one stage of one epoch, in the order of the split, with one bucket a step.
 
-    The buckets are those of `plan`, and one more if it does not cover all sizes.
+    The buckets are those of `plan`, and others for the sizes that it does not cover. A step of those computes no more
+    positions than the largest step of `plan` may, but always has `rows_multiple_of` rows.
 
     Args:
         padding: positions added to every side of every canvas.
     """
-    plan = padded(covering(plan, sizes, multiple_of=config.multiple_of), padding)
+    most_positions = examples_per_step * int(padded(plan, padding).areas.max())
+    plan = padded(covering(plan, sizes, config), padding)
     bucket = plan.assign(sizes + padding)
     demand = np.bincount(bucket, minlength=len(plan.shapes))
     step_plan = bucketed_step_plan(
-        plan, demand, examples_per_step=examples_per_step, rows_multiple_of=config.rows_multiple_of
+        plan,
+        demand,
+        examples_per_step=examples_per_step,
+        rows_multiple_of=config.rows_multiple_of,
+        most_positions=most_positions,
     )
     schedule = Schedule(plan, step_plan, bucket, num_examples=len(sizes), seed=0, shuffle=False)
     true_positions = int(sizes.prod(1, dtype=np.int64).sum())
     return Stages((Stage(range(1), plan, schedule, true_positions, int(demand @ plan.areas)),))
 
 
-def covering(plan: BucketPlan, sizes: Int[np.ndarray, "n r"], *, multiple_of: int) -> BucketPlan:
-    """Return `plan`, with one more bucket if it does not cover all sizes."""
-    largest = np.maximum(np.max(plan.shapes, axis=0), sizes.max(0))
-    largest = tuple(int(side) for side in -(-largest // multiple_of) * multiple_of)
-    if largest in plan.shapes:
+def covering(plan: BucketPlan, sizes: Int[np.ndarray, "n r"], config: ScheduleConfig) -> BucketPlan:
+    """Return `plan`, with more buckets for the sizes that it does not cover, each of which holds some of them.
+
+    They are planned as those of training are: as many as `max_buckets`, and one more, since the canvas that covers all
+    of these sizes is part of every plan and often holds none. They are never fewer than two, for tall and wide ones.
+    """
+    missing = sizes[~np.any([(sizes <= shape).all(1) for shape in plan.shapes], axis=0)]
+    if not len(missing):
         return plan
-    return plan_of({*plan.shapes, largest})
+    number = max(2, config.max_buckets) + 1 if config.max_buckets else 0
+    rules = replace(config, kind="bucketed", max_buckets=number)
+    own, _ = make_plan(missing, rules, epochs=1, num_examples=len(missing))
+    return plan_of({*plan.shapes, *used(own, missing).shapes})
+
+
+def used(plan: BucketPlan, sizes: Int[np.ndarray, "n r"]) -> BucketPlan:
+    """Return `plan` without the buckets that hold none of the sizes."""
+    return BucketPlan(tuple(plan.shapes[bucket] for bucket in np.unique(plan.assign(sizes)).tolist()))
 
 
 def padded(plan: BucketPlan, padding: int) -> BucketPlan:

@@ -3,10 +3,11 @@
 A stage of training keeps one step plan, because programs are compiled before it and the learning rate counts steps.
 `schedule.py` fills the plan with examples, in a new order every epoch.
 What always holds: the rows of a block are a multiple of `rows_multiple_of`; a step has `examples_per_step` rows, or as
-many as its budget of positions allows; every example finds a row in every epoch of the stage, in its own bucket or in
-one that covers it.
+many as its budget of positions allows, or fewer if its only bucket needs no more; every example finds a row in every
+epoch of the stage, in its own bucket or in one that covers it.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -196,43 +197,62 @@ def bucketed_step_plan(
     examples_per_step: int,
     rows_multiple_of: int = 1,
     positions_per_step: int = 0,
+    most_positions: int = 0,
 ) -> StepPlan:
     """Return a step plan with one program a bucket, whose steps hold that bucket alone. Evaluation uses it too.
 
     The last step of a bucket may be mostly filler. If it costs less to put its examples into a bucket that covers them,
-    where they may take the place of filler, they move there and the step is left out.
+    where they may take the place of filler, they move there and the step is left out. A bucket with few examples has
+    only the rows that they need.
 
     Args:
         demand: [k] examples of every bucket; if sizes change, [e, k] those of every epoch, all of which will fit.
         positions_per_step: a step holds as many rows as fit this many positions, padding included, but at least
             `rows_multiple_of`; 0: it holds `examples_per_step` rows.
+        most_positions: a step of more positions than this has fewer rows, but at least `rows_multiple_of`; 0: no limit.
     """
     _check_rows(examples_per_step, rows_multiple_of)
-    above = next_covering(plan)
-    rows = np.full(len(plan.shapes), examples_per_step)
+    most_rows = np.full(len(plan.shapes), examples_per_step)
     if positions_per_step:
-        rows = np.maximum(1, positions_per_step // (plan.areas * rows_multiple_of)) * rows_multiple_of
-    areas, rows = plan.areas.tolist(), rows.tolist()
-    held = np.atleast_2d(demand).astype(np.int64)
+        most_rows = np.maximum(1, positions_per_step // (plan.areas * rows_multiple_of)) * rows_multiple_of
+    if most_positions:
+        fitting = np.maximum(1, most_positions // (plan.areas * rows_multiple_of)) * rows_multiple_of
+        most_rows = np.minimum(most_rows, fitting)
+    areas, most_rows, above = plan.areas.tolist(), most_rows.tolist(), next_covering(plan).tolist()
+
+    def steps_and_rows(bucket: int, held: np.ndarray) -> tuple[int, int]:
+        return _steps_and_rows(int(held.max()), most_rows[bucket], rows_multiple_of)
+
+    def cost(bucket: int, held: np.ndarray) -> int:
+        return math.prod(steps_and_rows(bucket, held)) * areas[bucket]
+
+    held = list(np.atleast_2d(demand).astype(np.int64).T)
     programs = []
-    for bucket, target in enumerate(above.tolist()):
-        steps = _num_steps(held[:, bucket], rows[bucket])
-        while steps and target >= 0:
-            rest = np.maximum(0, held[:, bucket] - (steps - 1) * rows[bucket])
-            more = _num_steps(held[:, target] + rest, rows[target]) - _num_steps(held[:, target], rows[target])
-            if more * rows[target] * areas[target] >= rows[bucket] * areas[bucket]:
+    for bucket, target in enumerate(above):
+        while held[bucket].any() and target >= 0:
+            full_steps = steps_and_rows(bucket, held[bucket])[0] - 1
+            rest = np.maximum(0, held[bucket] - full_steps * most_rows[bucket])
+            saved = cost(bucket, held[bucket]) - cost(bucket, held[bucket] - rest)
+            if cost(target, held[target] + rest) - cost(target, held[target]) >= saved:
                 break
-            held[:, bucket] -= rest
-            held[:, target] += rest
-            steps -= 1
-        if steps:
-            programs.append(Program((BlockShape(bucket, rows[bucket]),), steps))
+            held[bucket] = held[bucket] - rest
+            held[target] = held[target] + rest
+        if held[bucket].any():
+            steps, rows = steps_and_rows(bucket, held[bucket])
+            programs.append(Program((BlockShape(bucket, rows),), steps))
     return StepPlan(tuple(programs), len(plan.shapes))
 
 
-def _num_steps(held: np.ndarray, rows: int) -> int:
-    """Return the number of steps of `rows` rows that hold the examples of any epoch."""
-    return -(-int(held.max()) // rows)
+def _steps_and_rows(examples: int, most_rows: int, multiple_of: int) -> tuple[int, int]:
+    """Return the steps that hold so many examples, and the rows of each.
+
+    If one step holds them, its rows are doubled from `multiple_of` until they do. With few numbers of rows, the splits
+    that are evaluated share more programs.
+    """
+    steps, rows = -(-examples // most_rows), multiple_of
+    while rows < min(examples, most_rows):
+        rows *= 2
+    return steps, min(rows, most_rows)
 
 
 def _check_rows(examples_per_step: int, rows_multiple_of: int) -> None:

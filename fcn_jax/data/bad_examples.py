@@ -1,13 +1,16 @@
 """Examples that cannot be used.
 
-An example found bad while the sizes are measured is left out of the plan. One found bad while it is read becomes a
-filler row. Both kinds are named and counted, and too many of them stop the run.
+An example found bad while the sizes are measured is left out of the plan. One that cannot be read later becomes a
+filler row; the next epoch tries it again. Both kinds are named and counted, and too many of them stop the run.
 """
 
 import json
+import threading
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from fcn_jax.config import UserError
+from fcn_jax.system.console import say
 from fcn_jax.system.disk import parse_json, writing
 from fcn_jax.system.processes import gather
 
@@ -17,33 +20,81 @@ class BadExampleError(UserError):
 
 
 class BadExamples:
-    """The bad examples of one split.
+    """The bad examples of one split, as they are now: an example that could not be read, but later can, is bad no more.
 
     Args:
         split: name of the split.
         num_examples: number of examples in the split, good and bad.
         max_fraction: largest fraction of them that may be bad.
+        left_out: {name: reason} of those that were found bad while they were measured; nothing reads them again.
     """
 
-    def __init__(self, split: str, num_examples: int, *, max_fraction: float):
+    def __init__(
+        self, split: str, num_examples: int, *, max_fraction: float, left_out: Mapping[str, str] | None = None
+    ):
         self._split, self._num_examples, self._max_fraction = split, num_examples, max_fraction
-        self._reasons: dict[str, str] = {}
-        self._taken: set[str] = set()
+        self._left_out, self._unread = dict(left_out or {}), {}
+        self._changes: dict[str, str | None] = {}
+        self._said: set[str] = set()
         self._written: set[str] = set()
+        self._lock = threading.Lock()  # The loader's threads add to it.
 
     def __len__(self) -> int:
-        return len(self._reasons)
+        return len(self._left_out) + len(self._unread)
+
+    @property
+    def unread(self) -> dict[str, str]:
+        """{name: reason} of the examples that could not be read when they were read last."""
+        with self._lock:
+            return dict(self._unread)
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """{name: reason} of all bad examples: those left out, then those that could not be read."""
+        return {**self._left_out, **self.unread}
+
+    @property
+    def has_unread(self) -> bool:
+        return bool(self._unread)
 
     def add(self, name: str, reason: str) -> None:
-        """Note a bad example; the same example in another epoch counts once."""
-        self._reasons.setdefault(name, reason)
+        """Note an example that could not be read; the same example in another epoch counts once."""
+        with self._lock:
+            self._changes[name] = self._unread.setdefault(name, reason)
 
-    def take_new(self) -> dict[str, str]:
-        """Return {name: reason} of the bad examples met since the last call, for other processes to add."""
-        reasons = dict(self._reasons)  # A copy, here and below: the loader's threads may add to it meanwhile.
-        new = {name: reason for name, reason in reasons.items() if name not in self._taken}
-        self._taken |= new.keys()
-        return new
+    def read_well(self, name: str) -> None:
+        """Note that an example was read: it is bad no more."""
+        with self._lock:
+            if self._unread.pop(name, None) is not None:
+                self._changes[name] = None
+                self._said.discard(name)
+
+    def take_changes(self) -> dict[str, str | None]:
+        """Return what was met since the last call, for other processes: {name: reason, or None if it was read well}."""
+        with self._lock:
+            changes, self._changes = self._changes, {}
+        return changes
+
+    def adopt(self, changes: Sequence[Mapping[str, str | None]]) -> None:
+        """Take over what all processes met; where they disagree about an example, it is bad."""
+        with self._lock:
+            for name in (name for one in changes for name, reason in one.items() if reason is None):
+                self._unread.pop(name, None)
+            for name, reason in (change for one in changes for change in one.items()):
+                if reason is not None:
+                    self._unread.setdefault(name, reason)
+            self._said &= self._unread.keys()
+
+    def count_as_said(self, names: Iterable[str]) -> None:
+        """Say nothing of these examples any more."""
+        self._said |= set(names)
+
+    def say_new(self) -> None:
+        """Say which examples could not be read, in one line; each is said once, until it is read well."""
+        new = {name: reason for name, reason in self.unread.items() if name not in self._said}
+        if new:
+            say(f"{len(new):,} of {self._num_examples:,} examples of {self._split} could not be read: {first_of(new)}")
+        self.count_as_said(new)
 
     def check(self) -> None:
         """Check that the config allows so many bad examples.
@@ -52,15 +103,14 @@ class BadExamples:
             UserError: there are more; the message names the first three.
         """
         if len(self) > self._max_fraction * self._num_examples:
-            first = "; ".join(f"{name}: {reason}" for name, reason in list(self._reasons.items())[:3])
             raise UserError(
                 f"{len(self):,} of the {self._num_examples:,} examples of {self._split} are bad, more than "
-                f"config.data.max_bad_fraction={self._max_fraction} allows: {first}"
+                f"config.data.max_bad_fraction={self._max_fraction} allows: {first_of(self.reasons)}"
             )
 
     def write_new(self, path: Path) -> None:
         """Append the bad examples that the file does not name yet, one JSON line each."""
-        reasons = dict(self._reasons)
+        reasons = self.reasons
         if reasons.keys() <= self._written:
             return
         if path.exists():
@@ -75,8 +125,12 @@ class BadExamples:
         self._written |= reasons.keys()
 
 
+def first_of(reasons: Mapping[str, str]) -> str:
+    """Return a text that names the first three bad examples with their reasons, and says how many more there are."""
+    first = "; ".join(f"{name}: {reason}" for name, reason in list(reasons.items())[:3])
+    return f"{first}; and {len(reasons) - 3:,} more" if len(reasons) > 3 else first
+
+
 def share(bad: BadExamples) -> None:
-    """Tell every process about the bad examples that any process has met since the last call."""
-    for reasons in gather(bad.take_new()):
-        for name, reason in reasons.items():
-            bad.add(name, reason)
+    """Let every process know which examples any process could not read, or could read again, since the last call."""
+    bad.adopt(gather(bad.take_changes()))

@@ -4,7 +4,8 @@ Only here do source, views and augmentation meet. The loader asks a `Dataset` fo
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, Num
@@ -14,7 +15,8 @@ from fcn_jax.core.block import Block, filler_block
 from fcn_jax.core.geometry import format_size
 from fcn_jax.core.schedule import FILLER
 from fcn_jax.data.bad_examples import BadExampleError, BadExamples
-from fcn_jax.data.sources import Source, open_source
+from fcn_jax.data.source import OpenSplit, Source
+from fcn_jax.data.sources import in_order_of, open_data
 from fcn_jax.data.transforms import Colour, Motion, Resize, Views, widen, widened_sizes
 
 
@@ -93,6 +95,8 @@ class Dataset:
             except BadExampleError as error:
                 self.bad.add(self.source.name(number_of_example), str(error))
                 continue
+            if self.bad.has_unread:
+                self.bad.read_well(self.source.name(number_of_example))
             example = view.apply(example, number)
             if colours is not None and self._colour is not None:
                 example = self._colour.apply(example, colours[number])
@@ -112,6 +116,8 @@ def open_dataset(
     smallest_input: int,
     training: bool,
     scale: Callable[[int], float] = lambda _: 1.0,
+    open_split: OpenSplit | None = None,
+    label_names: tuple[str, ...] | None = None,
 ) -> Dataset:
     """Open a split of a config's data set and check it against the config.
 
@@ -119,16 +125,18 @@ def open_dataset(
         smallest_input: smallest side that the model can take.
         training: whether examples are augmented.
         scale: the factor on all sizes, for each epoch.
+        open_split: function that opens a split; None: that of the config's data set.
+        label_names: the classes of a trained net, in the order of its logits; None: those of the source.
 
     Raises:
-        UserError: the model has no class for a label, the data has no axes for an augmentation, or an example is
-            smaller than the model can take and `data.min_side` does not widen it.
+        UserError: the source has other classes than the trained net, the model has no class for a label, the data has
+            no axes for an augmentation, or an example is smaller than the model can take and `data.min_side` does not
+            widen it.
     """
     data = config.data
-    source = open_source(config, split)
-    bad = BadExamples(split, len(source) + len(source.bad), max_fraction=data.max_bad_fraction)
-    for name, reason in source.bad.items():
-        bad.add(name, reason)
+    source = in_order_of((open_split or open_data(config))(split), label_names)
+    number = len(source) + len(source.bad)
+    bad = BadExamples(split, number, max_fraction=data.max_bad_fraction, left_out=source.bad)
     bad.check()
     _check_classes(config, source)
     min_side = smallest_input if data.min_side is None else data.min_side
@@ -190,23 +198,28 @@ def fingerprint(dataset: Dataset) -> dict[str, int | str]:
     """Identify the data of a split, so that a run resumes only with the same data.
 
     Returns:
-        The number of examples, digests of their sizes, labels and names in order, and a digest of the classes: all that
-        the schedule depends on. The contents of files are not read.
+        The number of examples; digests, in their order, of their sizes, labels, names below the root of the data set
+        and contents; and a digest of the classes.
     """
     source = dataset.source
     names = hashlib.sha256()
     for index in range(len(source)):
-        names.update(source.name(index).encode(errors="surrogateescape") + b"\0")
+        names.update(source.key(index) + b"\0")
     return {
         "examples": len(source),
         "sizes": _digest(source.sizes),
         "labels": _digest(source.labels),
         "names": names.hexdigest(),
-        "classes": hashlib.sha256("\0".join(source.label_names).encode()).hexdigest(),
+        "contents": source.contents(),
+        "full_contents": source.full_contents,
+        "classes": hashlib.sha256("\0".join(source.label_names).encode(errors="surrogateescape")).hexdigest(),
     }
 
 
-def changed_data(before: dict[str, dict[str, int | str]], after: dict[str, dict[str, int | str]]) -> list[str]:
+COMPARED = ("sizes", "labels", "names", "contents", "classes")
+
+
+def changed_data(before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Compare the fingerprints of splits; return the changes as readable sentences."""
     changes = []
     for split, now in after.items():
@@ -214,7 +227,9 @@ def changed_data(before: dict[str, dict[str, int | str]], after: dict[str, dict[
         if then["examples"] != now["examples"]:
             changes.append(f"{split} had {then['examples']:,} examples, now {now['examples']:,}")
         else:
-            others = [what for what in now if then[what] != now[what]]
+            others = [what for what in COMPARED if then[what] != now[what]]
+            if then["full_contents"] != now["full_contents"] and then["full_contents"] and now["full_contents"]:
+                others.append("full contents")
             changes += [f"{split} has other {', '.join(others)} of its {now['examples']:,} examples"] if others else []
     return changes
 

@@ -3,6 +3,7 @@
 The splits `train` and `validation` are parts of the official training set; `test` is the official test set.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from jaxtyping import Num
 
 from fcn_jax.config import UserError
+from fcn_jax.data.source import Source
 from fcn_jax.system.console import hushing_tfds
 
 DIRECTORY = Path(__file__).parent / "embedded"
@@ -24,6 +26,8 @@ class Embedded:
     """Name of the feature that holds an encoded example."""
     size: tuple[str, ...]
     """Names of the features that hold its true size."""
+    value_range: tuple[float, float] | None
+    """The lowest and the highest value of an example; None if there are no bounds."""
     splits: dict[str, tuple[str, int, int]]
     """{split: (official split, first example, one after the last)}."""
 
@@ -32,6 +36,7 @@ EMBEDDED = {
     "mnist_native": Embedded(
         feature="image",
         size=("height", "width"),
+        value_range=(0.0, 255.0),
         splits={
             "train": ("train", 0, 55_000),
             "validation": ("train", 55_000, 60_000),
@@ -42,6 +47,7 @@ EMBEDDED = {
     "japanese_vowels": Embedded(
         feature="signal",
         size=("length",),
+        value_range=None,
         splits={
             "train": ("train", 0, 225),
             "validation": ("train", 225, 270),
@@ -52,7 +58,7 @@ EMBEDDED = {
 }
 
 
-class EmbeddedSource:
+class EmbeddedSource(Source):
     """One split of an embedded data set.
 
     Args:
@@ -75,6 +81,8 @@ class EmbeddedSource:
             data = builder.as_data_source(part, deserialize_method=raw)  # pyright: ignore
             records = data.__getitems__(list(range(len(data))))  # pyright: ignore
         self._encoded, sizes, labels = _parse(records, EMBEDDED[name])
+        self.origin = f"the official {part}"
+        self.value_range = EMBEDDED[name].value_range
         self.sizes, self.labels = np.array(sizes, np.int32), np.array(labels, np.int32)
         self.bad: dict[str, str] = {}
         self._decode, self._label = decode, f"{name} {split}"
@@ -87,6 +95,9 @@ class EmbeddedSource:
 
     def name(self, index: int) -> str:
         return f"{self._label} #{index}"
+
+    def contents(self) -> str:
+        return hashlib.sha256(b"".join(self._encoded)).hexdigest()
 
 
 def _parse(records: list[bytes], stored: Embedded) -> tuple[list[bytes], list[tuple[int, ...]], list[int]]:

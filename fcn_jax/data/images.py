@@ -1,28 +1,75 @@
 """Decoding of images to pixels by fixed rules, and their sizes from the headers alone.
 
-Pillow reads them: JPEG, PNG, WebP, BMP, GIF (first frame), TIFF, PPM and PGM. The rules: EXIF orientation is applied,
-also to the size; a palette becomes its colours; transparent pixels are blended with the background; 16-bit values keep
-their upper 8 bits; CMYK, YCbCr, LAB and HSV become RGB; grey is 0.299 R + 0.587 G + 0.114 B; grey is repeated to make
-RGB.
+Pillow reads the formats in `FORMATS`, the first frame of each. One function, `_open`, decides size and orientation for
+both. The orientation that the metadata give is applied. Whatever is clear, by alpha, palette or a clear colour, lies
+over the background. 16-bit values keep their upper 8 bits. CMYK, YCbCr, LAB and HSV become RGB; grey is
+0.299 R + 0.587 G + 0.114 B; grey is repeated to make RGB. So equal pictures give equal pixels in all lossless formats.
+Colour profiles and gamma are not applied. Damaged metadata are left out; they never cost the pixels.
 """
 
 import io
+import re
 import warnings
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
 
 import numpy as np
-from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from jaxtyping import Bool, Num, UInt8
+from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from fcn_jax.config import UserError
 from fcn_jax.data.bad_examples import BadExampleError
+from fcn_jax.data.image_metadata import BinaryFile, orientation_of, without_metadata
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
-ORIENTATION = 0x0112
-TURNED = frozenset({5, 6, 7, 8})
-"""Values of the EXIF orientation that swap height and width."""
+FORMATS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "AVIF": (".avif", ".avifs"),
+    "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+    "DIB": (".dib",),
+}
+"""The formats that are read, by Pillow's names, and their suffixes. Pillow has more; some of them start programs."""
+SUFFIXES = frozenset(chain.from_iterable(FORMATS.values()))
+NO_IMAGE = f"it is no image of a format that is read: {', '.join(FORMATS)}"
+HEAD_BYTES = 32
+"""How many bytes `is_image` needs."""
+SIGNATURES = (
+    b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+",
+    b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51",
+)  # fmt: skip
+"""How JPEG, PNG, TIFF, BigTIFF and JPEG 2000 begin."""
+PPM_HEAD = re.compile(rb"P[1-6]\s+(#|\d+\s+\d+\s)")
+BITMAP_HEADER_BYTES = frozenset({12, 40, 52, 56, 64, 108, 124})
+BITMAP_DEPTHS = frozenset({1, 4, 8, 16, 24, 32})
 
-Image.MAX_IMAGE_PIXELS = None  # `_check_pixels` has its own limit, and checks it before anything is decoded.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes an image of an EXIF orientation upright."""
+SIDEWAYS = frozenset({5, 6, 7, 8})
+"""The orientations that swap height and width."""
+PNG_BITS = {"L;2": 2, "L;4": 4, "I;16B": 16, "RGB;16B": 16}
+"""Bits of a value in those raw modes of PNG that have more or fewer than 8."""
+PNG_FACTS = ("transparency", "interlace")
+"""Where Pillow keeps facts about a PNG's pixels; a text that happens to have this name replaces them."""
+TIFF_SAMPLE_FORMAT, TIFF_PHOTOMETRIC, TIFF_WHITE_IS_ZERO = 339, 262, 0
+
+Image.MAX_IMAGE_PIXELS = None  # `_open` has its own limit, and checks it before anything is decoded.
+warnings.filterwarnings("ignore", module="PIL")  # About metadata mostly; what costs an image is an error all the same.
 
 
 def check_image_channels(channels: int) -> None:
@@ -35,28 +82,36 @@ def check_image_channels(channels: int) -> None:
         raise UserError(f"config.data.channels is {channels}, but an image has 1 (grey) or 3 (RGB)")
 
 
-def read_image_size(path: str | Path, *, max_pixels: int) -> tuple[int, int]:
-    """Return the (height, width) that the decoded image will have, from the header.
+def is_image(head: bytes) -> bool:
+    """Say whether a file is an image of `FORMATS`, going by its first `HEAD_BYTES` bytes."""
+    if head.startswith(SIGNATURES) or PPM_HEAD.match(head):
+        return True
+    if head.startswith((b"GIF87a", b"GIF89a")):
+        return b"\0" in head  # A text may begin with these words.
+    if head.startswith(b"BM"):
+        return head[6:10] == bytes(4) and _is_bitmap(head[14:])
+    if head[4:8] == b"ftyp":
+        return any(brand in (b"avif", b"avis") for brand in (head[8:12], head[16:20], head[20:24], head[24:28]))
+    return (head[:4], head[8:12]) == (b"RIFF", b"WEBP") or _is_bitmap(head)
+
+
+def _is_bitmap(head: bytes) -> bool:
+    """Say whether these bytes begin the header of a BMP or DIB: its length, the size, one plane, the bits a pixel."""
+    length = int.from_bytes(head[:4], "little")
+    planes = 8 if length == 12 else 12
+    one, depth = (int.from_bytes(head[place : place + 2], "little") for place in (planes, planes + 2))
+    return length in BITMAP_HEADER_BYTES and one == 1 and depth in BITMAP_DEPTHS
+
+
+def read_image_size(file: BinaryFile, *, max_pixels: int) -> tuple[int, int]:
+    """Return the (height, width) that the decoded image will have, from the header of an open file.
 
     Raises:
-        BadExampleError: the file is missing, is not an image, or is too large.
+        BadExampleError: it is not an image that can be decoded, or it is too large.
     """
-    return _size_of(path, max_pixels=max_pixels)
-
-
-def encoded_image_size(encoded: bytes, *, max_pixels: int) -> tuple[int, int]:
-    """Do what `read_image_size` does, for an image in memory."""
-    return _size_of(io.BytesIO(encoded), max_pixels=max_pixels)
-
-
-def _size_of(source: str | Path | io.BytesIO, *, max_pixels: int) -> tuple[int, int]:
-    try:
-        with Image.open(source) as image:
-            return _size(image, max_pixels=max_pixels)
-    except BadExampleError:
-        raise
-    except Exception as error:  # Pillow's readers raise many kinds for a damaged file.
-        raise BadExampleError(_reason(error)) from error
+    image, orientation = _open(file, max_pixels=max_pixels)
+    width, height = image.size
+    return (width, height) if orientation in SIDEWAYS else (height, width)
 
 
 def decode_image(encoded: bytes, *, channels: int, background: int, max_pixels: int) -> UInt8[np.ndarray, "h w c"]:
@@ -69,40 +124,27 @@ def decode_image(encoded: bytes, *, channels: int, background: int, max_pixels: 
     Raises:
         BadExampleError: it is damaged, not an image, or too large.
     """
-    try:
-        if not encoded:
-            raise BadExampleError("the file is empty")
-        with Image.open(io.BytesIO(encoded)) as image, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            _check_pixels(image, max_pixels)
-            image.load()
-            upright = ImageOps.exif_transpose(image) if image.getexif().get(ORIENTATION, 1) != 1 else image
-            pixels = np.asarray(_in_mode(upright, "L" if channels == 1 else "RGB", background))
-    except BadExampleError:
-        raise
-    except Exception as error:  # Pillow's readers raise many kinds for a damaged file.
-        raise BadExampleError(_reason(error)) from error
-    return pixels.reshape(*pixels.shape[:2], channels)
+    if not encoded:
+        raise BadExampleError("the file is empty")
+    image, orientation = _open(io.BytesIO(encoded), max_pixels=max_pixels)
+    picture = _in_mode(_load(image, encoded), "L" if channels == 1 else "RGB", background)
+    if orientation in TURNS:
+        picture = picture.transpose(TURNS[orientation])
+    return np.asarray(picture).reshape(picture.height, picture.width, channels)
 
 
-def with_channels(pixels: UInt8[np.ndarray, "h w c"], *, channels: int, background: int) -> UInt8[np.ndarray, "h w d"]:
-    """Convert decoded pixels to grey or RGB by the rules of `decode_image`."""
+def with_channels(pixels: Num[np.ndarray, "h w c"], *, channels: int, background: int) -> UInt8[np.ndarray, "h w d"]:
+    """Convert decoded pixels to grey or RGB by the rules of `decode_image`.
+
+    Raises:
+        BadExampleError: they are not whole numbers of 8 or 16 bits.
+    """
+    if pixels.dtype == np.uint16:
+        pixels = (pixels >> 8).astype(np.uint8)
+    if pixels.dtype != np.uint8:
+        raise BadExampleError(f"its pixels are {pixels.dtype}; uint8 or uint16 are needed")
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     return np.asarray(_in_mode(picture, "L" if channels == 1 else "RGB", background)).reshape(*pixels.shape[:2], -1)
-
-
-def _size(image: Image.Image, *, max_pixels: int) -> tuple[int, int]:
-    _check_pixels(image, max_pixels)
-    width, height = image.size
-    return (width, height) if image.getexif().get(ORIENTATION, 1) in TURNED else (height, width)
-
-
-def _check_pixels(image: Image.Image, max_pixels: int) -> None:
-    width, height = image.size
-    if width < 1 or height < 1:
-        raise BadExampleError(f"it is {height}×{width}: nothing is there")
-    if width * height > max_pixels:
-        raise BadExampleError(too_large(height, width, max_pixels=max_pixels))
 
 
 def too_large(height: int, width: int, *, max_pixels: int) -> str:
@@ -110,24 +152,187 @@ def too_large(height: int, width: int, *, max_pixels: int) -> str:
     return f"it is {height}×{width}, more than config.data.max_megapixels={max_pixels / 1e6:g} allows"
 
 
-def _in_mode(image: Image.Image, mode: str, background: int) -> Image.Image:
-    if image.mode == mode:
-        return image
+def _open(file: BinaryFile, *, max_pixels: int) -> tuple[ImageFile, int]:
+    """Open an image and check all that its header tells; return it, not yet decoded, and the turn that it needs."""
+    image = _identified(file)
+    width, height = image.size
+    if width * height > max_pixels:
+        raise BadExampleError(too_large(height, width, max_pixels=max_pixels))
+    _check_kind(image)
+    try:
+        return image, orientation_of(image, file)
+    except OSError as error:  # The file cannot be read.
+        raise BadExampleError(_reason(error)) from error
+
+
+def _identified(file: BinaryFile) -> ImageFile:
+    """Open an image with Pillow, and without its metadata if Pillow cannot open it as it is."""
+    try:
+        image = Image.open(file, formats=list(FORMATS))
+    except Exception as error:  # Pillow's readers raise many kinds for a damaged file.
+        if isinstance(error, OSError) and error.errno is not None:  # Not the bytes are at fault, but their reading.
+            raise BadExampleError(_reason(error)) from error
+        found = error
+    else:
+        if not any(isinstance(image.info.get(name), str) for name in PNG_FACTS):
+            return image
+        found = ValueError("texts in it replace what Pillow must know of the pixels")
+    with _pillow():
+        file.seek(0)
+        encoded = file.read()
+    if isinstance(found, UnidentifiedImageError) and not is_image(encoded[:HEAD_BYTES]):
+        raise BadExampleError(NO_IMAGE) from found
+    bare = without_metadata(encoded)
+    try:
+        return Image.open(io.BytesIO(bare), formats=list(FORMATS))
+    except Exception:
+        raise BadExampleError(_reason(found)) from found
+
+
+def _check_kind(image: ImageFile) -> None:
+    """Check that the pixels are unsigned whole numbers of at most 16 bits, or places in a palette.
+
+    Raises:
+        BadExampleError: they are not, so nobody can tell which of them is black and which is white.
+    """
+    if image.mode == "P" and image.palette is None:
+        raise BadExampleError("its pixels are places in a palette, but it has none")
     if image.mode == "F":
         raise BadExampleError("its pixels are floating point; whole numbers are needed")
-    if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64)
-        image = Image.fromarray((np.clip(values, 0, 65535) >> 8).astype(np.uint8))
+    if isinstance(image, TiffImageFile) and (
+        image.mode == "I" or set(image.tag_v2.get(TIFF_SAMPLE_FORMAT, (1,))) != {1}
+    ):
+        raise BadExampleError("its pixels are signed or 32-bit numbers; unsigned ones of at most 16 bits are needed")
+
+
+def _load(image: ImageFile, encoded: bytes) -> Image.Image:
+    """Decode an opened image to 8 bits a value; what is clear stands in its alpha, its palette or its info."""
+    if image.format == "PNG":
+        return _load_png(image, encoded)
+    if image.format == "GIF":
+        return _load_gif(image)
+    if image.format == "PPM" and image.mode == "RGB":
+        return _load_colour_ppm(image, encoded)
+    stored_as = _stored_as(image)
+    with _pillow():
+        image.load()
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image).astype(np.uint16)
+    if isinstance(image, TiffImageFile) and image.tag_v2.get(TIFF_PHOTOMETRIC) == TIFF_WHITE_IS_ZERO:
+        values = 65535 - values
+    return Image.fromarray((values >> (4 if stored_as == "I;12" else 8)).astype(np.uint8))
+
+
+def _stored_as(image: ImageFile) -> str:
+    """Return Pillow's name for how the pixels are stored, which it forgets when it decodes them."""
+    args = image.tile[0].args if image.tile else None
+    return args if isinstance(args, str) else str(args[0]) if args else ""
+
+
+def _load_png(image: ImageFile, encoded: bytes) -> Image.Image:
+    """Decode a PNG; a colour that is clear becomes alpha."""
+    stored_as = _stored_as(image)
+    clear = image.info.get("transparency")  # Text of this name, behind the pixels, would replace it.
+    try:
+        image.load()
+    except Exception as error:  # As in `_identified`. Perhaps only the metadata behind the pixels are damaged.
+        encoded = without_metadata(encoded)
+        image = _loaded_again(encoded, error)
+    image.info.pop("transparency", None)
+    if clear is not None and image.mode in ("L", "RGB", "I;16"):
+        return _with_clear_colour(image, clear, stored_as, encoded)
+    if clear is not None:
+        image.info["transparency"] = clear
+    return image if image.mode != "I;16" else Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+
+
+def _loaded_again(encoded: bytes, error: Exception) -> ImageFile:
+    try:
+        image = Image.open(io.BytesIO(encoded), formats=["PNG"])
+        image.load()
+        return image
+    except Exception:
+        raise BadExampleError(_reason(error)) from error
+
+
+def _with_clear_colour(
+    image: ImageFile, clear: int | tuple[int, int, int], stored_as: str, encoded: bytes
+) -> Image.Image:
+    """Give a PNG alpha: 0 where a pixel has the clear colour, in as many bits a value as the file has."""
+    bits = PNG_BITS.get(stored_as, 8)
+    pixels = np.asarray(image).reshape(image.height, image.width, -1).astype(np.uint16)
+    if stored_as == "RGB;16B":
+        # Pillow keeps the upper byte of each value. In the other byte order, it keeps the lower one.
+        lower = _identified(io.BytesIO(encoded))
+        lower.tile = [lower.tile[0]._replace(args="RGB;16L")]
+        with _pillow():
+            lower.load()
+        pixels = pixels << 8 | np.asarray(lower)
+    values = pixels if bits == 16 else pixels * (2**bits - 1) // 255
+    is_clear = (values == np.array(clear) % 2**bits).all(-1)
+    return Image.fromarray(_with_alpha((pixels >> 8 if bits == 16 else pixels).astype(np.uint8), is_clear))
+
+
+def _load_gif(image: ImageFile) -> Image.Image:
+    """Decode the first frame of a GIF; what it leaves uncovered is clear."""
+    left, top, right, bottom = covered = image.tile[0].extents or (0, 0, *image.size)
+    with _pillow():
+        image.load()
+    if covered == (0, 0, *image.size) or "transparency" in image.info:
+        return image
+    is_clear = np.ones((image.height, image.width), bool)
+    is_clear[top:bottom, left:right] = False
+    return Image.fromarray(_with_alpha(np.asarray(_converted(image, "RGB")), is_clear))
+
+
+def _load_colour_ppm(image: ImageFile, encoded: bytes) -> Image.Image:
+    """Decode a colour PPM; of more than 8 bits keep the upper 8: read as grey, since Pillow rounds colours."""
+    tile, (width, height) = image.tile[0], image.size
+    largest = tile.args[1] if isinstance(tile.args, tuple) else 255
+    if largest <= 255:
+        with _pillow():
+            image.load()
+        return image
+    header = b"%s %d %d %d\n" % (b"P2" if encoded[:2] == b"P3" else b"P5", 3 * width, height, largest)
+    with _pillow():
+        grey = Image.open(io.BytesIO(header + encoded[tile.offset :]), formats=["PPM"])
+        grey.load()
+    return Image.fromarray((np.asarray(grey).reshape(height, width, 3) >> 8).astype(np.uint8))
+
+
+def _with_alpha(
+    values: UInt8[np.ndarray, "h w c"], is_clear: Bool[np.ndarray, "h w"]
+) -> UInt8[np.ndarray, "h w c_and_1"]:
+    return np.concatenate([values, np.where(is_clear, 0, 255).astype(np.uint8)[..., None]], axis=-1)
+
+
+def _in_mode(image: Image.Image, mode: str, background: int) -> Image.Image:
+    """Lay an image with 8 bits a value over the background, and convert it to L or RGB."""
     if image.has_transparency_data:
-        image = image.convert("RGBA")
+        upper = _converted(image, "LA") if image.mode == "La" else image  # No way leads from La to RGBA directly.
         below = Image.new("RGBA", image.size, (background, background, background, 255))
-        image = Image.alpha_composite(below, image).convert("RGB")
-    return image if image.mode == mode else image.convert("RGB").convert(mode)
+        image = Image.alpha_composite(below, _converted(upper, "RGBA")).convert("RGB")
+    return image if image.mode == mode else _converted(_converted(image, "RGB"), mode)
+
+
+def _converted(image: Image.Image, mode: str) -> Image.Image:
+    with _pillow():
+        return image.convert(mode)
+
+
+@contextmanager
+def _pillow() -> Iterator[None]:
+    """Make a bad example of whatever Pillow raises: its readers raise many kinds for a damaged file."""
+    try:
+        yield
+    except Exception as error:
+        raise BadExampleError(_reason(error)) from error
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "it is no image that Pillow can read"
+        return "its header is damaged, or says that the pixels are of a kind that is not read"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).split()) or type(error).__name__

@@ -1,80 +1,126 @@
-"""Decoding of signals (WAV, FLAC and whatever libsndfile reads) to float32 values in [-1, 1], and of packed frames.
+"""Decoding of signals to float32 values in [-1, 1], and of packed frames.
 
-Lengths come from the headers alone. The mean of a signal's channels makes one channel of several.
+Lengths come from the headers, wherever these tell them, and are always those that decoding gives. The mean of a
+signal's channels makes one channel of several.
 """
 
 import io
-import os
+import math
+from typing import Any, TypeVar
 
 import numpy as np
-import soundfile
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float32, Int, Num, UInt8
 
 from fcn_jax.data.bad_examples import BadExampleError
+from fcn_jax.data.sound_files import FORMATS, Sound, format_of
 
-SUFFIXES = frozenset({".wav", ".wave", ".flac"})
-TO_THE_END = 0xFFFFFFFF
-"""Length in the header of a WAV file whose writer could not go back to state the true length."""
-MOST_SAMPLES_A_BYTE = 65536 / 8
-"""Most samples per byte that any format packs: a FLAC frame holds at most 65,535 samples and has more than 8 bytes."""
+SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+Lengths = TypeVar("Lengths", int, Int[np.ndarray, "*n"])
+INTEGER_STEPS = {
+    "int8": (0, 2**7),
+    "int16": (0, 2**15),
+    "int32": (0, 2**31),
+    "int64": (0, 2**15),
+    "uint8": (128, 2**7),
+}
+"""{type of integers: (the value of silence, steps from there to 1)}; 64 bits stand for 16, as TFDS stores sound."""
+LARGEST_FACTOR = 200_000
+"""Largest number in the ratio of two sampling rates; the filter that resamples has 20 times as many values."""
 
 
-def read_signal_header(path: str, *, max_values: int) -> tuple[int, int, int]:
-    """Return (length, samples a second, channels) from the header of a file.
+def is_signal(head: bytes) -> bool:
+    """Return whether a file is a signal by its first bytes, at least 16."""
+    return format_of(head) is not None
+
+
+def read_signal_header(file: io.BufferedIOBase, *, max_values: int) -> tuple[int, int, int]:
+    """Return (length, samples a second, channels) of a signal.
+
+    The length is that of the decoded signal. A file whose header cannot tell it is decoded: an MP3 without the tag
+    that states it, a FLAC made as a stream, a compressed WAV.
 
     Args:
         max_values: largest number of values, all channels together.
 
     Raises:
-        BadExampleError: the file is missing, truncated, not a signal, or too long.
+        BadExampleError: the file is cut off, no signal, or too long.
     """
-    try:
-        with open(path, "rb") as file, _opened(file, max_values=max_values) as sound:
-            return sound.frames, sound.samplerate, sound.channels
-    except OSError as error:
-        raise BadExampleError(error.strerror or str(error)) from error
+    with Sound(file, max_values=max_values) as sound:
+        return sound.count(), sound.rate, sound.channels
 
 
-def decode_signal(encoded: bytes, *, channels: int, max_values: int) -> Float32[np.ndarray, "t c"]:
+def decode_signal(
+    encoded: bytes, *, channels: int, max_values: int, sampling_rate: int | None = None, resamples: bool = False
+) -> Float32[np.ndarray, "t c"]:
     """Return the values of an encoded signal.
 
     Args:
         channels: 1 (the mean of its channels), or the number of its channels.
         max_values: largest number of values, all channels together.
+        sampling_rate: samples a second that the net takes; None: any.
+        resamples: whether a signal of another rate is resampled.
 
     Raises:
-        BadExampleError: it is damaged, not a signal, too long, or has another number of channels.
+        BadExampleError: it is damaged, not a signal, too long, or has another number of channels or another rate.
     """
-    with _opened(io.BytesIO(encoded), max_values=max_values) as sound:
-        try:
-            values = sound.read(dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            raise BadExampleError(error.error_string.rstrip(".")) from error
-    return with_channels(values, channels)
+    with Sound(io.BytesIO(encoded), max_values=max_values) as sound:
+        if sampling_rate is None or sampling_rate == sound.rate:
+            return with_channels(sound.read(), channels)
+        if not resamples:
+            raise BadExampleError(
+                f"its sampling rate is {sound.rate:,} Hz, but the net takes {sampling_rate:,} Hz: resample it, or "
+                f"train with --config.data.sampling_rate={sampling_rate}, which resamples every file"
+            )
+        # Resampling is linear, so the mean of the channels may be taken first, which is cheaper.
+        return resampled(with_channels(sound.read(), channels), rate=sound.rate, wanted=sampling_rate)
 
 
-def _opened(file: io.BufferedReader | io.BytesIO, *, max_values: int) -> soundfile.SoundFile:
-    """Open a signal, and check that its header is plausible and its file as long as the header says."""
-    head = file.read(8)
-    end = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    stated = int.from_bytes(head[4:], "little")
-    if head[:4] == b"RIFF" and stated != TO_THE_END and stated + 8 > end:
-        raise BadExampleError(f"it is truncated: {end:,} of {stated + 8:,} bytes are there")
-    try:
-        sound = soundfile.SoundFile(file)
-    except soundfile.LibsndfileError as error:
-        raise BadExampleError(f"it is no signal that libsndfile can read: {error.error_string.rstrip('.')}") from error
-    if not sound.frames:
-        raise BadExampleError("it has no samples")
-    if sound.frames > MOST_SAMPLES_A_BYTE * end:
-        raise BadExampleError(f"its header says {sound.frames:,} samples, more than its {end:,} bytes can hold")
-    if sound.frames * sound.channels > max_values:
-        raise BadExampleError(
-            f"it has {sound.frames:,} samples of {sound.channels} channels, more than "
-            f"config.data.max_megapixels={max_values / 1e6:g} allows"
-        )
-    return sound
+def resampled(values: Float32[np.ndarray, "t c"], *, rate: int, wanted: int) -> Float32[np.ndarray, "u c"]:
+    """Return a signal at another sampling rate; its tones below half the lower rate keep frequency and strength.
+
+    Raises:
+        BadExampleError: the rates have too small a common divisor.
+    """
+    from scipy.signal import resample_poly
+
+    divisor = math.gcd(rate, wanted)
+    up, down = wanted // divisor, rate // divisor
+    if max(up, down) > LARGEST_FACTOR:
+        raise BadExampleError(f"its sampling rate is {rate:,} Hz, which cannot be resampled to {wanted:,} Hz")
+    return resample_poly(values, up, down, axis=0).astype(np.float32)
+
+
+def resampled_length(length: Lengths, rate: Lengths, wanted: int) -> Lengths:
+    """Return the length of a signal, or of each of some signals, at another sampling rate; 0 stays 0."""
+    divisor: Any = np.gcd(rate, wanted)
+    down = rate // divisor + (rate == 0)  # The rate of a file that could not be read is 0.
+    longer: Any = -(-length * (wanted // divisor) // down)
+    return longer if isinstance(longer, np.ndarray) else int(longer)
+
+
+def told_scale(kind: str) -> str:
+    """Say how `from_integers` scales values of a type; empty if the type is no integer."""
+    if kind not in INTEGER_STEPS:
+        return ""
+    middle, steps = INTEGER_STEPS[kind]
+    first = "taken as 16-bit sound and " if kind == "int64" else f"lowered by {middle} and " if middle else ""
+    return f"{kind} values are {first}divided by {steps:,}"
+
+
+def from_integers(values: Num[np.ndarray, "*t_c"]) -> Float32[np.ndarray, "*t_c"]:
+    """Return the values of a signal of integers as floats in [-1, 1); values that are floats already stay as they are.
+
+    Raises:
+        BadExampleError: they are 64-bit integers, which must hold 16-bit sound, and one is beyond 16 bits.
+    """
+    kind = values.dtype.name
+    if kind not in INTEGER_STEPS:
+        return np.asarray(values, np.float32)
+    middle, steps = INTEGER_STEPS[kind]
+    if kind == "int64" and values.size and not -steps <= values.min() <= values.max() < steps:
+        beyond = values.min() if values.min() < -steps else values.max()
+        raise BadExampleError(f"it has the value {beyond:,}, but {kind} values are taken as 16-bit sound")
+    return ((values.astype(np.float64) - middle) / steps).astype(np.float32)
 
 
 def with_channels(values: Float[np.ndarray, "*t_c"], channels: int) -> Float32[np.ndarray, "t d"]:

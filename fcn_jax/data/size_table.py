@@ -13,6 +13,7 @@ from jaxtyping import Int
 
 from fcn_jax.config import UserError
 from fcn_jax.data.bad_examples import BadExampleError
+from fcn_jax.data.source import Source
 
 MOST_DIGITS = 100
 MOST_SHOWN = 80
@@ -22,7 +23,7 @@ MOST_EXAMPLES = 100_000_000
 """Most examples of a table: each takes 12 bytes of memory."""
 
 
-class SizeTable:
+class SizeTable(Source):
     """A source that has only sizes: each row of the table stands for `count` examples of its size.
 
     Args:
@@ -43,6 +44,7 @@ class SizeTable:
         self.labels = np.zeros(len(self.sizes), np.int32)
         self.label_names = tuple(map(str, range(num_classes)))
         self.bad: dict[str, str] = {}
+        self.origin = f"every split is the table {path}"
 
     def __len__(self) -> int:
         return len(self.sizes)

@@ -1,134 +1,61 @@
-"""The sources of examples: random access to images or signals of any size, and to their labels.
+"""The data sets by name: how their splits are opened, and what is said of them."""
 
-A source is one split. It knows `sizes` and `labels` of all examples without decoding any; `read` decodes one example.
-"""
-
-from collections.abc import Callable
+from collections.abc import Container, Mapping
 from functools import partial
-from typing import Protocol, runtime_checkable
+from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int, Num
+from jaxtyping import Num
 
 from fcn_jax.config import Config, UserError
+from fcn_jax.data.classes import compare_classes, first_names, places_of
 from fcn_jax.data.embedded_source import EMBEDDED, EmbeddedSource
-from fcn_jax.data.files import Listing, list_folder, list_table, positions_of, read_file
-from fcn_jax.data.images import read_image_size, too_large
-from fcn_jax.data.signals import read_signal_header, unpack_frames
+from fcn_jax.data.file_source import FileData, decoder_of
+from fcn_jax.data.files import MOST_NAMES, below, describe_left_out
+from fcn_jax.data.folder import list_folder
+from fcn_jax.data.signals import unpack_frames
 from fcn_jax.data.size_table import SizeTable
-from fcn_jax.data.sizes import measure_files
+from fcn_jax.data.source import OpenSplit, Source
+from fcn_jax.data.table import list_table
 from fcn_jax.data.tfds import TfdsSource
-from fcn_jax.data.transforms import make_decoder
-from fcn_jax.system.cache import cache_folder
-from fcn_jax.system.console import say
-from fcn_jax.system.disk import expanded
 
 JAPANESE_VOWELS_CHANNELS = 12
 SOURCES = (*EMBEDDED, "folder:DIR", "table:FILE.csv", "tfds:NAME[:VERSION]", "sizes:FILE.csv")
 
 
-@runtime_checkable
-class Source(Protocol):
-    """One split of a data set."""
+def open_data(config: Config, *, unreadable: Container[str] = (), is_new: bool = False) -> OpenSplit:
+    """Return a function that opens the splits of the config's data set. Files are listed and measured only once.
 
-    label_names: tuple[str, ...]
-    sizes: Int[np.ndarray, "n r"]
-    """True size of every example."""
-    labels: Int[np.ndarray, " n"]
-    bad: dict[str, str]
-    """{name: reason} of the examples that were left out."""
-
-    def __len__(self) -> int: ...
-
-    def read(self, index: int) -> Num[np.ndarray, "*spatial c"]:
-        """Return one decoded example: uint8 if an image, float32 if a signal."""
-        ...
-
-    def name(self, index: int) -> str:
-        """Return a name by which a person can find the example, such as its path."""
-        ...
-
-
-class FileSource:
-    """One split of a listing of files, all of them images or all signals.
-
-    Files whose header cannot be read are left out and named in `bad`.
-    """
-
-    def __init__(self, listing: Listing, split: str, *, config: Config):
-        self._decode = decoder_of(config, rank=listing.rank)
-        positions = positions_of(listing, split)
-        sizes, bad = _measured(listing, config)
-        good = [position for position in positions.tolist() if position not in bad]
-        if not good:
-            raise UserError(
-                f"split {split!r} has no file that can be read: {listing.paths[positions[0]]}: {bad[positions[0]]}"
-            )
-        self.bad = {listing.paths[position]: bad[position] for position in positions.tolist() if position in bad}
-        self._paths = [listing.paths[position] for position in good]
-        self.sizes = sizes[good].astype(np.int32)
-        self.labels = np.array(listing.labels, np.int32)[good]
-        self.label_names = listing.label_names
-        without = sorted(set(range(len(self.label_names))) - set(self.labels.tolist()))
-        if without and "[" not in split:
-            names = ", ".join(self.label_names[label] for label in without[:5])
-            say(
-                f"{split} has no example of {len(without):,} of the {len(self.label_names):,} classes of train: {names}"
-            )
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def read(self, index: int) -> Num[np.ndarray, "*spatial c"]:
-        return self._decode(read_file(self._paths[index]))
-
-    def name(self, index: int) -> str:
-        return self._paths[index]
-
-
-def _measured(listing: Listing, config: Config) -> tuple[Int[np.ndarray, "n r"], dict[int, str]]:
-    """Return the sizes of all files of a listing, and {position: reason} of the bad files."""
-    how = {"cache": cache_folder(config.machine), "num_threads": config.machine.num_threads}
-    limit = round(config.data.max_megapixels * 1e6)
-    if listing.rank == 2:
-        sizes, bad = measure_files(listing.paths, partial(read_image_size, max_pixels=limit), columns=2, **how)
-        for position in np.flatnonzero(sizes.prod(1) > limit).tolist():  # The cache may be older than the limit.
-            bad[position] = too_large(*sizes[position].tolist(), max_pixels=limit)
-        return sizes, bad
-    measured, bad = measure_files(listing.paths, partial(read_signal_header, max_values=limit), columns=3, **how)
-    _check_signals(listing, measured, config.data.channels)
-    return measured[:, :1], bad
-
-
-def _check_signals(listing: Listing, measured: Int[np.ndarray, "n 3"], channels: int) -> None:
-    """Check that all signals have one sampling rate, and that their channels fit the config.
+    Args:
+        unreadable: names, below the root, of files that are left out even if they can be read now.
+        is_new: True if a trained net is to be tried on the data, whose classes may then be others.
 
     Raises:
-        UserError: the sampling rates differ, so equal lengths are not equal times; or the channels do not fit.
-    """
-    good = np.flatnonzero(measured[:, 0])
-    rates, first = np.unique(measured[good, 1], return_index=True)
-    if len(rates) > 1:
-        found = ", ".join(f"{listing.paths[good[place]]} has {measured[good[place], 1]} Hz" for place in first[:2])
-        raise UserError(f"{found}, but all signals of a data set need one sampling rate: resample them")
-    unfit = good[measured[good, 2] != channels] if channels > 1 else []
-    if len(unfit):
-        raise UserError(
-            f"config.data.channels is {channels}, but {listing.paths[unfit[0]]} has {measured[unfit[0], 2]}: set it to "
-            "that if all signals have as many, or to 1, for the mean of a signal's channels"
-        )
-
-
-def decoder_of(config: Config, *, rank: int) -> Callable[[bytes], np.ndarray]:
-    """Return the function that decodes an encoded example to values with the config's channels.
-
-    Raises:
-        UserError: the examples are images, which cannot have so many channels.
+        UserError: there is no such data set, or it breaks a rule; the function raises it for a split.
     """
     data = config.data
-    return make_decoder(
-        rank=rank, channels=data.channels, background=data.background, max_megapixels=data.max_megapixels
-    )
+    kind, _, place = data.source.partition(":")
+    match kind:
+        case "mnist_native" if not place:
+            return partial(EmbeddedSource, kind, decode=decoder_of(config, rank=2))
+        case "japanese_vowels" if not place:
+            if data.channels != JAPANESE_VOWELS_CHANNELS:
+                raise UserError(
+                    f"config.data.channels is {data.channels}, but {kind} has {JAPANESE_VOWELS_CHANNELS}: "
+                    f"set config.data.channels={JAPANESE_VOWELS_CHANNELS}"
+                )
+            return partial(EmbeddedSource, kind, decode=partial(unpack_frames, channels=data.channels))
+        case "folder" | "table" if place:
+            list_files = list_folder if kind == "folder" else list_table
+            listing = list_files(Path(place).expanduser(), data, seed=config.seed, is_new=is_new)
+            return FileData(listing, config, unreadable=unreadable)
+        case "tfds" if place:
+            return partial(TfdsSource, place, config=config)
+        case "sizes" if place:
+            table = SizeTable(Path(place).expanduser(), num_classes=config.model.num_classes)
+            return lambda split: table
+        case _:
+            raise UserError(f"config.data.source is {data.source!r}, but it must be one of: {', '.join(SOURCES)}")
 
 
 def open_source(config: Config, split: str) -> Source:
@@ -137,28 +64,87 @@ def open_source(config: Config, split: str) -> Source:
     Raises:
         UserError: there is no such data set or split, or it breaks a rule.
     """
-    data = config.data
-    kind, _, place = data.source.partition(":")
-    match kind:
-        case "mnist_native" if not place:
-            return EmbeddedSource(kind, split, decode=decoder_of(config, rank=2))
-        case "japanese_vowels" if not place:
-            if data.channels != JAPANESE_VOWELS_CHANNELS:
-                raise UserError(
-                    f"config.data.channels is {data.channels}, but {kind} has {JAPANESE_VOWELS_CHANNELS}: "
-                    f"set config.data.channels={JAPANESE_VOWELS_CHANNELS}"
-                )
-            return EmbeddedSource(kind, split, decode=partial(unpack_frames, channels=data.channels))
-        case "folder" | "table" if place:
-            where, how = expanded(place), {"seed": config.seed, "group_pattern": data.group_pattern}
-            if kind == "table":
-                listing = list_table(where, absolute_paths=data.absolute_paths, **how)
-            else:
-                listing = list_folder(where, **how)
-            return FileSource(listing, split, config=config)
-        case "tfds" if place:
-            return TfdsSource(place, split, config=config)
-        case "sizes" if place:
-            return SizeTable(expanded(place), num_classes=config.model.num_classes)
-        case _:
-            raise UserError(f"config.data.source is {data.source!r}, but it must be one of: {', '.join(SOURCES)}")
+    return open_data(config)(split)
+
+
+class Reordered(Source):
+    """A source whose classes are those of a net, in the net's order; examples of other classes are left out.
+
+    Args:
+        label_names: the classes of the net.
+
+    Raises:
+        UserError: no class of the source is one of the net.
+    """
+
+    def __init__(self, source: Source, label_names: tuple[str, ...]):
+        places = places_of(source.label_names, label_names)
+        if (places < 0).all():
+            raise UserError(
+                f"none of the {len(source.label_names):,} classes of the data ({first_names(source.label_names)}) is "
+                f"one of the net's ({first_names(label_names)}): classes are matched by name, so rename them"
+            )
+        labels = places[source.labels]
+        self._source, self._kept = source, np.flatnonzero(labels >= 0)
+        self.label_names, self.labels = label_names, labels[self._kept].astype(np.int32)
+        self.sizes, self.num_left_out = source.sizes[self._kept], len(source) - len(self._kept)
+        self.bad, self.left_out, self.unreadable = source.bad, source.left_out, source.unreadable
+        self.origin = source.origin
+        self.sampling_rate, self.value_range = source.sampling_rate, source.value_range
+        self.full_contents = source.full_contents
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def read(self, index: int) -> Num[np.ndarray, "*spatial c"]:
+        return self._source.read(int(self._kept[index]))
+
+    def name(self, index: int) -> str:
+        return self._source.name(int(self._kept[index]))
+
+    def key(self, index: int) -> bytes:
+        return self._source.key(int(self._kept[index]))
+
+    def contents(self) -> str:
+        return self._source.contents()
+
+
+def in_order_of(source: Source, label_names: tuple[str, ...] | None) -> Source:
+    """Return a source whose classes have the order of a net's; None leaves them as they are.
+
+    Raises:
+        UserError: the source has other classes than the net.
+    """
+    if label_names is None or source.label_names == label_names:
+        return source
+    if changed := compare_classes(source.label_names, label_names):
+        raise UserError(f"the classes of the data are not those that the net was trained with: {changed}")
+    return Reordered(source, label_names)
+
+
+def describe_sources(name: str, sources: Mapping[str, Source]) -> list[str]:
+    """Return lines that say what was taken of a data set: its classes, its splits, and what was left out.
+
+    Args:
+        name: the config's `data.source`.
+        sources: {split: source} of the splits that are used.
+    """
+    any_source, place = next(iter(sources.values())), Path(name.partition(":")[2]).expanduser()
+    root = place if place.is_dir() else place.parent
+    classes = any_source.label_names
+    lines = [f"{name}: {len(classes):,} classes ({first_names(classes)})"]
+    for split, source in sources.items():
+        lines.append(f"  {split:<11}{len(source):>9,} examples: {source.origin}{_without(source)}")
+        if source.bad:
+            first = "; ".join(f"{below(root, path)}: {why}" for path, why in list(source.bad.items())[:MOST_NAMES])
+            more = "; …" if len(source.bad) > MOST_NAMES else ""
+            lines.append(f"  {'':<11}{len(source.bad):>9,} cannot be read: {first}{more}")
+    if left_out := describe_left_out(any_source.left_out, root):
+        lines.append(f"  {left_out}")
+    return lines
+
+
+def _without(source: Source) -> str:
+    """Name the classes of which a source has no example."""
+    absent = np.setdiff1d(np.arange(len(source.label_names)), source.labels).tolist()
+    return f"; no example of {first_names([source.label_names[label] for label in absent])}" if absent else ""

@@ -1,4 +1,4 @@
-"""Any TFDS data set that can be read by random access: images, or signals of float values.
+"""Any TFDS data set that can be read by random access: images, or signals of floats or integers.
 
 Examples stay encoded until they are read, and none is held in memory. Sizes and labels take one pass over the data;
 they are cached until its files change. A data set that is not prepared yet is prepared, or one line says why it cannot
@@ -8,13 +8,17 @@ be.
 import contextlib
 import difflib
 import hashlib
+import io
 import os
 import sys
 import textwrap
 import threading
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import mode
+from types import SimpleNamespace
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
@@ -27,11 +31,13 @@ from fcn_jax.config import Config, UserError
 from fcn_jax.data import images, signals
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.data.sizes import read_in_parallel
+from fcn_jax.data.source import Source
 from fcn_jax.system.cache import cache_folder, keep_arrays, load_arrays
 from fcn_jax.system.console import hushing_tfds, say
 
 SECONDS_TO_ANSWER = 8.0
 """Longest wait for an answer of the host that a data set is downloaded from."""
+_say_once = cache(say)
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,10 @@ class Features:
     channels: int | None
     """Number of channels of a signal; None: unknown."""
     label_names: tuple[str, ...]
+    kind: str
+    """Type of a signal's values; empty for images."""
+    sampling_rate: int | None
+    """Samples a second of a signal; None: unknown."""
 
     def check_channels(self, channels: int) -> None:
         """Check that examples can have so many channels.
@@ -76,40 +86,45 @@ def find_features(info: Any, source: str) -> Features:
     features = dict(info.features)
     labels = [name for name, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)]
     values = [name for name, feature in features.items() if isinstance(feature, tfds.features.Image)]
-    values = values or [name for name, feature in features.items() if _is_signal(feature)]
+    kinds = {name: _signal_type(feature) for name, feature in features.items()}
     pair = info.supervised_keys
-    if isinstance(pair, tuple) and len(pair) == 2 and pair[0] in values and pair[1] in labels:
+    has_pair = isinstance(pair, tuple) and len(pair) == 2 and pair[1] in labels
+    if has_pair and (pair[0] in values or (not values and kinds.get(pair[0]))):
         values, labels = [pair[0]], [pair[1]]
+    values = values or [name for name in kinds if kinds[name].startswith("float")] or [*filter(kinds.get, kinds)]
     if len(values) != 1 or len(labels) != 1:
         told = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features.items())
         raise UserError(
-            f"{source} has the features {told}, but it needs one image (or one float signal, [length] or "
-            "[length, channels]) and one class label: prepare a data set that has them"
+            f"{source} has the features {told}, but it needs one image (or one signal, [length] or [length, "
+            "channels], of floats or integers) and one class label: prepare a data set that has them"
         )
     value, label = features[values[0]], features[labels[0]]
-    is_image = isinstance(value, tfds.features.Image)
     return Features(
         source=source,
         value=values[0],
         label=labels[0],
-        rank=2 if is_image else 1,
-        channels=None if is_image else (*value.shape, 1)[1],
+        rank=1 if kinds[values[0]] else 2,
+        channels=(*value.shape, 1)[1] if kinds[values[0]] else None,
         label_names=tuple(label.names),
+        kind=kinds[values[0]],
+        sampling_rate=getattr(value, "sample_rate", None) or None,
     )
 
 
-def _is_signal(feature: Any) -> bool:
+def _signal_type(feature: Any) -> str:
+    """Return the type of a signal's values; empty if a feature is no signal."""
     import tensorflow_datasets as tfds
 
-    if not isinstance(feature, tfds.features.Tensor):
-        return False
+    if not isinstance(feature, tfds.features.Tensor) or isinstance(feature, tfds.features.Text):
+        return ""
     shape: Any = feature.shape
     dtype: Any = feature.np_dtype
+    kind = np.dtype(dtype).name
     is_series = len(shape) in (1, 2) and shape[0] is None and None not in shape[1:]
-    return is_series and np.issubdtype(np.dtype(dtype), np.floating)
+    return kind if is_series and (kind.startswith("float") or kind in signals.INTEGER_STEPS) else ""
 
 
-class TfdsSource:
+class TfdsSource(Source):
     """One split of a TFDS data set.
 
     Args:
@@ -124,6 +139,8 @@ class TfdsSource:
         builder = open_builder(name)
         self._features = find_features(builder.info, f"tfds:{name}")
         self._features.check_channels(config.data.channels)
+        if told := signals.told_scale(self._features.kind):
+            _say_once(f"tfds:{name}: {told}")
         self._data = _open_split(builder, name, split, self._features, config)
         self._channels, self._background = config.data.channels, config.data.background
         self._max_pixels = round(config.data.max_megapixels * 1e6)
@@ -135,6 +152,7 @@ class TfdsSource:
         self._positions, self.bad = good, {f"{self._label} #{number}": reason for number, reason in reasons.items()}
         self.sizes, self.labels = measured[good, :-1].astype(np.int32), measured[good, -1].astype(np.int32)
         self.label_names = self._features.label_names
+        self.origin = f"split {split} in {builder.data_dir}"
         without = np.flatnonzero((self.labels < 0) | (self.labels >= len(self.label_names)))
         if len(without):
             example = int(without[0])
@@ -152,7 +170,7 @@ class TfdsSource:
     def read(self, index: int) -> Num[np.ndarray, "*spatial c"]:
         value = self._example(int(self._positions[index]))[self._features.value]
         if self._features.rank == 1:
-            return signals.with_channels(np.asarray(value, np.float32), self._channels)
+            return signals.with_channels(signals.from_integers(np.asarray(value)), self._channels)
         how = {"channels": self._channels, "background": self._background}
         if isinstance(value, bytes):
             return images.decode_image(value, max_pixels=self._max_pixels, **how)
@@ -169,9 +187,11 @@ class TfdsSource:
         example = self._example(position)
         value = example[self._features.value]
         if isinstance(value, bytes):
-            size = images.encoded_image_size(value, max_pixels=self._max_pixels)
+            size = images.read_image_size(io.BytesIO(value), max_pixels=self._max_pixels)
         else:
             size = np.shape(value)[: self._features.rank]
+            if self._features.kind == "int64":
+                signals.from_integers(np.asarray(value))  # Its values may be none of a sound.
         if not min(size):
             raise BadExampleError("nothing is there")
         return (*size, int(example[self._features.label]))
@@ -270,10 +290,19 @@ def open_builder(name: str) -> Any:
     Raises:
         UserError: there is no such data set, or it cannot be prepared here.
     """
+    _describe_sound_without_tensorflow()
     builder = _make_builder(name)
     if not builder.is_prepared():
         _prepare(builder, name)
     return builder
+
+
+def _describe_sound_without_tensorflow() -> None:
+    """Let TFDS describe sound where TensorFlow is missing: it is asked only for the name of a type of NumPy."""
+    from tensorflow_datasets.core.features import audio_feature
+
+    if find_spec("tensorflow") is None:
+        audio_feature.tf = SimpleNamespace(dtypes=SimpleNamespace(as_dtype=np.dtype))
 
 
 def _make_builder(name: str) -> Any:

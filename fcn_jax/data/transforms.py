@@ -22,15 +22,33 @@ from fcn_jax.core.random import uniform
 from fcn_jax.data import images, signals
 
 
-def make_decoder(*, rank: int, channels: int, background: int, max_megapixels: float) -> Callable[[bytes], np.ndarray]:
+def make_decoder(
+    *,
+    rank: int,
+    channels: int,
+    background: int,
+    max_megapixels: float,
+    sampling_rate: int | None = None,
+    resamples: bool = False,
+) -> Callable[[bytes], np.ndarray]:
     """Return the function that decodes images (rank 2) or signals (rank 1), for training and prediction alike.
+
+    Args:
+        sampling_rate: samples a second that every signal must have; None: any.
+        resamples: whether a signal of another rate is resampled, and not refused.
 
     Raises:
         UserError: images cannot have so many channels.
     """
     limit = round(max_megapixels * 1e6)
     if rank == 1:
-        return partial(signals.decode_signal, channels=channels, max_values=limit)
+        return partial(
+            signals.decode_signal,
+            channels=channels,
+            max_values=limit,
+            sampling_rate=sampling_rate,
+            resamples=resamples,
+        )
     images.check_image_channels(channels)
     return partial(images.decode_image, channels=channels, background=background, max_pixels=limit)
 
@@ -314,11 +332,11 @@ class Views:
         """Return the true sizes of all examples at a scale, after widening, without random changes."""
         return Views(self._sizes, scale=lambda _: scale, smallest=self._smallest).sizes(0)
 
-    def largest(self, epochs: Sequence[int]) -> Int[np.ndarray, " r"]:
-        """Return a size that covers every size that may be drawn in some epochs."""
+    def largest(self, epochs: Sequence[int]) -> Int[np.ndarray, "n r"]:
+        """Return, for every example, a size that covers every size that may be drawn for it in some epochs."""
         stretch = math.sqrt(1 + self._augment.aspect)
         scale = max(map(self._scale, epochs)) * max(self._augment.scale) * stretch
-        return widened_sizes(np.ceil(self._sizes.max(0) * scale).astype(self._sizes.dtype)[None], self._smallest)[0]
+        return widened_sizes(np.ceil(self._sizes * scale).astype(self._sizes.dtype), self._smallest)
 
     def draw(self, epoch: int, index: Int[np.ndarray, " n"]) -> View:
         """Draw the seen parts of some examples."""

@@ -19,13 +19,13 @@ from fcn_jax.core.block import AnyArray, Block
 from fcn_jax.core.buckets import BucketPlan
 from fcn_jax.core.net import Model, Prediction
 from fcn_jax.core.step import abstract_state, split_model
+from fcn_jax.data.meaning import Meaning
 from fcn_jax.inference.inputs import Recipe, recipe_of
 from fcn_jax.nets.model import abstract_model, smallest_input
 from fcn_jax.system.cache import use_compilation_cache
-from fcn_jax.system.disk import parse_json
-from fcn_jax.train.checkpoint import restore_latest
+from fcn_jax.train.checkpoint import read_latest
 from fcn_jax.train.optimizer import make_optimizer
-from fcn_jax.train.workdir import LABELS, read_config
+from fcn_jax.train.workdir import read_config, read_meaning
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Trained:
 
     config: Config
     plan: BucketPlan
-    label_names: tuple[str, ...]
+    meaning: Meaning
     model: Model
     """The model with the parameters that evaluation uses: their moving average, if the run has one."""
     step: int
@@ -42,6 +42,10 @@ class Trained:
     @property
     def rank(self) -> int:
         return len(self.plan.shapes[0])
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        return self.meaning.label_names
 
 
 def restore_trained(workdir: Path, *, convolution: str | None = None, strict: bool = False) -> Trained:
@@ -58,16 +62,16 @@ def restore_trained(workdir: Path, *, convolution: str | None = None, strict: bo
     config.model.convolution = convolution or config.model.convolution
     validate(config)
     plan = _read_plan(workdir)
-    label_names = _read_labels(workdir, config)
     graphdef, params, stats = split_model(abstract_model(config, rank=len(plan.shapes[0])))
     # The number of steps changes only the learning rate, not the shapes of the state; any number will do.
     optimizer = make_optimizer(config.train, warmup_steps=0, total_steps=1)
     place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     average = config.train.ema_decay > 0
     target = abstract_state(params, stats, optimizer, average=average, place=place)
-    state = restore_latest(workdir, target, strict=strict)
+    restored = read_latest(workdir, target, strict=strict)
+    state, meaning = restored.state, read_meaning(workdir, restored)
     model = nnx.merge(graphdef, state.evaluated_params, state.stats)
-    return Trained(config, plan, label_names, model, step=int(state.step))
+    return Trained(config, plan, meaning, model, step=int(state.step))
 
 
 def _read_plan(workdir: Path) -> BucketPlan:
@@ -76,17 +80,6 @@ def _read_plan(workdir: Path) -> BucketPlan:
         return BucketPlan.from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be used ({error}): train this workdir again") from error
-
-
-def _read_labels(workdir: Path, config: Config) -> tuple[str, ...]:
-    path, again = workdir / LABELS, "run the train command of this workdir again, which writes the file"
-    try:
-        names = parse_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be used ({error}): {again}") from error
-    if not isinstance(names, list) or [type(name) for name in names] != [str] * config.model.num_classes:
-        raise UserError(f"{path} is not a list of {config.model.num_classes} names: {again}")
-    return tuple(names)
 
 
 RATIO = 1.25
@@ -227,4 +220,11 @@ def classifier_of_trained(
 def recipe_of_trained(trained: Trained) -> Recipe:
     """Return the recipe that reads files for a trained net."""
     smallest, largest = smallest_input(trained.config), trained.model.net.largest_side
-    return recipe_of(trained.config, rank=trained.rank, smallest_side=smallest, largest_side=largest)
+    return recipe_of(
+        trained.config,
+        rank=trained.rank,
+        smallest_side=smallest,
+        largest_side=largest,
+        sampling_rate=trained.meaning.sampling_rate,
+        value_range=trained.meaning.value_range,
+    )

@@ -5,25 +5,33 @@ read is named.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
 
-from fcn_jax.config import Config, UserError, validate
+from fcn_jax.config import AugmentConfig, Config, UserError, validate
 from fcn_jax.config_fields import overridden
 from fcn_jax.core.step import TrainState
-from fcn_jax.data.bad_examples import BadExampleError
+from fcn_jax.data.bad_examples import first_of
+from fcn_jax.data.classes import compare_classes
 from fcn_jax.data.dataset import Dataset
+from fcn_jax.data.file_source import FileData
+from fcn_jax.data.listing import ALL
+from fcn_jax.data.meaning import check_meaning
+from fcn_jax.data.sources import Reordered, describe_sources, open_data
+from fcn_jax.data.splits import SPLITS, TAKEN_OUT, split_named
 from fcn_jax.inference.statistics import Answers, Statistics, answers_of, statistics_of
 from fcn_jax.system.cache import use_compilation_cache
+from fcn_jax.system.console import say
 from fcn_jax.system.processes import check_shared, together
-from fcn_jax.train.checkpoint import restore_latest
+from fcn_jax.train.checkpoint import read_latest
 from fcn_jax.train.compile import compile_programs
 from fcn_jax.train.passes import evaluate, split_logits
 from fcn_jax.train.setup import Setup, Split, prepare_together
+from fcn_jax.train.workdir import changes_since_begun, read_labels, read_meaning
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,7 @@ class OpenedRun:
     setup: Setup
     state: TrainState
     split: Split
+    split_name: str
 
     @property
     def step(self) -> int:
@@ -41,6 +50,13 @@ class OpenedRun:
     @property
     def scale(self) -> float:
         return self.setup.config.evaluate.scale
+
+    def say_data(self) -> None:
+        """Say what was taken of the data."""
+        train, own = self.setup.train.dataset.source, self.split.dataset.source
+        sources = {self.split_name: own} if train is own else {"train": train, self.split_name: own}
+        for line in describe_sources(self.setup.config.data.source, sources):
+            say(line)
 
 
 @dataclass(frozen=True)
@@ -92,26 +108,68 @@ def configs_at_scales(config: Config, scales: Sequence[float]) -> list[Config]:
     return configs
 
 
-def open_run(workdir: Path, config: Config, split: str, *, strict: bool = False) -> OpenedRun:
+def open_run(
+    workdir: Path, config: Config, split: str | None, *, data: str | None = None, strict: bool = False
+) -> OpenedRun:
     """Restore the newest undamaged checkpoint of a run, and open a split.
 
     Args:
-        split: `train`, `validation` or `test` as the config defines them, or any part such as `test[:100]`.
+        split: `train`, `validation` or `test` as the config defines them, or any part such as `test[:100]`; None: test
+            or, if other data has no splits, all of it.
+        data: other data than that of the run, such as `folder:DIR`; its classes are matched by name.
         strict: refuse the run if its newest checkpoint is damaged.
 
     Raises:
-        UserError: there is no checkpoint or no such split.
+        UserError: there is no checkpoint or no such split, or the data has another meaning than that of the run.
     """
     use_compilation_cache(config.machine)
-    setup = prepare_together(config, abstract=True)
     check_shared(workdir / "checkpoints")
-    data = config.data
+    with together():
+        label_names = read_labels(workdir)
+    if data is None:
+        split = split or "test"
+        setup, chosen = _own_data(workdir, config, split, label_names)
+    else:
+        split, setup, chosen = _other_data(config, data, split, label_names)
+    with together():
+        restored = read_latest(workdir, setup.state, strict=strict)
+        meaning = read_meaning(workdir, restored)
+        check_meaning(chosen.dataset.source, meaning, data=setup.config.data.source)
+    return OpenedRun(setup, restored.state, chosen, split)
+
+
+def _own_data(workdir: Path, config: Config, split: str, label_names: tuple[str, ...]) -> tuple[Setup, Split]:
+    """Return the setup of a run and a split of its own data; say what changed in the split since the run began."""
+    setup, data = prepare_together(config, abstract=True, label_names=label_names), config.data
     own = {"train": data.train_split, "validation": data.validation_split, "test": data.test_split}
+    name = split_named(split) or split
     with together():
-        chosen = setup.split(own.get(split, split))
+        chosen = setup.split(own.get(name, split))
+        changes = changes_since_begun(chosen, name, workdir) if name in own else []
+    for change in changes:
+        say(f"WARNING: the data changed since the run in {workdir} began: {change}")
+    return setup, chosen
+
+
+def _other_data(config: Config, data: str, split: str | None, label_names: tuple[str, ...]) -> tuple[str, Setup, Split]:
+    """Return the name of a split of other data, a setup of that data, and the split; say which classes do not match."""
     with together():
-        state = restore_latest(workdir, setup.state, strict=strict)
-    return OpenedRun(setup, state, chosen)
+        found = open_data(overridden(config, {"data.source": data}), is_new=True)
+        if split is None:
+            lacks_test = isinstance(found, FileData) and TAKEN_OUT in found.listing.origins["test"]
+            split = ALL if lacks_test else "test"
+        if changed := compare_classes(found(split).label_names, label_names):
+            say(f"{data}: classes are matched by name; {changed}")
+        source = Reordered(found(split), label_names)
+        if source.num_left_out:
+            say(f"{source.num_left_out:,} examples of {data} are left out: the net does not know their classes")
+    splits = {f"data.{name}_split": split for name in SPLITS}
+    unchanged = {f"data.augment.{name}": value for name, value in asdict(AugmentConfig()).items()}
+    changed = overridden(config, {"data.source": data, **unchanged, **splits})
+    setup = prepare_together(changed, abstract=True, opener=lambda _: lambda _: source, label_names=label_names)
+    with together():
+        chosen = setup.split(split)
+    return split, setup, chosen
 
 
 def evaluated(run: OpenedRun, *, title: str) -> dict[str, float]:
@@ -129,30 +187,25 @@ def answered(run: OpenedRun, *, title: str) -> Evaluation:
     dataset = run.split.dataset
     logits = split_logits(run.setup, run.state, run.split, title=f"{title} at scale {run.scale:g}")
     known = np.isfinite(logits).all(1)
-    bad = {**dataset.source.bad, **_reasons(dataset, np.flatnonzero(~known))}
+    bad = dataset.bad.reasons
+    _check_finite(dataset, np.flatnonzero(~known))
     index = np.flatnonzero(known)
     if not len(index):
-        raise UserError(f"no example of {title} can be read: {'; '.join(map(': '.join, list(bad.items())[:3]))}")
+        raise UserError(f"no example of {title} can be read: {first_of(bad)}")
     answers = answers_of(logits[index], index=index, size=dataset.source.sizes[index], label=dataset.labels[index])
     return Evaluation(title, run.step, run.scale, dataset, answers, bad)
 
 
-def _reasons(dataset: Dataset, without_answer: Int[np.ndarray, " n"]) -> dict[str, str]:
-    """Return the reasons why examples have no answer: {name: reason}.
+def _check_finite(dataset: Dataset, without_answer: Int[np.ndarray, " n"]) -> None:
+    """Check that the examples without an answer are those that could not be read.
 
     Raises:
-        UserError: an example can be read, but its logits are not finite.
+        UserError: an example was read, but its logits are not finite.
     """
-    reasons = {}
+    unread = dataset.bad.unread
     for index in without_answer.tolist():
-        name = dataset.source.name(index)
-        try:
-            dataset.example(index)
-        except BadExampleError as error:
-            reasons[name] = str(error)
-        else:
+        if (name := dataset.source.name(index)) not in unread:
             raise UserError(
                 f"the logits of {name} are not finite, though it can be read: look at its values, or train this net "
                 "again with a smaller learning rate"
             )
-    return reasons

@@ -18,10 +18,11 @@ from jaxtyping import Num
 
 from fcn_jax.config import Config, UserError
 from fcn_jax.core.geometry import format_size
-from fcn_jax.data import images, signals
 from fcn_jax.data.bad_examples import BadExampleError
-from fcn_jax.data.files import files_below, read_file
+from fcn_jax.data.file_source import VALUE_RANGES
+from fcn_jax.data.files import describe_left_out, files_below, read_file
 from fcn_jax.data.transforms import Resize, Views, make_decoder, widen
+from fcn_jax.system.console import say
 
 SIDES = {1: ("length",), 2: ("height", "width")}
 """Names of the sides of a size, by spatial rank."""
@@ -53,6 +54,12 @@ class Recipe:
     """Value around widened examples, and under transparent pixels."""
     max_megapixels: float
     """A larger image is refused before it is decoded."""
+    sampling_rate: int
+    """Samples a second that a signal must have; 0: any, or unknown."""
+    resamples: bool
+    """True: a signal of another sampling rate is resampled. False: it is refused."""
+    value_range: tuple[float, ...]
+    """The lowest and the highest value of the training examples; (): unknown."""
     smallest_side: int
     """Smallest side that the net takes."""
     largest_side: int | None
@@ -60,15 +67,15 @@ class Recipe:
     is_masked: bool
     """True if the net tells padding from image."""
 
-    @property
-    def suffixes(self) -> frozenset[str]:
-        """Suffixes of the files to look for in folders."""
-        return images.SUFFIXES if self.rank == 2 else signals.SUFFIXES
-
     @cached_property
     def _decode(self) -> Callable[[bytes], np.ndarray]:
         return make_decoder(
-            rank=self.rank, channels=self.channels, background=self.background, max_megapixels=self.max_megapixels
+            rank=self.rank,
+            channels=self.channels,
+            background=self.background,
+            max_megapixels=self.max_megapixels,
+            sampling_rate=self.sampling_rate or None,
+            resamples=self.resamples,
         )
 
     @cached_property
@@ -91,6 +98,12 @@ class Recipe:
         ):
             if not low <= value <= high:
                 raise UserError(f"{name} is {value}, but it must be between {low} and {high}")
+        if self.value_range and self.value_range != VALUE_RANGES[self.rank]:
+            low, high = VALUE_RANGES[self.rank]
+            raise UserError(
+                f"the net was trained with values from {self.value_range[0]:g} to {self.value_range[-1]:g}, but those "
+                f"of files go from {low:g} to {high:g}: it cannot classify files"
+            )
         assert self._decode
         assert self._resize
 
@@ -119,8 +132,16 @@ class Recipe:
         raise BadExampleError(f"it is {format_size(size)} to the net, which takes {sides} only")
 
 
-def recipe_of(config: Config, *, rank: int, smallest_side: int, largest_side: int | None) -> Recipe:
-    """Make the recipe of a net that was trained with a config."""
+def recipe_of(
+    config: Config,
+    *,
+    rank: int,
+    smallest_side: int,
+    largest_side: int | None,
+    sampling_rate: int | None = None,
+    value_range: tuple[float, float] | None = None,
+) -> Recipe:
+    """Make the recipe of a net that was trained with a config, on examples of a sampling rate and a value range."""
     data = config.data
     return Recipe(
         rank=rank,
@@ -130,6 +151,9 @@ def recipe_of(config: Config, *, rank: int, smallest_side: int, largest_side: in
         min_side=smallest_side if data.min_side is None else data.min_side,
         background=data.background,
         max_megapixels=data.max_megapixels,
+        sampling_rate=sampling_rate or 0,
+        resamples=bool(data.sampling_rate),
+        value_range=value_range or (),
         smallest_side=smallest_side,
         largest_side=largest_side,
         is_masked=config.model.masked,
@@ -152,11 +176,11 @@ def check_paths(paths: Sequence[str]) -> None:
             raise UserError(f"there is no file or folder {path!r}: correct the path")
 
 
-def expand_paths(paths: Sequence[str], *, suffixes: frozenset[str], listed: Iterable[str]) -> list[str]:
-    """List all files that some paths stand for.
+def expand_paths(paths: Sequence[str], *, rank: int, listed: Iterable[str]) -> list[str]:
+    """List all files that some paths stand for; say which files of the folders are left out.
 
     Args:
-        suffixes: suffixes of the files to take from folders; the files of a folder are sorted by path.
+        rank: 2 to take the images of folders, 1 to take the signals; the files of a folder are sorted by path.
         listed: lines that `-` stands for, one path each; a missing file is found only when it is read.
 
     Raises:
@@ -166,17 +190,18 @@ def expand_paths(paths: Sequence[str], *, suffixes: frozenset[str], listed: Iter
     for path in paths:
         lines = (line.rstrip("\r\n") for line in listed) if path == LIST else [path]
         for line in filter(None, lines):
-            found += _files_of(line, suffixes) if os.path.isdir(line) else [line]
+            found += _files_of(line, rank) if os.path.isdir(line) else [line]
     return found
 
 
-def _files_of(folder: str, suffixes: frozenset[str]) -> list[str]:
-    try:
-        files = files_below(Path(folder), suffixes)
-    except OSError as error:
-        raise UserError(f"{error.filename} cannot be listed: {error.strerror}") from error
+def _files_of(folder: str, rank: int) -> list[str]:
+    files, left_out = files_below(Path(folder), rank)
+    told = describe_left_out(left_out, Path(folder))
     if not files:
-        raise UserError(f"nothing below {folder} ends in one of {' '.join(sorted(suffixes))}: give another folder")
+        kind = "image" if rank == 2 else "signal"
+        raise UserError(f"no {kind} lies below {folder}{f' ({told})' if told else ''}: give another folder")
+    if told:
+        say(f"{folder}: {told}")
     return files
 
 

@@ -1,16 +1,34 @@
-"""Files that are written whole or not at all and read strictly, and clear errors where the disk is full or fails."""
+"""Files that are written whole or not at all and read strictly, and clear errors where the disk is full or fails.
+
+A read that fails for a reason that may pass, as on a network file system, is tried again.
+"""
 
 import errno
 import json
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from fcn_jax.config import UserError
+
+Value = TypeVar("Value")
+
+_PASSING = (
+    "EIO EAGAIN EINTR EBUSY ETIMEDOUT ESTALE EREMOTEIO ENOLINK ENETDOWN ENETUNREACH ENETRESET EHOSTDOWN EHOSTUNREACH "
+    "ENOBUFS ECONNABORTED ECONNREFUSED ECONNRESET ENOTCONN EPIPE ESHUTDOWN EMFILE ENFILE"
+)
+PASSING = frozenset(getattr(errno, name) for name in _PASSING.split() if hasattr(errno, name))
+"""Errors of a read that may pass: those of a busy or failing disk, of a network, and of too many open files."""
+PAUSES = (0.1, 0.4)
+"""Pauses before a read is tried again, in seconds."""
+MOST_IN_A_ROW = 20
+"""Number of reads that may fail one after the other in spite of all pauses. From then on none is tried again until one
+succeeds: with a dead disk, a pause for each of a million files would take days."""
 
 MAKE_ROOM = "make room, or mend the disk, and run the same command again"
 REMEDIES = {
@@ -67,6 +85,40 @@ def reading(path: Path) -> Iterator[None]:
         raise UserError(
             f"{path} cannot be read ({error.strerror or error}): change its permissions, or give another path"
         ) from error
+
+
+_failed_in_a_row = 0
+
+
+def reading_again(read: Callable[[], Value]) -> Value:
+    """Return what `read` returns; if it fails for a reason that may pass, try again after each of `PAUSES`.
+
+    The reason is an OSError, or an error that was raised from one. The last error is raised as it is.
+    """
+    global _failed_in_a_row
+    pauses = iter(PAUSES if _failed_in_a_row < MOST_IN_A_ROW else ())
+    while True:
+        try:
+            value = read()
+        except Exception as error:
+            if not _may_pass(error):
+                raise
+            pause = next(pauses, None)
+            if pause is None:
+                _failed_in_a_row += 1
+                raise
+            time.sleep(pause)
+        else:
+            _failed_in_a_row = 0
+            return value
+
+
+def _may_pass(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in PASSING:
+            return True
+        error = error.__cause__
+    return False
 
 
 def make_folder(path: Path) -> None:

@@ -105,7 +105,7 @@ class Checkpoints:
                 f"{directory} cannot be read ({_first_line(error)}): delete the checkpoint in it whose "
                 "_CHECKPOINT_METADATA is damaged"
             ) from error
-        self._directory, self._only_reads = directory, keep is None
+        self.directory, self._only_reads = directory, keep is None
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -130,7 +130,7 @@ class Checkpoints:
                 step, args=ocp.args.Composite(state=ocp.args.StandardSave(state), position=ocp.args.JsonSave(position))
             )
         except Exception as error:  # Orbax and TensorStore raise many kinds of errors.
-            path = self._directory / str(step)
+            path = self.directory / str(step)
             raise UserError(
                 f"checkpoint {path} cannot be saved ({_first_line(error)}), but those before it are kept: {MAKE_ROOM}"
             ) from error
@@ -165,7 +165,7 @@ class Checkpoints:
             if strict
             else f"none of the {len(damaged)} checkpoints can: start again in another workdir, or delete this folder"
         )
-        raise UserError(f"checkpoint {self._directory / str(newest)} cannot be restored ({damaged[newest]}): {remedy}")
+        raise UserError(f"checkpoint {self.directory / str(newest)} cannot be restored ({damaged[newest]}): {remedy}")
 
     def _restore(self, step: int, target: TrainState) -> Restored:
         """Restore one checkpoint and verify its checksum.
@@ -188,10 +188,10 @@ class Checkpoints:
 
     def _set_aside(self, step: int) -> Path:
         """Rename a damaged checkpoint, unless this process only reads; return its path."""
-        path = self._directory / str(step)
+        path = self.directory / str(step)
         if self._only_reads:
             return path
-        aside = self._directory / f"damaged-{step}"
+        aside = self.directory / f"damaged-{step}"
         with together():
             if is_first():
                 shutil.rmtree(aside, ignore_errors=True)
@@ -242,7 +242,12 @@ def has_checkpoint(workdir: Path) -> bool:
 
 
 def restore_latest(workdir: Path, target: TrainState, *, strict: bool = False) -> TrainState:
-    """Return the state of the newest whole checkpoint of a run, and change nothing in the workdir.
+    """Return the state of the newest whole checkpoint of a run: see `read_latest`."""
+    return read_latest(workdir, target, strict=strict).state
+
+
+def read_latest(workdir: Path, target: TrainState, *, strict: bool = False) -> Restored:
+    """Restore the newest whole checkpoint of a run, and change nothing in the workdir.
 
     Args:
         target: a state of the same shapes; the restored state gets its shardings.
@@ -258,4 +263,4 @@ def restore_latest(workdir: Path, target: TrainState, *, strict: bool = False) -
         restored = checkpoints.restore_newest(target, strict=strict)
     if restored is None:
         raise UserError(f"{directory} holds no whole checkpoint: train this workdir first")
-    return restored.state
+    return restored

@@ -5,7 +5,6 @@ large, bisection finds the largest step that fits. It compiles only the program 
 then fit too. A run that does not fit its devices ends with an error that names the program, its memory and that step.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -170,8 +169,9 @@ def _positions(stage: Stage, program: Program) -> int:
 
 
 def _largest_canvas(stage: Stage) -> int:
-    """Return the number of positions of the largest bucket."""
-    return math.prod(stage.plan.shapes[-1])
+    """Return the number of positions of the largest bucket that any program holds."""
+    programs = stage.schedule.step_plan.programs
+    return max(int(stage.plan.areas[block.bucket]) for program in programs for block in program.blocks)
 
 
 @dataclass(frozen=True)

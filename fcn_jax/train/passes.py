@@ -16,7 +16,7 @@ from fcn_jax.core.step import ZERO, TrainState, replicate
 from fcn_jax.data.bad_examples import share
 from fcn_jax.data.loader import Step
 from fcn_jax.system.console import Bar
-from fcn_jax.system.processes import together
+from fcn_jax.system.processes import gather, together
 from fcn_jax.train.compile import CompiledPrograms
 from fcn_jax.train.setup import Setup, Split
 
@@ -27,6 +27,9 @@ def no_one_asks(_: str) -> None:
 
 def steps_of(setup: Setup, split: Split, *, title: str, attend: Callable[[str], None] = no_one_asks) -> Iterator[Step]:
     """Yield every step of a pass over a split, with a bar; at the end every process knows of all bad examples.
+
+    Every example is read once. So those of its bad examples that were not left out are those that this pass did not
+    read; they are said.
 
     Args:
         attend: called before every step with a text that says what the pass waits for; an error in it ends the pass.
@@ -44,6 +47,7 @@ def steps_of(setup: Setup, split: Split, *, title: str, attend: Callable[[str], 
     share(split.dataset.bad)
     with together():
         split.dataset.bad.check()
+    split.dataset.bad.say_new()
 
 
 def evaluate(
@@ -56,15 +60,15 @@ def evaluate(
     attend: Callable[[str], None] = no_one_asks,
 ) -> dict[str, float]:
     """Return {loss, accuracy (a fraction), count} over all examples of a split."""
-    (stage,), sums = split.stages, []
+    (stage,), sums, read = split.stages, [], 0
     for step in steps_of(setup, split, title=title, attend=attend):
         (block,) = stage.schedule.step_plan.programs[step.program].blocks
         program = programs.evaluate[stage.plan.shapes[block.bucket], block.rows]
         sums.append(program.run(state.evaluated_params, state.stats, step.blocks))
+        read += step.num_examples
     total = sum(jax.device_get(sums), start=ZERO)
-    count, dataset = round(float(total.weight)), split.dataset
-    unread = len(dataset.bad) - len(dataset.source.bad)
-    assert count + unread == len(dataset), f"{count} examples evaluated, {unread} bad, {len(dataset)} in the split"
+    count, read = round(float(total.weight)), sum(gather(read))
+    assert count == read, f"{count} examples evaluated, {read} read"
     return {**total.means(), "count": count}
 
 
@@ -90,6 +94,7 @@ def with_precise_statistics(
 ) -> TrainState:
     """Return the state with the BatchNorm statistics of its evaluated parameters, measured over the training data."""
     pooled = None
+    setup.calibration.dataset.bad.count_as_said(setup.train.dataset.bad.unread)
     for step in steps_of(setup, setup.calibration, title="precise BatchNorm", attend=attend):
         found = programs.moments[step.program].run(state.evaluated_params, state.stats, step.blocks)
         moments = [as_float64(m) for m in jax.device_get(found)]

@@ -5,7 +5,7 @@ any file.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -18,10 +18,12 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from fcn_jax.config import Config, UserError, validate
 from fcn_jax.config_fields import flatten
 from fcn_jax.core.buckets import BucketPlan
-from fcn_jax.core.stages import Stages, evaluation_stages, make_plan, scale_of_epochs, training_stages
+from fcn_jax.core.stages import Stages, evaluation_stages, make_plan, scale_of_epochs, training_stages, used
 from fcn_jax.core.step import TrainState, abstract_state, initial_state, replicate, split_model
 from fcn_jax.data.dataset import Dataset, changed_data, fingerprint, open_dataset
 from fcn_jax.data.loader import Loader
+from fcn_jax.data.source import OpenSplit, Source
+from fcn_jax.data.sources import open_data
 from fcn_jax.nets.families import Published, config_from_json
 from fcn_jax.nets.model import abstract_model, make_model, smallest_input
 from fcn_jax.nets.pretrained import load_pretrained
@@ -44,6 +46,7 @@ class Setup:
 
     config: Config
     mesh: Mesh
+    open_split: OpenSplit
     train: Split
     graphdef: Any
     optimizer: optax.GradientTransformation
@@ -62,28 +65,44 @@ class Setup:
     def test(self) -> Split:
         return self.split(self.config.data.test_split)
 
+    @property
+    def sources(self) -> dict[str, Source]:
+        """The sources of the three splits, by name."""
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: split.dataset.source for name, split in splits.items()}
+
     @cached_property
     def calibration(self) -> Split:
-        """The training examples as evaluation sees them, in stratified steps; BatchNorm is re-estimated over them."""
-        config = self.config
+        """The training examples as evaluation sees them, in stratified steps; BatchNorm is re-estimated over them.
+
+        There are enough programs for as many buckets as in training, and one more where these do not fit into one.
+        """
+        config, schedule = self.config, self.config.schedule
         dataset = self._undrawn(config.data.train_split)
-        schedule = replace(config.schedule, kind="stratified", examples_per_step=config.evaluate.examples_per_step)
+        examples_per_step = config.evaluate.examples_per_step
+        programs = -(-len(self.train.stages[-1].plan.shapes) * schedule.rows_multiple_of // examples_per_step)
+        schedule = replace(
+            schedule,
+            kind="stratified",
+            examples_per_step=examples_per_step,
+            num_programs=max(schedule.num_programs, programs + (programs > 1)),
+        )
         stages = training_stages(dataset.views, [range(1)], schedule, seed=config.seed)
         say_notes(stages)
         return Split(dataset, stages)
 
     @cached_property
     def _evaluation_plan(self) -> BucketPlan:
-        """The plan of the training examples as evaluation would see them; all splits are evaluated with it."""
+        """The buckets that hold the training examples as evaluation would see them; it serves all splits."""
         views, schedule = self.train.dataset.views, self.config.schedule
         last = self.train.stages[-1]
         sizes = views.undrawn(self.config.evaluate.scale)
         if not views.is_random and np.array_equal(sizes, views.sizes(last.epochs[-1])):
-            return last.plan
+            return used(last.plan, sizes)
         plan, note = make_plan(sizes, schedule, epochs=1, num_examples=len(sizes))
         if note:
             say(note)
-        return plan
+        return used(plan, sizes)
 
     def split(self, name: str) -> Split:
         """Return a split for evaluation."""
@@ -101,7 +120,13 @@ class Setup:
         """Return a split at the scale of evaluation, without random changes."""
         config = self.config
         return open_dataset(
-            config, name, smallest_input=smallest_input(config), scale=lambda _: config.evaluate.scale, training=False
+            config,
+            name,
+            smallest_input=smallest_input(config),
+            scale=lambda _: config.evaluate.scale,
+            training=False,
+            open_split=self.open_split,
+            label_names=self.train.dataset.source.label_names,
         )
 
     def loader(self, split: Split) -> Loader:
@@ -115,19 +140,29 @@ class Setup:
         )
 
 
-def prepare(config: Config, *, devices: Sequence[Any] | None = None, abstract: bool = False) -> Setup:
+def prepare(
+    config: Config,
+    *,
+    devices: Sequence[Any] | None = None,
+    abstract: bool = False,
+    opener: Callable[[Config], OpenSplit] = open_data,
+    label_names: tuple[str, ...] | None = None,
+) -> Setup:
     """Check the config, open its training data, plan its stages and make its model.
 
     Args:
         devices: the devices that share the work; by default those of all processes.
         abstract: make no arrays for the state, only shapes to restore a checkpoint or to compile for absent devices.
+        opener: function that opens the data set of the config.
+        label_names: the classes of a trained net, in the order of its logits; None: those of the data.
 
     Raises:
         UserError: the config or its data breaks a rule; the message says which one and what to do.
     """
     validate(config)
     mesh = make_mesh(config, devices or jax.devices())
-    train = train_split(config)
+    open_split = opener(config)
+    train = train_split(config, open_split, label_names=label_names)
     model = (abstract_model if abstract else make_model)(config, rank=train.dataset.rank)
     if isinstance(config.model, Published) and config.model.init_from and not abstract:
         say(load_pretrained(model, config.model))
@@ -141,15 +176,21 @@ def prepare(config: Config, *, devices: Sequence[Any] | None = None, abstract: b
         state = abstract_state(params, stats, optimizer, average=average, place=everywhere)
     else:
         state = replicate(initial_state(params, stats, optimizer, average=average), everywhere)
-    return Setup(config, mesh, train, graphdef, optimizer, state)
+    return Setup(config, mesh, open_split, train, graphdef, optimizer, state)
 
 
-def train_split(config: Config) -> Split:
+def train_split(config: Config, open_split: OpenSplit, *, label_names: tuple[str, ...] | None = None) -> Split:
     """Return the training data and its stages."""
     scaled = scale_of_epochs(config.train)
     scales = [scale for epochs, scale in scaled for _ in epochs]
     dataset = open_dataset(
-        config, config.data.train_split, smallest_input=smallest_input(config), scale=scales.__getitem__, training=True
+        config,
+        config.data.train_split,
+        smallest_input=smallest_input(config),
+        scale=scales.__getitem__,
+        training=True,
+        open_split=open_split,
+        label_names=label_names,
     )
     stages = training_stages(dataset.views, [epochs for epochs, _ in scaled], config.schedule, seed=config.seed)
     say_notes(stages)
@@ -178,7 +219,13 @@ def make_mesh(config: Config, devices: Sequence[Any]) -> Mesh:
     return jax.make_mesh((number,), ("rows",), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def prepare_together(config: Config, *, abstract: bool) -> Setup:
+def prepare_together(
+    config: Config,
+    *,
+    abstract: bool,
+    opener: Callable[[Config], OpenSplit] = open_data,
+    label_names: tuple[str, ...] | None = None,
+) -> Setup:
     """Call `prepare` in every process; an error in one of them ends all.
 
     Raises:
@@ -187,7 +234,7 @@ def prepare_together(config: Config, *, abstract: bool) -> Setup:
     configs = gather(dataclasses.asdict(config))
     with together():
         _check_same_config(config_from_json(configs[0]), config)
-        setup = prepare(config, abstract=abstract)
+        setup = prepare(config, abstract=abstract, opener=opener, label_names=label_names)
     if jax.process_count() == 1:
         return setup
     found = gather(fingerprint(setup.train.dataset))

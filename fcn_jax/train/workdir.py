@@ -6,13 +6,17 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from fcn_jax.config import Config, UserError
 from fcn_jax.config_fields import differences
 from fcn_jax.data.dataset import changed_data, fingerprint
+from fcn_jax.data.meaning import Meaning
+from fcn_jax.data.splits import TAKEN_OUT
 from fcn_jax.nets.families import config_from_json
 from fcn_jax.system.disk import make_folder, parse_json, reading, write_json, writing
-from fcn_jax.train.setup import Setup
+from fcn_jax.train.checkpoint import Restored
+from fcn_jax.train.setup import Setup, Split
 
 LABELS = "labels.json"
 """Name of the file in a workdir that lists the classes, in the order of the logits."""
@@ -87,8 +91,85 @@ def _check_folder(workdir: Path) -> None:
         raise UserError(f"--workdir={workdir} is a file, but it must be a folder")
 
 
+def read_labels(workdir: Path) -> tuple[str, ...]:
+    """Return the classes of the run in a workdir, in the order of the logits.
+
+    Raises:
+        UserError: the file of the classes is missing or damaged.
+    """
+    path = workdir / LABELS
+    try:
+        names = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be used ({error}): {BRING_BACK}") from error
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{path} is not a list of names: {BRING_BACK}")
+    return tuple(names)
+
+
+BRING_BACK = "bring the file back as the train command wrote it"
+
+
+def meaning_in(restored: Restored, checkpoints: Path) -> Meaning:
+    """Return the meaning of the net that a checkpoint holds.
+
+    Raises:
+        UserError: an older version wrote the checkpoint.
+    """
+    try:
+        return Meaning.from_json(restored.position.get("meaning"))
+    except UserError as error:
+        raise UserError(
+            f"checkpoint {checkpoints / str(restored.step)} cannot be used ({error}): an older version wrote it; train "
+            "again in another workdir"
+        ) from error
+
+
+def read_meaning(workdir: Path, restored: Restored) -> Meaning:
+    """Return the meaning of the net of a checkpoint, and check that the file of the classes agrees with it.
+
+    Raises:
+        UserError: it does not agree, or an older version wrote the checkpoint.
+    """
+    meaning = meaning_in(restored, workdir / "checkpoints")
+    if read_labels(workdir) != meaning.label_names:
+        raise UserError(
+            f"{workdir / LABELS} does not name the classes that the checkpoint was saved with: {BRING_BACK}"
+        )
+    return meaning
+
+
 FINGERPRINTS = "data.json"
 """Name of the file in a workdir that holds the fingerprints of the splits."""
+
+
+def unreadable_when_begun(workdir: Path) -> frozenset[str]:
+    """Return the names of the files that could not be read when the run in a workdir began.
+
+    They stay left out, so that the run can go on although they can be read again.
+
+    Raises:
+        UserError: the file of fingerprints is damaged.
+    """
+    with _using(workdir / FINGERPRINTS) as begun:
+        return frozenset(name for split in begun.values() for name in split[UNREADABLE])
+
+
+UNREADABLE = "unreadable"
+
+
+@contextmanager
+def _using(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the fingerprints that a file holds; any error of form inside means that the file is damaged."""
+    try:
+        yield parse_json(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except UserError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(
+            f"{path} is damaged ({type(error).__name__}: {error}): delete it if you are sure that the data is what the "
+            "run began with"
+        ) from error
 
 
 def keep_same_data(setup: Setup, workdir: Path, *, resumes: bool) -> None:
@@ -98,20 +179,41 @@ def keep_same_data(setup: Setup, workdir: Path, *, resumes: bool) -> None:
         UserError: the data changed since the run began, or the file of fingerprints is damaged.
     """
     splits = {"train": setup.train, "validation": setup.validation, "test": setup.test}
-    found = {name: fingerprint(split.dataset) for name, split in splits.items()}
+    found = {name: _fingerprint(split) for name, split in splits.items()}
     path = workdir / FINGERPRINTS
     if not (resumes and path.exists()):
         write_json(path, found)
         return
-    try:
-        changes = changed_data(parse_json(path.read_text(encoding="utf-8")), found)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(
-            f"{path} is damaged ({type(error).__name__}: {error}): delete it if you are sure that the data is what the "
-            "run began with"
-        ) from error
+    with _using(path) as begun:
+        changes = changed_data(begun, found)
     if changes:
         raise UserError(
             f"the data of {setup.config.data.source} changed since the run in {workdir} began ({'; '.join(changes)}): "
             "bring back the data that it began with, or start again in another workdir"
         )
+
+
+def _fingerprint(split: Split) -> dict[str, Any]:
+    source = split.dataset.source
+    return {**fingerprint(split.dataset), "origin": source.origin, UNREADABLE: list(source.unreadable)}
+
+
+def changes_since_begun(split: Split, name: str, workdir: Path) -> list[str]:
+    """Return what differs in a split from the data that the run in a workdir began with, as readable sentences.
+
+    Args:
+        name: train, validation or test.
+
+    Raises:
+        UserError: the split was given and is now taken out of train, or the other way round.
+    """
+    with _using(workdir / FINGERPRINTS) as begun:
+        if name not in begun:
+            return []
+        then, now = begun[name]["origin"], split.dataset.source.origin
+        if (TAKEN_OUT in then) != (TAKEN_OUT in now):
+            raise UserError(
+                f"{name} was {then} when the run in {workdir} began, and now it would be {now}: these may be examples "
+                "that the net was trained on; bring back the data that the run began with"
+            )
+        return changed_data({name: begun[name]}, {name: _fingerprint(split)})

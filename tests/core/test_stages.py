@@ -9,9 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcn_jax.config import AugmentConfig, Config, ScheduleConfig, TrainConfig
-from fcn_jax.core.buckets import BucketPlan
+from fcn_jax.core.buckets import BucketPlan, plan_buckets
 from fcn_jax.core.schedule import FILLER
-from fcn_jax.core.stages import Stages, covering, evaluation_stages, scale_of_epochs, training_stages
+from fcn_jax.core.stages import (
+    Stages,
+    covering,
+    evaluation_stages,
+    padded,
+    scale_of_epochs,
+    training_stages,
+    used,
+)
 from fcn_jax.data.sources import open_source
 from fcn_jax.data.transforms import Views, widened_sizes
 from fcn_jax.nets.families import FCN
@@ -134,7 +142,7 @@ def test_positions_count_up_and_epochs_are_told_from_steps(case):
 def test_the_plan_covers_the_extremes_of_the_setting(case):
     views, stages = case.views, case.all_stages()
     for stage in stages:
-        assert (np.array(stage.plan.shapes[-1]) >= views.largest(stage.epochs)).all() or not views.is_random
+        assert (np.array(stage.plan.shapes[-1]) >= views.largest(stage.epochs).max(0)).all() or not views.is_random
         for epoch in stage.epochs:
             stage.plan.assign(views.sizes(epoch))
 
@@ -169,13 +177,95 @@ def test_stages_share_the_epochs():
         stages(epochs=1, stage_scales=(0.5, 1.0))
 
 
-def test_evaluation_takes_one_more_bucket_where_it_needs_it():
-    plan = BucketPlan(((8, 8), (16, 16)))
-    assert covering(plan, np.array([[16, 3]]), multiple_of=4) is plan
-    assert covering(plan, np.array([[5, 21]]), multiple_of=4).shapes == ((8, 8), (16, 16), (16, 24))
-    stages = evaluation_stages(np.array([[5, 21], [4, 4]]), plan, ScheduleConfig(multiple_of=4), examples_per_step=8)
+WIDE_AND_TALL = [[40, 9000], [9000, 40]]
+
+
+def canvases_and_rows(stages: Stages) -> set[tuple[tuple[int, ...], int]]:
+    """The (canvas, rows) of every block that is compiled."""
+    return {
+        (stage.plan.shapes[block.bucket], block.rows)
+        for stage in stages
+        for program in stage.schedule.step_plan.programs
+        for block in program.blocks
+    }
+
+
+def test_sizes_that_the_plan_does_not_cover_get_buckets_of_their_own():
+    plan, config = BucketPlan(((8, 8), (16, 16))), ScheduleConfig(multiple_of=4)
+    assert covering(plan, np.array([[16, 3]]), config) is plan
+    assert covering(plan, np.array([[5, 21]]), config).shapes == ((8, 8), (8, 24), (16, 16))
+    stages = evaluation_stages(np.array([[5, 21], [4, 4]]), plan, config, examples_per_step=8)
     examples = [row for step in range(stages.total_steps) for _, rows in blocks_of(stages, step) for row in rows]
-    assert [example for example in examples if example != FILLER] == [1, 0]
+    assert [example for example in examples if example != FILLER] == [0, 1]
+
+
+@pytest.mark.parametrize("max_buckets", [0, 1, 6])
+@pytest.mark.parametrize("kind", ["stratified", "bucketed"])
+def test_a_wide_and_a_tall_size_do_not_share_a_canvas(kind, max_buckets):
+    config = ScheduleConfig(kind=kind, max_buckets=max_buckets, examples_per_step=16, rows_multiple_of=8)
+    sizes = np.array([[20, 24]] * 16 + WIDE_AND_TALL)
+    stages = evaluation_stages(sizes, BucketPlan(((20, 24),)), config, examples_per_step=16)
+    assert canvases_and_rows(stages) == {((20, 24), 16), ((40, 9000), 8), ((9000, 40), 8)}
+    padded = evaluation_stages(sizes, BucketPlan(((20, 24),)), config, examples_per_step=16, padding=3)
+    assert canvases_and_rows(padded) == {((23, 27), 16), ((43, 9003), 8), ((9003, 43), 8)}
+
+
+def test_a_bucket_beyond_the_plan_computes_no_larger_steps_than_the_plan():
+    sizes = np.array([[10, 10]] * 100 + [[20, 100]] * 100)
+    stages = evaluation_stages(sizes, BucketPlan(((10, 10),)), ScheduleConfig(), examples_per_step=320)
+    assert canvases_and_rows(stages) == {((10, 10), 128), ((20, 100), 16)}
+
+
+@pytest.mark.parametrize("kind", ["stratified", "bucketed"])
+@pytest.mark.parametrize("augment", [None, AugmentConfig(scale=(0.5, 2.0), aspect=0.3, crop=0.1)])
+def test_training_compiles_no_canvas_for_the_widest_and_the_tallest_together(kind, augment):
+    sizes = np.array([[20, 24]] * 200 + WIDE_AND_TALL)
+    views = Views(sizes, augment=augment, smallest=1)
+    config = ScheduleConfig(kind=kind, examples_per_step=64)
+    stages = training_stages(views, [range(30)], config, seed=0)
+    largest = views.largest(range(30)).prod(1).max()
+    assert max(np.prod(canvas) for canvas, _ in canvases_and_rows(stages)) <= 2 * largest
+    if kind == "bucketed":
+        assert all(rows == 8 for canvas, rows in canvases_and_rows(stages) if np.prod(canvas) > 100 * 20 * 24)
+
+
+SIDES = st.one_of(st.integers(1, 40), st.integers(1, 400))
+
+
+@st.composite
+def evaluations(draw) -> tuple[np.ndarray, np.ndarray, ScheduleConfig, int]:
+    """Sizes to train and to evaluate, the schedule's config and the padding of every side."""
+    size = st.tuples(*[SIDES] * draw(st.integers(1, 2)))
+    trained, sizes = (np.array(draw(st.lists(size, min_size=1, max_size=60))) for _ in range(2))
+    return trained, sizes, draw(SCHEDULES), draw(st.sampled_from([0, 0, 7]))
+
+
+@settings(max_examples=150)
+@given(evaluations())
+def test_evaluation_covers_every_example_uses_every_canvas_and_computes_little_more_than_is_true(case):
+    trained, sizes, config, padding = case
+    plan = used(plan_buckets(trained, config.max_buckets, multiple_of=config.multiple_of), trained)
+    stages = evaluation_stages(sizes, plan, config, examples_per_step=config.examples_per_step, padding=padding)
+    (stage,) = stages
+    seen = []
+    for step in range(stages.total_steps):
+        for canvas, rows in blocks_of(stages, step):
+            real = rows[rows != FILLER]
+            assert (sizes[real] + padding <= canvas).all()
+            seen.extend(real.tolist())
+    assert sorted(seen) == list(range(len(sizes)))
+    held = np.bincount(stage.plan.assign(sizes + padding), minlength=len(stage.plan.shapes))
+    added = [shape not in padded(plan, padding).shapes for shape in stage.plan.shapes]
+    assert held[added].all()
+    missing = ~np.any([(sizes <= shape).all(1) for shape in plan.shapes], axis=0)
+    most = plan.areas[plan.assign(sizes[~missing])].sum() if not missing.all() else 0
+    if missing.any():
+        alone = plan_buckets(sizes[missing], config.max_buckets, multiple_of=config.multiple_of)
+        most += alone.areas[alone.assign(sizes[missing])].sum()
+    if not padding:
+        assert stage.own_positions <= most
+    in_own_rows = np.where(held > 0, np.maximum(2 * held, config.rows_multiple_of), 0) @ stage.plan.areas
+    assert stage.computed_positions <= in_own_rows
 
 
 def test_padded_canvases_keep_every_example_in_its_bucket():

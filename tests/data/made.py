@@ -9,7 +9,8 @@ import numpy as np
 from fcn_jax.config import AugmentConfig, Config
 from fcn_jax.data.bad_examples import BadExamples
 from fcn_jax.data.dataset import Dataset, open_dataset
-from fcn_jax.data.sources import Source, open_source
+from fcn_jax.data.source import Source
+from fcn_jax.data.sources import open_source
 from fcn_jax.data.transforms import Motion, Resize, Views
 from fcn_jax.nets.families import FCN
 
@@ -22,7 +23,7 @@ def mnist(split: str) -> Source:
     return open_source(Config(model=FCN()), split)
 
 
-class Signals:
+class Signals(Source):
     """A made-up source of rank 1: signal i has length 3 + i % 7."""
 
     label_names = ("even", "odd")

@@ -13,6 +13,7 @@ from PIL import Image
 from fcn_jax.cli import main
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.data.files import read_file
+from fcn_jax.data.images import NO_IMAGE
 from tests.commands.test_train import ROOT
 from tests.data.conftest import picture
 from tests.data.made import config_for, opened
@@ -30,8 +31,8 @@ def png_that_says(height: int, width: int) -> bytes:
 
 FOUND_EARLY = {
     "empty": (b"", "the file is empty"),
-    "no image": (b"hello", "it is no image that Pillow can read"),
-    "zero-sized": (png_that_says(0, 5), "it is no image that Pillow can read"),
+    "no image": (b"hello", NO_IMAGE),
+    "zero-sized": (png_that_says(0, 5), "its header is damaged"),
     "a bomb": (png_that_says(15_000, 20_000), "15000×20000, more than config.data.max_megapixels=100 allows"),
 }  # fmt: skip
 

@@ -184,7 +184,7 @@ def test_size_changes_reach_the_blocks_of_training_alone():
 
 
 def test_changes_of_images_are_refused_for_signals(monkeypatch):
-    monkeypatch.setattr("fcn_jax.data.dataset.open_source", lambda *_: Signals(20))
+    monkeypatch.setattr("fcn_jax.data.dataset.open_data", lambda _: lambda _: Signals(20))
     config = with_data(source="some signals")
     config.model.num_classes = 2
     config.data.augment.scale = (0.5, 2.0)

@@ -5,7 +5,8 @@ import pytest
 
 from fcn_jax.config import Config
 from fcn_jax.data.embedded_source import EmbeddedSource
-from fcn_jax.data.sources import Source, open_source
+from fcn_jax.data.source import Source
+from fcn_jax.data.sources import open_source
 from fcn_jax.nets.families import FCN
 from tests.data.made import mnist
 

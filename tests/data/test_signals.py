@@ -1,12 +1,16 @@
 """Signals in files: every kind of sample, what is damaged, and folders of them as a data set."""
 
 import io
+import math
 import struct
 import warnings
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from scipy.io import wavfile
 
@@ -14,8 +18,9 @@ from fcn_jax.cli import main
 from fcn_jax.config import Config
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.data.dataset import open_dataset
-from fcn_jax.data.files import list_folder
-from fcn_jax.data.signals import decode_signal, read_signal_header
+from fcn_jax.config import DataConfig
+from fcn_jax.data.folder import list_folder
+from fcn_jax.data.signals import decode_signal, from_integers, read_signal_header, resampled_length, told_scale
 from fcn_jax.nets.families import FCN
 from tests.commands.test_train import ROOT
 
@@ -61,11 +66,11 @@ KINDS = {
 
 
 @pytest.mark.parametrize("content", KINDS.values(), ids=KINDS.keys())
-def test_every_kind_of_sample_is_read(content, tmp_path):
+def test_every_kind_of_sample_is_read(content):
     values = decode_signal(content, channels=1, max_values=MOST)
     assert values.dtype == np.float32
     np.testing.assert_allclose(values[:, 0], VALUES, atol=1e-7)
-    assert read_signal_header(str(write(tmp_path / "a.wav", content)), max_values=MOST) == (5, 8000, 1)
+    assert read_signal_header(io.BytesIO(content), max_values=MOST) == (5, 8000, 1)
 
 
 def test_channels_stay_or_become_their_mean():
@@ -79,8 +84,8 @@ def test_channels_stay_or_become_their_mean():
 BROKEN = {
     "empty": (b"", "no signal"),
     "text": (b"not a wav file at all", "no signal"),
-    "header alone": (KINDS["16 bits"][:36], "36 of 54 bytes"),
-    "truncated": (KINDS["16 bits"][:-3], "51 of 54 bytes"),
+    "header alone": (KINDS["16 bits"][:36], "cut off: its header ends before the samples"),
+    "cut off": (KINDS["16 bits"][:-3], "cut off: 7 of 10 bytes of samples are there"),
     "no samples": (wav(np.zeros(0, np.int16)), "no samples"),
     "not finite": (wav(np.array([np.nan], np.float32)), "not finite"),
 }
@@ -94,7 +99,8 @@ def test_what_is_broken_is_a_bad_example(content, said):
 
 def test_flac_is_read(tmp_path):
     soundfile.write(tmp_path / "a.flac", VALUES, 8000)
-    assert read_signal_header(str(tmp_path / "a.flac"), max_values=MOST) == (5, 8000, 1)
+    with open(tmp_path / "a.flac", "rb") as file:
+        assert read_signal_header(file, max_values=MOST) == (5, 8000, 1)
     values = decode_signal((tmp_path / "a.flac").read_bytes(), channels=1, max_values=MOST)
     np.testing.assert_allclose(values[:, 0], VALUES, atol=1e-4)
 
@@ -127,6 +133,82 @@ def test_samples_up_to_the_end_of_a_stream():
     start = content.index(b"data") + 4
     streamed = content[:4] + unknown + content[8:start] + unknown + content[start + 4 :]
     assert len(decode_signal(streamed, channels=1, max_values=MOST)) == 5
+
+
+def test_values_beyond_one_stay():
+    values = np.array([1.5, -2.0, 0.25], np.float32)
+    np.testing.assert_array_equal(decode_signal(wav(values), channels=1, max_values=MOST)[:, 0], values)
+
+
+RATES = (8000, 11025, 16000, 22050, 44100, 48000)
+
+
+@settings(max_examples=50, deadline=None)
+@given(length=st.integers(1, 1000), rate=st.sampled_from(RATES), wanted=st.sampled_from(RATES))
+def test_the_length_after_resampling_is_known(length, rate, wanted):
+    content = wav(np.zeros(length, np.int16), rate=rate)
+    decoded = decode_signal(content, channels=1, max_values=MOST, sampling_rate=wanted, resamples=True)
+    told, told_rate, _ = read_signal_header(io.BytesIO(content), max_values=MOST)
+    assert len(decoded) == resampled_length(told, told_rate, wanted) == math.ceil(Fraction(length * wanted, rate))
+    several = resampled_length(np.array([[told], [0]]), np.array([[rate], [0]]), wanted)
+    assert several.tolist() == [[len(decoded)], [0]]
+
+
+def tones(length: int, rate: int) -> np.ndarray:
+    """Two channels of one tone, the second half as strong."""
+    wave = np.cos(2 * np.pi * 440 * np.arange(length) / rate)
+    return np.stack([0.5 * wave, 0.25 * wave], axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize("wanted", [8000, 16000, 44100])
+@pytest.mark.parametrize("rate", [8000, 11025, 16000, 48000])
+def test_a_tone_keeps_its_frequency_and_strength(rate, wanted):
+    content = wav(tones(rate // 2, rate), rate=rate)
+    for channels in (1, 2):
+        heard = decode_signal(content, channels=channels, max_values=MOST * 10, sampling_rate=wanted, resamples=True)
+        expected = tones(len(heard), wanted)
+        expected = expected if channels == 2 else expected.mean(1, keepdims=True)
+        edge = wanted // 50
+        assert heard.dtype == np.float32
+        np.testing.assert_allclose(heard[edge:-edge], expected[edge:-edge], atol=2e-3)
+
+
+def test_another_sampling_rate_is_refused():
+    content = wav(VALUES, rate=16000)
+    same = decode_signal(content, channels=1, max_values=MOST, sampling_rate=16000)
+    np.testing.assert_array_equal(same[:, 0], VALUES)
+    with pytest.raises(BadExampleError, match=r"16,000 Hz, but the net takes 8,000 Hz: resample it, or"):
+        decode_signal(content, channels=1, max_values=MOST, sampling_rate=8000)
+    odd = wav(VALUES, rate=1_999_993)
+    with pytest.raises(BadExampleError, match=r"1,999,993 Hz, which cannot be resampled to 8,000 Hz"):
+        decode_signal(odd, channels=1, max_values=MOST, sampling_rate=8000, resamples=True)
+
+
+INTEGERS = {
+    "int8": ([-128, 0, 64, 127], [-1, 0, 0.5, 127 / 128]),
+    "uint8": ([0, 128, 192, 255], [-1, 0, 0.5, 127 / 128]),
+    "int16": ([-(2**15), 0, 2**14], [-1, 0, 0.5]),
+    "int32": ([-(2**31), 0, 2**30], [-1, 0, 0.5]),
+    "int64": ([-(2**15), 0, 2**14], [-1, 0, 0.5]),
+    "float32": ([-1.5, 0, 0.5], [-1.5, 0, 0.5]),
+}
+
+
+@pytest.mark.parametrize("kind", INTEGERS)
+def test_integers_are_scaled_by_their_type(kind):
+    given_values, expected = INTEGERS[kind]
+    scaled = from_integers(np.array(given_values, kind))
+    assert scaled.dtype == np.float32
+    assert scaled.tolist() == expected
+    assert bool(told_scale(kind)) == (kind != "float32")
+
+
+@pytest.mark.parametrize("value", [-(2**15) - 1, 2**15, 2**40])
+def test_wide_integers_that_are_no_16_bit_sound_are_refused(value):
+    with pytest.raises(
+        BadExampleError, match=rf"it has the value {value:,}, but int64 values are taken as 16-bit sound"
+    ):
+        from_integers(np.array([0, value, 1]))
 
 
 @pytest.fixture
@@ -162,7 +244,8 @@ def test_a_broken_signal_is_left_out(folder):
     data = opened(folder)
     assert len(data) == 11
     assert data.source.bad == {
-        str(folder / "train/low/0.WAV"): "it is no signal that libsndfile can read: Format not recognised"
+        str(folder / "train/low/0.WAV"): "it is no signal that can be read: it begins like none of "
+        "WAV, RF64, FLAC, OGG, MP3, AIFF, AU, CAF, W64, NIST"
     }
 
 
@@ -192,7 +275,7 @@ def test_signals_that_do_not_fit_together_are_refused(folder, name, content, cha
 def test_images_among_signals_are_refused(folder):
     Image.new("L", (9, 9)).save(folder / "train/low/0.png")
     with pytest.raises(ValueError, match=r"mixes signals \(.*\.WAV\) with images \(.*0\.png\): make two data sets"):
-        list_folder(folder, seed=0, group_pattern="")
+        list_folder(folder, DataConfig(), seed=0)
 
 
 def test_scipy_agrees_on_24_bits(tmp_path):

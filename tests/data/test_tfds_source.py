@@ -5,6 +5,7 @@ import io
 import re
 import threading
 import time
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -18,14 +19,16 @@ from tensorflow_datasets.core.download.resource import get_dl_fname, write_info_
 from tensorflow_datasets.core.utils import Size
 
 from fcn_jax.cli import main
-from fcn_jax.config import Config
+from fcn_jax.config import Config, UserError
 from fcn_jax.data import images
 from fcn_jax.data import tfds as tfds_source
 from fcn_jax.data.dataset import open_dataset
-from fcn_jax.data.sources import Source, open_source
+from fcn_jax.data.source import Source
+from fcn_jax.data.sources import open_source
 from fcn_jax.nets.families import FCN
 from tests.commands.test_train import ROOT
 
+tfds_source._describe_sound_without_tensorflow()
 SIZES = [(9 + number % 5, 12 + number % 3) for number in range(30)]
 PREPARE = {"download_config": tfds.download.DownloadConfig(try_download_gcs=False)}
 
@@ -81,6 +84,33 @@ class Series(Pictures):
             yield number, {"wave": np.full((9 + number, 2), number, np.float32), "label": number % 2}
 
 
+class Spoken(Pictures):
+    """Sound as TFDS stores it: 64-bit integers that hold 16-bit values; number 2 holds a larger one."""
+
+    FEATURES: ClassVar = {
+        "audio": tfds.features.Audio(sample_rate=8000),
+        "label": tfds.features.ClassLabel(num_classes=2),
+    }
+
+    def _generate_examples(self):
+        for number in range(6):
+            values = np.arange(9 + number) * (4096 if number != 2 else 2**20)
+            yield number, {"audio": np.minimum(values, 2**14 if number != 2 else 2**30), "label": number % 2}
+
+
+class Bytes(Pictures):
+    """Sound of 8 bits, two channels."""
+
+    FEATURES: ClassVar = {
+        "wave": tfds.features.Tensor(shape=(None, 2), dtype=np.uint8),
+        "label": tfds.features.ClassLabel(num_classes=2),
+    }
+
+    def _generate_examples(self):
+        for number in range(6):
+            yield number, {"wave": np.full((9 + number, 2), 192, np.uint8), "label": number % 2}
+
+
 @pytest.fixture
 def data_dir(tmp_path, monkeypatch):
     """A folder where the made-up data sets are prepared, and found by name alone."""
@@ -118,7 +148,7 @@ def test_examples_are_read_at_their_sizes(data_dir, capfd):
     assert source.sizes.tolist() == [list(SIZES[number]) for number in good]
     assert source.labels.tolist() == [number % 2 for number in good]
     assert source.label_names == ("cat", "dog")
-    assert source.bad == {"tfds:pictures:1.0.0 train #3": "it is no image that Pillow can read"}
+    assert source.bad == {"tfds:pictures:1.0.0 train #3": images.NO_IMAGE}
     assert source.name(3) == "tfds:pictures:1.0.0 train #4"
     expected = np.asarray(Image.open(io.BytesIO(picture(4, SIZES[4]))))
     np.testing.assert_array_equal(source.read(3), expected)
@@ -141,9 +171,9 @@ def test_sizes_are_measured_once_until_the_files_change(data_dir, tmp_path, monk
     config = config_for("pictures")
     config.machine.cache_dir = str(tmp_path / "cache")
     first = open_source(config, "train")
-    read, measure = [], images.encoded_image_size
+    read, measure = [], images.read_image_size
     monkeypatch.setattr(
-        images, "encoded_image_size", lambda value, **options: read.append(value) or measure(value, **options)
+        images, "read_image_size", lambda value, **options: read.append(value) or measure(value, **options)
     )
     again = open_source(config, "train")
     assert again.sizes.tolist() == first.sizes.tolist()
@@ -172,6 +202,58 @@ def test_signals_are_read_as_they_are_or_as_their_mean(data_dir):
     assert open_source(config_for("series", channels=1), "train").read(2).shape == (11, 1)
     assert open_dataset(config_for("series", channels=1), "train", smallest_input=8, training=True).rank == 1
     assert "set config.data.channels=2, or 1" in message(config_for("series", channels=3))
+
+
+def test_integers_of_16_bits_are_scaled_and_it_is_said_once(data_dir, capfd, monkeypatch):
+    with monkeypatch.context() as writing:  # Only to write the description of sound, TFDS needs TensorFlow.
+        writing.setattr(tfds.features.Audio, "dtype", property(lambda feature: feature.np_dtype))
+        prepare(Spoken, data_dir)
+    config = config_for("spoken", channels=1)
+    capfd.readouterr()
+    source = open_source(config, "train")
+    open_source(config, "train[:3]")
+    said = "tfds:spoken: int64 values are taken as 16-bit sound and divided by 32,768"
+    assert capfd.readouterr().err.count(said) == 1
+    reason = "it has the value 10,485,760, but int64 values are taken as 16-bit sound"
+    assert source.bad == {"tfds:spoken train #2": reason}
+    assert source.sizes.tolist() == [[9], [10], [12], [13], [14]]
+    assert source.read(0)[:, 0].tolist() == [0, 0.125, 0.25, 0.375, 0.5, 0.5, 0.5, 0.5, 0.5]
+
+
+def test_bytes_are_scaled_around_128(data_dir):
+    prepare(Bytes, data_dir)
+    assert open_source(config_for("bytes", channels=2), "train").read(1).tolist() == [[0.5, 0.5]] * 10
+
+
+LABEL = tfds.features.ClassLabel(num_classes=2)
+WAVE, COUNTS = (
+    tfds.features.Tensor(shape=(None,), dtype=np.float32),
+    tfds.features.Tensor(shape=(None,), dtype=np.int16),
+)
+WORDS = tfds.features.Tensor(shape=(None,), dtype=np.uint32)
+SPEECH = tfds.features.Audio(sample_rate=16000)
+
+
+@pytest.mark.parametrize(
+    ("features", "pair", "chosen"),
+    [
+        ({"image": tfds.features.Image(), "counts": COUNTS}, None, ("image", 2, "", None)),
+        ({"wave": WAVE, "counts": COUNTS}, None, ("wave", 1, "float32", None)),
+        ({"wave": WAVE, "counts": COUNTS}, ("counts", "label"), ("counts", 1, "int16", None)),
+        ({"audio": SPEECH, "words": WORDS}, None, ("audio", 1, "int64", 16000)),
+        ({"audio": SPEECH, "text": tfds.features.Text()}, None, ("audio", 1, "int64", 16000)),
+        ({"audio": SPEECH, "counts": COUNTS}, None, None),
+        ({"words": WORDS}, None, None),
+    ],
+)
+def test_integers_are_a_signal_only_where_no_other_is(features, pair, chosen):
+    info = SimpleNamespace(features={**features, "label": LABEL}, supervised_keys=pair)
+    if chosen is None:
+        with pytest.raises(UserError, match="it needs one image"):
+            tfds_source.find_features(info, "tfds:made_up")
+        return
+    found = tfds_source.find_features(info, "tfds:made_up")
+    assert (found.value, found.rank, found.kind, found.sampling_rate) == chosen
 
 
 def test_an_unknown_split_says_what_is_there_and_what_to_do(data_dir):

@@ -14,6 +14,7 @@ from fcn_jax.core.block import VALUE_TYPES
 from fcn_jax.core.buckets import BucketPlan
 from fcn_jax.core.net import Model
 from fcn_jax.core.step import initial_state, split_model
+from fcn_jax.data.meaning import Meaning
 from fcn_jax.inference.classifier import Answering
 from fcn_jax.inference.inputs import Recipe, recipe_of
 from fcn_jax.nets.model import make_model, smallest_input
@@ -36,7 +37,14 @@ def small_config(*, data_channels: int = 1, **fields) -> Config:
     return config
 
 
-def make_workdir(workdir: Path, config: Config, *, buckets: tuple[tuple[int, ...], ...] = BUCKETS) -> Model:
+def make_workdir(
+    workdir: Path,
+    config: Config,
+    *,
+    buckets: tuple[tuple[int, ...], ...] = BUCKETS,
+    label_names: tuple[str, ...] = LABEL_NAMES,
+    sampling_rate: int | None = None,
+) -> Model:
     """A workdir with a checkpoint; returns the net in it."""
     model = drawn(lambda: make_model(config, rank=len(buckets[0])))
     _, params, stats = split_model(model)
@@ -44,9 +52,9 @@ def make_workdir(workdir: Path, config: Config, *, buckets: tuple[tuple[int, ...
     state = initial_state(params, stats, optimizer, average=False)
     workdir.mkdir()
     with Checkpoints(workdir / "checkpoints", keep=1) as checkpoints:
-        checkpoints.save(7, state, {})
+        checkpoints.save(7, state, {"meaning": Meaning(label_names, sampling_rate, None).to_json()})
     write_json(workdir / "config.json", dataclasses.asdict(config))
-    write_json(workdir / LABELS, LABEL_NAMES)
+    write_json(workdir / LABELS, label_names)
     (workdir / "plan.json").write_text(BucketPlan(buckets).to_json())
     return model
 

@@ -9,6 +9,7 @@ import soundfile
 from PIL import Image
 
 from fcn_jax.cli import main
+from fcn_jax.data.images import NO_IMAGE
 from fcn_jax.inference.class_maps import Explained, MapMaker, Unread, check_has_map, map_answer_of
 from fcn_jax.inference.classifier import classifier_of_workdir, restore_trained
 from fcn_jax.inference.predict import predict
@@ -104,7 +105,7 @@ def test_cam_writes_a_picture_of_each_file_and_a_contact_sheet(workdir, tmp_path
     printed = capsys.readouterr()
     rows = [json.loads(line) for line in printed.out.splitlines()]
     assert [row["path"] for row in rows] == [str(inputs / name) for name in ("0$a$.png", "1.png", "2.png")]
-    assert rows[1]["error"] == "it is no image that Pillow can read"
+    assert rows[1]["error"] == NO_IMAGE
     assert [rows[row]["map_of"] for row in (0, 2)] == ["cow", "cow"]
     assert [rows[row]["picture"] for row in (0, 2)] == [str(out / "1_0$a$.png"), str(out / "3_2.png")]
     assert {path.name for path in out.iterdir()} == {"1_0$a$.png", "3_2.png", "contact.png"}

@@ -12,6 +12,7 @@ from tests.experiments.test_report import Reader
 from tests.inference.made import LABEL_NAMES, make_workdir, small_config, write_picture
 
 SIZES = [(12, 12), (9, 17), (3, 30), (11, 12), (20, 9), (9, 18), (14, 14), (8, 10), (16, 11), (13, 19)]
+SPEAKERS = tuple(f"speaker_{number}" for number in range(1, 10))
 TRUNCATED = "test/ant/00.jpg"
 
 
@@ -58,12 +59,15 @@ def at_three_scales(run, tmp_path_factory):
 
 
 def test_page_and_files_say_what_the_line_says(run, at_three_scales, capsys):
-    (line,) = evaluate(capsys, f"--workdir={run[0]}")
-    assert list(line) == ["split", "step", "loss", "accuracy", "count"]
-    assert (line["split"], line["step"], line["count"]) == ("test", 0, 60)
+    assert main(["fcn_jax", "evaluate", f"--workdir={run[0]}"]) == 0
+    said = capsys.readouterr()
+    (line,) = map(json.loads, said.out.splitlines())
+    assert f"1 of 62 examples of test could not be read: {run[1] / TRUNCATED}: " in said.err
+    assert list(line) == ["split", "step", "loss", "accuracy", "count", "bad"]
+    assert (line["split"], line["step"], line["count"], line["bad"]) == ("test", 0, 60, 2)
     assert 0 < line["accuracy"] < 1
     out, printed = at_three_scales
-    assert [row["scale"] for row in printed] == [2, 1, 1.5]
+    assert [(row["scale"], row["bad"]) for row in printed] == [(2, 2), (1, 2), (1.5, 2)]
     there = json.loads((out / "evaluation.json").read_text())
     for found in (printed[1], there, there["scales"][1]):
         assert (found["accuracy"], found["count"], found["scale"]) == (line["accuracy"], line["count"], 1)
@@ -139,10 +143,10 @@ def test_signals_are_evaluated_by_length(tmp_path, capsys):
     config.data.source = "japanese_vowels"
     config.data.train_split, config.data.test_split = "train[:32]", "test[:60]"
     config.schedule.examples_per_step = config.evaluate.examples_per_step = 32
-    make_workdir(tmp_path / "run", config, buckets=((29,),))
+    make_workdir(tmp_path / "run", config, buckets=((29,),), label_names=SPEAKERS)
     out = tmp_path / "out"
     (line,) = evaluate(capsys, f"--workdir={tmp_path / 'run'}", "--split=test", f"--out={out}")
-    assert list(line) == ["split", "step", "loss", "accuracy", "count"]
+    assert list(line) == ["split", "step", "loss", "accuracy", "count", "bad"]
     found = json.loads((out / "evaluation.json").read_text())
     assert (found["accuracy"], found["count"]) == (line["accuracy"], 60)
     assert sum(one["count"] for one in found["by_length"]) == 60

@@ -4,8 +4,6 @@ import pytest
 
 from fcn_jax.inference.inputs import check_paths, expand_paths
 
-SUFFIXES = frozenset({".png", ".jpg"})
-
 
 @pytest.fixture
 def folder(tmp_path):
@@ -17,9 +15,7 @@ def folder(tmp_path):
 
 def test_folders_are_gone_through_in_order_and_files_stand_for_themselves(folder):
     def expand(*paths, listed=()):
-        return expand_paths(
-            [str(folder / path) if path != "-" else path for path in paths], suffixes=SUFFIXES, listed=listed
-        )
+        return expand_paths([str(folder / path) if path != "-" else path for path in paths], rank=2, listed=listed)
 
     inside = ["a.png", "b/10.JPG", "b/2.png", "b-a/1.png"]
     assert expand("") == [str(folder / name) for name in inside]
@@ -40,5 +36,5 @@ def test_what_is_not_there_is_a_mistake(folder):
 
 def test_a_folder_without_any_is_a_mistake(folder):
     (folder / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"nothing below .*empty ends in one of \.jpg \.png"):
-        expand_paths([f"{folder}/empty"], suffixes=SUFFIXES, listed=[])
+    with pytest.raises(ValueError, match=r"no image lies below .*empty"):
+        expand_paths([f"{folder}/empty"], rank=2, listed=[])

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from fcn_jax.cli import main
+from fcn_jax.data.images import NO_IMAGE
 from fcn_jax.inference import inputs, programs
 from fcn_jax.inference import predict as predict_module
 from fcn_jax.inference.classifier import answer_of, classifier_of_workdir, restore_trained
@@ -76,7 +77,7 @@ def test_errors_stand_in_their_places(trained, tmp_path, capsys):
     printed = capsys.readouterr()
     rows = [json.loads(line) for line in printed.out.splitlines()]
     assert [row["path"] for row in rows] == [str(tmp_path / f"{number}.png") for number in range(3)]
-    assert rows[1] == {"path": str(tmp_path / "1.png"), "error": "it is no image that Pillow can read"}
+    assert rows[1] == {"path": str(tmp_path / "1.png"), "error": NO_IMAGE}
     assert (rows[0]["height"], rows[0]["width"]) == (10, 12)
     best = rows[0]["top5"]
     assert {"label": rows[0]["label"], "probability": rows[0]["probability"]} == best[0]

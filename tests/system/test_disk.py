@@ -1,4 +1,4 @@
-"""A disk that takes no more is one line that names the file, wherever something is written."""
+"""A disk that takes no more is one line that names the file; a read that may pass is tried again."""
 
 import errno
 from pathlib import Path
@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from fcn_jax.config import UserError
-from fcn_jax.data.bad_examples import BadExamples
-from fcn_jax.system.disk import make_folder, save_arrays, write_atomically, write_json, writing
+from fcn_jax.data.bad_examples import BadExampleError, BadExamples
+from fcn_jax.system import disk
+from fcn_jax.system.disk import make_folder, reading_again, save_arrays, write_atomically, write_json, writing
 from fcn_jax.train.log import MetricsWriter, read_metrics
 from tests.limits import file_size_limit
 
@@ -69,3 +70,62 @@ def test_a_folder_where_nobody_may_write(tmp_path):
     """Root may write anywhere but to `/proc`."""
     with pytest.raises(UserError, match=r"/proc/.* cannot be written"):
         make_folder(Path("/proc/fcn_jax"))
+
+
+class Flaky:
+    """A read that raises some errors, one after the other, and then returns 7."""
+
+    def __init__(self, *errors: Exception):
+        self._errors, self.tries = list(errors), 0
+
+    def __call__(self) -> int:
+        self.tries += 1
+        if self._errors:
+            raise self._errors.pop(0)
+        return 7
+
+
+def wrapped(number: int) -> Exception:
+    try:
+        try:
+            raise OSError(number, "as the disk says it")
+        except OSError as error:
+            raise BadExampleError("as we say it") from error
+    except BadExampleError as error:
+        return error
+
+
+@pytest.fixture
+def pauses(monkeypatch) -> list[float]:
+    """The pauses that are made, of no length."""
+    made = []
+    monkeypatch.setattr(disk.time, "sleep", made.append)
+    monkeypatch.setattr(disk, "_failed_in_a_row", 0)
+    return made
+
+
+@pytest.mark.parametrize("name", ["EIO", "ESTALE", "ETIMEDOUT", "EAGAIN", "EBUSY", "ECONNRESET", "EHOSTUNREACH"])
+def test_a_read_that_may_pass_is_tried_again_after_growing_pauses(pauses, name):
+    number = getattr(errno, name)
+    read = Flaky(OSError(number, "passing"), wrapped(number))
+    assert reading_again(read) == 7
+    assert pauses == sorted(pauses)
+    assert (read.tries, len(pauses)) == (3, 2)
+    assert sum(pauses) < 1
+
+
+@pytest.mark.parametrize("name", ["ENOENT", "EACCES", "EISDIR", "ENOTDIR", "ENAMETOOLONG"])
+def test_a_read_that_fails_for_good_is_not_tried_again(pauses, name):
+    for read in (Flaky(OSError(getattr(errno, name), "for good")), Flaky(wrapped(getattr(errno, name)))):
+        with pytest.raises((OSError, BadExampleError), match=r"for good|as we say it"):
+            reading_again(read)
+        assert (read.tries, pauses) == (1, [])
+
+
+def test_a_dead_disk_does_not_cost_a_pause_for_every_file(pauses):
+    for _ in range(1000):
+        with pytest.raises(OSError, match="dead"):
+            reading_again(Flaky(*[OSError(errno.EIO, "dead")] * 9))
+    assert len(pauses) == disk.MOST_IN_A_ROW * len(disk.PAUSES)
+    assert reading_again(Flaky()) == 7
+    assert reading_again(Flaky(OSError(errno.EIO, "passing"))) == 7

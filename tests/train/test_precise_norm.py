@@ -149,3 +149,12 @@ def test_without_it_a_run_ends_with_other_statistics_and_the_same_weights(run, t
     train(replace(config, train=replace(config.train, precise_batch_norm=False)), tmp_path / "plain")
     same = [np.array_equal(*pair) for pair in zip(final_state(workdir), final_state(tmp_path / "plain"), strict=True)]
     assert same.count(False) == 2 * len(config.model.channels)
+
+
+def test_few_rows_a_step_bring_no_canvas_for_the_widest_and_the_tallest_together(tmp_path):
+    (tmp_path / "sizes.csv").write_text("height,width,count\n20,24,24\n40,9000,1\n9000,40,1\n")
+    config = small(data__source=f"sizes:{tmp_path / 'sizes.csv'}", schedule__kind="bucketed")
+    config.schedule.max_buckets, config.evaluate.examples_per_step = 6, 16
+    (stage,) = prepare(config, abstract=True).calibration.stages
+    blocks = [block for program in stage.schedule.step_plan.programs for block in program.blocks]
+    assert {stage.plan.shapes[block.bucket] for block in blocks} == {(20, 24), (40, 9000), (9000, 40)}

@@ -1,0 +1,233 @@
+"""The user's own files as a data set: measured once, checked as a whole, opened split by split."""
+
+import hashlib
+import os
+from collections.abc import Callable, Container
+from functools import partial
+
+import numpy as np
+from jaxtyping import Int, Num, UInt8
+
+from fcn_jax.config import Config, UserError
+from fcn_jax.data.files import IMAGES, OTHER_KIND, SIGNALS, rank_by_content, read_file
+from fcn_jax.data.images import read_image_size, too_large
+from fcn_jax.data.listing import Listing
+from fcn_jax.data.signals import read_signal_header, resampled_length
+from fcn_jax.data.sizes import Measured, measure_files, same_contents
+from fcn_jax.data.source import Source
+from fcn_jax.data.transforms import make_decoder
+from fcn_jax.system.cache import cache_folder
+from fcn_jax.system.console import say
+
+VALUE_RANGES = {IMAGES: (0.0, 255.0), SIGNALS: (-1.0, 1.0)}
+"""{rank: lowest and highest value} of decoded files."""
+
+
+class FileData:
+    """The files of a listing, all of them images or all signals.
+
+    Files whose header cannot be read are left out and named in the `bad` of their split.
+
+    Args:
+        unreadable: names of files that are left out even if they can be read now.
+
+    Raises:
+        UserError: a file stands in two splits or has two labels, or the sampling rates or channels break a rule.
+    """
+
+    def __init__(self, listing: Listing, config: Config, *, unreadable: Container[str] = ()):
+        self.listing = listing
+        self._config = config
+        self._measured = _measured(listing, config)
+        for position, name in enumerate(listing.names if unreadable else ()):
+            if name in unreadable:
+                self._measured.bad.setdefault(position, "it could not be read when the run began")
+        self.sampling_rate = _sampling_rate(listing, self._measured, config) if listing.rank == SIGNALS else None
+        self._sizes = self._measured.sizes[:, : listing.rank]
+        if config.data.sampling_rate and listing.rank == SIGNALS:
+            self._sizes = resampled_length(self._sizes, self._measured.sizes[:, 1:2], config.data.sampling_rate)
+        check_same_files(listing, self._measured, num_threads=config.machine.num_threads)
+
+    def __call__(self, split: str) -> "FileSource":
+        """Open a split, or a part of one.
+
+        Raises:
+            UserError: there is no such split, or none of its files can be read.
+        """
+        listing, bad = self.listing, self._measured.bad
+        positions = listing.positions(split)
+        good = np.array([position for position in positions.tolist() if position not in bad], np.int64)
+        if not len(good):
+            first = int(positions[0])
+            raise UserError(f"split {split!r} has no file that can be read: {listing.paths[first]}: {bad[first]}")
+        return FileSource(
+            listing,
+            split,
+            good,
+            sizes=self._sizes[good].astype(np.int32),
+            contents=_digest(self._measured.digests[good]),
+            full_contents="" if (full := self._measured.full_digests) is None else _digest(full[good]),
+            bad={position: bad[position] for position in positions.tolist() if position in bad},
+            sampling_rate=self.sampling_rate,
+            decode=decoder_of(self._config, rank=listing.rank, sampling_rate=self.sampling_rate),
+        )
+
+
+class FileSource(Source):
+    """One split of a listing."""
+
+    def __init__(
+        self,
+        listing: Listing,
+        split: str,
+        positions: Int[np.ndarray, " n"],
+        *,
+        sizes: Int[np.ndarray, "n r"],
+        contents: str,
+        full_contents: str,
+        bad: dict[int, str],
+        sampling_rate: int | None,
+        decode: Callable[[bytes], np.ndarray],
+    ):
+        self._listing, self._positions, self._decode = listing, positions, decode
+        self._contents, self.full_contents = contents, full_contents
+        self.sizes, self.left_out = sizes, dict(listing.left_out)
+        self.bad = {listing.paths[position]: reason for position, reason in bad.items()}
+        self.unreadable = tuple(listing.names[position] for position in bad)
+        self.labels = np.array(listing.labels, np.int32)[positions]
+        self.label_names = listing.label_names
+        self.origin = listing.origin(split)
+        self.sampling_rate = sampling_rate
+        self.value_range = VALUE_RANGES[listing.rank]
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def read(self, index: int) -> Num[np.ndarray, "*spatial c"]:
+        return self._decode(read_file(self.name(index)))
+
+    def name(self, index: int) -> str:
+        return self._listing.paths[self._positions[index]]
+
+    def key(self, index: int) -> bytes:
+        return os.fsencode(self._listing.names[self._positions[index]])
+
+    def contents(self) -> str:
+        return self._contents
+
+
+def _digest(digests: UInt8[np.ndarray, "n 16"]) -> str:
+    """Return one digest of the digests of some files, in order."""
+    return hashlib.sha256(digests.tobytes()).hexdigest()
+
+
+def decoder_of(config: Config, *, rank: int, sampling_rate: int | None = None) -> Callable[[bytes], np.ndarray]:
+    """Return the function that decodes an encoded example to values with the config's channels.
+
+    Args:
+        sampling_rate: the rate of all signals, after resampling if the config asks for it; None: any.
+
+    Raises:
+        UserError: the examples are images, which cannot have so many channels.
+    """
+    data = config.data
+    return make_decoder(
+        rank=rank,
+        channels=data.channels,
+        background=data.background,
+        max_megapixels=data.max_megapixels,
+        sampling_rate=sampling_rate,
+        resamples=bool(data.sampling_rate),
+    )
+
+
+def _measured(listing: Listing, config: Config) -> Measured:
+    """Measure all files of a listing; say of those that cannot be measured why."""
+    limit, machine = round(config.data.max_megapixels * 1e6), config.machine
+    if listing.rank == IMAGES:
+        columns, read = 2, partial(read_image_size, max_pixels=limit)
+    else:
+        columns, read = 3, partial(read_signal_header, max_values=limit)
+    measured = measure_files(
+        listing.paths,
+        read,
+        columns=columns,
+        cache=cache_folder(machine),
+        num_threads=machine.num_threads,
+        full=machine.full_digests,
+    )
+    if listing.rank == IMAGES:
+        # The cache may be older than the limit.
+        for position in np.flatnonzero(measured.sizes.prod(1) > limit).tolist():
+            measured.bad[position] = too_large(*measured.sizes[position].tolist(), max_pixels=limit)
+    other = SIGNALS if listing.rank == IMAGES else IMAGES
+    for position in list(measured.bad):
+        if rank_by_content(listing.paths[position]) == other:
+            measured.bad[position] = f"it is {OTHER_KIND[listing.rank]}"
+    return measured
+
+
+def _sampling_rate(listing: Listing, measured: Measured, config: Config) -> int:
+    """Return the sampling rate that all signals have, or that the config has them resampled to.
+
+    Raises:
+        UserError: the sampling rates differ, so equal lengths are not equal times; or the channels do not fit.
+    """
+    channels, wanted = config.data.channels, config.data.sampling_rate
+    good = np.flatnonzero(measured.sizes[:, 0])
+    rates, first, counts = np.unique(measured.sizes[good, 1], return_index=True, return_counts=True)
+    if len(rates) > 1 and not wanted:
+        pairs = [(listing.paths[place], measured.sizes[place, 1]) for place in good[first[:2]].tolist()]
+        found = ", ".join(f"{path} has {rate} Hz" for path, rate in pairs)
+        raise UserError(
+            f"{found}, but all signals of a data set need one sampling rate: resample them, or train with "
+            f"--config.data.sampling_rate={rates[counts.argmax()]}, which resamples them"
+        )
+    unfit = good[measured.sizes[good, 2] != channels] if channels > 1 else []
+    if len(unfit):
+        raise UserError(
+            f"config.data.channels is {channels}, but {listing.paths[unfit[0]]} has {measured.sizes[unfit[0], 2]}: set "
+            "it to that if all signals have as many, or to 1, for the mean of a signal's channels"
+        )
+    changed = int(counts[rates != wanted].sum()) if wanted else 0
+    if changed:
+        say(f"{changed:,} of {len(good):,} signals are resampled to config.data.sampling_rate={wanted}")
+    return wanted or (int(rates[0]) if len(rates) else 0)
+
+
+def check_same_files(listing: Listing, measured: Measured, *, num_threads: int) -> None:
+    """Check that no file stands in two splits or has two labels; say how many have the same content as another one.
+
+    Raises:
+        UserError: the same file, links resolved, stands in two splits or has two labels.
+    """
+    paths, number = listing.paths, same_contents(listing.paths, measured, num_threads=num_threads)
+    first: dict[int, int] = {}
+    across, torn, repeated = [], [], 0
+    for place in np.flatnonzero(number >= 0).tolist():
+        one = first.setdefault(int(number[place]), place)
+        if one == place:
+            continue
+        is_across, is_torn = (values[one] != values[place] for values in (listing.splits, listing.labels))
+        if os.path.realpath(paths[one]) == os.path.realpath(paths[place]):
+            if is_across or is_torn:
+                raise UserError(_same_file(listing, one, place))
+            repeated += 1
+        across += [(one, place)] * is_across
+        torn += [(one, place)] * is_torn
+    if repeated:
+        say(f"{repeated:,} rows name a file that another row names too: the file counts as often")
+    for pairs, what in ((across, "in another split"), (torn, "with another label")):
+        if pairs:
+            one, other = pairs[0]
+            have = f"{len(pairs):,} files have" if len(pairs) > 1 else "1 file has"
+            say(f"WARNING: {have} the same content as a file {what}: {paths[other]} and {paths[one]}")
+
+
+def _same_file(listing: Listing, one: int, other: int) -> str:
+    splits, names = listing.splits, [listing.label_names[listing.labels[place]] for place in (one, other)]
+    paths = list(dict.fromkeys((listing.paths[one], listing.paths[other])))
+    where = f"in {splits[one]} and in {splits[other]}" if splits[one] != splits[other] else "in one split"
+    what = f"with the labels {names[0]} and {names[1]}" if names[0] != names[1] else f"with the label {names[0]}"
+    same = f"{paths[0]} is listed twice" if len(paths) == 1 else f"{paths[0]} and {paths[1]} are the same file"
+    return f"{same}, {where}, {what}: a file belongs to one split and has one label; remove one of them"

@@ -1,0 +1,194 @@
+"""A folder of classes as a data set: `DIR/{train,validation,test}/<class>/*`, or `DIR/<class>/*`.
+
+The folders directly in DIR are splits if all of them have names of splits, in any usual spelling, and one is a training
+split. Otherwise they are classes. If only some have names of splits, or two mean the same split, `data.folders` says
+what they are. Below a split, a folder is a class, whatever its name.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fcn_jax.config import DataConfig, UserError
+from fcn_jax.data.classes import first_names, sorted_classes
+from fcn_jax.data.files import NO_FORMAT, FoundFile, describe_left_out, is_hidden, rank_of, walk
+from fcn_jax.data.listing import Listing, Row, make_listing
+from fcn_jax.data.splits import SPLITS, parse_part, spelled_twice, split_named
+from fcn_jax.system.disk import reading
+
+NO_CLASS = "in no class folder"
+NO_SPLIT = "in no split"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The meaning of the folders directly in the top folder."""
+
+    splits: Mapping[str, str]
+    """{folder: split}; empty if the folders are classes."""
+    ignored: frozenset[str] = frozenset()
+    """Folders that are neither splits nor classes."""
+
+
+def list_folder(directory: Path, data: DataConfig, *, seed: int, is_new: bool = False) -> Listing:
+    """List the images, or the signals, below a folder.
+
+    Args:
+        data: `folders`, `group_pattern` and the names of the splits are used.
+        is_new: True if a trained net is to be tried on the folder: see `make_listing`.
+
+    Raises:
+        UserError: the folder is missing, cannot be listed, or has no classes; a class is empty; the classes differ
+            between splits; images and signals are mixed; or it is not clear which folders are splits.
+    """
+    rows, left_out, layout = _rows(directory, data, is_new=is_new)
+    origins = {split: f"{directory / folder}" for folder, split in layout.splits.items()}
+    return make_listing(
+        rows,
+        root=str(directory),
+        origins=origins or {"train": str(directory)},
+        seed=seed,
+        group_pattern=data.group_pattern,
+        left_out=left_out,
+        is_new=is_new,
+    )
+
+
+def class_names(directory: Path, data: DataConfig) -> tuple[str, ...]:
+    """Return the classes of a folder, in order.
+
+    Raises:
+        UserError: `list_folder` would raise it.
+    """
+    rows, *_ = _rows(directory, data, is_new=False)
+    return sorted_classes(row.label for row in rows if row.split == "train")
+
+
+def _rows(directory: Path, data: DataConfig, *, is_new: bool) -> tuple[list[Row], dict[str, str], Layout]:
+    """Return the examples, {path: reason} of all other files, and the meaning of the folders."""
+    if not directory.is_dir():
+        raise UserError(f"folder:{directory}: there is no such folder")
+    layout = _layout(directory, data, is_new=is_new)
+    rows, left_out = [], {}
+    for file in walk(directory):
+        path = os.path.join(directory, *file.parts)
+        row, reason = _row(file, path, layout)
+        if row is None:
+            left_out[path] = reason
+        else:
+            rows.append(row)
+    _check_classes(directory, layout, rows, left_out)
+    if not layout.splits:
+        _check_depth(directory, rows)
+    return rows, left_out, layout
+
+
+def _row(file: FoundFile, path: str, layout: Layout) -> tuple[Row | None, str]:
+    """Return the example that a file is, or None and the reason why it is none."""
+    if file.reason:
+        return None, file.reason
+    rank = rank_of(path)
+    if rank is None:
+        return None, NO_FORMAT
+    parts, split = file.parts, "train"
+    if layout.splits or layout.ignored:
+        if parts[0] not in layout.splits:
+            return None, NO_SPLIT
+        split, parts = layout.splits[parts[0]], parts[1:]
+    if len(parts) < 2:
+        return None, NO_CLASS
+    return Row(os.path.join(*file.parts), path, parts[0], split, rank), ""
+
+
+def _folders(directory: Path) -> list[str]:
+    """Return the names of the folders directly in a folder, except hidden and system folders."""
+    with reading(directory), os.scandir(directory) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir() and not is_hidden(entry.name))
+
+
+def _layout(directory: Path, data: DataConfig, *, is_new: bool) -> Layout:
+    """Decide which of the folders directly in `directory` are splits.
+
+    Raises:
+        UserError: that is not clear; the message names the config field that settles it.
+    """
+    folders = _folders(directory)
+    named = [folder for folder in folders if split_named(folder)]
+    if data.folders == "classes" or not named:
+        return Layout({})
+    others = [folder for folder in folders if folder not in named]
+    if is_new and (others or spelled_twice(named)):
+        raise UserError(
+            f"{directory} has folders with names of splits ({', '.join(named)}), but it is not clear which folders are "
+            f"splits and which are classes: give the folder of one split, such as folder:{directory / named[0]}"
+        )
+    if others and data.folders == "auto":
+        raise UserError(
+            f"{directory} has folders with names of splits ({', '.join(named)}) beside others ({first_names(others)}): "
+            "set --config.data.folders=splits to leave the others out, or --config.data.folders=classes if all are "
+            "classes"
+        )
+    asked = {parse_part(text)[0] for text in (data.train_split, data.validation_split, data.test_split)}
+    chosen = {split_named(folder): folder for folder in named if folder in asked}
+    kept = [folder for folder in named if chosen.get(split_named(folder), folder) == folder]
+    if twice := spelled_twice(kept):
+        split, spellings = twice
+        field = f"--config.data.{split}_split"
+        raise UserError(
+            f"{directory} has {len(spellings)} folders that mean {split} ({', '.join(spellings)}): choose one with "
+            f"{' or '.join(f'{field}={name}' for name in spellings)}, or set --config.data.folders=classes if all "
+            "folders are classes"
+        )
+    splits = {folder: str(split_named(folder)) for folder in kept}
+    if "train" not in splits.values() and not is_new:
+        raise UserError(
+            f"{directory} has {', '.join(named)} but no train: name its splits {', '.join(SPLITS)}, or set "
+            "--config.data.folders=classes if all are classes"
+        )
+    return Layout(splits, frozenset(folder for folder in folders if folder not in splits))
+
+
+def _check_classes(directory: Path, layout: Layout, rows: list[Row], left_out: Mapping[str, str]) -> None:
+    """Check that every split has classes and that no class is empty."""
+    tops = [(directory / folder, f" of {split}") for folder, split in layout.splits.items()] or [(directory, "")]
+    filled = {(row.label, row.split) for row in rows}
+    for top, of_split in tops:
+        classes = _folders(top)
+        split = of_split.removeprefix(" of ") or "train"
+        if not classes:
+            inside = f"; {told}" if (told := describe_left_out(_below(top, left_out), directory)) else ""
+            if of_split:
+                raise UserError(
+                    f"{split} is empty: no class lies in {top}; fill it, or remove it to have it taken out of train"
+                    f"{inside}"
+                )
+            raise UserError(
+                f"{directory} has no classes: put images into {directory}/<class>/ or .../train/<class>/{inside}"
+            )
+        for name in classes:
+            if (name, split) not in filled:
+                told = describe_left_out(_below(top / name, left_out), directory)
+                raise UserError(
+                    f"class {name}{of_split} is empty: no image and no signal lies in {top / name}"
+                    f"{f' ({told})' if told else ''}; fill the folder or remove it"
+                )
+
+
+def _check_depth(directory: Path, rows: list[Row]) -> None:
+    """Check that the only class is not a folder that holds the whole data set."""
+    labels = {row.label for row in rows}
+    if len(labels) > 1:
+        return
+    (only,) = labels
+    inside = _folders(directory / only) if (directory / only).is_dir() else []
+    if inside and all(len(row.name.split(os.sep)) > 2 for row in rows):
+        raise UserError(
+            f"{directory} has one class, {only}, whose files all lie in folders of their own ({first_names(inside)}): "
+            f"give {directory / only} if that is the data set"
+        )
+
+
+def _below(folder: Path, left_out: Mapping[str, str]) -> dict[str, str]:
+    top = os.path.join(folder, "")
+    return {path: reason for path, reason in left_out.items() if path.startswith(top)}

@@ -1,0 +1,156 @@
+"""The list of a user's files: where each lies, its label and its split.
+
+A folder and a table both become a `Listing`. It has the examples of all splits, and says of every other file why it is
+none.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from fcn_jax.config import UserError
+from fcn_jax.data.classes import first_names, sorted_classes
+from fcn_jax.data.files import IMAGES, SIGNALS, rank_by_content
+from fcn_jax.data.splits import SPLITS, TAKEN_OUT, carved, parse_part, part_of, split_named
+
+ALL = "all"
+"""Name of the split that holds the examples of all splits."""
+
+
+class Row(NamedTuple):
+    """One example of a folder or a table."""
+
+    name: str
+    """Its path below the root of the data set."""
+    path: str
+    label: str
+    split: str
+    rank: int | None
+    """2 for an image, 1 for a signal; None if neither its suffix nor its bytes say."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of all splits, sorted by name."""
+
+    root: str
+    """The folder or table that was listed."""
+    names: tuple[str, ...]
+    """Paths below the root of the data set; random draws depend on these alone."""
+    paths: tuple[str, ...]
+    labels: tuple[int, ...]
+    splits: tuple[str, ...]
+    label_names: tuple[str, ...]
+    rank: int
+    """2 for images, 1 for signals."""
+    origins: Mapping[str, str]
+    """{split: where its examples come from}."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """{path: reason} of the files that are no examples."""
+
+    def origin(self, split: str) -> str:
+        """Say where the examples of a split, or of a part of one, come from."""
+        name, part = parse_part(split)
+        origin = self.root if name == ALL else self.origins[str(split_named(name))]
+        return origin if part == slice(0, None) else f"the part {split} of {origin}"
+
+    def positions(self, split: str) -> Int[np.ndarray, " n"]:
+        """Return the positions of a split's files, or of a part such as `train[:512]`, ascending.
+
+        Raises:
+            UserError: there is no such split, or the part is empty.
+        """
+        name, part = parse_part(split)
+        chosen = split_named(name)
+        if chosen is None and name != ALL:
+            raise UserError(f"split {split!r} is none of {', '.join(SPLITS)}, or a part of one such as train[:512]")
+        positions = np.arange(len(self.splits))
+        if chosen is not None:
+            positions = np.flatnonzero(np.array(self.splits) == chosen)
+        if not len(positions):
+            raise UserError(f"{self.root}: no example was left for {chosen}; give it a folder, or a column, of its own")
+        if part != slice(0, None):
+            positions = positions[part_of([os.fsencode(self.names[position]) for position in positions], part)]
+        if not len(positions):
+            raise UserError(f"split {split!r} is empty")
+        return positions
+
+
+def make_listing(
+    rows: Sequence[Row],
+    *,
+    root: str,
+    origins: Mapping[str, str],
+    seed: int,
+    group_pattern: str,
+    left_out: Mapping[str, str] | None = None,
+    is_new: bool = False,
+) -> Listing:
+    """Make a listing of all rows; take the splits that are missing out of train.
+
+    Args:
+        root: the folder or table, for messages.
+        origins: {split: where its examples come from} of the splits that are given.
+        is_new: True if a trained net is to be tried on the data: then it needs no train split, and any split may have
+            classes of its own.
+
+    Raises:
+        UserError: train is missing, a class is not in train, or images and signals are mixed.
+    """
+    rows = sorted(rows, key=lambda row: row.name.split(os.sep))
+    if "train" not in {row.split for row in rows} and not is_new:
+        raise UserError(f"{root} has no examples in train")
+    names = sorted_classes(row.label for row in rows if is_new or row.split == "train")
+    number = {name: index for index, name in enumerate(names)}
+    for row in rows:
+        if row.label not in number:
+            raise UserError(
+                f"class {row.label} of {row.split} is not in train, whose classes are: {first_names(names)}"
+            )
+    splits, origins = _with_all_splits(rows, dict(origins), seed=seed, group_pattern=group_pattern)
+    return Listing(
+        root=root,
+        names=tuple(row.name for row in rows),
+        paths=tuple(row.path for row in rows),
+        labels=tuple(number[row.label] for row in rows),
+        splits=tuple(splits),
+        label_names=names,
+        rank=_rank(rows, root),
+        origins=origins,
+        left_out=left_out or {},
+    )
+
+
+def _with_all_splits(
+    rows: Sequence[Row], origins: dict[str, str], *, seed: int, group_pattern: str
+) -> tuple[list[str], dict[str, str]]:
+    """Return the split of every row, and the origins of all splits; what is missing is taken out of train."""
+    splits = [row.split for row in rows]
+    missing = [split for split in SPLITS if split not in set(splits)]
+    if not missing:
+        return splits, origins
+    train = [position for position, split in enumerate(splits) if split == "train"]
+    names = [rows[position].name for position in train]
+    for position, split in zip(train, carved(names, missing, seed=seed, group_pattern=group_pattern), strict=True):
+        splits[position] = split
+    groups = "groups" if group_pattern else "files"
+    share = f"about a tenth of its {groups} each" if len(missing) > 1 else f"about a tenth of its {groups}"
+    for split in missing:
+        origins[split] = f"{TAKEN_OUT} ({share}, by config.seed={seed})"
+    return splits, origins
+
+
+def _rank(rows: Sequence[Row], root: str) -> int:
+    """Return whether all files are images or signals, by their suffixes; those in the minority also by their bytes."""
+    ranks = [row.rank for row in rows]
+    few, many = sorted((SIGNALS, IMAGES), key=ranks.count)
+    for row in rows:
+        if row.rank == few and rank_by_content(row.path) != many:
+            one = next(other.path for other in rows if other.rank == many)
+            signal, image = (row.path, one) if few == SIGNALS else (one, row.path)
+            raise UserError(f"{root} mixes signals ({signal}) with images ({image}): make two data sets of them")
+    return many
