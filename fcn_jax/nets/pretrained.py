@@ -23,7 +23,6 @@ from fcn_jax.nets.convnext import ConvNextBlock, LayerScale
 from fcn_jax.nets.families import Published, each
 from fcn_jax.nets.heads import AttentionHead, NormedAverage, NormFirst, PyramidHead
 from fcn_jax.nets.resnet import Residual
-from fcn_jax.system.disk import expanded
 
 NamedLayers = Iterator[tuple[str, nnx.Module]]
 Places = dict[str, nnx.Variable]
@@ -126,7 +125,12 @@ def load_pretrained(model: Model, c: Published) -> str:
     Raises:
         UserError: the file cannot be read, or is of another net; the message names the first tensor that does not fit.
     """
-    path = expanded(c.init_from)
+    try:
+        path = Path(c.init_from).expanduser()
+    except RuntimeError as error:
+        raise UserError(
+            f"config.model.init_from is {c.init_from}, but that user has no home: give another path"
+        ) from error
     tensors = read_tensors(path)
     places, classifier = published_places(model.net, c.name, each(len(c.channels), c.blocks))
     note = _why_newly_drawn(classifier, tensors)
