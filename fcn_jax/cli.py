@@ -4,6 +4,7 @@ Results go to standard output, everything else to standard error. Each command i
 needs none.
 """
 
+import errno
 import json
 import shlex
 import sys
@@ -16,6 +17,8 @@ from fcn_jax.system.console import accept_any_text, complain, say, silence_close
 from fcn_jax.system.machine import draw_without_window, find_devices, import_libraries, keep_freed_memory
 from fcn_jax.system.stopping import Stopped, stop_on_sigterm
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a full disk. Whatever else is written names its file in a `UserError`; only standard output does not."""
 STRICT = {"strict": "refuse a damaged newest checkpoint, instead of using the one before it"}
 
 
@@ -55,9 +58,13 @@ def main(argv: Sequence[str]) -> int:
         _wait_for_the_lost()
         complain(f"python -m fcn_jax {argv[1]}: {' '.join(str(error).split())}")
         return 2
-    except Exception:
+    except Exception as error:
         _wait_for_the_lost()
-        raise
+        if not (isinstance(error, OSError) and error.errno in FULL):
+            raise
+        silence_closed_output()
+        complain(f"python -m fcn_jax {argv[1]}: standard output cannot be written ({error.strerror}): make room")
+        return 2
 
 
 def _wait_for_the_lost() -> None:

@@ -56,6 +56,14 @@ def test_plan_shows_every_stage(capsys):
     assert "run fill 0." in printed
 
 
+def test_results_that_the_disk_does_not_take(monkeypatch, capfd):
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(["fcn_jax", "plan", TABLE, "--max_buckets=1"]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "standard output cannot be written (No space left on device): make room" in line
+
+
 PICTURE = ROOT / "docs/mnist_plan.png"
 PUBLISHED = ["train", CONFIG, "--config.model.name=resnet", "--config.model.channels=(4,)"]
 WRONG = {

@@ -5,7 +5,6 @@ tensor; otherwise an error names the first one that has not. The one exception i
 it keeps its random initial weights. Nothing is unpickled, because pickled files can run code.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -126,7 +125,12 @@ def load_pretrained(model: Model, c: Published) -> str:
     Raises:
         UserError: the file cannot be read, or is of another net; the message names the first tensor that does not fit.
     """
-    path = Path(os.path.expanduser(c.init_from))
+    try:
+        path = Path(c.init_from).expanduser()
+    except RuntimeError as error:
+        raise UserError(
+            f"config.model.init_from is {c.init_from}, but that user has no home: give another path"
+        ) from error
     tensors = read_tensors(path)
     places, classifier = published_places(model.net, c.name, each(len(c.channels), c.blocks))
     note = _why_newly_drawn(classifier, tensors)

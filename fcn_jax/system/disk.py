@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
 from fcn_jax.config import UserError
 
 Value = TypeVar("Value")
@@ -174,12 +172,3 @@ def parse_json(text: str) -> Any:
         return json.loads(text)
     except RecursionError:
         raise UserError("it is nested too deeply") from None
-
-
-def save_arrays(target: Path, **arrays: np.ndarray) -> None:
-    """Write an .npz file whole or not at all, even when other processes write the same file."""
-    temporary = target.with_suffix(f".{os.getpid()}.new.npz")
-    make_folder(target.parent)
-    with writing(target):
-        np.savez(temporary, allow_pickle=False, **arrays)
-        temporary.replace(target)

@@ -45,8 +45,9 @@ def test_a_line_is_one_line_of_text(name):
 @example(name=strange)
 def test_every_message_is_one_line_in_any_encoding(encoding, name):
     with pytest.MonkeyPatch.context() as patch:
+        errors = of_encoding(encoding)
         patch.setattr(sys, "stdout", of_encoding(encoding))
-        patch.setattr(sys, "stderr", of_encoding(encoding))
+        patch.setattr(sys, "stderr", errors)
         accept_any_text()
         print(name)
         say(name)
@@ -54,7 +55,7 @@ def test_every_message_is_one_line_in_any_encoding(encoding, name):
         print_table(name, ("name", "number", "text"), [(name, "1", name)])
         with Bar(name, 2) as bar:
             bar.note(name)
-        said = written(sys.stderr).split("\n")
+        said = written(errors).split("\n")
     assert said[1].startswith("<")
     assert said[1].endswith(">")
 

@@ -3,7 +3,6 @@
 import errno
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from fcn_jax.config import UserError
@@ -30,12 +29,6 @@ def test_logging(tmp_path):
     with MetricsWriter(tmp_path, step=1) as writer:
         writer.write(2, "train", {"loss": 1.0})
     assert [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2]
-
-
-def test_caching(tmp_path):
-    with file_size_limit(1000), pytest.raises(ValueError, match=r"sizes\.npz cannot be written"):
-        save_arrays(tmp_path / "cache" / "sizes.npz", rows=np.arange(1000))
-    assert not (tmp_path / "cache" / "sizes.npz").exists()
 
 
 def test_bad_examples(tmp_path):
