@@ -4,6 +4,7 @@ Results go to standard output, everything else to standard error. Only the comma
 """
 
 import json
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -15,6 +16,8 @@ from fcn_jax.system.console import complain, say, silence_closed_output
 from fcn_jax.system.machine import keep_freed_memory
 from fcn_jax.system.stopping import Stopped, stop_on_sigterm
 
+OF_A_RUN = ("evaluate", "predict", "cam", "export", "report")
+"""The commands that take the config of a run, not --config."""
 STRICT = {"strict": "refuse a damaged newest checkpoint, instead of using the one before it"}
 
 
@@ -50,11 +53,18 @@ def main(argv: Sequence[str]) -> int:
         return 0
     except UserError as error:
         _wait_for_the_lost()
-        complain(f"python -m fcn_jax {argv[1]}: {' '.join(str(error).split())}")
+        complain(f"python -m fcn_jax {argv[1]}: {_advice_of(argv[1], ' '.join(str(error).split()))}")
         return 2
     except Exception:
         _wait_for_the_lost()
         raise
+
+
+def _advice_of(command: str, message: str) -> str:
+    """Return the message of an error; if it advises a flag that the command does not take, say which command does."""
+    if command in OF_A_RUN and re.search(r"--config\.\w|\bset config\.|\bleave config\.", message):
+        return f"{message} ({command} takes the config of the run: such a flag is for train)"
+    return message
 
 
 def _wait_for_the_lost() -> None:

@@ -114,8 +114,9 @@ def _check_signals(listing: Listing, measured: Int[np.ndarray, "n 3"], channels:
     unfit = good[measured[good, 2] != channels] if channels > 1 else []
     if len(unfit):
         raise UserError(
-            f"config.data.channels is {channels}, but {listing.paths[unfit[0]]} has {measured[unfit[0], 2]}: set it to "
-            "that if all signals have as many, or to 1, for the mean of a signal's channels"
+            f"config.data.channels is {channels}, but {listing.paths[unfit[0]]} has {measured[unfit[0], 2]}: set "
+            f"config.data.channels={measured[unfit[0], 2]} if all signals have as many, or config.data.channels=1 for "
+            "the mean of a signal's channels"
         )
 
 

@@ -23,7 +23,7 @@ from fcn_jax.system.processes import check_shared, together
 from fcn_jax.train.checkpoint import restore_latest
 from fcn_jax.train.compile import compile_programs
 from fcn_jax.train.passes import evaluate, split_logits
-from fcn_jax.train.setup import Setup, Split, prepare_together
+from fcn_jax.train.setup import Setup, Split, dividing_devices, prepare_together
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,9 @@ def open_run(workdir: Path, config: Config, split: str, *, strict: bool = False)
         UserError: there is no checkpoint or no such split.
     """
     use_compilation_cache(config.machine)
-    setup = prepare_together(config, abstract=True)
+    with together():
+        devices = dividing_devices(config)
+    setup = prepare_together(config, abstract=True, devices=devices)
     check_shared(workdir / "checkpoints")
     data = config.data
     own = {"train": data.train_split, "validation": data.validation_split, "test": data.test_split}
