@@ -6,6 +6,7 @@ needs none.
 
 import errno
 import json
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ from fcn_jax.system.stopping import Stopped, stop_on_sigterm
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a full disk. Whatever else is written names its file in a `UserError`; only standard output does not."""
+OF_A_RUN = ("evaluate", "predict", "cam", "export", "report")
+"""The commands that take the config of a run, not --config."""
 STRICT = {"strict": "refuse a damaged newest checkpoint, instead of using the one before it"}
 
 
@@ -56,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     except UserError as error:
         _wait_for_the_lost()
-        complain(f"python -m fcn_jax {argv[1]}: {' '.join(str(error).split())}")
+        complain(f"python -m fcn_jax {argv[1]}: {_advice_of(argv[1], ' '.join(str(error).split()))}")
         return 2
     except Exception as error:
         _wait_for_the_lost()
@@ -65,6 +68,13 @@ def main(argv: Sequence[str]) -> int:
         silence_closed_output()
         complain(f"python -m fcn_jax {argv[1]}: standard output cannot be written ({error.strerror}): make room")
         return 2
+
+
+def _advice_of(command: str, message: str) -> str:
+    """Return the message of an error; if it advises a flag that the command does not take, say which command does."""
+    if command in OF_A_RUN and re.search(r"--config\.\w|\bset config\.|\bleave config\.", message):
+        return f"{message} ({command} takes the config of the run: such a flag is for train)"
+    return message
 
 
 def _wait_for_the_lost() -> None:

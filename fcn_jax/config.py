@@ -37,6 +37,10 @@ def chosen(*choices: Value) -> Value:
     return made
 
 
+MOST_EXAMPLES_PER_STEP = 2**20
+MOST_ROWS_MULTIPLE = 2**16
+
+
 @dataclass
 class AugmentConfig:
     """The random changes to a training example. 0 switches a change off. Only the first three change the size."""
@@ -115,8 +119,8 @@ class ScheduleConfig:
     """The largest number of buckets in the plan; 0: the plan chooses a number that pays."""
     multiple_of: int = bounded(1, 1, 4096)
     """The sides of buckets are multiples of this, in pixels."""
-    examples_per_step: int = bounded(512, 1, 2**20)
-    rows_multiple_of: int = bounded(8, 1, 65536)
+    examples_per_step: int = bounded(512, 1, MOST_EXAMPLES_PER_STEP)
+    rows_multiple_of: int = bounded(8, 1, MOST_ROWS_MULTIPLE)
     """A block's number of rows is a multiple of this; this must be a multiple of the number of devices."""
     positions_per_step: int = bounded(0, 0, 2**40)
     """Bucketed only: a step holds as many examples as fit into this many padded pixels; 0: use examples_per_step."""
@@ -177,7 +181,8 @@ class ModelConfig:
             if width % self.group_size:
                 raise UserError(
                     f"config.model.group_size is {self.group_size}, but it must divide every number in "
-                    f"config.model.channels, and it does not divide {width}"
+                    f"config.model.channels, and it does not divide {width}: set "
+                    f"config.model.group_size={math.gcd(self.group_size, *self.channels)}"
                 )
 
     def check_lengths(self, number: int, *names: str) -> None:
@@ -229,7 +234,7 @@ class TrainConfig:
 class EvaluateConfig:
     """The evaluation of a net."""
 
-    examples_per_step: int = bounded(512, 1, 2**20)
+    examples_per_step: int = bounded(512, 1, MOST_EXAMPLES_PER_STEP)
     scale: float = bounded(1.0, 0.01, 100)
     """The factor on the size of all examples; one other than in training may be better (FixRes, arXiv:1906.06423)."""
     padding: int = bounded(0, 0, 65536)
@@ -297,14 +302,18 @@ def validate(config: Config) -> None:
     check_length("config.data.std", config.data.std, config.data.channels)
     check_length("config.train.stage_shares", config.train.stage_shares, len(config.train.stage_scales))
     if not config.train.stage_scales:
-        raise UserError("config.train.stage_scales is (), but training needs at least one stage: set it to (1.0,)")
+        raise UserError(
+            "config.train.stage_scales is (), but training needs at least one stage: set "
+            "config.train.stage_scales=(1.0,)"
+        )
     scale = config.data.augment.scale
     if len(scale) != 2 or scale[0] > scale[1]:
         raise UserError(f"config.data.augment.scale is {scale}, but it must be (smallest, largest)")
     if config.train.precise_batch_norm and config.model.norm != "batch":
+        norms = next(item.metadata["choices"] for item in dataclasses.fields(config.model) if item.name == "norm")
         raise UserError(
             f"config.train.precise_batch_norm is True, but config.model.norm={config.model.norm} keeps no statistics: "
-            "take a model with BatchNorm (config.model.norm=batch), or leave it False"
+            f"set {'config.model.norm=batch, or ' * ('batch' in norms)}config.train.precise_batch_norm=False"
         )
     _check_steps(config)
 
@@ -315,7 +324,7 @@ def _check_steps(config: Config) -> None:
     if schedule.positions_per_step and schedule.kind != "bucketed":
         raise UserError(
             f"config.schedule.positions_per_step is {schedule.positions_per_step}, but a stratified step always holds "
-            "the same blocks: set config.schedule.kind=bucketed, or leave it 0"
+            "the same blocks: set config.schedule.kind=bucketed, or config.schedule.positions_per_step=0"
         )
     for path, examples in (
         ("schedule.examples_per_step", schedule.examples_per_step),
@@ -324,8 +333,15 @@ def _check_steps(config: Config) -> None:
         if examples % schedule.rows_multiple_of:
             raise UserError(
                 f"config.{path} is {examples}, but it must be a multiple of "
-                f"config.schedule.rows_multiple_of, which is {schedule.rows_multiple_of}"
+                f"config.schedule.rows_multiple_of, which is {schedule.rows_multiple_of}: set "
+                f"config.{path}={examples_in_rows(examples, schedule.rows_multiple_of)}"
             )
+
+
+def examples_in_rows(examples: int, rows_multiple_of: int) -> int:
+    """Return the number of examples of a step that is a multiple of some rows and allowed, and not far from another."""
+    most = MOST_EXAMPLES_PER_STEP // rows_multiple_of
+    return rows_multiple_of * min(-(-examples // rows_multiple_of), most)
 
 
 def check_length(path: str, value: tuple, number: int) -> None:

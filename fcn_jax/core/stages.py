@@ -40,7 +40,8 @@ def scale_of_epochs(config: TrainConfig) -> list[tuple[range, float]]:
         if not epochs:
             raise UserError(
                 f"config.train.epochs is {config.epochs}, too few for {len(scales)} stages: stage {number} has none; "
-                "set config.train.stage_scales or stage_shares to fewer or more even ones"
+                f"set config.train.epochs={max(config.epochs, len(scales))} and config.train.stage_shares=(1.0,), or "
+                "take fewer config.train.stage_scales"
             )
     return stages
 

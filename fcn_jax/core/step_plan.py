@@ -259,5 +259,6 @@ def _check_rows(examples_per_step: int, rows_multiple_of: int) -> None:
     if examples_per_step < 1 or examples_per_step % rows_multiple_of:
         raise UserError(
             f"schedule.examples_per_step is {examples_per_step}, but it must be a multiple of "
-            f"schedule.rows_multiple_of, which is {rows_multiple_of}"
+            f"schedule.rows_multiple_of, which is {rows_multiple_of}: set it to "
+            f"{max(1, -(-examples_per_step // rows_multiple_of)) * rows_multiple_of}"
         )

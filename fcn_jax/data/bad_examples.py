@@ -5,6 +5,7 @@ filler row; the next epoch tries it again. Both kinds are named and counted, and
 """
 
 import json
+import math
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -103,9 +104,11 @@ class BadExamples:
             UserError: there are more; the message names the first three.
         """
         if len(self) > self._max_fraction * self._num_examples:
+            enough = math.ceil(1000 * len(self) / self._num_examples) / 1000
             raise UserError(
                 f"{len(self):,} of the {self._num_examples:,} examples of {self._split} are bad, more than "
-                f"config.data.max_bad_fraction={self._max_fraction} allows: {first_of(self.reasons)}"
+                f"config.data.max_bad_fraction={self._max_fraction} allows: {first_of(self.reasons)}; mend them, "
+                f"take them out of the data, or train with --config.data.max_bad_fraction={enough:g}"
             )
 
     def write_new(self, path: Path) -> None:

@@ -169,6 +169,11 @@ def open_dataset(
 def _check_classes(config: Config, source: Source) -> None:
     """Check that the model has one class for every label of the source, and no more."""
     num_classes, num_labels = config.model.num_classes, len(source.label_names)
+    if num_labels < 2:
+        raise UserError(
+            f"{config.data.source} has only one class, {', '.join(source.label_names)}, but a classifier needs "
+            "at least two: add the examples of another class, or label these in two kinds"
+        )
     if source.labels.max() >= num_classes:
         example = int(source.labels.argmax())
         raise UserError(
@@ -190,7 +195,8 @@ def _check_smallest(config: Config, source: Source, sizes: Int[np.ndarray, "n r"
         raise UserError(
             f"{source.name(example)} has size {format_size(source.sizes[example].tolist())}, but the model needs sides "
             f"of at least {smallest_input}, and config.data.min_side={min_side} does not widen it "
-            f"({len(too_small)} such examples): leave config.data.min_side unset, or set it to {smallest_input} or more"
+            f"({len(too_small)} such examples): leave out config.data.min_side, or set "
+            f"config.data.min_side={smallest_input} or more"
         )
 
 

@@ -185,9 +185,11 @@ def _sampling_rate(listing: Listing, measured: Measured, config: Config) -> int:
         )
     unfit = good[measured.sizes[good, 2] != channels] if channels > 1 else []
     if len(unfit):
+        found = measured.sizes[unfit[0], 2]
         raise UserError(
-            f"config.data.channels is {channels}, but {listing.paths[unfit[0]]} has {measured.sizes[unfit[0], 2]}: set "
-            "it to that if all signals have as many, or to 1, for the mean of a signal's channels"
+            f"config.data.channels is {channels}, but {listing.paths[unfit[0]]} has {found}: set "
+            f"config.data.channels={found} if all signals have as many, or config.data.channels=1 for the mean of a "
+            "signal's channels"
         )
     changed = int(counts[rates != wanted].sum()) if wanted else 0
     if changed:

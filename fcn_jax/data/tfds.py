@@ -65,7 +65,7 @@ class Features:
         elif channels not in (1, self.channels):
             raise UserError(
                 f"config.data.channels is {channels}, but the signals of {self.source} have {self.channels}: "
-                f"set config.data.channels={self.channels}, or 1 for their mean"
+                f"set config.data.channels={self.channels}, or config.data.channels=1 for their mean"
             )
 
 

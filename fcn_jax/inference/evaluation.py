@@ -6,7 +6,7 @@ read is named.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ from fcn_jax.system.processes import check_shared, together
 from fcn_jax.train.checkpoint import read_latest
 from fcn_jax.train.compile import compile_programs
 from fcn_jax.train.passes import evaluate, split_logits
-from fcn_jax.train.setup import Setup, Split, prepare_together
+from fcn_jax.train.setup import Setup, Split, dividing_devices, prepare_together
 from fcn_jax.train.workdir import changes_since_begun, read_labels, read_meaning
 
 
@@ -125,12 +125,16 @@ def open_run(
     use_compilation_cache(config.machine)
     check_shared(workdir / "checkpoints")
     with together():
-        label_names = read_labels(workdir)
+        label_names, devices = read_labels(workdir), dividing_devices(config)
+    set_up = partial(prepare_together, abstract=True, devices=devices, label_names=label_names)
     if data is None:
         split = split or "test"
-        setup, chosen = _own_data(workdir, config, split, label_names)
+        setup, chosen = _own_data(workdir, set_up(config), split)
     else:
-        split, setup, chosen = _other_data(config, data, split, label_names)
+        split, changed, source = _other_data(config, data, split, label_names)
+        setup = set_up(changed, opener=lambda _: lambda _: source)
+        with together():
+            chosen = setup.split(split)
     with together():
         restored = read_latest(workdir, setup.state, strict=strict)
         meaning = read_meaning(workdir, restored)
@@ -138,9 +142,9 @@ def open_run(
     return OpenedRun(setup, restored.state, chosen, split)
 
 
-def _own_data(workdir: Path, config: Config, split: str, label_names: tuple[str, ...]) -> tuple[Setup, Split]:
-    """Return the setup of a run and a split of its own data; say what changed in the split since the run began."""
-    setup, data = prepare_together(config, abstract=True, label_names=label_names), config.data
+def _own_data(workdir: Path, setup: Setup, split: str) -> tuple[Setup, Split]:
+    """Return a setup and a split of the run's own data; say what changed in the split since the run began."""
+    data = setup.config.data
     own = {"train": data.train_split, "validation": data.validation_split, "test": data.test_split}
     name = split_named(split) or split
     with together():
@@ -151,8 +155,13 @@ def _own_data(workdir: Path, config: Config, split: str, label_names: tuple[str,
     return setup, chosen
 
 
-def _other_data(config: Config, data: str, split: str | None, label_names: tuple[str, ...]) -> tuple[str, Setup, Split]:
-    """Return the name of a split of other data, a setup of that data, and the split; say which classes do not match."""
+def _other_data(
+    config: Config, data: str, split: str | None, label_names: tuple[str, ...]
+) -> tuple[str, Config, Reordered]:
+    """Return the name of a split of other data, a config for that data, and the split's source.
+
+    Say which classes do not match.
+    """
     with together():
         found = open_data(overridden(config, {"data.source": data}), is_new=True)
         if split is None:
@@ -165,11 +174,7 @@ def _other_data(config: Config, data: str, split: str | None, label_names: tuple
             say(f"{source.num_left_out:,} examples of {data} are left out: the net does not know their classes")
     splits = {f"data.{name}_split": split for name in SPLITS}
     unchanged = {f"data.augment.{name}": value for name, value in asdict(AugmentConfig()).items()}
-    changed = overridden(config, {"data.source": data, **unchanged, **splits})
-    setup = prepare_together(changed, abstract=True, opener=lambda _: lambda _: source, label_names=label_names)
-    with together():
-        chosen = setup.split(split)
-    return split, setup, chosen
+    return split, overridden(config, {"data.source": data, **unchanged, **splits}), source
 
 
 def evaluated(run: OpenedRun, *, title: str) -> dict[str, float]:

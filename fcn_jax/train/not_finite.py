@@ -34,5 +34,6 @@ def describe_not_finite(
     return (
         f"{error.what} at step {error.step} (step {step_of_epoch + 1} of epoch {epoch + 1}), program {program.name}, "
         f"blocks {program.blocks}; its {len(names)} examples ({', '.join(names[:EXAMPLES_NAMED])}, ...) are named in "
-        f"{workdir / EXAMPLES}; {saved}: lower config.train.learning_rate, or look at the data"
+        f"{workdir / EXAMPLES}; {saved}: look at the data, or start again in another workdir "
+        "with a lower --config.train.learning_rate"
     )

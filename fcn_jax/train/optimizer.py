@@ -81,7 +81,7 @@ def is_frozen(params: Any, pattern: str) -> Any:
     if number == total:
         raise UserError(
             f"config.train.freeze is {pattern!r}, which fits all {total} paths of parameters, but something has to be "
-            "trained: '^net/layers/' leaves the head"
+            "trained: set config.train.freeze=^net/layers/ to train the head alone"
         )
     return frozen
 

@@ -5,6 +5,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,15 @@ LABELS = "labels.json"
 def locked_workdir(workdir: Path, config: Config) -> Iterator[None]:
     """Lock a workdir for a run of `config`, and make it if needed; the lock ends with the process at the latest.
 
+    A run that ended before it saved anything can be started again with another config.
+
     Raises:
         UserError: the workdir is in use, holds a run of another config, or holds other files.
     """
     _check_folder(workdir)
     if (workdir / "config.json").exists():
-        changed = differences(read_config(workdir), config)
+        has_saved = (workdir / "summary.json").exists() or any((workdir / "checkpoints").glob("[0-9]*"))
+        changed = _differences(read_config(workdir), config) if has_saved else []
         if changed:
             raise UserError(
                 f"--workdir={workdir} holds a run of another config ({'; '.join(changed)}): "
@@ -79,6 +83,12 @@ def read_config(workdir: Path) -> Config:
             f"{path} cannot be used: {error}; if another version of this code wrote it, check that out (git_commit in "
             "summary.json)"
         ) from error
+
+
+def _differences(old: Config, new: Config) -> list[str]:
+    """Return what differs, except for the number of bad examples that may stop a run: a run may go on with another."""
+    same = replace(old, data=replace(old.data, max_bad_fraction=new.data.max_bad_fraction))
+    return differences(same, new)
 
 
 def _names_in(folder: Path) -> list[str]:

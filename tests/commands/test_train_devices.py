@@ -24,5 +24,7 @@ def test_four_devices_take_the_same_steps_as_one():
 def test_devices_that_do_not_divide_the_rows_are_refused():
     config = get_config()
     config.schedule.rows_multiple_of = 8
-    with pytest.raises(ValueError, match=r"rows_multiple_of is 8, but the 3 devices .*rows_multiple_of=9 and"):
+    with pytest.raises(
+        ValueError, match=r"rows_multiple_of is 8, but the 3 devices .*rows_multiple_of=9 .*examples_per_step=513"
+    ):
         make_mesh(config, jax.devices()[:1] * 3)

@@ -138,7 +138,7 @@ def test_min_side_zero_refuses_the_first_narrow_example_by_name():
     assert message.startswith(f"{source.name(int(narrow[0]))} has size {height}×{width}, ")
     assert message.split(" has size")[0].endswith(f"test #{narrow[0]}")
     assert f"({len(narrow)} such examples)" in message
-    assert message.endswith(f"leave config.data.min_side unset, or set it to {SMALLEST} or more")
+    assert message.endswith(f"leave out config.data.min_side, or set config.data.min_side={SMALLEST} or more")
     config.data.min_side = SMALLEST - 1
     with pytest.raises(ValueError, match=r"config\.data\.min_side=7"):
         open_dataset(config, "test", smallest_input=SMALLEST, training=False)

@@ -8,7 +8,7 @@ import pytest
 from fcn_jax.config import UserError
 from fcn_jax.data.bad_examples import BadExampleError, BadExamples
 from fcn_jax.system import disk
-from fcn_jax.system.disk import make_folder, reading_again, save_arrays, write_atomically, write_json, writing
+from fcn_jax.system.disk import make_folder, reading_again, write_atomically, write_json, writing
 from fcn_jax.train.log import MetricsWriter, read_metrics
 from tests.limits import file_size_limit
 

@@ -37,6 +37,20 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.parametrize("saved", ["summary.json", "checkpoints/20"])
+def test_another_config_is_taken_until_something_is_saved(tmp_path, saved):
+    first, second = Config(seed=1, model=FCN()), Config(seed=2, model=FCN())
+    for config in (first, second):
+        with locked_workdir(tmp_path / "run", config):
+            assert read_config(tmp_path / "run") == config
+    (tmp_path / "run" / saved).mkdir(parents=True)
+    with pytest.raises(ValueError, match="another config"), locked_workdir(tmp_path / "run", first):
+        pass
+    second.data.max_bad_fraction = 0.5
+    with locked_workdir(tmp_path / "run", second):
+        assert read_config(tmp_path / "run") == second
+
+
 def test_two_at_once_are_refused(tmp_path):
     with (
         locked_workdir(tmp_path, Config(model=FCN())),

@@ -1,0 +1,373 @@
+"""Advice can be followed: wherever an error says which value to set, it is set here, and the error is gone.
+
+Each situation breaks a rule. The values come from the message itself. Every text of the code that advises a value has
+to be in a situation, or in `NO_ADVICE`.
+"""
+
+import ast
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+import soundfile
+
+from configs import mnist
+from fcn_jax import cli
+from fcn_jax.command_line import CommandLine
+from fcn_jax.commands.compile import present_target
+from fcn_jax.commands.evaluate import parse_scales
+from fcn_jax.config import Config, ModelConfig, UserError, validate
+from fcn_jax.config_fields import flatten, get_field, overridden
+from fcn_jax.core.buckets import BucketPlan
+from fcn_jax.core.stages import scale_of_epochs
+from fcn_jax.core.step_plan import bucketed_step_plan
+from fcn_jax.data.dataset import open_dataset
+from fcn_jax.data.tfds import Features, _unknown_split
+from fcn_jax.nets.families import FCN, Flatten, ResNet, WaveNet
+from fcn_jax.nets.model import trace_shapes
+from fcn_jax.train.compile import CompiledProgram
+from fcn_jax.train.optimizer import is_frozen
+from fcn_jax.train.out_of_memory import Part, compile_fitting
+from fcn_jax.train.setup import Setup, dividing_devices, make_mesh, most_dividing, prepare
+from tests.data.conftest import picture
+from tests.processes import ROOT
+
+VALUE = r"(?P<value>\([^)]*\)|'[^']*'|[^\s,;)]+)"
+ASSIGNMENT = re.compile(rf"(?:--)?config\.(?P<path>[a-z_]+(?:\.[a-z_]+)+)={VALUE}")
+
+
+def remedies(message: str, *, behind: str) -> list[dict[str, str]]:
+    """The ways out that a message offers behind some words, each as {path: value as text}."""
+    advice = message.rpartition(behind)[2]
+    ways, end = [], None
+    for found in ASSIGNMENT.finditer(advice):
+        if found["value"].endswith("N"):  # A number that the user chooses.
+            continue
+        if end is None or advice[end : found.start()] not in (" ", " and "):
+            ways.append({})
+        ways[-1][found["path"]] = found["value"].strip("'")
+        end = found.end()
+    return ways
+
+
+def followed(config: Config, way: dict[str, str]) -> Config:
+    """The config with the values of a way out, read as the command line reads them."""
+    values = {}
+    for path, text in way.items():
+        old = flatten(config)[path]
+        values[path] = text if isinstance(old, str) or path == "model.name" else ast.literal_eval(text)
+    return overridden(config, values)
+
+
+@dataclass(frozen=True)
+class Situation:
+    """A config that breaks a rule, the check that says so, and how its message goes on to advise."""
+
+    said: str
+    """Words of the message that stand in the code."""
+    config: Config
+    check: Callable[[Config], Any]
+    behind: str = ": set "
+    ways: int = 1
+    """How many ways out the message offers."""
+
+
+def broken(model: ModelConfig | None = None, **fields: Any) -> Config:
+    """A small config with some wrong fields: `train__epochs=3`."""
+    config = Config(model=model or FCN(channels=(8,), kernel=(4,), stride=(2,), padding=(1,)))
+    config.machine.cache_dir = ""
+    for path, value in fields.items():
+        *parents, name = path.split("__")
+        setattr(get_field(config, ".".join(parents)) if parents else config, name, value)
+    return config
+
+
+def opened(config: Config) -> None:
+    validate(config)
+    open_dataset(config, "train", smallest_input=8, training=True)
+
+
+def three_devices(config: Config) -> None:
+    validate(config)
+    make_mesh(config, [*jax.devices()[:1] * 3])
+
+
+def frozen(config: Config) -> None:
+    is_frozen({"net": {"layers": {"0": {"kernel": np.zeros(3)}}, "head": {"bias": np.zeros(2)}}}, config.train.freeze)
+
+
+def tfds_channels(config: Config) -> None:
+    features = Features(source="tfds:x", value="a", label="b", rank=1, channels=3, label_names=("c", "d"))
+    features.check_channels(config.data.channels)
+
+
+def tfds_split(config: Config) -> None:
+    given = {"train": 90, "test": 10}
+    for split in (config.data.train_split, config.data.validation_split, config.data.test_split):
+        if split.partition("[")[0] not in given:
+            raise UserError(_unknown_split("x", split, given, config))
+
+
+@cache
+def small_setup() -> Setup:
+    return prepare(broken(), abstract=True)
+
+
+def fitting(field: str) -> Callable[[Config], None]:
+    """A check that a step of `field` needs no more than 100 MiB, at 1 MiB an example."""
+
+    def compile_(setup: Setup) -> list[CompiledProgram]:
+        peak = float(get_field(setup.config, field))
+        return [CompiledProgram("train", "", seconds=0.0, peak_mib=peak, gflop=0.0, run=compile_)]
+
+    def check(config: Config) -> None:
+        part, memory = Part(field, 8, compile_, compile_), replace(present_target(), memory_mib=100.0)
+        setup = replace(small_setup(), config=config)
+        compile_fitting(part, setup, memory, lambda smaller: replace(setup, config=smaller))
+
+    return check
+
+
+def stages(config: Config) -> None:
+    scale_of_epochs(config.train)
+
+
+def traced(config: Config) -> None:
+    trace_shapes(config, (20, 16))
+
+
+EXAMPLES: Any = {"schedule__examples_per_step": 2**20}
+ROWS: Any = {"schedule__rows_multiple_of": 2**16, "evaluate__examples_per_step": 2**16}
+TWO_STAGES: Any = {"train__stage_scales": (0.5, 1.0)}
+MULTIPLE = "but it must be a multiple of config.schedule.rows_multiple_of"
+CONFIGS = [
+    Situation("config.train.stage_scales is ()", broken(train__stage_scales=()), validate),
+    Situation("keeps no statistics", broken(train__precise_batch_norm=True, model__norm="group"), validate, ways=2),
+    Situation("keeps no statistics", broken(WaveNet(), train__precise_batch_norm=True), validate),
+    Situation("a stratified step always holds", broken(schedule__positions_per_step=100), validate, ways=2),
+    Situation(MULTIPLE, broken(schedule__examples_per_step=100), validate),
+    Situation(MULTIPLE, broken(evaluate__examples_per_step=3), validate),
+    Situation(MULTIPLE, broken(**EXAMPLES, schedule__rows_multiple_of=3, evaluate__examples_per_step=3), validate),
+    Situation("config.model.group_size is", broken(model__norm="group", model__channels=(12, 18)), validate),
+    Situation("published weights of a resnet", broken(ResNet(norm="group", init_from="x")), validate, behind="; set "),
+    Situation("too few for", broken(**TWO_STAGES, train__epochs=1), stages, behind="; set "),
+    Situation("too few for", broken(**TWO_STAGES, train__stage_shares=(1.0, 1e6)), stages, behind="; set "),
+    Situation("a weight for each of", broken(Flatten()), traced, behind="takes any size ("),
+    Situation("fits all", broken(train__freeze="net"), frozen),
+    Situation("devices have to divide it", broken(), three_devices, behind="give a new run "),
+    Situation("devices have to divide it", broken(**EXAMPLES, **ROWS), three_devices, behind="give a new run "),
+    Situation("but the signals of", broken(data__channels=2), tfds_channels, ways=2),
+    Situation("--config.data.", broken(), tfds_split),
+    Situation("JAPANESE_VOWELS_CHANNELS", broken(data__source="japanese_vowels", model__num_classes=9), opened),
+    Situation("the largest that fits", broken(schedule__examples_per_step=512), fitting("schedule.examples_per_step")),
+    Situation("the largest that fits", broken(), fitting("evaluate.examples_per_step")),
+]  # fmt: skip
+
+
+def follow(situation: Situation) -> None:
+    with pytest.raises(UserError) as error:
+        situation.check(situation.config)
+    ways = remedies(str(error.value), behind=situation.behind)
+    assert len(ways) == situation.ways, str(error.value)
+    for way in ways:
+        situation.check(followed(situation.config, way))
+
+
+@pytest.mark.parametrize("situation", CONFIGS, ids=lambda situation: situation.said)
+def test_the_advice_about_a_config_helps(situation):
+    follow(situation)
+
+
+def pictures(top: Path, *, kinds: int = 3, size: tuple[int, int] = (12, 12)) -> str:
+    for kind in range(kinds):
+        for number in range(2):
+            picture(top / "train" / f"kind {kind}" / f"{number}.png", size)
+    for split in ("validation", "test"):
+        picture(top / split / "kind 0/0.png", size)
+    return f"folder:{top}"
+
+
+def tones(top: Path) -> str:
+    for folder in ("train/a", "train/b", "validation/a", "test/a"):
+        (top / folder).mkdir(parents=True)
+        soundfile.write(top / folder / "0.wav", np.zeros((100, 2)), 8000)
+    return f"folder:{top}"
+
+
+def of_data(said: str, top: Path) -> Situation:
+    match said:
+        case "has label":
+            return Situation(said, broken(data__source=pictures(top), model__num_classes=2), opened)
+        case "has only":
+            return Situation(said, broken(data__source=pictures(top), model__num_classes=5), opened)
+        case "does not widen it":
+            source = pictures(top, size=(4, 12))
+            config = broken(data__source=source, model__num_classes=3, data__min_side=0)
+            return Situation(said, config, opened, behind="or set ")
+        case "if all signals have as many":
+            config = broken(data__source=tones(top), data__channels=3, model__num_classes=2)
+            return Situation(said, config, opened, ways=2)
+        case "use paths below":
+            pictures(top / "files")
+            rows = "".join(f"{path},{path.parent.name},{path.parts[-3]}\n" for path in top.rglob("*.png"))
+            (top / "table.csv").write_text(f"path,label,split\n{rows}")
+            config = broken(data__source=f"table:{top / 'table.csv'}", model__num_classes=3)
+            return Situation(said, config, opened, behind="absolute ones with ")
+        case "are bad, more than":
+            source = pictures(top)
+            (top / "train/kind 0/0.png").write_bytes(b"no picture")
+            return Situation(said, broken(data__source=source, model__num_classes=3), opened, behind="train with ")
+    raise AssertionError(said)
+
+
+DATA = [
+    "has label",
+    "has only",
+    "does not widen it",
+    "if all signals have as many",
+    "use paths below",
+    "are bad, more than",
+]
+
+
+@pytest.mark.parametrize("said", DATA)
+def test_the_advice_about_data_helps(tmp_path, said):
+    follow(of_data(said, tmp_path))
+
+
+def test_one_class_is_no_reason_to_set_a_number_of_classes(tmp_path):
+    for num_classes in (2, 10):
+        config = broken(data__source=pictures(tmp_path, kinds=1), model__num_classes=num_classes)
+        with pytest.raises(UserError, match="has only one class, kind 0, but a classifier needs at least two") as error:
+            opened(config)
+        assert "num_classes" not in str(error.value)
+
+
+def test_the_rows_that_the_library_advises_are_taken():
+    def plan(examples_per_step: int):
+        bucketed_step_plan(BucketPlan(((4,),)), np.array([9]), examples_per_step=examples_per_step, rows_multiple_of=8)
+
+    for number in (0, 12):
+        with pytest.raises(UserError, match=r"set it to \d+") as error:
+            plan(number)
+        plan(int(str(error.value).rpartition("set it to ")[2]))
+
+
+def cluster(monkeypatch, processes: int, each: int) -> None:
+    devices = [SimpleNamespace(process_index=process) for process in range(processes) for _ in range(each)]
+    monkeypatch.setattr(jax, "devices", lambda: devices)
+    monkeypatch.setattr(jax, "process_count", lambda: processes)
+
+
+@pytest.mark.parametrize(
+    ("processes", "each", "used"),
+    [(1, 1, 1), (1, 3, 2), (1, 8, 8), (1, 9, 8), (2, 3, 4), (2, 5, 8), (4, 1, 4), (8, 4, 8)],
+)
+def test_a_net_is_evaluated_on_as_many_devices_as_divide_its_rows(monkeypatch, capsys, processes, each, used):
+    cluster(monkeypatch, processes, each)
+    chosen = dividing_devices(broken(schedule__rows_multiple_of=8))
+    shares = np.bincount([device.process_index for device in chosen])
+    assert shares.tolist() == [used // processes] * processes
+    said = f"using {used} of {processes * each} devices" if used < processes * each else ""
+    assert capsys.readouterr().err.startswith(said)
+
+
+def test_the_advised_number_of_processes_divides_the_rows(monkeypatch):
+    cluster(monkeypatch, 3, 1)
+    with pytest.raises(UserError, match=r"start \d+ of them$") as error:
+        dividing_devices(broken())
+    cluster(monkeypatch, int(str(error.value).split()[-3]), 1)
+    assert len(dividing_devices(broken())) == 2
+
+
+def test_the_advised_number_of_devices_divides_the_rows():
+    with pytest.raises(UserError, match=r"or use \d+ of the devices$") as error:
+        three_devices(broken())
+    number = int(str(error.value).split()[-4])
+    assert number == most_dividing(3, 8)
+    make_mesh(broken(), jax.devices()[:1] * number if number == 1 else [*jax.devices()[:1]])
+
+
+def message_of(*argv: str) -> str:
+    with pytest.raises(UserError) as error:
+        CommandLine([*argv], texts={"workdir": ""}, takes_config=True)
+    return str(error.value)
+
+
+def test_the_advice_about_a_command_line_helps():
+    config = "--config=mnist:tiny"
+    meant = re.search(r"did you mean (config\.\S+)\?", message_of("train", config, "--config.train.epoch=3"))
+    assert meant is not None
+    assert CommandLine(["train", config, f"--{meant[1]}=3"], texts={}, takes_config=True).config.train.epochs == 3
+    meant = re.search(r"did you mean (--\S+)\?", message_of("train", config, "--wrkdir=a"))
+    assert meant is not None
+    assert CommandLine(["train", config, f"{meant[1]}=a"], texts={"workdir": ""}, takes_config=True).given("workdir")
+    for advised in re.findall(r"--config=[\w./]+", message_of("train", "--config.train.epochs=3")):
+        assert CommandLine(["train", advised], texts={}, takes_config=True).config == mnist.get_config()
+    with pytest.raises(UserError) as error:
+        parse_scales("a")
+    assert parse_scales(str(error.value).rpartition("--scale=")[2]) == (0.5, 1, 2)
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_a_command_without_a_flag_says_which_command_has_it(monkeypatch, capsys, command):
+    def fail(argv: list[str]) -> None:
+        raise UserError("it is wrong: set --config.model.num_classes=3")
+
+    takes_it = "config" in (cli.COMMANDS[command].__doc__ or "")
+    monkeypatch.setitem(cli.COMMANDS, command, fail)
+    assert cli.main(["fcn_jax", command]) == 2
+    assert ("such a flag is for train" in capsys.readouterr().err) == (not takes_it)
+
+
+NO_ADVICE = {
+    "a name such as mnist": "it is help",
+    "a value of --config.": "it names no field",
+    "or say --config.model.name=FAMILY": "the user chooses",
+    "leave it out": "it is no field",
+    "config.data.group_pattern={group_pattern} finds nothing": "it names what is wrong",
+    "more than config.data.max_megapixels": "it names what is wrong",
+    "this net has no class activation map": "another net has to be trained",
+    "square:N, config.model.input_side=N": "the user chooses",
+    "pad all to one length": "the pads are made by the family dense",
+    "lower --config.train.learning_rate": "the user chooses",
+    "config.model.norm=batch, or ": "it is a part of another text",
+    "looking for the largest that does": "the search goes on",
+    "processes do not divide: start": "see the test of the number of processes",
+    "devices: their number has to divide": "it says what is done",
+    "schedule.rows_multiple_of, which is {rows_multiple_of}: set it to": "see the test of the library",
+}
+ADVISES = re.compile(
+    r"--config\.|(?<![\w.-])config\.[\w.{}\[\]]+=(?!=)|\b(set|leave|leave out) config\.|\b(set|leave) it "
+)
+
+
+def texts_of_the_code() -> list[str]:
+    """All texts in the code, except docstrings; what is filled in stands in braces."""
+    texts = []
+    for path in sorted((ROOT / "fcn_jax").rglob("*.py")):
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        inner = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        inner |= {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
+        for node in nodes:
+            if isinstance(node, ast.JoinedStr):
+                parts = (p.value if isinstance(p, ast.Constant) else f"{{{ast.unparse(p.value)}}}" for p in node.values)  # pyright: ignore
+                texts.append("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inner:
+                texts.append(node.value)
+    return texts
+
+
+def test_all_advice_is_followed_somewhere():
+    known = [*(situation.said for situation in CONFIGS), *DATA, *NO_ADVICE]
+    advice = [text for text in texts_of_the_code() if ADVISES.search(text)]
+    assert len(advice) > 20
+    assert [text for text in advice if not any(words in text for words in known)] == []
+    assert [words for words in known if not any(words in text for text in advice)] == []
