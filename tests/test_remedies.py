@@ -6,6 +6,7 @@ to be in a situation, or in `NO_ADVICE`.
 
 import ast
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -29,6 +30,7 @@ from fcn_jax.core.buckets import BucketPlan
 from fcn_jax.core.stages import scale_of_epochs
 from fcn_jax.core.step_plan import bucketed_step_plan
 from fcn_jax.data.dataset import open_dataset
+from fcn_jax.data.sources import open_data
 from fcn_jax.data.tfds import Features, _unknown_split
 from fcn_jax.nets.families import FCN, Flatten, ResNet, WaveNet
 from fcn_jax.nets.model import trace_shapes
@@ -104,7 +106,7 @@ def frozen(config: Config) -> None:
 
 
 def tfds_channels(config: Config) -> None:
-    features = Features(source="tfds:x", value="a", label="b", rank=1, channels=3, label_names=("c", "d"))
+    features = Features(source="tfds:x", value="a", label="b", rank=1, channels=3, label_names=("c", "d"), kind="float32", sampling_rate=None)
     features.check_channels(config.data.channels)
 
 
@@ -224,7 +226,28 @@ def of_data(said: str, top: Path) -> Situation:
             source = pictures(top)
             (top / "train/kind 0/0.png").write_bytes(b"no picture")
             return Situation(said, broken(data__source=source, model__num_classes=3), opened, behind="train with ")
+        case "beside others":
+            pictures(top)
+            picture(top / "notes/page/0.png")
+            return Situation(said, broken(data__source=f"folder:{top}", model__num_classes=3), listed, ways=2)
+        case "but no train":
+            pictures(top)
+            shutil.rmtree(top / "train")
+            return Situation(said, broken(data__source=f"folder:{top}"), listed, behind="or set ")
+        case "folders that mean":
+            pictures(top)
+            picture(top / "val/kind 0/0.png")
+            config = broken(data__source=f"folder:{top}", model__num_classes=3)
+            return Situation(said, config, listed, behind="choose one with ", ways=3)
+        case "which resamples them":
+            source = tones(top)
+            soundfile.write(top / "train/a/1.wav", np.zeros(100), 16000)
+            return Situation(said, broken(data__source=source), opened, behind="train with ")
     raise AssertionError(said)
+
+
+def listed(config: Config) -> None:
+    open_data(config)
 
 
 DATA = [
@@ -234,6 +257,10 @@ DATA = [
     "if all signals have as many",
     "use paths below",
     "are bad, more than",
+    "beside others",
+    "but no train",
+    "folders that mean",
+    "which resamples them",
 ]
 
 
@@ -340,6 +367,8 @@ NO_ADVICE = {
     "lower --config.train.learning_rate": "the user chooses",
     "config.model.norm=batch, or ": "it is a part of another text",
     "looking for the largest that does": "the search goes on",
+    "signals are resampled to": "it says what is done",
+    "only files are resampled: leave it 0": "the value is 0 by default",
     "processes do not divide: start": "see the test of the number of processes",
     "devices: their number has to divide": "it says what is done",
     "schedule.rows_multiple_of, which is {rows_multiple_of}: set it to": "see the test of the library",

@@ -2,7 +2,6 @@
 
 from collections.abc import Container, Mapping
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Num
@@ -18,6 +17,7 @@ from fcn_jax.data.size_table import SizeTable
 from fcn_jax.data.source import OpenSplit, Source
 from fcn_jax.data.table import list_table
 from fcn_jax.data.tfds import TfdsSource
+from fcn_jax.system.disk import expanded
 
 JAPANESE_VOWELS_CHANNELS = 12
 SOURCES = (*EMBEDDED, "folder:DIR", "table:FILE.csv", "tfds:NAME[:VERSION]", "sizes:FILE.csv")
@@ -47,12 +47,12 @@ def open_data(config: Config, *, unreadable: Container[str] = (), is_new: bool =
             return partial(EmbeddedSource, kind, decode=partial(unpack_frames, channels=data.channels))
         case "folder" | "table" if place:
             list_files = list_folder if kind == "folder" else list_table
-            listing = list_files(Path(place).expanduser(), data, seed=config.seed, is_new=is_new)
+            listing = list_files(expanded(place), data, seed=config.seed, is_new=is_new)
             return FileData(listing, config, unreadable=unreadable)
         case "tfds" if place:
             return partial(TfdsSource, place, config=config)
         case "sizes" if place:
-            table = SizeTable(Path(place).expanduser(), num_classes=config.model.num_classes)
+            table = SizeTable(expanded(place), num_classes=config.model.num_classes)
             return lambda split: table
         case _:
             raise UserError(f"config.data.source is {data.source!r}, but it must be one of: {', '.join(SOURCES)}")
@@ -129,7 +129,7 @@ def describe_sources(name: str, sources: Mapping[str, Source]) -> list[str]:
         name: the config's `data.source`.
         sources: {split: source} of the splits that are used.
     """
-    any_source, place = next(iter(sources.values())), Path(name.partition(":")[2]).expanduser()
+    any_source, place = next(iter(sources.values())), expanded(name.partition(":")[2])
     root = place if place.is_dir() else place.parent
     classes = any_source.label_names
     lines = [f"{name}: {len(classes):,} classes ({first_names(classes)})"]

@@ -8,7 +8,7 @@ import pytest
 from fcn_jax.config import UserError
 from fcn_jax.data.bad_examples import BadExampleError, BadExamples
 from fcn_jax.system import disk
-from fcn_jax.system.disk import make_folder, reading_again, write_atomically, write_json, writing
+from fcn_jax.system.disk import expanded, make_folder, reading_again, write_atomically, write_json, writing
 from fcn_jax.train.log import MetricsWriter, read_metrics
 from tests.limits import file_size_limit
 
@@ -122,3 +122,8 @@ def test_a_dead_disk_does_not_cost_a_pause_for_every_file(pauses):
     assert len(pauses) == disk.MOST_IN_A_ROW * len(disk.PAUSES)
     assert reading_again(Flaky()) == 7
     assert reading_again(Flaky(OSError(errno.EIO, "passing"))) == 7
+
+
+def test_a_home_that_does_not_exist():
+    with pytest.raises(UserError, match=r"~nobody_of_this_name/x cannot be found .*: give a path without ~"):
+        expanded("~nobody_of_this_name/x")
