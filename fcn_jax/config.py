@@ -75,10 +75,10 @@ class DataConfig:
 
     source: str = "mnist_native"
     """mnist_native, japanese_vowels, folder:DIR, table:FILE.csv, tfds:NAME[:VERSION]; or sizes:FILE.csv for plans."""
-    folders: str = chosen("auto", "splits", "classes")
+    folders: str = "auto"
     """The folders directly in DIR of folder:DIR. auto: they are splits if all have names of splits, such as train, val
-    and test, and else classes; a mixture is an error. splits: those with other names are left out. classes: all are
-    classes."""
+    and test, and classes if none has; a mixture is an error. classes: all are classes. Names such as train,val,test:
+    these folders are the splits, and all others are left out."""
     absolute_paths: bool = False
     """True: a table may hold absolute paths and links to anywhere. False: its files lie below the table's folder."""
     train_split: str = "train"

@@ -41,7 +41,7 @@ from fcn_jax.train.setup import Setup, dividing_devices, make_mesh, most_dividin
 from tests.data.conftest import picture
 from tests.processes import ROOT
 
-VALUE = r"(?P<value>\([^)]*\)|'[^']*'|[^\s,;)]+)"
+VALUE = r"(?P<value>\([^)]*\)|'[^']*'|(?:[^\s,;)]|,(?=\S))+)"
 ASSIGNMENT = re.compile(rf"(?:--)?config\.(?P<path>[a-z_]+(?:\.[a-z_]+)+)={VALUE}")
 
 
@@ -106,7 +106,16 @@ def frozen(config: Config) -> None:
 
 
 def tfds_channels(config: Config) -> None:
-    features = Features(source="tfds:x", value="a", label="b", rank=1, channels=3, label_names=("c", "d"), kind="float32", sampling_rate=None)
+    features = Features(
+        source="tfds:x",
+        value="a",
+        label="b",
+        rank=1,
+        channels=3,
+        label_names=("c", "d"),
+        kind="float32",
+        sampling_rate=None,
+    )
     features.check_channels(config.data.channels)
 
 
@@ -238,11 +247,12 @@ def of_data(said: str, top: Path) -> Situation:
             pictures(top)
             picture(top / "val/kind 0/0.png")
             config = broken(data__source=f"folder:{top}", model__num_classes=3)
-            return Situation(said, config, listed, behind="choose one with ", ways=3)
+            return Situation(said, config, listed, ways=3)
         case "which resamples them":
             source = tones(top)
             soundfile.write(top / "train/a/1.wav", np.zeros(100), 16000)
-            return Situation(said, broken(data__source=source), opened, behind="train with ")
+            config = broken(data__source=source, model__num_classes=2)
+            return Situation(said, config, opened, behind="train with ")
     raise AssertionError(said)
 
 
@@ -368,6 +378,8 @@ NO_ADVICE = {
     "config.model.norm=batch, or ": "it is a part of another text",
     "looking for the largest that does": "the search goes on",
     "signals are resampled to": "it says what is done",
+    "by config.seed=": "it says what is done",
+    "finds an empty group in": "it names what is wrong",
     "only files are resampled: leave it 0": "the value is 0 by default",
     "processes do not divide: start": "see the test of the number of processes",
     "devices: their number has to divide": "it says what is done",

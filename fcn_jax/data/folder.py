@@ -14,7 +14,7 @@ from fcn_jax.config import DataConfig, UserError
 from fcn_jax.data.classes import first_names, sorted_classes
 from fcn_jax.data.files import NO_FORMAT, FoundFile, describe_left_out, is_hidden, rank_of, walk
 from fcn_jax.data.listing import Listing, Row, make_listing
-from fcn_jax.data.splits import SPLITS, parse_part, spelled_twice, split_named
+from fcn_jax.data.splits import SPLITS, spelled_twice, split_named
 from fcn_jax.system.disk import reading
 
 NO_CLASS = "in no class folder"
@@ -35,7 +35,7 @@ def list_folder(directory: Path, data: DataConfig, *, seed: int, is_new: bool = 
     """List the images, or the signals, below a folder.
 
     Args:
-        data: `folders`, `group_pattern` and the names of the splits are used.
+        data: `folders` and `group_pattern` are used.
         is_new: True if a trained net is to be tried on the folder: see `make_listing`.
 
     Raises:
@@ -115,38 +115,58 @@ def _layout(directory: Path, data: DataConfig, *, is_new: bool) -> Layout:
     """
     folders = _folders(directory)
     named = [folder for folder in folders if split_named(folder)]
-    if data.folders == "classes" or not named:
+    if data.folders == "classes" or (data.folders == "auto" and not named):
         return Layout({})
     others = [folder for folder in folders if folder not in named]
-    if is_new and (others or spelled_twice(named)):
+    if data.folders != "auto":
+        named = _chosen(directory, data.folders, folders)
+    elif is_new and (others or spelled_twice(named)):
         raise UserError(
             f"{directory} has folders with names of splits ({', '.join(named)}), but it is not clear which folders are "
             f"splits and which are classes: give the folder of one split, such as folder:{directory / named[0]}"
         )
-    if others and data.folders == "auto":
+    elif twice := spelled_twice(named):
+        split, spellings = twice
+        rest = [folder for folder in named if folder not in spellings]
+        ways = [f"--config.data.folders={','.join(sorted([*rest, folder]))}" for folder in spellings]
+        raise UserError(
+            f"{directory} has {len(spellings)} folders that mean {split} ({', '.join(spellings)}): set "
+            f"{' or '.join(ways)} to choose one, or --config.data.folders=classes if all are classes"
+        )
+    elif others:
         raise UserError(
             f"{directory} has folders with names of splits ({', '.join(named)}) beside others ({first_names(others)}): "
-            "set --config.data.folders=splits to leave the others out, or --config.data.folders=classes if all are "
-            "classes"
+            f"set --config.data.folders={','.join(named)} to leave the others out, "
+            "or --config.data.folders=classes if all are classes"
         )
-    asked = {parse_part(text)[0] for text in (data.train_split, data.validation_split, data.test_split)}
-    chosen = {split_named(folder): folder for folder in named if folder in asked}
-    kept = [folder for folder in named if chosen.get(split_named(folder), folder) == folder]
-    if twice := spelled_twice(kept):
-        split, spellings = twice
-        field = f"--config.data.{split}_split"
-        raise UserError(
-            f"{directory} has {len(spellings)} folders that mean {split} ({', '.join(spellings)}): choose one with "
-            f"{' or '.join(f'{field}={name}' for name in spellings)}, or set --config.data.folders=classes if all "
-            "folders are classes"
-        )
-    splits = {folder: str(split_named(folder)) for folder in kept}
+    splits = {folder: str(split_named(folder)) for folder in named}
     if "train" not in splits.values() and not is_new:
         raise UserError(
             f"{directory} has {', '.join(named)} but no train: name its splits {', '.join(SPLITS)}, or set "
             "--config.data.folders=classes if all are classes"
         )
     return Layout(splits, frozenset(folder for folder in folders if folder not in splits))
+
+
+def _chosen(directory: Path, text: str, folders: list[str]) -> list[str]:
+    """Return the folders that `data.folders` names as splits.
+
+    Raises:
+        UserError: one is not there, is no name of a split, or two mean the same split.
+    """
+    named = [name.strip() for name in text.split(",")]
+    for name in named:
+        if name not in folders or not split_named(name):
+            why = f"is no folder in {directory}" if name not in folders else "is no name of a split"
+            raise UserError(
+                f"config.data.folders is {text!r}, but {name!r} {why}: it must be auto, classes, or names of folders "
+                "such as train,val,test"
+            )
+    if twice := spelled_twice(named):
+        raise UserError(
+            f"config.data.folders is {text!r}, but {' and '.join(twice[1])} both mean {twice[0]}: choose one"
+        )
+    return named
 
 
 def _check_classes(directory: Path, layout: Layout, rows: list[Row], left_out: Mapping[str, str]) -> None:

@@ -61,7 +61,12 @@ def test_what_is_missing_is_taken_out_of_train_and_said(tmp_path):
 @pytest.mark.parametrize(
     ("folders", "said", "settled", "splits"),
     [
-        (("train", "cat", "test"), r"\(test, train\) beside others \(cat\): .*folders=splits", "splits", True),
+        (
+            ("train", "cat", "test"),
+            r"\(test, train\) beside others \(cat\): set --config.data.folders=test,train ",
+            "train,test",
+            True,
+        ),
         (("cat", "dog", "test"), r"\(test\) beside others \(cat, dog\): .*folders=classes", "classes", False),
         (("test", "val"), r"test, val but no train: .*folders=classes", "classes", False),
     ],
@@ -78,12 +83,28 @@ def test_a_mixture_is_an_error_until_a_field_settles_it(tmp_path, folders, said,
 
 def test_two_spellings_of_one_split_are_an_error_until_a_field_settles_it(tmp_path):
     fill(tmp_path, "train/a", "train/b", "val/a", "val/b", "Valid/a", "Valid/b", number=20)
-    with pytest.raises(UserError, match=r"validation \(Valid, val\): .*--config.data.validation_split=val"):
+    with pytest.raises(UserError, match=r"validation \(Valid, val\): set .*folders=Valid,train or .*=train,val "):
         listed(tmp_path)
-    found = listed(tmp_path, validation_split="val")
+    found = listed(tmp_path, folders="train,val")
     assert found.origin("validation") == str(tmp_path / "val")
     assert set(found.left_out.values()) == {NO_SPLIT}
     assert len(found.left_out) == 40
+
+
+@pytest.mark.parametrize(
+    ("folders", "said"),
+    [
+        ("train,vall", "'vall' is no folder"),
+        ("train,cat", "'cat' is no name of a split"),
+        ("train,val,Valid", "val and Valid both mean validation"),
+        ("splits", "must be auto, classes, or names of folders"),
+        ("val", "but no train"),
+    ],
+)
+def test_folders_that_are_no_splits_cannot_be_chosen(tmp_path, folders, said):
+    fill(tmp_path, "train/a", "val/a", "Valid/a", "cat/a")
+    with pytest.raises(UserError, match=said):
+        listed(tmp_path, folders=folders)
 
 
 def test_below_a_split_and_below_a_class_every_folder_is_a_class(tmp_path):
