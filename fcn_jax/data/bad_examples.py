@@ -10,6 +10,8 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import jax
+
 from fcn_jax.config import UserError
 from fcn_jax.system.console import say
 from fcn_jax.system.disk import parse_json, writing
@@ -35,8 +37,9 @@ class BadExamples:
     ):
         self._split, self._num_examples, self._max_fraction = split, num_examples, max_fraction
         self._left_out, self._unread = dict(left_out or {}), {}
-        self._changes: dict[str, str | None] = {}
-        self._said: set[str] = set()
+        self._met: dict[str, str] = {}  # All that could ever not be read.
+        self._unsaid: dict[str, str] = {}
+        self._events: list[tuple[str, str]] = []
         self._written: set[str] = set()
         self._lock = threading.Lock()  # The loader's threads add to it.
 
@@ -61,41 +64,54 @@ class BadExamples:
     def add(self, name: str, reason: str) -> None:
         """Note an example that could not be read; the same example in another epoch counts once."""
         with self._lock:
-            self._changes[name] = self._unread.setdefault(name, reason)
+            self._events.append((name, reason))
+            self._note(name, reason)
+
+    def _note(self, name: str, reason: str) -> None:
+        if name not in self._unread:
+            self._unread[name] = self._unsaid[name] = reason
+            self._met.setdefault(name, reason)
 
     def read_well(self, name: str) -> None:
         """Note that an example was read: it is bad no more."""
         with self._lock:
             if self._unread.pop(name, None) is not None:
-                self._changes[name] = None
-                self._said.discard(name)
+                self._events.append((name, ""))
 
-    def take_changes(self) -> dict[str, str | None]:
-        """Return what was met since the last call, for other processes: {name: reason, or None if it was read well}."""
+    def take_events(self) -> list[tuple[str, str]]:
+        """Return what happened since the last call, for other processes: (name, reason; empty if it was read well)."""
         with self._lock:
-            changes, self._changes = self._changes, {}
-        return changes
+            events, self._events = self._events, []
+        return events
 
-    def adopt(self, changes: Sequence[Mapping[str, str | None]]) -> None:
-        """Take over what all processes met; where they disagree about an example, it is bad."""
+    def adopt(self, events: Sequence[Sequence[Sequence[str]]], *, own: int) -> None:
+        """Take over what happened in all processes; where they disagree about an example in the end, it is bad.
+
+        Args:
+            own: number of this process, which noted its events when they happened.
+        """
+        in_the_end = [{event[0]: event[1] for event in one} for one in events]
+        bad = {name for one in in_the_end for name, reason in one.items() if reason}
         with self._lock:
-            for name in (name for one in changes for name, reason in one.items() if reason is None):
+            for name, reason in (event for one in [*events[:own], *events[own + 1 :]] for event in one):
+                if reason:
+                    self._note(name, reason)
+            for name in {name for one in in_the_end for name in one} - bad:
                 self._unread.pop(name, None)
-            for name, reason in (change for one in changes for change in one.items()):
-                if reason is not None:
-                    self._unread.setdefault(name, reason)
-            self._said &= self._unread.keys()
+            for name in bad - self._unread.keys():
+                self._unread[name] = self._met[name]
 
     def count_as_said(self, names: Iterable[str]) -> None:
-        """Say nothing of these examples any more."""
-        self._said |= set(names)
+        """Say nothing of these examples, until they are read well and fail again."""
+        for name in names:
+            self._unsaid.pop(name, None)
 
     def say_new(self) -> None:
-        """Say which examples could not be read, in one line; each is said once, until it is read well."""
-        new = {name: reason for name, reason in self.unread.items() if name not in self._said}
+        """Say in one line which examples could not be read since the last call, though they could before."""
+        with self._lock:
+            new, self._unsaid = self._unsaid, {}
         if new:
             say(f"{len(new):,} of {self._num_examples:,} examples of {self._split} could not be read: {first_of(new)}")
-        self.count_as_said(new)
 
     def check(self) -> None:
         """Check that the config allows so many bad examples.
@@ -113,7 +129,8 @@ class BadExamples:
 
     def write_new(self, path: Path) -> None:
         """Append the bad examples that the file does not name yet, one JSON line each."""
-        reasons = self.reasons
+        with self._lock:
+            reasons = {**self._left_out, **self._met}
         if reasons.keys() <= self._written:
             return
         if path.exists():
@@ -136,4 +153,6 @@ def first_of(reasons: Mapping[str, str]) -> str:
 
 def share(bad: BadExamples) -> None:
     """Let every process know which examples any process could not read, or could read again, since the last call."""
-    bad.adopt(gather(bad.take_changes()))
+    events = gather(bad.take_events())
+    if len(events) > 1:
+        bad.adopt(events, own=jax.process_index())

@@ -43,7 +43,7 @@ def test_a_file_that_fails_twice_is_read(folder, failing):
 
 
 @pytest.mark.parametrize("cache_mib", [0, 100])
-def test_what_is_bad_in_one_epoch_is_read_in_the_next(folder, failing, cache_mib):
+def test_what_is_bad_in_one_epoch_is_read_in_the_next(folder, failing, tmp_path, capsys, cache_mib):
     config = config_for(f"folder:{folder}", max_bad_fraction=0.1)
     config.machine.cache_mib = cache_mib
     data, name = opened(config), str(folder / "train/cat/0.png")
@@ -52,6 +52,10 @@ def test_what_is_bad_in_one_epoch_is_read_in_the_next(folder, failing, cache_mib
     assert data.bad.reasons == {name: "Input/output error"}
     assert data.block(np.arange(12), (16, 16), epoch=1).weight.tolist() == [1] * 12
     assert (len(data.bad), data.bad.reasons, data.bad.unread) == (0, {}, {})
+    data.bad.say_new()
+    assert f"1 of 12 examples of train could not be read: {name}: " in capsys.readouterr().err
+    data.bad.write_new(tmp_path / "bad.jsonl")
+    assert json.loads((tmp_path / "bad.jsonl").read_text())["name"] == name
 
 
 def test_only_what_is_bad_now_counts(capsys):
@@ -85,18 +89,23 @@ def test_every_bad_example_is_said_once_until_it_is_read(capsys):
     assert said() == "1 of 1,200 examples of test could not be read: b.png: it is gone\n"
 
 
-def test_processes_tell_each_other_what_is_bad_and_what_is_no_more():
+def test_processes_tell_each_other_what_is_bad_and_what_is_no_more(capsys):
     one, two = (BadExamples("train", 10, max_fraction=1.0) for _ in range(2))
 
-    def share():
-        changes = json.loads(json.dumps([one.take_changes(), two.take_changes()]))
-        one.adopt(changes)
-        two.adopt(changes)
-        assert one.reasons == two.reasons
+    def share() -> dict[str, str]:
+        events = json.loads(json.dumps([one.take_events(), two.take_events()]))
+        one.adopt(events, own=0)
+        two.adopt(events, own=1)
+        assert one.reasons.keys() == two.reasons.keys()
         return one.reasons
+
+    def said() -> str:
+        one.say_new()
+        return capsys.readouterr().err
 
     one.add("a", "torn")
     assert share() == {"a": "torn"}
+    assert "1 of 10 examples of train could not be read: a: torn" in said()
     two.read_well("a")
     one.add("b", "gone")
     assert share() == {"b": "gone"}
@@ -104,6 +113,12 @@ def test_processes_tell_each_other_what_is_bad_and_what_is_no_more():
     two.add("b", "torn")
     assert set(share()) == {"b"}
     assert share() == share()
+    assert said().count(": b: ") == 1
+    two.add("c", "busy")
+    two.read_well("c")
+    assert set(share()) == {"b"}
+    assert ": c: busy" in said()
+    assert said() == ""
 
 
 def test_the_counts_of_an_evaluation_are_its_own(folder, failing, capsys):
