@@ -134,10 +134,11 @@ def _layout(directory: Path, data: DataConfig, *, is_new: bool) -> Layout:
             f"{' or '.join(ways)} to choose one, or --config.data.folders=classes if all are classes"
         )
     elif others:
+        has_train = "train" in map(split_named, named)
+        leave_out = f"--config.data.folders={','.join(named)} to leave the others out, or " if has_train else ""
         raise UserError(
             f"{directory} has folders with names of splits ({', '.join(named)}) beside others ({first_names(others)}): "
-            f"set --config.data.folders={','.join(named)} to leave the others out, "
-            "or --config.data.folders=classes if all are classes"
+            f"set {leave_out}--config.data.folders=classes if all are classes"
         )
     splits = {folder: str(split_named(folder)) for folder in named}
     if "train" not in splits.values() and not is_new:

@@ -163,7 +163,11 @@ def _other_data(
     Say which classes do not match.
     """
     with together():
-        found = open_data(overridden(config, {"data.source": data}), is_new=True)
+        pattern = (
+            config.data.group_pattern if split else ""
+        )  # Nothing is taken out of train unless a split is asked for.
+        fields = {"data.source": data, "data.folders": "auto", "data.group_pattern": pattern}
+        found = open_data(overridden(config, fields), is_new=True)
         if split is None:
             lacks_test = isinstance(found, FileData) and TAKEN_OUT in found.listing.origins["test"]
             split = ALL if lacks_test else "test"
@@ -174,7 +178,7 @@ def _other_data(
             say(f"{source.num_left_out:,} examples of {data} are left out: the net does not know their classes")
     splits = {f"data.{name}_split": split for name in SPLITS}
     unchanged = {f"data.augment.{name}": value for name, value in asdict(AugmentConfig()).items()}
-    return split, overridden(config, {"data.source": data, **unchanged, **splits}), source
+    return split, overridden(config, {**fields, **unchanged, **splits}), source
 
 
 def evaluated(run: OpenedRun, *, title: str) -> dict[str, float]:
