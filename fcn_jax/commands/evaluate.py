@@ -81,6 +81,7 @@ def evaluate_run(
     if out is not None and is_first():
         shown = next((each for each in evaluations if each.scale == own.evaluate.scale), evaluations[0])
         net = f"{own.model.name} (norm {own.model.norm}, head {own.model.head}) on {own.data.source}"
+        net += f", evaluated on {data}" if data else ""
         _write(out, evaluations, shown, subject=f"{workdir.resolve().name}: {net}", command=command)
 
 

@@ -16,7 +16,8 @@ def sorted_classes(names: Iterable[str]) -> tuple[str, ...]:
     So a net with published weights has class 2 before class 10.
     """
     distinct = set(names)
-    if all(re.fullmatch(r"-?[0-9]+", name) for name in distinct):
+    # Python reads at most 4,300 digits as a number.
+    if all(re.fullmatch(r"-?[0-9]{1,4000}", name) for name in distinct):
         return tuple(sorted(distinct, key=lambda name: (int(name), name)))
     return tuple(sorted(distinct))
 

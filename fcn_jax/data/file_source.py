@@ -186,10 +186,10 @@ def _sampling_rate(listing: Listing, measured: Measured, config: Config) -> int:
     unfit = good[measured.sizes[good, 2] != channels] if channels > 1 else []
     if len(unfit):
         found = measured.sizes[unfit[0], 2]
+        keep_all = f"config.data.channels={found} if all signals have as many, or " if found > 1 else ""
         raise UserError(
-            f"config.data.channels is {channels}, but {listing.paths[unfit[0]]} has {found}: set "
-            f"config.data.channels={found} if all signals have as many, or config.data.channels=1 for the mean of a "
-            "signal's channels"
+            f"config.data.channels is {channels}, but {listing.paths[unfit[0]]} has {found}: set {keep_all}"
+            "config.data.channels=1 for the mean of a signal's channels"
         )
     changed = int(counts[rates != wanted].sum()) if wanted else 0
     if changed:
@@ -204,21 +204,23 @@ def check_same_files(listing: Listing, measured: Measured, *, num_threads: int) 
         UserError: the same file, links resolved, stands in two splits or has two labels.
     """
     paths, number = listing.paths, same_contents(listing.paths, measured, num_threads=num_threads)
-    first: dict[int, int] = {}
+    first_of_content: dict[int, int] = {}
+    first_of_file: dict[str, int] = {}
     across, torn, repeated = [], [], 0
     for place in np.flatnonzero(number >= 0).tolist():
-        one = first.setdefault(int(number[place]), place)
-        if one == place:
-            continue
-        is_across, is_torn = (values[one] != values[place] for values in (listing.splits, listing.labels))
-        if os.path.realpath(paths[one]) == os.path.realpath(paths[place]):
-            if is_across or is_torn:
-                raise UserError(_same_file(listing, one, place))
+        same = first_of_file.setdefault(os.path.realpath(paths[place]), place)
+        if same != place:
+            if listing.splits[same] != listing.splits[place] or listing.labels[same] != listing.labels[place]:
+                raise UserError(_same_file(listing, same, place))
             repeated += 1
-        across += [(one, place)] * is_across
-        torn += [(one, place)] * is_torn
+            continue
+        one = first_of_content.setdefault(int(number[place]), place)
+        if listing.splits[one] != listing.splits[place]:
+            across.append((one, place))
+        if listing.labels[one] != listing.labels[place]:
+            torn.append((one, place))
     if repeated:
-        say(f"{repeated:,} rows name a file that another row names too: the file counts as often")
+        say(f"{repeated:,} of {len(paths):,} examples lie in files that are listed before: each file counts as often")
     for pairs, what in ((across, "in another split"), (torn, "with another label")):
         if pairs:
             one, other = pairs[0]

@@ -39,6 +39,16 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
+def is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Return whether an entry of a folder is a folder; a link that cannot be followed is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        if entry.is_symlink():
+            return False
+        raise
+
+
 class FoundFile(NamedTuple):
     """A file below a folder."""
 
@@ -63,7 +73,7 @@ def _walk(folder: str, parts: tuple[str, ...], *, inside: tuple, hidden: bool) -
         own = (status.st_dev, status.st_ino)
         with os.scandir(folder) as entries:
             found = [] if own in inside else sorted(entries, key=lambda entry: entry.name)
-            below = [(entry, entry.is_dir()) for entry in found]
+            below = [(entry, is_folder(entry)) for entry in found]
     except OSError as error:
         if hidden:
             return
@@ -72,9 +82,9 @@ def _walk(folder: str, parts: tuple[str, ...], *, inside: tuple, hidden: bool) -
         ) from error
     if own in inside:
         yield FoundFile(parts, LOOP)
-    for entry, is_folder in below:
+    for entry, has_files in below:
         hides = hidden or is_hidden(entry.name)
-        if is_folder:
+        if has_files:
             yield from _walk(entry.path, (*parts, entry.name), inside=(*inside, own), hidden=hides)
         else:
             yield FoundFile((*parts, entry.name), HIDDEN if hides else "")

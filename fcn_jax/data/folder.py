@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fcn_jax.config import DataConfig, UserError
 from fcn_jax.data.classes import first_names, sorted_classes
-from fcn_jax.data.files import NO_FORMAT, FoundFile, describe_left_out, is_hidden, rank_of, walk
+from fcn_jax.data.files import NO_FORMAT, FoundFile, describe_left_out, is_folder, is_hidden, rank_of, walk
 from fcn_jax.data.listing import Listing, Row, make_listing
 from fcn_jax.data.splits import SPLITS, spelled_twice, split_named
 from fcn_jax.system.disk import reading
@@ -104,7 +104,7 @@ def _row(file: FoundFile, path: str, layout: Layout) -> tuple[Row | None, str]:
 def _folders(directory: Path) -> list[str]:
     """Return the names of the folders directly in a folder, except hidden and system folders."""
     with reading(directory), os.scandir(directory) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not is_hidden(entry.name))
+        return sorted(entry.name for entry in entries if is_folder(entry) and not is_hidden(entry.name))
 
 
 def _layout(directory: Path, data: DataConfig, *, is_new: bool) -> Layout:
@@ -115,15 +115,18 @@ def _layout(directory: Path, data: DataConfig, *, is_new: bool) -> Layout:
     """
     folders = _folders(directory)
     named = [folder for folder in folders if split_named(folder)]
-    if data.folders == "classes" or (data.folders == "auto" and not named):
-        return Layout({})
     others = [folder for folder in folders if folder not in named]
-    if data.folders != "auto":
+    chooses = data.folders not in ("auto", "classes")
+    # Other data may have splits, though the run's own data had none.
+    if data.folders == "classes" and (others or not is_new) or not (named or chooses):
+        return Layout({})
+    if chooses:
         named = _chosen(directory, data.folders, folders)
     elif is_new and (others or spelled_twice(named)):
         raise UserError(
             f"{directory} has folders with names of splits ({', '.join(named)}), but it is not clear which folders are "
-            f"splits and which are classes: give the folder of one split, such as folder:{directory / named[0]}"
+            f"splits and which are classes: give the folder of one split, such as folder:{directory / named[0]}, or, "
+            f"if all are classes, move them into {directory / 'test'}"
         )
     elif twice := spelled_twice(named):
         split, spellings = twice
@@ -180,10 +183,8 @@ def _check_classes(directory: Path, layout: Layout, rows: list[Row], left_out: M
         if not classes:
             inside = f"; {told}" if (told := describe_left_out(_below(top, left_out), directory)) else ""
             if of_split:
-                raise UserError(
-                    f"{split} is empty: no class lies in {top}; fill it, or remove it to have it taken out of train"
-                    f"{inside}"
-                )
+                remedy = "fill it" if split == "train" else "fill it, or remove it to have it taken out of train"
+                raise UserError(f"{split} is empty: no class lies in {top}; {remedy}{inside}")
             raise UserError(
                 f"{directory} has no classes: put images into {directory}/<class>/ or .../train/<class>/{inside}"
             )

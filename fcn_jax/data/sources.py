@@ -74,7 +74,7 @@ class Reordered(Source):
         label_names: the classes of the net.
 
     Raises:
-        UserError: no class of the source is one of the net.
+        UserError: no class of the source, or that of no example, is one of the net.
     """
 
     def __init__(self, source: Source, label_names: tuple[str, ...]):
@@ -86,6 +86,11 @@ class Reordered(Source):
             )
         labels = places[source.labels]
         self._source, self._kept = source, np.flatnonzero(labels >= 0)
+        if not len(self._kept):
+            raise UserError(
+                f"none of the {len(source):,} examples of {source.origin} has a class of the net "
+                f"({first_names(label_names)}): choose another split"
+            )
         self.label_names, self.labels = label_names, labels[self._kept].astype(np.int32)
         self.sizes, self.num_left_out = source.sizes[self._kept], len(source) - len(self._kept)
         self.bad, self.left_out, self.unreadable = source.bad, source.left_out, source.unreadable

@@ -163,10 +163,10 @@ def _other_data(
     Say which classes do not match.
     """
     with together():
-        pattern = (
-            config.data.group_pattern if split else ""
-        )  # Nothing is taken out of train unless a split is asked for.
-        fields = {"data.source": data, "data.folders": "auto", "data.group_pattern": pattern}
+        # Nothing is taken out of train unless a split is asked for.
+        pattern = config.data.group_pattern if split else ""
+        folders = "classes" if config.data.folders == "classes" else "auto"
+        fields = {"data.source": data, "data.folders": folders, "data.group_pattern": pattern}
         found = open_data(overridden(config, fields), is_new=True)
         if split is None:
             lacks_test = isinstance(found, FileData) and TAKEN_OUT in found.listing.origins["test"]

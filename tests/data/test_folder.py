@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from configs.folder import count_classes
 from fcn_jax.config import DataConfig, UserError
+from fcn_jax.data.classes import sorted_classes
 from fcn_jax.data.files import HIDDEN, LOOP, NO_FORMAT, describe_left_out, files_below
 from fcn_jax.data.folder import NO_CLASS, NO_SPLIT, class_names, list_folder
 from tests.data.conftest import picture
@@ -123,10 +124,24 @@ def test_whole_numbers_are_sorted_as_numbers(tmp_path):
     assert listed(fill(tmp_path / "b", "10", "9", "x")).label_names == ("10", "9", "x")
 
 
+def test_labels_of_any_length_are_sorted():
+    assert sorted_classes(["2", "1" * 5000, "10"]) == ("1" * 5000, "10", "2")
+
+
 def test_the_config_counts_classes_by_the_same_rule(tmp_path):
     fill(tmp_path, "Training/cat", "Training/dog", "Training/.ipynb_checkpoints", "dev/cat", "__MACOSX/train")
     assert count_classes(tmp_path) == len(class_names(tmp_path, PLAIN)) == 2
     assert count_classes(tmp_path / "nowhere") == 0
+
+
+def test_other_data_may_have_splits_or_a_class_called_test_if_the_run_took_all_folders_as_classes(tmp_path):
+    with pytest.raises(UserError, match=r"not clear which .*: give .*, or, if all are classes, move them into .*/test"):
+        list_folder(fill(tmp_path / "plain", "cat", "test"), PLAIN, seed=0, is_new=True)
+    classes = DataConfig(folders="classes")
+    assert list_folder(tmp_path / "plain", classes, seed=0, is_new=True).label_names == ("cat", "test")
+    split = list_folder(fill(tmp_path / "split", "train/cat", "test/cat"), classes, seed=0, is_new=True)
+    assert split.label_names == ("cat",)
+    assert in_split(split, "test") == ["test/cat/0.png"]
 
 
 # Draws
@@ -187,6 +202,26 @@ def test_links_to_folders_are_followed_but_not_round_in_circles(tmp_path):
     listing = listed(tmp_path / "data")
     assert "cat/more/0.png" in listing.names
     assert listing.left_out == {str(tmp_path / "data/dog/up"): LOOP}
+
+
+def test_links_that_cannot_be_followed_are_files_like_any_other(tmp_path):
+    fill(tmp_path, "cat", "dog")
+    for name in ("itself", "itself.png"):
+        (tmp_path / "cat" / name).symlink_to(name)
+    (tmp_path / "loop").symlink_to("loop")
+    listing = listed(tmp_path)
+    assert "cat/itself.png" in listing.names
+    assert listing.left_out == {str(tmp_path / name): NO_FORMAT for name in ("cat/itself", "loop")}
+
+
+@pytest.mark.parametrize(
+    ("split", "remedy"), [("train", "; fill it$"), ("val", "or remove it to have it taken out of train$")]
+)
+def test_an_empty_split_says_what_helps(tmp_path, split, remedy):
+    fill(tmp_path, *({"train/cat", "val/cat"} - {f"{split}/cat"}))
+    (tmp_path / split).mkdir()
+    with pytest.raises(UserError, match=f"is empty.*{remedy}"):
+        listed(tmp_path)
 
 
 def test_an_empty_class_says_what_lies_there(tmp_path):

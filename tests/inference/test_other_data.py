@@ -94,6 +94,19 @@ def test_data_whose_names_mean_nothing_to_the_net_is_refused(run, tmp_path, caps
     assert "none of the 2 classes of the data (x, y)" in said
 
 
+def test_a_split_without_any_class_of_the_net_is_refused(run, tmp_path, capsys):
+    new = fill(fill(tmp_path / "new", [LABEL_NAMES[0], "x"], splits=("train",)), ["x"], splits=("test",))
+    code, _, said = evaluate(capsys, run[0], f"--data=folder:{new}")
+    assert code == 2
+    assert f"none of the 3 examples of {new / 'test'} has a class of the net" in said
+
+
+def test_the_page_names_the_other_data(run, tmp_path, capsys):
+    data, out = f"folder:{fill(tmp_path / 'new', LABEL_NAMES)}", tmp_path / "out"
+    assert evaluate(capsys, run[0], f"--data={data}", f"--out={out}")[0] == 0
+    assert f"evaluated on {data}" in (out / "index.html").read_text(encoding="utf-8")
+
+
 def test_a_split_is_not_taken_from_elsewhere_than_when_the_run_began(run, tmp_path):
     """Validation was given and is gone: it must not be carved out of what the net was trained on."""
     workdir, folder = run
