@@ -3,7 +3,7 @@
     python benchmarks/sizes.py --dir=DIR > benchmarks/sizes.md
 
 It fills DIR with 26,000 files of about 70 kB in 100 classes (1.8 GB); files that exist already stay. Then it opens DIR
-through `open_source`, as training does, each time in a new process: first without a cache of sizes, then with one.
+through `open_data`, as training does, each time in a new process: first without a cache of sizes, then with one.
 """
 
 import argparse
@@ -25,11 +25,12 @@ OPEN = """
 import sys, time
 from fcn_jax.config import Config
 from fcn_jax.nets.families import FCN
-from fcn_jax.data.sources import open_source
+from fcn_jax.data.sources import open_data
 config = Config(model=FCN())
 config.data.source, config.data.channels, config.machine.cache_dir = "folder:" + sys.argv[1], 3, sys.argv[2]
 began = time.perf_counter()
-sources = [open_source(config, split) for split in sys.argv[3:]]
+open_split = open_data(config)
+sources = [open_split(split) for split in sys.argv[3:]]
 print(time.perf_counter() - began, sum(map(len, sources)))
 """
 
@@ -71,7 +72,7 @@ def main() -> None:
     print(
         "# Opening a folder of images\n\n"
         f"{NUM_FILES:,} JPEG files, {gigabytes:.1f} GB, in {NUM_CLASSES} classes. Each figure is the seconds "
-        "of `open_source` in\na new process. Before the cold row, the files were dropped from the page cache of "
+        "of `open_data` in\na new process. Before the cold row, the files were dropped from the page cache of "
         "the system.\n"
         f"{machine}, Pillow {PIL.__version__}. Written by `benchmarks/sizes.py`.\n\n"
         "| what | train | train, validation and test, one after the other |\n|-|-|-|"

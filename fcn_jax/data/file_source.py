@@ -15,7 +15,7 @@ from fcn_jax.data.listing import Listing
 from fcn_jax.data.signals import read_signal_header, resampled_length
 from fcn_jax.data.sizes import Measured, measure_files, same_contents
 from fcn_jax.data.source import Source
-from fcn_jax.data.transforms import make_decoder
+from fcn_jax.data.transforms import decoder_of
 from fcn_jax.system.cache import cache_folder
 from fcn_jax.system.console import say
 
@@ -119,26 +119,6 @@ class FileSource(Source):
 def _digest(digests: UInt8[np.ndarray, "n 16"]) -> str:
     """Return one digest of the digests of some files, in order."""
     return hashlib.sha256(digests.tobytes()).hexdigest()
-
-
-def decoder_of(config: Config, *, rank: int, sampling_rate: int | None = None) -> Callable[[bytes], np.ndarray]:
-    """Return the function that decodes an encoded example to values with the config's channels.
-
-    Args:
-        sampling_rate: the rate of all signals, after resampling if the config asks for it; None: any.
-
-    Raises:
-        UserError: the examples are images, which cannot have so many channels.
-    """
-    data = config.data
-    return make_decoder(
-        rank=rank,
-        channels=data.channels,
-        background=data.background,
-        max_megapixels=data.max_megapixels,
-        sampling_rate=sampling_rate,
-        resamples=bool(data.sampling_rate),
-    )
 
 
 def _measured(listing: Listing, config: Config) -> Measured:

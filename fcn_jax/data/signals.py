@@ -6,6 +6,7 @@ signal's channels makes one channel of several.
 
 import io
 import math
+from itertools import chain
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -14,7 +15,7 @@ from jaxtyping import Float, Float32, Int, Num, UInt8
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.data.sound_files import FORMATS, Sound, format_of
 
-SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+SUFFIXES = frozenset(chain.from_iterable(FORMATS.values()))
 Lengths = TypeVar("Lengths", int, Int[np.ndarray, "*n"])
 INTEGER_STEPS = {
     "int8": (0, 2**7),

@@ -9,7 +9,7 @@ from jaxtyping import Num
 from fcn_jax.config import Config, UserError
 from fcn_jax.data.classes import compare_classes, first_names, places_of
 from fcn_jax.data.embedded_source import EMBEDDED, EmbeddedSource
-from fcn_jax.data.file_source import FileData, decoder_of
+from fcn_jax.data.file_source import FileData
 from fcn_jax.data.files import MOST_NAMES, below, describe_left_out
 from fcn_jax.data.folder import list_folder
 from fcn_jax.data.signals import unpack_frames
@@ -17,6 +17,7 @@ from fcn_jax.data.size_table import SizeTable
 from fcn_jax.data.source import OpenSplit, Source
 from fcn_jax.data.table import list_table
 from fcn_jax.data.tfds import TfdsSource
+from fcn_jax.data.transforms import decoder_of
 from fcn_jax.system.disk import expanded
 
 JAPANESE_VOWELS_CHANNELS = 12
@@ -144,8 +145,8 @@ def describe_sources(name: str, sources: Mapping[str, Source]) -> list[str]:
             first = "; ".join(f"{below(root, path)}: {why}" for path, why in list(source.bad.items())[:MOST_NAMES])
             more = "; …" if len(source.bad) > MOST_NAMES else ""
             lines.append(f"  {'':<11}{len(source.bad):>9,} cannot be read: {first}{more}")
-    if left_out := describe_left_out(any_source.left_out, root):
-        lines.append(f"  {left_out}")
+    if any_source.left_out:
+        lines.append(f"  {describe_left_out(any_source.left_out, root)}")
     return lines
 
 

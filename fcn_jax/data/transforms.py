@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int, Num, UInt8
 from PIL import Image
 
-from fcn_jax.config import AugmentConfig, UserError
+from fcn_jax.config import AugmentConfig, Config, UserError
 from fcn_jax.core.geometry import format_size, parse_size
 from fcn_jax.core.random import uniform
 from fcn_jax.data import images, signals
@@ -51,6 +51,26 @@ def make_decoder(
         )
     images.check_image_channels(channels)
     return partial(images.decode_image, channels=channels, background=background, max_pixels=limit)
+
+
+def decoder_of(config: Config, *, rank: int, sampling_rate: int | None = None) -> Callable[[bytes], np.ndarray]:
+    """Return the function that decodes an encoded example to values with the config's channels.
+
+    Args:
+        sampling_rate: the rate of all signals, after resampling if the config asks for it; None: any.
+
+    Raises:
+        UserError: the examples are images, which cannot have so many channels.
+    """
+    data = config.data
+    return make_decoder(
+        rank=rank,
+        channels=data.channels,
+        background=data.background,
+        max_megapixels=data.max_megapixels,
+        sampling_rate=sampling_rate,
+        resamples=bool(data.sampling_rate),
+    )
 
 
 @dataclass(frozen=True)
