@@ -124,7 +124,10 @@ def in_order_of(source: Source, label_names: tuple[str, ...] | None) -> Source:
     if label_names is None or source.label_names == label_names:
         return source
     if changed := compare_classes(source.label_names, label_names):
-        raise UserError(f"the classes of the data are not those that the net was trained with: {changed}")
+        raise UserError(
+            f"the classes of the data are not those that the net was trained with: {changed}; bring back the data that "
+            "it was trained with, or train again in another workdir"
+        )
     return Reordered(source, label_names)
 
 

@@ -61,7 +61,7 @@ def restore_trained(workdir: Path, *, convolution: str | None = None, strict: bo
     config = read_config(workdir)
     config.model.convolution = convolution or config.model.convolution
     validate(config)
-    plan = _read_plan(workdir)
+    plan = read_plan(workdir)
     graphdef, params, stats = split_model(abstract_model(config, rank=len(plan.shapes[0])))
     # The number of steps changes only the learning rate, not the shapes of the state; any number will do.
     optimizer = make_optimizer(config.train, warmup_steps=0, total_steps=1)
@@ -74,7 +74,12 @@ def restore_trained(workdir: Path, *, convolution: str | None = None, strict: bo
     return Trained(config, plan, meaning, model, step=int(state.step))
 
 
-def _read_plan(workdir: Path) -> BucketPlan:
+def read_plan(workdir: Path) -> BucketPlan:
+    """Return the plan of the run in a workdir.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
     path = workdir / "plan.json"
     try:
         return BucketPlan.from_json(path.read_text(encoding="utf-8"))

@@ -19,10 +19,13 @@ from fcn_jax.data.bad_examples import first_of
 from fcn_jax.data.classes import compare_classes
 from fcn_jax.data.dataset import Dataset
 from fcn_jax.data.file_source import FileData
+from fcn_jax.data.files import IMAGES, SIGNALS
 from fcn_jax.data.listing import ALL
 from fcn_jax.data.meaning import check_meaning
+from fcn_jax.data.source import Source
 from fcn_jax.data.sources import Reordered, describe_sources, open_data
 from fcn_jax.data.splits import SPLITS, TAKEN_OUT, split_named
+from fcn_jax.inference.classifier import read_plan
 from fcn_jax.inference.statistics import Answers, Statistics, answers_of, statistics_of
 from fcn_jax.system.cache import use_compilation_cache
 from fcn_jax.system.console import say
@@ -132,6 +135,8 @@ def open_run(
         setup, chosen = _own_data(workdir, set_up(config), split)
     else:
         split, changed, source = _other_data(config, data, split, label_names)
+        with together():
+            _check_rank(source, data, trained=len(read_plan(workdir).shapes[0]))
         setup = set_up(changed, opener=lambda _: lambda _: source)
         with together():
             chosen = setup.split(split)
@@ -179,6 +184,13 @@ def _other_data(
     splits = {f"data.{name}_split": split for name in SPLITS}
     unchanged = {f"data.augment.{name}": value for name, value in asdict(AugmentConfig()).items()}
     return split, overridden(config, {**fields, **unchanged, **splits}), source
+
+
+def _check_rank(source: Source, data: str, *, trained: int) -> None:
+    """Check that other data holds images if the net was trained on images, and signals if on signals."""
+    kinds, rank = {IMAGES: "images", SIGNALS: "signals"}, source.sizes.shape[1]
+    if rank != trained:
+        raise UserError(f"{data} holds {kinds[rank]}, but the net was trained on {kinds[trained]}: give it these")
 
 
 def evaluated(run: OpenedRun, *, title: str) -> dict[str, float]:

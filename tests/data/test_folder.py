@@ -125,7 +125,7 @@ def test_whole_numbers_are_sorted_as_numbers(tmp_path):
 
 
 def test_labels_of_any_length_are_sorted():
-    assert sorted_classes(["2", "1" * 5000, "10"]) == ("1" * 5000, "10", "2")
+    assert sorted_classes(["2", "1" * 5000, "10"]) == ("10", "1" * 5000, "2")
 
 
 def test_the_config_counts_classes_by_the_same_rule(tmp_path):

@@ -3,7 +3,9 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
+import soundfile
 
 from fcn_jax.cli import main
 from fcn_jax.config import UserError
@@ -99,6 +101,15 @@ def test_a_split_without_any_class_of_the_net_is_refused(run, tmp_path, capsys):
     code, _, said = evaluate(capsys, run[0], f"--data=folder:{new}")
     assert code == 2
     assert f"none of the 3 examples of {new / 'test'} has a class of the net" in said
+
+
+def test_signals_are_refused_by_a_net_of_images(run, tmp_path, capsys):
+    for name in LABEL_NAMES:
+        (tmp_path / "sounds" / name).mkdir(parents=True)
+        soundfile.write(tmp_path / "sounds" / name / "0.wav", np.zeros(400), 8000)
+    code, _, said = evaluate(capsys, run[0], f"--data=folder:{tmp_path / 'sounds'}")
+    assert code == 2
+    assert "holds signals, but the net was trained on images" in said
 
 
 def test_the_page_names_the_other_data(run, tmp_path, capsys):
