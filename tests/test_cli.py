@@ -73,7 +73,7 @@ WRONG = {
         ["shapes", CONFIG, "--sise=28x28"],
         "there is no flag --sise; did you mean --size? shapes takes --config, --size",
     ),
-    "another command's flag": (["evaluate", CONFIG], "evaluate takes --workdir, --split, --scale, --out"),
+    "another command's flag": (["evaluate", CONFIG], "evaluate takes --workdir, --split, --data, --scale"),
     "not a flag": (["shapes", CONFIG, "28x28", "--size=28x28"], "'28x28' is not a flag"),
     "no config": (["shapes", "--size=28x28"], "--config is missing"),
     "a path too long": (["report", f"--workdir={'9' * 400}"], "cannot be used (File name too long)"),

@@ -118,7 +118,7 @@ def _layout(directory: Path, data: DataConfig, *, is_new: bool) -> Layout:
     others = [folder for folder in folders if folder not in named]
     chooses = data.folders not in ("auto", "classes")
     # Other data may have splits, though the run's own data had none.
-    if data.folders == "classes" and (others or not is_new) or not (named or chooses):
+    if (data.folders == "classes" and (others or not is_new)) or not (named or chooses):
         return Layout({})
     if chooses:
         named = _chosen(directory, data.folders, folders)

@@ -30,7 +30,7 @@ from fcn_jax.inference.statistics import Answers, Statistics, answers_of, statis
 from fcn_jax.system.cache import use_compilation_cache
 from fcn_jax.system.console import say
 from fcn_jax.system.processes import check_shared, together
-from fcn_jax.train.checkpoint import read_latest
+from fcn_jax.train.checkpoint import check_has_checkpoints, read_latest
 from fcn_jax.train.compile import compile_programs
 from fcn_jax.train.passes import evaluate, split_logits
 from fcn_jax.train.setup import Setup, Split, dividing_devices, prepare_together
@@ -128,6 +128,7 @@ def open_run(
     use_compilation_cache(config.machine)
     check_shared(workdir / "checkpoints")
     with together():
+        check_has_checkpoints(workdir)
         label_names, devices = read_labels(workdir), dividing_devices(config)
     set_up = partial(prepare_together, abstract=True, devices=devices, label_names=label_names)
     if data is None:

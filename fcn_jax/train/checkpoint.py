@@ -241,6 +241,17 @@ def has_checkpoint(workdir: Path) -> bool:
         return checkpoints.latest is not None
 
 
+def check_has_checkpoints(workdir: Path) -> None:
+    """Check that a run has begun to save checkpoints.
+
+    Raises:
+        UserError: it has not.
+    """
+    directory = workdir / "checkpoints"
+    if not directory.is_dir():
+        raise UserError(f"--workdir={workdir} holds no checkpoint: there is no {directory}; train it first")
+
+
 def restore_latest(workdir: Path, target: TrainState, *, strict: bool = False) -> TrainState:
     """Return the state of the newest whole checkpoint of a run: see `read_latest`."""
     return read_latest(workdir, target, strict=strict).state
@@ -256,9 +267,8 @@ def read_latest(workdir: Path, target: TrainState, *, strict: bool = False) -> R
     Raises:
         UserError: there is no checkpoint, or none is whole (with `strict`: the newest is damaged).
     """
+    check_has_checkpoints(workdir)
     directory = workdir / "checkpoints"
-    if not directory.is_dir():
-        raise UserError(f"--workdir={workdir} holds no checkpoint: there is no {directory}; train it first")
     with Checkpoints(directory, keep=None) as checkpoints:
         restored = checkpoints.restore_newest(target, strict=strict)
     if restored is None:

@@ -14,6 +14,7 @@ from fcn_jax.cli import main
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.data.files import read_file
 from fcn_jax.data.images import NO_IMAGE
+from fcn_jax.data.sources import describe_sources
 from tests.commands.test_train import ROOT
 from tests.data.conftest import picture
 from tests.data.made import config_for, opened
@@ -160,7 +161,7 @@ def rows_without(folder, *, keep: int):
 REFUSED = {
     "an empty class": (lambda top: rows_without(top, keep=0), "class cat of train is empty: no image"),
     "an empty split": (lambda top: os.system(f"rm -r {top}/validation/*"), "validation is empty: no class lies in"),
-    "no train": (lambda top: (top / "train").rename(top / "learn"), "but no train"),
+    "no train": (lambda top: (top / "train").rename(top / "learn"), "beside others (learn)"),
     "a class that train lacks": (lambda top: picture(top / "test/emu/0.png"), "class emu of test is not in train"),
     "a third class": (
         lambda top: [picture(top / split / "emu/0.png") for split in ("train", "validation", "test")],
@@ -173,15 +174,16 @@ REFUSED = {
 def test_a_data_set_that_breaks_a_rule_is_one_line_before_training(folder, tmp_path, capsys, change, said):
     change(folder)
     assert train(folder, tmp_path / "run", "--config.model.num_classes=2") == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    *_, line = capsys.readouterr().err.splitlines()
     assert said in line
     assert not (tmp_path / "run").exists()
 
 
-def test_a_class_that_another_split_lacks_is_said(folder, capsys):
+def test_a_class_that_another_split_lacks_is_said(folder):
     os.system(f"rm -r {folder}/validation/dog")
-    opened(config_for(f"folder:{folder}"), "validation")
-    assert capsys.readouterr().err.strip() == "validation has no example of 1 of the 2 classes of train: dog"
+    source = opened(config_for(f"folder:{folder}"), "validation").source
+    _, line = describe_sources(f"folder:{folder}", {"validation": source})
+    assert line.endswith(f"2 examples: {folder}/validation; no example of dog")
 
 
 def test_a_folder_that_cannot_be_listed_is_one_line(folder, monkeypatch):
@@ -193,5 +195,5 @@ def test_a_folder_that_cannot_be_listed_is_one_line(folder, monkeypatch):
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", denied)
-    with pytest.raises(ValueError, match=r"/train/cat cannot be listed \(Permission denied\)"):
+    with pytest.raises(ValueError, match=r"/cat cannot be listed \(Permission denied\)"):
         opened(config_for(f"folder:{folder}"))

@@ -201,7 +201,7 @@ def test_signals_are_read_as_they_are_or_as_their_mean(data_dir):
     assert source.read(2).tolist() == [[2.0, 2.0]] * 11
     assert open_source(config_for("series", channels=1), "train").read(2).shape == (11, 1)
     assert open_dataset(config_for("series", channels=1), "train", smallest_input=8, training=True).rank == 1
-    assert "set config.data.channels=2, or 1" in message(config_for("series", channels=3))
+    assert "set config.data.channels=2, or config.data.channels=1" in message(config_for("series", channels=3))
 
 
 def test_integers_of_16_bits_are_scaled_and_it_is_said_once(data_dir, capfd, monkeypatch):

@@ -54,10 +54,10 @@ def test_two_workers_of_one_run_make_one_row(job, tmp_path):
     assert len(row["git_commit"]) == 40
     assert not list((tmp_path / "scratch/runs").iterdir())
     assert all_runs(ABLATION, FORM)[0] not in missing_runs(ABLATION, FORM, [row], None)
-    programs = set((tmp_path / "scratch/programs").rglob("*_step-*-cache"))
+    programs = set((tmp_path / "scratch/programs").rglob("*_step-*.npz"))
     assert programs
     assert start(job_made(all_runs(ABLATION, FORM, [1])[0], tmp_path)).wait(timeout=240) == 0
-    assert set((tmp_path / "scratch/programs").rglob("*_step-*-cache")) == programs
+    assert set((tmp_path / "scratch/programs").rglob("*_step-*.npz")) == programs
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])

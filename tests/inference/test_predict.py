@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import os
-import shutil
 from pathlib import Path
 
 import jax
@@ -18,8 +17,6 @@ from fcn_jax.inference import inputs, programs
 from fcn_jax.inference import predict as predict_module
 from fcn_jax.inference.classifier import answer_of, classifier_of_workdir, restore_trained
 from fcn_jax.inference.predict import predict
-from fcn_jax.system.disk import write_json
-from fcn_jax.train.workdir import LABELS
 from tests.inference.made import LABEL_NAMES, make_workdir, small_config, write_picture
 
 SMALLEST = 4
@@ -137,7 +134,7 @@ def test_a_net_of_one_size_refuses_others_a_file_at_a_time(tmp_path, capsys):
     ("name", "text", "said"),
     [
         ("labels.json", None, "labels.json cannot be used"),
-        ("labels.json", '["a"]', "is not a list of 6 names"),
+        ("labels.json", '["a"]', "does not name the classes"),
         ("plan.json", "{", "plan.json cannot be used"),
         ("checkpoints", None, "holds no checkpoint"),
     ],
@@ -154,11 +151,10 @@ def test_a_workdir_that_lacks_something_is_a_mistake(trained, tmp_path, name, te
         restore_trained(workdir)
 
 
-def test_names_of_files_and_classes_may_be_any_bytes(trained, tmp_path, capsys):
+def test_names_of_files_and_classes_may_be_any_bytes(tmp_path, capsys):
     """Such names come from archives of other systems; no output and no picture dies of them."""
     workdir, names = tmp_path / "run", ["caf\udce9 $x_{$\n\x1b[31m", *LABEL_NAMES[1:]]
-    shutil.copytree(trained[0], workdir)
-    write_json(workdir / LABELS, names)
+    make_workdir(workdir, small_config(), label_names=tuple(names))
     path = tmp_path / "files" / "\udcff\n$a_{$.png"
     write_picture(tmp_path / "files" / "whole.png", (10, 12))
     os.rename(tmp_path / "files" / "whole.png", path)
