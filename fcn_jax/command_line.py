@@ -133,7 +133,10 @@ class CommandLine:
         """
         path = Path(self.text(name))
         try:
+            os.fsencode(path)
             path.exists()
+        except UnicodeError as error:
+            raise UserError(f"--{name}={path} cannot be used (no path has such letters): give another path") from error
         except OSError as error:
             raise UserError(f"--{name}={path} cannot be used ({error.strerror}): give another path") from error
         return path
