@@ -377,6 +377,7 @@ NO_ADVICE = {
     "lower --config.train.learning_rate": "the user chooses",
     "config.model.norm=batch, or ": "it is a part of another text",
     "looking for the largest that does": "the search goes on",
+    "for the mean of a signal's channels": "it is the rest of another text",
     "signals are resampled to": "it says what is done",
     "by config.seed=": "it says what is done",
     "finds an empty group in": "it names what is wrong",
