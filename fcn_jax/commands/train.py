@@ -83,8 +83,10 @@ class Run:
         if restored is None:
             return self.setup.state
         self.step, self.clock = restored.step, Clock(**restored.position["clock"])
-        for source in self.setup.sources.values():
-            check_meaning(source, meaning_in(restored, self.checkpoints.directory), data=self.setup.config.data.source)
+        with together():
+            net = meaning_in(restored, self.checkpoints.directory)
+            for source in self.setup.sources.values():
+                check_meaning(source, net, data=self.setup.config.data.source)
         say(f"resumed after step {self.step} of {self.setup.total_steps}")
         return restored.state
 
