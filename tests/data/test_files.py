@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fcn_jax.config import DataConfig
+from fcn_jax.config import DataConfig, UserError
 from fcn_jax.data.bad_examples import BadExamples
 from fcn_jax.data.folder import list_folder
+from fcn_jax.data.sources import open_data
 from fcn_jax.data.table import list_table
 from tests.data.conftest import picture
 from tests.data.made import config_for, opened
@@ -113,6 +114,23 @@ def test_a_link_that_stays_in_the_folder_is_read(tmp_path):
     (tmp_path / "again.png").symlink_to("0.png")
     rows = [["path", "label"], ["again.png", "cat"], *([f"{number}.png", "cat"] for number in range(40))]
     assert len(list_table(write_table(tmp_path / "table.csv", rows), PLAIN, seed=0).paths) == 41
+
+
+def test_a_file_in_two_splits_is_refused_even_if_a_copy_of_it_is_listed_first(folder):
+    (folder / "test/cat/copy.png").write_bytes((folder / "train/cat/0.png").read_bytes())
+    (folder / "validation/cat/link.png").symlink_to(folder / "train/cat/0.png")
+    with pytest.raises(UserError, match=r"0\.png and .*link\.png are the same file"):
+        open_data(config_for(f"folder:{folder}"))
+
+
+def test_copies_and_files_listed_again_are_counted(folder, capfd):
+    cat = folder / "train/cat/0.png"
+    (folder / "train/cat/link.png").symlink_to(cat)
+    (folder / "test/cat/copy.png").write_bytes(cat.read_bytes())
+    open_data(config_for(f"folder:{folder}"))
+    said = capfd.readouterr().err
+    assert "1 of 22 examples lie in files that are listed before" in said
+    assert "in another split" in said
 
 
 # Bad examples
