@@ -22,7 +22,7 @@ from fcn_jax.data.file_source import FileData
 from fcn_jax.data.files import IMAGES, SIGNALS
 from fcn_jax.data.listing import ALL
 from fcn_jax.data.meaning import check_meaning
-from fcn_jax.data.source import Source
+from fcn_jax.data.source import OpenSplit, Source
 from fcn_jax.data.sources import Reordered, describe_sources, open_data
 from fcn_jax.data.splits import SPLITS, TAKEN_OUT, split_named
 from fcn_jax.inference.classifier import read_plan
@@ -34,7 +34,7 @@ from fcn_jax.train.checkpoint import check_has_checkpoints, read_latest
 from fcn_jax.train.compile import compile_programs
 from fcn_jax.train.passes import evaluate, split_logits
 from fcn_jax.train.setup import Setup, Split, dividing_devices, prepare_together
-from fcn_jax.train.workdir import changes_since_begun, read_labels, read_meaning
+from fcn_jax.train.workdir import changes_since_begun, read_labels, read_meaning, warning_of_training_data
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def open_run(
         split = split or "test"
         setup, chosen = _own_data(workdir, set_up(config), split)
     else:
-        split, changed, source = _other_data(config, data, split, label_names)
+        split, changed, source = _other_data(workdir, config, data, split, label_names)
         with together():
             _check_rank(source, data, trained=len(read_plan(workdir).shapes[0]))
         setup = set_up(changed, opener=lambda _: lambda _: source)
@@ -162,11 +162,11 @@ def _own_data(workdir: Path, setup: Setup, split: str) -> tuple[Setup, Split]:
 
 
 def _other_data(
-    config: Config, data: str, split: str | None, label_names: tuple[str, ...]
+    workdir: Path, config: Config, data: str, split: str | None, label_names: tuple[str, ...]
 ) -> tuple[str, Config, Reordered]:
     """Return the name of a split of other data, a config for that data, and the split's source.
 
-    Say which classes do not match.
+    Say which classes do not match, and whether all of the data holds what the net was trained on.
     """
     with together():
         # Nothing is taken out of train unless a split is asked for.
@@ -175,8 +175,10 @@ def _other_data(
         fields = {"data.source": data, "data.folders": folders, "data.group_pattern": pattern}
         found = open_data(overridden(config, fields), is_new=True)
         if split is None:
-            lacks_test = isinstance(found, FileData) and TAKEN_OUT in found.listing.origins["test"]
-            split = ALL if lacks_test else "test"
+            has_no_test = isinstance(found, FileData) and TAKEN_OUT in found.listing.origins["test"]
+            split = ALL if has_no_test else "test"
+        if split == ALL and (warning := _warning(found, data, workdir)):
+            say(warning)
         if changed := compare_classes(found(split).label_names, label_names):
             say(f"{data}: classes are matched by name; {changed}")
         source = Reordered(found(split), label_names)
@@ -185,6 +187,13 @@ def _other_data(
     splits = {f"data.{name}_split": split for name in SPLITS}
     unchanged = {f"data.augment.{name}": value for name, value in asdict(AugmentConfig()).items()}
     return split, overridden(config, {**fields, **unchanged, **splits}), source
+
+
+def _warning(found: OpenSplit, data: str, workdir: Path) -> str:
+    """Return a warning if other data holds what the net was trained on; empty if not."""
+    if not isinstance(found, FileData) or "train" not in found.listing.splits:
+        return ""
+    return warning_of_training_data(found("train"), data, workdir)
 
 
 def _check_rank(source: Source, data: str, *, trained: int) -> None:

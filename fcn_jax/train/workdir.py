@@ -13,6 +13,7 @@ from fcn_jax.config import Config, UserError
 from fcn_jax.config_fields import differences
 from fcn_jax.data.dataset import changed_data, fingerprint
 from fcn_jax.data.meaning import Meaning
+from fcn_jax.data.source import Source
 from fcn_jax.data.splits import TAKEN_OUT
 from fcn_jax.nets.families import config_from_json
 from fcn_jax.system.disk import make_folder, parse_json, reading, write_json, writing
@@ -227,3 +228,22 @@ def changes_since_begun(split: Split, name: str, workdir: Path) -> list[str]:
                 "that the net was trained on; bring back the data that the run began with"
             )
         return changed_data({name: begun[name]}, {name: _fingerprint(split)})
+
+
+def warning_of_training_data(train: Source, data: str, workdir: Path) -> str:
+    """Return a warning if examples are all those that the run in a workdir was trained on; empty if they are not.
+
+    Args:
+        train: the training split of other data.
+        data: name of that data.
+
+    Raises:
+        UserError: the file of fingerprints is damaged.
+    """
+    with _using(workdir / FINGERPRINTS) as begun:
+        if not begun or not train.contents() or begun["train"]["contents"] != train.contents():
+            return ""
+        remedy = "--split=test takes those that it was not trained on"
+        if TAKEN_OUT not in begun["test"]["origin"]:
+            remedy = "give it examples that it does not know"
+        return f"WARNING: {data} holds the {len(train):,} examples that the net was trained on: {remedy}"

@@ -10,6 +10,7 @@ import soundfile
 from fcn_jax.cli import main
 from fcn_jax.config import UserError
 from fcn_jax.data.meaning import Meaning, check_meaning
+from fcn_jax.data.sources import open_data
 from fcn_jax.inference.evaluation import open_run
 from fcn_jax.system.disk import write_json
 from fcn_jax.train.workdir import LABELS, read_config
@@ -134,6 +135,22 @@ def test_the_classes_of_a_checkpoint_are_its_own(run):
     write_json(workdir / LABELS, sorted(LABEL_NAMES, reverse=True))
     with pytest.raises(UserError, match=r"labels\.json does not name the classes that the checkpoint"):
         open_run(workdir, read_config(workdir), "test")
+
+
+@pytest.mark.parametrize(
+    ("origin", "remedy"), [("taken out of train (x)", "--split=test takes those"), ("y/test", "give it examples that")]
+)
+def test_data_that_holds_what_the_net_was_trained_on_is_told(run, tmp_path, capsys, origin, remedy):
+    workdir, _ = run
+    moved = fill(tmp_path / "moved", LABEL_NAMES, splits=("",), number=40)
+    config = read_config(workdir)
+    config.data.source = f"folder:{moved}"
+    train = open_data(config)("train")
+    write_json(workdir / "data.json", {"train": {"contents": train.contents()}, "test": {"origin": origin}})
+    code, _, said = evaluate(capsys, workdir, f"--data=folder:{moved}")
+    assert code == 0
+    assert f"WARNING: folder:{moved} holds the {len(train)} examples that the net was trained on: {remedy}" in said
+    assert "WARNING" not in evaluate(capsys, workdir, f"--data=folder:{moved}", "--split=test")[2]
 
 
 @pytest.mark.parametrize(
