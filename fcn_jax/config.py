@@ -76,9 +76,8 @@ class DataConfig:
     source: str = "mnist_native"
     """mnist_native, japanese_vowels, folder:DIR, table:FILE.csv, tfds:NAME[:VERSION]; or sizes:FILE.csv for plans."""
     folders: str = "auto"
-    """The folders directly in DIR of folder:DIR. auto: they are splits if all have names of splits, such as train, val
-    and test, and classes if none has; a mixture is an error. classes: all are classes. Names such as train,val,test:
-    these folders are the splits, and all others are left out."""
+    """The folders in DIR of folder:DIR. auto: splits if all have names such as train, val and test; classes if none
+    has; else an error. classes: all are classes. train,val,test: these are the splits, and others are left out."""
     absolute_paths: bool = False
     """True: a table may hold absolute paths and links to anywhere. False: its files lie below the table's folder."""
     train_split: str = "train"
@@ -87,8 +86,7 @@ class DataConfig:
     channels: int = bounded(1, 1, 4096)
     """The number of channels of an example: 1 for grey, 3 for colour."""
     sampling_rate: int = bounded(0, 0, 2**20)
-    """Signals from files: every file is resampled to this many samples a second. 0: no file is resampled, and all must
-    have the same rate."""
+    """Sound files are resampled to this many samples a second. 0: they are not, and all must have the same rate."""
     mean: tuple[float, ...] = (0.0,)
     """The mean of each channel, of values scaled to 0-1; one value serves all channels."""
     std: tuple[float, ...] = bounded((1.0,), 1e-12)
@@ -259,8 +257,8 @@ class MachineConfig:
     cache_mib: int = bounded(1024, 0)
     """The memory for decoded images, in MiB."""
     full_digests: bool = False
-    """True: every file is read anew and in full to tell whether the data is what a run began with. False: only a file
-    whose size, times or inode changed, and of a file over 1 MiB only parts."""
+    """True: every byte of every file is read at every start, to tell whether the data changed. False: only files whose
+    size, times or inode changed are read, and of a file over 1 MiB only parts."""
     num_threads: int = bounded(2, 1, 1024)
     """The number of threads that decode ahead of the device."""
     prefetch_steps: int = bounded(4, 1, 1024)
@@ -302,10 +300,7 @@ def validate(config: Config) -> None:
     check_length("config.data.std", config.data.std, config.data.channels)
     check_length("config.train.stage_shares", config.train.stage_shares, len(config.train.stage_scales))
     if not config.train.stage_scales:
-        raise UserError(
-            "config.train.stage_scales is (), but training needs at least one stage: set "
-            "config.train.stage_scales=(1.0,)"
-        )
+        raise UserError("config.train.stage_scales is (), but training needs one: set config.train.stage_scales=(1.0,)")
     scale = config.data.augment.scale
     if len(scale) != 2 or scale[0] > scale[1]:
         raise UserError(f"config.data.augment.scale is {scale}, but it must be (smallest, largest)")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fcn_jax.config import UserError
-from fcn_jax.inference.evaluation import Evaluation, answered, configs_at_scales, evaluated, open_run
+from fcn_jax.inference.evaluation import Evaluation, answered, at_scale, configs_at_scales, evaluated, open_run
 from fcn_jax.reports.evaluation_page import evaluation_json, evaluation_page, predictions_csv
 from fcn_jax.system.console import say
 from fcn_jax.system.disk import make_folder, write_atomically, write_json
@@ -59,15 +59,17 @@ def evaluate_run(
     Raises:
         UserError: there is no run, no checkpoint or no such split, a scale breaks a rule, or `out` cannot be written.
     """
-    evaluations = []
+    run, evaluations = None, []
     with together():
         own = read_config(workdir)
         configs = configs_at_scales(own, scales)
     for config in configs:
-        run = open_run(workdir, config, split, data=data, strict=strict)
-        title = run.split_name
-        if config is configs[0]:
+        if run is None:
+            run = open_run(workdir, config, split, data=data, strict=strict)
             run.say_data()
+        else:
+            run = at_scale(run, config.evaluate.scale)
+        title = run.split_name
         if out is None:
             means = evaluated(run, title=title)
         else:

@@ -42,6 +42,7 @@ class FileData:
         for position, name in enumerate(listing.names if unreadable else ()):
             if name in unreadable:
                 self._measured.bad.setdefault(position, "it could not be read when the run began")
+                self._measured.sizes[position] = self._measured.digests[position] = 0
         self.sampling_rate = _sampling_rate(listing, self._measured, config) if listing.rank == SIGNALS else None
         self._sizes = self._measured.sizes[:, : listing.rank]
         if config.data.sampling_rate and listing.rank == SIGNALS:

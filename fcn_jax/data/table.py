@@ -35,7 +35,7 @@ def list_table(table: Path, data: DataConfig, *, seed: int, is_new: bool = False
         if reason := confined.why_not(row.path):
             raise UserError(
                 f"{where(table, row.line)}: {row.path!r} {reason}; use paths below {root}, or absolute ones with "
-                "config.data.absolute_paths=True"
+                "--config.data.absolute_paths=True"
             )
         if row.split is not None:
             spellings.setdefault(row.split.strip().lower(), row.split.strip())

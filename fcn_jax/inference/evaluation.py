@@ -5,7 +5,7 @@ read is named.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from fcn_jax.data.files import IMAGES, SIGNALS
 from fcn_jax.data.listing import ALL
 from fcn_jax.data.meaning import check_meaning
 from fcn_jax.data.source import OpenSplit, Source
-from fcn_jax.data.sources import Reordered, describe_sources, open_data
+from fcn_jax.data.sources import SOURCES, Reordered, describe_sources, open_data
 from fcn_jax.data.splits import SPLITS, TAKEN_OUT, split_named
 from fcn_jax.inference.classifier import read_plan
 from fcn_jax.inference.statistics import Answers, Statistics, answers_of, statistics_of
@@ -45,6 +45,9 @@ class OpenedRun:
     state: TrainState
     split: Split
     split_name: str
+    """The split as the command line names it."""
+    part: str
+    """The split as the data set names it, such as `test[:128]`."""
 
     @property
     def step(self) -> int:
@@ -132,33 +135,48 @@ def open_run(
         label_names, devices = read_labels(workdir), dividing_devices(config)
     set_up = partial(prepare_together, abstract=True, devices=devices, label_names=label_names)
     if data is None:
-        split = split or "test"
-        setup, chosen = _own_data(workdir, set_up(config), split)
+        split, setup = split or "test", set_up(config)
+        part, chosen = _own_data(workdir, setup, split)
     else:
         split, changed, source = _other_data(workdir, config, data, split, label_names)
         with together():
             _check_rank(source, data, trained=len(read_plan(workdir).shapes[0]))
-        setup = set_up(changed, opener=lambda _: lambda _: source)
+        part, setup = split, set_up(changed, opener=lambda _: lambda _: source)
         with together():
             chosen = setup.split(split)
     with together():
         restored = read_latest(workdir, setup.state, strict=strict)
         meaning = read_meaning(workdir, restored)
         check_meaning(chosen.dataset.source, meaning, data=setup.config.data.source)
-    return OpenedRun(setup, restored.state, chosen, split)
+    return OpenedRun(setup, restored.state, chosen, split, part)
 
 
-def _own_data(workdir: Path, setup: Setup, split: str) -> tuple[Setup, Split]:
-    """Return a setup and a split of the run's own data; say what changed in the split since the run began."""
+def at_scale(run: OpenedRun, scale: float) -> OpenedRun:
+    """Return the same net and split at another test scale; no data is listed and no checkpoint read again."""
+    setup = prepare_together(
+        overridden(run.setup.config, {"evaluate.scale": scale}),
+        abstract=True,
+        devices=list(run.setup.mesh.devices.flat),
+        opener=lambda _: run.setup.open_split,
+        label_names=run.setup.train.dataset.source.label_names,
+    )
+    with together():
+        split = setup.split(run.part)
+    return replace(run, setup=setup, split=split)
+
+
+def _own_data(workdir: Path, setup: Setup, split: str) -> tuple[str, Split]:
+    """Return the name and the examples of a split of the run's own data; say what changed since the run began."""
     data = setup.config.data
     own = {"train": data.train_split, "validation": data.validation_split, "test": data.test_split}
     name = split_named(split) or split
     with together():
-        chosen = setup.split(own.get(name, split))
+        part = own.get(name, split)
+        chosen = setup.split(part)
         changes = changes_since_begun(chosen, name, workdir) if name in own else []
     for change in changes:
         say(f"WARNING: the data changed since the run in {workdir} began: {change}")
-    return setup, chosen
+    return part, chosen
 
 
 def _other_data(
@@ -168,11 +186,19 @@ def _other_data(
 
     Say which classes do not match, and whether all of the data holds what the net was trained on.
     """
+    if data.partition(":")[0] not in {known.partition(":")[0] for known in SOURCES}:
+        raise UserError(f"--data is {data!r}, but it must be one of: {', '.join(SOURCES)}")
     with together():
         # Nothing is taken out of train unless a split is asked for.
         pattern = config.data.group_pattern if split else ""
         folders = "classes" if config.data.folders == "classes" else "auto"
-        fields = {"data.source": data, "data.folders": folders, "data.group_pattern": pattern}
+        # What cannot be read is said and counted; a run that may not be changed cannot allow more of it.
+        fields = {
+            "data.source": data,
+            "data.folders": folders,
+            "data.group_pattern": pattern,
+            "data.max_bad_fraction": 1.0,
+        }
         found = open_data(overridden(config, fields), is_new=True)
         if split is None:
             has_no_test = isinstance(found, FileData) and TAKEN_OUT in found.listing.origins["test"]

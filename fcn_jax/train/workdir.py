@@ -11,11 +11,13 @@ from typing import Any
 
 from fcn_jax.config import Config, UserError
 from fcn_jax.config_fields import differences
+from fcn_jax.data.classes import first_names
 from fcn_jax.data.dataset import changed_data, fingerprint
 from fcn_jax.data.meaning import Meaning
 from fcn_jax.data.source import Source
 from fcn_jax.data.splits import TAKEN_OUT
 from fcn_jax.nets.families import config_from_json
+from fcn_jax.system.console import say
 from fcn_jax.system.disk import make_folder, parse_json, reading, write_json, writing
 from fcn_jax.train.checkpoint import Restored
 from fcn_jax.train.setup import Setup, Split
@@ -118,7 +120,7 @@ def read_labels(workdir: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-BRING_BACK = "bring the file back as the train command wrote it"
+BRING_BACK = "bring the file back as the train command wrote it, a JSON list of the classes in the order of the logits"
 
 
 def meaning_in(restored: Restored, checkpoints: Path) -> Meaning:
@@ -145,7 +147,8 @@ def read_meaning(workdir: Path, restored: Restored) -> Meaning:
     meaning = meaning_in(restored, workdir / "checkpoints")
     if read_labels(workdir) != meaning.label_names:
         raise UserError(
-            f"{workdir / LABELS} does not name the classes that the checkpoint was saved with: {BRING_BACK}"
+            f"{workdir / LABELS} does not name the classes that the checkpoint was saved with, "
+            f"{first_names(meaning.label_names)}: {BRING_BACK}"
         )
     return meaning
 
@@ -193,6 +196,8 @@ def keep_same_data(setup: Setup, workdir: Path, *, resumes: bool) -> None:
     found = {name: _fingerprint(split) for name, split in splits.items()}
     path = workdir / FINGERPRINTS
     if not (resumes and path.exists()):
+        if resumes:
+            say(f"there is no {path}: the data is taken as it is, whether or not the run began with it")
         write_json(path, found)
         return
     with _using(path) as begun:

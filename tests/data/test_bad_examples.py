@@ -137,6 +137,7 @@ def test_the_counts_of_an_evaluation_are_its_own(folder, failing, capsys):
         assert capsys.readouterr().err == said
     assert counts == [3, 3, 4]
     failing[paths[1]] = 3
-    evaluation = answered(OpenedRun(setup, setup.state, split, "validation"), title="validation")
+    run = OpenedRun(setup, setup.state, split, "validation", "validation")
+    evaluation = answered(run, title="validation")
     assert (evaluation.means["count"], evaluation.bad) == (3, {paths[1]: "Input/output error"})
-    assert answered(OpenedRun(setup, setup.state, split, "validation"), title="validation").means["count"] == 4
+    assert answered(run, title="validation").means["count"] == 4

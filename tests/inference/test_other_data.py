@@ -172,3 +172,13 @@ def test_examples_mean_what_they_meant_in_training(net, said):
         return
     with pytest.raises(UserError, match=said):
         check_meaning(source, net, data="x")
+
+
+def test_several_scales_list_the_data_and_read_the_checkpoint_once(run, capsys):
+    code, rows, said = evaluate(capsys, run[0], "--scale=1,2")
+    assert (code, [row["scale"] for row in rows]) == (0, [1.0, 2.0])
+    assert rows[0]["loss"] != rows[1]["loss"]
+    assert said.count("6 classes") == 1
+    assert said.count("WARNING") <= 2, "each kind of equal contents is said once"
+    alone = [evaluate(capsys, run[0], f"--scale={scale}")[1][0] for scale in (1, 2)]
+    assert rows == alone
