@@ -300,7 +300,9 @@ def validate(config: Config) -> None:
     check_length("config.data.std", config.data.std, config.data.channels)
     check_length("config.train.stage_shares", config.train.stage_shares, len(config.train.stage_scales))
     if not config.train.stage_scales:
-        raise UserError("config.train.stage_scales is (), but training needs one: set config.train.stage_scales=(1.0,)")
+        raise UserError(
+            "config.train.stage_scales is (), but needs at least one stage: set config.train.stage_scales=(1.0,)"
+        )
     scale = config.data.augment.scale
     if len(scale) != 2 or scale[0] > scale[1]:
         raise UserError(f"config.data.augment.scale is {scale}, but it must be (smallest, largest)")
