@@ -149,8 +149,7 @@ class ModelConfig:
     masked: bool = True
     """False: padding counts as image. This is wrong, and only serves for comparison."""
     dtype: str = chosen("float32", "bfloat16")
-    """The type that the layers compute in. Parameters, statistics of norms, sums of pools, the head and the loss are
-    always float32."""
+    """The type that layers compute in. Parameters, statistics, sums of pools, head and loss stay float32."""
     convolution: str = chosen("auto", "direct", "patches")
     """direct: the convolution of XLA. patches: one matrix product over gathered patches. auto: the faster of the two
     on a CPU, direct elsewhere."""
@@ -257,8 +256,7 @@ class MachineConfig:
     cache_mib: int = bounded(1024, 0)
     """The memory for decoded images, in MiB."""
     full_digests: bool = False
-    """True: every byte of every file is read at every start, to tell whether the data changed. False: only files whose
-    size, times or inode changed are read, and of a file over 1 MiB only parts."""
+    """True: every start reads all bytes of all files to see whether the data changed, not only of changed files."""
     num_threads: int = bounded(2, 1, 1024)
     """The number of threads that decode ahead of the device."""
     prefetch_steps: int = bounded(4, 1, 1024)
@@ -301,7 +299,7 @@ def validate(config: Config) -> None:
     check_length("config.train.stage_shares", config.train.stage_shares, len(config.train.stage_scales))
     if not config.train.stage_scales:
         raise UserError(
-            "config.train.stage_scales is (), but needs at least one stage: set config.train.stage_scales=(1.0,)"
+            "config.train.stage_scales is (), but it needs at least one stage: set config.train.stage_scales=(1.0,)"
         )
     scale = config.data.augment.scale
     if len(scale) != 2 or scale[0] > scale[1]:

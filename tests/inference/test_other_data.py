@@ -182,3 +182,11 @@ def test_several_scales_list_the_data_and_read_the_checkpoint_once(run, capsys):
     assert said.count("WARNING") <= 2, "each kind of equal contents is said once"
     alone = [evaluate(capsys, run[0], f"--scale={scale}")[1][0] for scale in (1, 2)]
     assert rows == alone
+
+
+def test_broken_files_of_other_data_are_counted_and_stop_nothing(run, tmp_path, capsys):
+    new = fill(tmp_path / "new", LABEL_NAMES, splits=("",))
+    (new / "ant/0.png").write_bytes(b"broken")
+    code, (row,), said = evaluate(capsys, run[0], f"--data=folder:{new}")
+    assert (code, row["count"], row["bad"]) == (0, 17, 1)
+    assert "1 cannot be read: ant/0.png" in said
