@@ -186,8 +186,9 @@ def _other_data(
 
     Say which classes do not match, and whether all of the data holds what the net was trained on.
     """
-    if data.partition(":")[0] not in {known.partition(":")[0] for known in SOURCES}:
-        raise UserError(f"--data is {data!r}, but it must be one of: {', '.join(SOURCES)}")
+    readable = [known for known in SOURCES if not known.startswith("sizes:")]
+    if data.partition(":")[0] not in {known.partition(":")[0] for known in readable}:
+        raise UserError(f"--data is {data!r}, but it must be one of: {', '.join(readable)}")
     with together():
         # Nothing is taken out of train unless a split is asked for.
         pattern = config.data.group_pattern if split else ""
