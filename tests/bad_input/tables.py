@@ -81,8 +81,8 @@ COLUMNS = (
     ("file", "class"),
 )
 RIGHT_ROWS = (
-    ("path", "label", "split"), ("a.png", "ant", "train"), ("sub/b.png", "bee", "train"), ("a.png", "bee", "train"),
-    ("a.png", "ant", "validation"), ("sub/b.png", "bee", "test"),
+    ("path", "label", "split"), ("a.png", "ant", "train"), ("sub/b.png", "bee", "train"), ("c.png", "bee", "train"),
+    ("d.png", "ant", "validation"), ("sub/e.png", "bee", "test"),
 )  # fmt: skip
 LONG = b"path,label\na.png," + b"a" * 200_000 + b"\n"
 
@@ -90,7 +90,9 @@ LONG = b"path,label\na.png," + b"a" * 200_000 + b"\n"
 def lying_beside() -> dict[str, bytes | object]:
     """The folder of a table, and what it may not reach: `secret.png` and `secrets/`."""
     return {
-        **{f"data/{name}": picture(mode="L") for name in ("a.png", "sub/b.png", "é.png")},
+        **{
+            f"data/{name}": picture(mode="L") for name in ("a.png", "sub/b.png", "c.png", "d.png", "sub/e.png", "é.png")
+        },
         **{"data/folder.png": FOLDER, "data/folder": FOLDER, "data/pipe.png": NAMED_PIPE, "data/a.txt": b"text"},
         **{
             "data/link.png": LinkTo("../secret.png"),
