@@ -122,8 +122,15 @@ class ScheduleConfig:
     """A block's number of rows is a multiple of this; this must be a multiple of the number of devices."""
     positions_per_step: int = bounded(0, 0, 2**40)
     """Bucketed only: a step holds as many examples as fit into this many padded pixels; 0: use examples_per_step."""
-    num_programs: int = bounded(1, 1, 64)
-    """Stratified only: the number of kinds of steps that alternate, so that a rare bucket is not in every step."""
+    num_programs: int = bounded(0, 0, 64)
+    """Stratified only: the number of kinds of steps that alternate, so that a rare bucket is not in every step; 0: the
+    number that makes the run shortest."""
+    max_blocks: int = bounded(64, 1, 4096)
+    """The most blocks of all training programs together where their number is chosen. Each takes about a second to
+    compile on two CPU cores, or ten for a deep net."""
+    costs: tuple[float, ...] = bounded((), 0)
+    """The seconds by which buckets and programs are chosen: for 10⁹ positions, for compiling a block, for compiling the
+    evaluation of a bucket, and for each block of a step. (): those of train/costs.py, which config.json then keeps."""
 
 
 FAMILIES: dict[str, type["ModelConfig"]] = {}

@@ -17,8 +17,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from fcn_jax.config import MOST_ROWS_MULTIPLE, Config, UserError, examples_in_rows, validate
 from fcn_jax.config_fields import flatten
-from fcn_jax.core.buckets import MOST_BUCKETS, BucketPlan
-from fcn_jax.core.stages import Stages, evaluation_stages, make_plan, scale_of_epochs, training_stages, used
+from fcn_jax.core.buckets import BucketPlan, plan_buckets
+from fcn_jax.core.stages import Stages, evaluation_stages, scale_of_epochs, training_stages, used
 from fcn_jax.core.step import TrainState, abstract_state, initial_state, replicate, split_model
 from fcn_jax.data.dataset import Dataset, changed_data, fingerprint, open_dataset
 from fcn_jax.data.loader import Loader
@@ -73,23 +73,17 @@ class Setup:
 
     @cached_property
     def calibration(self) -> Split:
-        """The training examples as evaluation sees them, in stratified steps; BatchNorm is re-estimated over them.
-
-        There are enough programs for `max_buckets` buckets, and one more where these do not fit into one.
-        """
-        config, schedule = self.config, self.config.schedule
+        """The training examples as evaluation sees them, in stratified steps; BatchNorm is re-estimated over them."""
+        config = self.config
         dataset = self._undrawn(config.data.train_split)
-        examples_per_step = config.evaluate.examples_per_step
-        programs = -(-(schedule.max_buckets or MOST_BUCKETS) * schedule.rows_multiple_of // examples_per_step)
         schedule = replace(
-            schedule,
+            config.schedule,
             kind="stratified",
-            examples_per_step=examples_per_step,
-            num_programs=max(schedule.num_programs, programs + (programs > 1)),
+            max_buckets=len(self._evaluation_plan.shapes),
+            num_programs=1,
+            examples_per_step=config.evaluate.examples_per_step,
         )
-        stages = training_stages(dataset.views, [range(1)], schedule, seed=config.seed)
-        say_notes(stages)
-        return Split(dataset, stages)
+        return Split(dataset, training_stages(dataset.views, [range(1)], schedule, seed=config.seed))
 
     @cached_property
     def _evaluation_plan(self) -> BucketPlan:
@@ -99,10 +93,7 @@ class Setup:
         sizes = views.undrawn(self.config.evaluate.scale)
         if not views.is_random and np.array_equal(sizes, views.sizes(last.epochs[-1])):
             return used(last.plan, sizes)
-        plan, note = make_plan(sizes, schedule, epochs=1, num_examples=len(sizes))
-        if note:
-            say(note)
-        return used(plan, sizes)
+        return used(plan_buckets(sizes, len(last.plan.shapes), multiple_of=schedule.multiple_of), sizes)
 
     def split(self, name: str) -> Split:
         """Return a split for evaluation."""
