@@ -256,12 +256,12 @@ def train(config: Config, workdir: Path, *, strict: bool = False, stop: StopRequ
 
 def _sum_up(run: Run, splits: tuple[Split, ...]) -> dict[str, float]:
     """Return the summary of a run's speed, fill, size and bad examples; its test is not included."""
-    stages = run.setup.train.stages
+    stages, devices = run.setup.train.stages, run.setup.mesh.size
     return {
         **run.clock.speed(),
         "plan_fill": stages.plan_fill,
-        "filler_share": stages.filler_share,
-        "fill": stages.fill,
+        "filler_share": stages.filler_share_on(devices),
+        "fill": stages.fill_on(devices),
         "train_seconds": run.clock.train_seconds,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(run.setup.state.params)),
         "bad_examples": sum(len(split.dataset.bad) for split in splits),

@@ -2,9 +2,9 @@
 
 A stage of training keeps one step plan, because programs are compiled before it and the learning rate counts steps.
 `schedule.py` fills the plan with examples, in a new order every epoch.
-What always holds: the rows of a block are a multiple of `rows_multiple_of`; a step has `examples_per_step` rows, or as
-many as its budget of positions allows, or fewer if its only bucket needs no more; every example finds a row in every
-epoch of the stage, in its own bucket or in one that covers it.
+What always holds: the rows of a block are a multiple of `rows_multiple_of`; a step has `examples_per_step` rows, up to
+the next such multiple, or as many as its budget of positions allows, or fewer if its only bucket needs no more; every
+example finds a row in every epoch of the stage, in its own bucket or in one that covers it.
 """
 
 import math
@@ -113,7 +113,7 @@ def stratified_step_plan(
         demand: [k] examples of every bucket; if sizes change, [e, k] those of every epoch, all of which will fit.
         num_programs: number of programs that share the steps.
     """
-    _check_rows(examples_per_step, rows_multiple_of)
+    examples_per_step = _in_rows(examples_per_step, rows_multiple_of)
     demand = np.atleast_2d(demand).astype(np.int64)
     num_examples, mean_demand = int(demand[0].sum()), demand.mean(axis=0)
     steps = _share_steps(max(num_programs, -(-num_examples // examples_per_step)), num_programs)
@@ -211,7 +211,7 @@ def bucketed_step_plan(
             `rows_multiple_of`; 0: it holds `examples_per_step` rows.
         most_positions: a step of more positions than this has fewer rows, but at least `rows_multiple_of`; 0: no limit.
     """
-    _check_rows(examples_per_step, rows_multiple_of)
+    examples_per_step = _in_rows(examples_per_step, rows_multiple_of)
     most_rows = np.full(len(plan.shapes), examples_per_step)
     if positions_per_step:
         most_rows = np.maximum(1, positions_per_step // (plan.areas * rows_multiple_of)) * rows_multiple_of
@@ -255,10 +255,8 @@ def _steps_and_rows(examples: int, most_rows: int, multiple_of: int) -> tuple[in
     return steps, min(rows, most_rows)
 
 
-def _check_rows(examples_per_step: int, rows_multiple_of: int) -> None:
-    if examples_per_step < 1 or examples_per_step % rows_multiple_of:
-        raise UserError(
-            f"schedule.examples_per_step is {examples_per_step}, but it must be a multiple of "
-            f"schedule.rows_multiple_of, which is {rows_multiple_of}: set it to "
-            f"{max(1, -(-examples_per_step // rows_multiple_of)) * rows_multiple_of}"
-        )
+def _in_rows(examples_per_step: int, rows_multiple_of: int) -> int:
+    """Return the rows of a step of so many examples: the next multiple of `rows_multiple_of`."""
+    if examples_per_step < 1:
+        raise UserError(f"schedule.examples_per_step is {examples_per_step}, but it must be at least 1")
+    return -(-examples_per_step // rows_multiple_of) * rows_multiple_of
