@@ -96,14 +96,7 @@ class Loader:
             self.seconds_waited += time.perf_counter() - began
             if step is None:
                 return
-            yield step._replace(blocks=self._on_devices(step.blocks))
-
-    def _on_devices(self, blocks: tuple[Block, ...]) -> tuple[Block, ...]:
-        """Return the blocks of all processes as global arrays; every device has equally many rows of a block."""
-        arrays, structure = jax.tree.flatten(blocks)
-        own, all_ = len(self._sharding.addressable_devices), self._sharding.num_devices
-        shapes = [(len(values) // own * all_, *values.shape[1:]) for values in arrays]
-        return jax.tree.unflatten(structure, jax.make_array_from_process_local_data(self._sharding, arrays, shapes))
+            yield step._replace(blocks=jax.make_array_from_process_local_data(self._sharding, step.blocks))
 
 
 @runtime_checkable

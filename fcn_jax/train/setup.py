@@ -28,7 +28,7 @@ from fcn_jax.nets.families import Published, config_from_json
 from fcn_jax.nets.model import abstract_model, make_model, smallest_input
 from fcn_jax.nets.pretrained import load_pretrained
 from fcn_jax.system.console import say
-from fcn_jax.system.processes import gather, together
+from fcn_jax.system.processes import check_devices, gather, together
 from fcn_jax.train.optimizer import make_optimizer
 
 
@@ -218,10 +218,12 @@ def prepare_together(
     """Call `prepare` in every process; an error in one of them ends all.
 
     Raises:
-        UserError: `prepare` raised it, or the configs or the training data of the processes differ.
+        UserError: `prepare` raised it, or the configs, the training data or the numbers of devices of the processes
+            differ.
     """
     configs = gather(dataclasses.asdict(config))
     with together():
+        check_devices()
         _check_same_config(config_from_json(configs[0]), config)
         setup = prepare(config, abstract=abstract, opener=opener, label_names=label_names)
     if jax.process_count() == 1:
