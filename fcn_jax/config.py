@@ -38,7 +38,6 @@ def chosen(*choices: Value) -> Value:
 
 
 MOST_EXAMPLES_PER_STEP = 2**20
-MOST_ROWS_MULTIPLE = 2**16
 
 
 @dataclass
@@ -118,8 +117,9 @@ class ScheduleConfig:
     multiple_of: int = bounded(1, 1, 4096)
     """The sides of buckets are multiples of this, in pixels."""
     examples_per_step: int = bounded(512, 1, MOST_EXAMPLES_PER_STEP)
-    rows_multiple_of: int = bounded(8, 1, MOST_ROWS_MULTIPLE)
-    """A block's number of rows is a multiple of this; this must be a multiple of the number of devices."""
+    rows_multiple_of: int = bounded(1, 1, 2**16)
+    """A block's number of rows is a multiple of this. It never has to be set: where the devices do not divide a block's
+    rows, filler rows are added. If this is the number of devices, none are needed, and less is computed in vain."""
     positions_per_step: int = bounded(0, 0, 2**40)
     """Bucketed only: a step holds as many examples as fit into this many padded pixels; 0: use examples_per_step."""
     num_programs: int = bounded(0, 0, 64)
@@ -317,33 +317,11 @@ def validate(config: Config) -> None:
             f"config.train.precise_batch_norm is True, but config.model.norm={config.model.norm} keeps no statistics: "
             f"set {'config.model.norm=batch, or ' * ('batch' in norms)}config.train.precise_batch_norm=False"
         )
-    _check_steps(config)
-
-
-def _check_steps(config: Config) -> None:
-    """Check the fields that set how many examples a step holds."""
-    schedule = config.schedule
-    if schedule.positions_per_step and schedule.kind != "bucketed":
+    if config.schedule.positions_per_step and config.schedule.kind != "bucketed":
         raise UserError(
-            f"config.schedule.positions_per_step is {schedule.positions_per_step}, but a stratified step always holds "
-            "the same blocks: set config.schedule.kind=bucketed, or config.schedule.positions_per_step=0"
+            f"config.schedule.positions_per_step is {config.schedule.positions_per_step}, but a stratified step always "
+            "holds the same blocks: set config.schedule.kind=bucketed, or config.schedule.positions_per_step=0"
         )
-    for path, examples in (
-        ("schedule.examples_per_step", schedule.examples_per_step),
-        ("evaluate.examples_per_step", config.evaluate.examples_per_step),
-    ):
-        if examples % schedule.rows_multiple_of:
-            raise UserError(
-                f"config.{path} is {examples}, but it must be a multiple of "
-                f"config.schedule.rows_multiple_of, which is {schedule.rows_multiple_of}: set "
-                f"config.{path}={examples_in_rows(examples, schedule.rows_multiple_of)}"
-            )
-
-
-def examples_in_rows(examples: int, rows_multiple_of: int) -> int:
-    """Return the number of examples of a step that is a multiple of some rows and allowed, and not far from another."""
-    most = MOST_EXAMPLES_PER_STEP // rows_multiple_of
-    return rows_multiple_of * min(-(-examples // rows_multiple_of), most)
 
 
 def check_length(path: str, value: tuple, number: int) -> None:

@@ -31,7 +31,10 @@ class Planned:
 
 
 def plan_of_config(config: Config) -> tuple[list[Planned], str]:
-    """Return the plan of every stage of training, and a line about the schedule of them all."""
+    """Return the plan of every stage of training, and lines about the schedule of them all."""
+    import jax
+
+    from fcn_jax.train.devices import describe_filler
     from fcn_jax.train.setup import train_split
 
     validate(config)
@@ -45,9 +48,8 @@ def plan_of_config(config: Config) -> tuple[list[Planned], str]:
         title = f"stage {number}, epochs {stage.epochs.start + 1} to {stage.epochs.stop}"
         planned.append(Planned(title, stage.plan, sizes, np.ones(len(sizes), np.int64)))
     steps = "".join(f", {stage.schedule.steps_per_epoch} steps an epoch" for stage in stages)
-    return planned, (
-        f"{config.schedule.kind}{steps}, filler share {stages.filler_share:.4f}, run fill {stages.fill:.4f}"
-    )
+    note = f"{config.schedule.kind}{steps}, filler share {stages.filler_share:.4f}, run fill {stages.fill:.4f}"
+    return planned, f"{note}\n{describe_filler(train, config, jax.device_count())}".rstrip()
 
 
 def _say_sources(config: Config, train: Source, open_split: OpenSplit) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Int
 
 from fcn_jax.config import ScheduleConfig, TrainConfig, UserError
+from fcn_jax.core.block import rows_on_devices
 from fcn_jax.core.buckets import BucketPlan, plan_buckets, plan_of
 from fcn_jax.core.schedule import Schedule
 from fcn_jax.core.schedule_search import REFERENCE, Costs, choose_schedule
@@ -67,7 +68,15 @@ class Stage:
     @property
     def computed_positions(self) -> int:
         """Positions computed in all its epochs, padding and filler included."""
-        return len(self.epochs) * int((self.schedule.step_plan.capacity * self.plan.areas).sum())
+        return len(self.epochs) * int(self.rows_on(1) @ self.plan.areas)
+
+    def rows_on(self, devices: int) -> np.ndarray:
+        """Return the rows of every bucket in an epoch, [k], with the filler that so many devices need."""
+        rows = np.zeros(len(self.plan.shapes), np.int64)
+        for program in self.schedule.step_plan.programs:
+            for block in program.blocks:
+                rows[block.bucket] += program.steps * rows_on_devices(block.rows, devices)
+        return rows
 
 
 @runtime_checkable
@@ -153,13 +162,22 @@ class Stages:
     @property
     def fill(self) -> float:
         """Run fill: true positions / all positions computed, padding and filler included."""
-        return sum(s.true_positions for s in self.stages) / sum(s.computed_positions for s in self.stages)
+        return self.fill_on(1)
 
     @property
     def filler_share(self) -> float:
         """Rows without an example / all rows."""
-        examples = sum(len(s.epochs) * s.schedule.num_examples for s in self.stages)
-        return 1 - examples / sum(len(s.epochs) * s.schedule.step_plan.rows_per_epoch for s in self.stages)
+        return self.filler_share_on(1)
+
+    def fill_on(self, devices: int) -> float:
+        """Return run fill on so many devices, whose filler is computed too."""
+        computed = sum(len(s.epochs) * int(s.rows_on(devices) @ s.plan.areas) for s in self.stages)
+        return sum(s.true_positions for s in self.stages) / computed
+
+    def filler_share_on(self, devices: int) -> float:
+        """Return rows without an example / all rows on so many devices, their filler included."""
+        rows = sum(len(s.epochs) * int(s.rows_on(devices).sum()) for s in self.stages)
+        return 1 - sum(len(s.epochs) * s.schedule.num_examples for s in self.stages) / rows
 
 
 def training_stages(

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from fcn_jax.core.block import abstract_block
+from fcn_jax.core.block import abstract_block, rows_on_devices
 from fcn_jax.core.geometry import format_size
 from fcn_jax.core.stages import Stage
 from fcn_jax.core.step import make_evaluate_step, make_moments_step, make_train_step
@@ -33,7 +33,7 @@ class CompiledProgram:
 
     name: str
     blocks: str
-    """Rows and canvas of every block, as text for tables."""
+    """Rows and canvas of every block, as text for tables; the rows are those of all devices, with their filler."""
     seconds: float
     """Seconds spent on compiling it."""
     peak_mib: float
@@ -55,8 +55,8 @@ class CompiledProgram:
 class CompiledPrograms:
     """All programs of a run.
 
-    `train` is indexed by stage and program number, `evaluate` by bucket shape and rows. `moments` holds the programs
-    that re-estimate BatchNorm, by number.
+    `train` is indexed by stage and program number, `evaluate` by the canvas and rows of a block as it lies on the
+    devices. `moments` holds the programs that re-estimate BatchNorm, by number.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ def monitoring_compilation():
 def compile_programs(setup: Setup, *, train: bool = True, splits: tuple[Split, ...]) -> CompiledPrograms:
     """Compile the evaluation programs of some splits and, if `train`, those of training and of precise BatchNorm."""
     began = time.perf_counter()
-    jobs = list(dict.fromkeys(job for split in splits for job in _evaluation_shapes(split)))
+    jobs = list(dict.fromkeys(job for split in splits for job in _evaluation_shapes(setup, split)))
     stages = setup.train.stages if train else ()
     calibrates = train and setup.config.train.precise_batch_norm
     calibration = setup.calibration.stages[0].schedule.step_plan.programs if calibrates else ()
@@ -168,10 +168,10 @@ def _number_of(stage: Stage, program: Program) -> str:
     return f"program {programs.index(program) + 1}" if len(programs) > 1 else ""
 
 
-def _evaluation_shapes(split: Split) -> list[tuple[tuple[int, ...], int]]:
+def _evaluation_shapes(setup: Setup, split: Split) -> list[tuple[tuple[int, ...], int]]:
     """Return the (canvas, rows) of every block of every program of an evaluation split."""
     (stage,) = split.stages
-    return [shape for program in stage.schedule.step_plan.programs for shape in _shapes_of(stage, program)]
+    return [shape for program in stage.schedule.step_plan.programs for shape in _shapes_of(setup, stage, program)]
 
 
 def _compile_train(setup: Setup, stage: Stage, program: Program, *, name: str) -> CompiledProgram:
@@ -179,7 +179,7 @@ def _compile_train(setup: Setup, stage: Stage, program: Program, *, name: str) -
     step = make_train_step(setup.graphdef, setup.optimizer, setup.config.train, mean_examples=mean_examples)
     everywhere = NamedSharding(setup.mesh, PartitionSpec())
     jitted = jax.jit(step, donate_argnums=0, out_shardings=everywhere)
-    return _compile(name, jitted, (_abstract(setup.state),), _shapes_of(stage, program), setup)
+    return _compile(name, jitted, (_abstract(setup.state),), _shapes_of(setup, stage, program), setup)
 
 
 def _compile_moments(setup: Setup, program: Program) -> CompiledProgram:
@@ -187,12 +187,13 @@ def _compile_moments(setup: Setup, program: Program) -> CompiledProgram:
     jitted = jax.jit(make_moments_step(setup.graphdef), out_shardings=NamedSharding(setup.mesh, PartitionSpec()))
     state = (_abstract(setup.state.params), _abstract(setup.state.stats))
     name = f"precise BatchNorm {_number_of(stage, program)}".rstrip()
-    return _compile(name, jitted, state, _shapes_of(stage, program), setup)
+    return _compile(name, jitted, state, _shapes_of(setup, stage, program), setup)
 
 
-def _shapes_of(stage: Stage, program: Program) -> list[tuple[tuple[int, ...], int]]:
-    """Return the (canvas, rows) of every block of a program."""
-    return [(stage.plan.shapes[block.bucket], block.rows) for block in program.blocks]
+def _shapes_of(setup: Setup, stage: Stage, program: Program) -> list[tuple[tuple[int, ...], int]]:
+    """Return the (canvas, rows) of every block of a program, as the loader puts them on the devices."""
+    devices = setup.mesh.size
+    return [(stage.plan.shapes[block.bucket], rows_on_devices(block.rows, devices)) for block in program.blocks]
 
 
 def _compile_evaluate(setup: Setup, shape: tuple[int, ...], rows: int) -> CompiledProgram:

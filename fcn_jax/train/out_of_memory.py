@@ -46,7 +46,7 @@ class Part:
 
     field: str
     unit: int
-    """Number that the field is a multiple of."""
+    """The smallest change of the field that changes a step: rows are given out in units of `rows_multiple_of`."""
     compile: Callable[[Setup], list[CompiledProgram]]
     compile_largest: Callable[[Setup], list[CompiledProgram]]
 
@@ -97,7 +97,8 @@ def compile_fitting(
         + (
             f"set --config.{part.field}={largest}, the largest that fits (to within {TOLERANCE:.0%})"
             if largest
-            else f"nor does {part.unit}, the smallest: take a smaller config.data.resize or model, or more devices"
+            else f"nor does {min(asked, part.unit)}, the smallest: take a smaller config.data.resize or model, or more "
+            "devices"
         )
     )
 

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from fcn_jax.config import MOST_ROWS_MULTIPLE, Config, UserError, examples_in_rows, validate
+from fcn_jax.config import Config, UserError, validate
 from fcn_jax.config_fields import flatten
 from fcn_jax.core.buckets import BucketPlan, plan_buckets
 from fcn_jax.core.stages import Stages, evaluation_stages, scale_of_epochs, training_stages, used
@@ -28,7 +28,7 @@ from fcn_jax.nets.families import Published, config_from_json
 from fcn_jax.nets.model import abstract_model, make_model, smallest_input
 from fcn_jax.nets.pretrained import load_pretrained
 from fcn_jax.system.console import say
-from fcn_jax.system.processes import gather, together
+from fcn_jax.system.processes import check_devices, gather, together
 from fcn_jax.train.optimizer import make_optimizer
 
 
@@ -151,7 +151,7 @@ def prepare(
         UserError: the config or its data breaks a rule; the message says which one and what to do.
     """
     validate(config)
-    mesh = make_mesh(config, devices or jax.devices())
+    mesh = make_mesh(devices or jax.devices())
     open_split = opener(config)
     train = train_split(config, open_split, label_names=label_names)
     model = (abstract_model if abstract else make_model)(config, rank=train.dataset.rank)
@@ -194,73 +194,29 @@ def say_notes(stages: Stages) -> None:
             say(stage.note)
 
 
-def make_mesh(config: Config, devices: Sequence[Any]) -> Mesh:
-    """Return a mesh of one axis over the devices; the rows of a block are split over it.
-
-    Raises:
-        UserError: the number of devices does not divide `schedule.rows_multiple_of`.
-    """
-    number, multiple = len(devices), config.schedule.rows_multiple_of
-    if multiple % number:
-        rows = number * min(-(-multiple // number), MOST_ROWS_MULTIPLE // number)
-        examples, evaluated = (
-            examples_in_rows(part.examples_per_step, rows) for part in (config.schedule, config.evaluate)
-        )
-        raise UserError(
-            f"config.schedule.rows_multiple_of is {multiple}, but the {number} devices have to divide it: give a new "
-            f"run --config.schedule.rows_multiple_of={rows} --config.schedule.examples_per_step={examples} "
-            f"--config.evaluate.examples_per_step={evaluated}, or use {most_dividing(number, multiple)} of the devices"
-        )
-    return jax.make_mesh((number,), ("rows",), axis_types=(AxisType.Auto,), devices=devices)
-
-
-def most_dividing(number: int, multiple: int) -> int:
-    """Return the largest number, up to `number`, that divides `multiple`."""
-    return max(candidate for candidate in range(1, number + 1) if multiple % candidate == 0)
-
-
-def dividing_devices(config: Config) -> list[Any]:
-    """Return the most devices of all processes, equally many of each, that divide `schedule.rows_multiple_of`.
-
-    A trained net is evaluated on these, since its config cannot be changed any more.
-
-    Raises:
-        UserError: the number of processes does not divide it.
-    """
-    processes, multiple = jax.process_count(), config.schedule.rows_multiple_of
-    if multiple % processes:
-        raise UserError(
-            f"the run has config.schedule.rows_multiple_of={multiple}, which {processes} processes do not divide: "
-            f"start {most_dividing(processes, multiple)} of them"
-        )
-    local = [[device for device in jax.devices() if device.process_index == number] for number in range(processes)]
-    number = most_dividing(min(map(len, local)), multiple // processes)
-    chosen = [device for devices in local for device in devices[:number]]
-    if len(chosen) < len(jax.devices()):
-        say(
-            f"using {len(chosen)} of {len(jax.devices())} devices: their number has to divide "
-            f"config.schedule.rows_multiple_of={multiple}"
-        )
-    return chosen
+def make_mesh(devices: Sequence[Any]) -> Mesh:
+    """Return a mesh of one axis over any number of devices; the rows of a block are split over it."""
+    return jax.make_mesh((len(devices),), ("rows",), axis_types=(AxisType.Auto,), devices=devices)
 
 
 def prepare_together(
     config: Config,
     *,
     abstract: bool,
-    devices: Sequence[Any] | None = None,
     opener: Callable[[Config], OpenSplit] = open_data,
     label_names: tuple[str, ...] | None = None,
 ) -> Setup:
     """Call `prepare` in every process; an error in one of them ends all.
 
     Raises:
-        UserError: `prepare` raised it, or the configs or the training data of the processes differ.
+        UserError: `prepare` raised it, or the configs, the training data or the numbers of devices of the processes
+            differ.
     """
     configs = gather(dataclasses.asdict(config))
     with together():
+        check_devices()
         _check_same_config(config_from_json(configs[0]), config)
-        setup = prepare(config, abstract=abstract, devices=devices, opener=opener, label_names=label_names)
+        setup = prepare(config, abstract=abstract, opener=opener, label_names=label_names)
     if jax.process_count() == 1:
         return setup
     found = gather(fingerprint(setup.train.dataset))
