@@ -129,8 +129,15 @@ class ScheduleConfig:
     """The most blocks of all training programs together where their number is chosen. Each takes about a second to
     compile on two CPU cores, or ten for a deep net."""
     costs: tuple[float, ...] = bounded((), 0)
-    """The seconds by which buckets and programs are chosen: for 10⁹ positions, for compiling a block, for compiling the
+    """The seconds by which buckets and programs are chosen: for one position, for compiling a block, for compiling the
     evaluation of a bucket, and for each block of a step. (): those of train/costs.py, which config.json then keeps."""
+    measure_costs: bool = False
+    """True: measure the costs when the run begins, instead of taking them from the table."""
+
+    @property
+    def leaves_open(self) -> bool:
+        """Whether the number of buckets or of programs has to be chosen."""
+        return not self.max_buckets or (self.kind == "stratified" and not self.num_programs)
 
 
 FAMILIES: dict[str, type["ModelConfig"]] = {}
@@ -303,6 +310,8 @@ def validate(config: Config) -> None:
         ) from error
     check_length("config.data.mean", config.data.mean, config.data.channels)
     check_length("config.data.std", config.data.std, config.data.channels)
+    if len(config.schedule.costs) not in (0, 4):
+        raise UserError(f"config.schedule.costs has {len(config.schedule.costs)} values, but it must have 0 or 4")
     check_length("config.train.stage_shares", config.train.stage_shares, len(config.train.stage_scales))
     if not config.train.stage_scales:
         raise UserError(

@@ -44,6 +44,7 @@ from fcn_jax.train.workdir import (
     meaning_in,
     read_labels,
     unreadable_when_begun,
+    with_kept_costs,
 )
 
 BAD_EXAMPLES = "bad_examples.jsonl"
@@ -226,11 +227,12 @@ def train(config: Config, workdir: Path, *, strict: bool = False, stop: StopRequ
         resumes = has_checkpoint(workdir)
         label_names = read_labels(workdir) if resumes else None
         unreadable = unreadable_when_begun(workdir) if resumes else frozenset()
+        config = with_kept_costs(config, workdir) if resumes else config
     opener = partial(open_data, unreadable=unreadable)
     setup = prepare_together(config, abstract=resumes, opener=opener, label_names=label_names)
     if config.train.freeze:
         say(describe_frozen(setup.state.params, config.train.freeze))
-    with by_first(lambda: locked_workdir(workdir, config)), monitoring_compilation() as monitor:
+    with by_first(lambda: locked_workdir(workdir, setup.config)), monitoring_compilation() as monitor:
         check_shared(workdir / "config.json")
         with together():
             splits = (setup.train, setup.validation, setup.test)

@@ -82,13 +82,12 @@ REFERENCE = Costs(position=2e-7, compile_block=0.5, compile_evaluation=0.25, blo
 def choose_schedule(
     sizes: np.ndarray,
     config: ScheduleConfig,
-    costs: Costs = REFERENCE,
     *,
     num_examples: int,
     epochs: int,
     counts: np.ndarray | None = None,
 ) -> tuple[BucketPlan, int, str]:
-    """Choose the buckets and the number of programs of a stage, where the config leaves them open.
+    """Choose the buckets and the number of programs of a stage, where the config leaves them open, by its costs.
 
     Args:
         sizes: [n, r] true sizes, of one epoch or of several.
@@ -98,10 +97,11 @@ def choose_schedule(
         The plan, the number of programs, and two lines for people that say what was chosen and why, or no line.
     """
     rank = np.shape(sizes)[-1]
-    if config.max_buckets and (config.num_programs or config.kind == "bucketed"):
+    if not config.leaves_open:
         plan = plan_buckets(sizes, config.max_buckets, multiple_of=config.multiple_of, counts=counts)
         return plan, max(1, config.num_programs), ""
     table = size_counts(sizes, multiple_of=config.multiple_of, counts=counts)
+    costs = Costs(*config.costs) if config.costs else REFERENCE
     search = Search(table, costs, config, num_examples=num_examples, epochs=epochs)
     best, faster = search.best()
     plan = plan_of(canvas[-rank:] for canvas in best.canvases)
@@ -163,7 +163,7 @@ class Search:
             choices += [self._choice(grid, plan, number) for number in programs]
         return choices
 
-    def _choice(self, grid: Grid, canvases: Sequence[Canvas], num_programs: int) -> Choice:
+    def _choice(self, grid: Grid, canvases: Sequence[tuple[int, ...]], num_programs: int) -> Choice:
         """Return the choice of some canvases, whose sides are lines of the grid. Canvases without rows are left out."""
         plan, config = plan_of(canvases), self.config
         demand = np.ceil(_demand(grid, plan) / self._samples).astype(np.int64)
@@ -175,7 +175,7 @@ class Search:
         block_steps = sum(number * program.steps for number, program in zip(blocks, step_plan.programs, strict=True))
         positions = int(step_plan.capacity @ plan.areas)
         return Choice(
-            plan.shapes,
+            tuple((height, width) for height, width in plan.shapes),
             len(step_plan.programs) if config.kind == "stratified" else 1,
             sum(blocks),
             step_plan.variation if config.kind == "stratified" else 0.0,
@@ -215,7 +215,7 @@ def _near(canvas: Canvas, lines: Sequence[np.ndarray]) -> Iterator[Canvas]:
 def _demand(grid: Grid, plan: BucketPlan) -> np.ndarray:
     """Return how many of the counted sizes each bucket of the plan holds, [k], as `BucketPlan.assign` has it."""
     owner = np.zeros(grid.count.shape, np.intp)
-    for index, box in sorted(grid.boxes(list(plan.shapes))[1], reverse=True):
+    for index, box in sorted(grid.boxes(plan.shapes)[1], reverse=True):
         owner[box] = index
     return np.bincount(owner.ravel(), grid.count.ravel(), minlength=len(plan.shapes))
 

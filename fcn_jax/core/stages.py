@@ -19,7 +19,7 @@ from fcn_jax.config import ScheduleConfig, TrainConfig, UserError
 from fcn_jax.core.block import rows_on_devices
 from fcn_jax.core.buckets import BucketPlan, plan_buckets, plan_of
 from fcn_jax.core.schedule import Schedule
-from fcn_jax.core.schedule_search import REFERENCE, Costs, choose_schedule
+from fcn_jax.core.schedule_search import choose_schedule
 from fcn_jax.core.step_plan import bucketed_step_plan, training_step_plan
 
 # If sizes are random, buckets are planned from a sample: the sizes of at most so many epochs, and so many sizes in all.
@@ -180,22 +180,15 @@ class Stages:
         return 1 - sum(len(s.epochs) * s.schedule.num_examples for s in self.stages) / rows
 
 
-def training_stages(
-    views: EpochSizes, stages: Sequence[range], config: ScheduleConfig, *, seed: int, costs: Costs = REFERENCE
-) -> Stages:
-    """Return the stages of training.
-
-    Args:
-        stages: the epochs of each stage.
-        costs: what a run costs; it decides where the config leaves the numbers of buckets and programs open.
-    """
+def training_stages(views: EpochSizes, stages: Sequence[range], config: ScheduleConfig, *, seed: int) -> Stages:
+    """Return the stages of training; `stages` has the epochs of each."""
     share = replace(config, max_blocks=max(1, config.max_blocks // len(stages)))
-    return Stages(tuple(_train_stage(views, epochs, share, seed=seed, costs=costs) for epochs in stages))
+    return Stages(tuple(_train_stage(views, epochs, share, seed=seed) for epochs in stages))
 
 
-def _train_stage(views: EpochSizes, epochs: range, config: ScheduleConfig, *, seed: int, costs: Costs) -> Stage:
+def _train_stage(views: EpochSizes, epochs: range, config: ScheduleConfig, *, seed: int) -> Stage:
     plan, num_programs, note = choose_schedule(
-        _sizes_to_plan_from(views, epochs), config, costs, epochs=len(epochs), num_examples=len(views)
+        _sizes_to_plan_from(views, epochs), config, epochs=len(epochs), num_examples=len(views)
     )
     drawn = epochs if views.is_random else epochs[:1]
     demand, true_positions, own_positions = [], 0, 0

@@ -101,10 +101,18 @@ def move_up(demand: np.ndarray, capacity: np.ndarray, above: np.ndarray) -> np.n
 
 def training_step_plan(plan: BucketPlan, demand: np.ndarray, config: ScheduleConfig, *, num_programs: int) -> StepPlan:
     """Return the step plan for the kind of schedule in the config; `demand` is that of the functions below."""
-    rows = {"examples_per_step": config.examples_per_step, "rows_multiple_of": config.rows_multiple_of}
-    if config.kind == "bucketed":
-        return bucketed_step_plan(plan, demand, positions_per_step=config.positions_per_step, **rows)
-    return stratified_step_plan(plan, demand, num_programs=num_programs, **rows)
+    examples, rows = config.examples_per_step, config.rows_multiple_of
+    if config.kind == "stratified":
+        return stratified_step_plan(
+            plan, demand, examples_per_step=examples, rows_multiple_of=rows, num_programs=num_programs
+        )
+    return bucketed_step_plan(
+        plan,
+        demand,
+        examples_per_step=examples,
+        rows_multiple_of=rows,
+        positions_per_step=config.positions_per_step,
+    )
 
 
 def stratified_step_plan(

@@ -1,8 +1,8 @@
 """What a run costs, so that `schedule_search` can choose buckets and programs: from a table, or measured here.
 
-The table has the rates of each kind of device. A net's costs follow from its multiplications and its layers. So the same
-config chooses the same buckets on every machine with that kind of device. A run keeps its costs in config.json, and
-goes on with them on any device.
+The table has the rates of each kind of device. A net's costs follow from its multiplications and its layers. So the
+same config chooses the same buckets on every machine with that kind of device. A run keeps its costs in config.json,
+and goes on with them on any device.
 """
 
 import math
@@ -36,10 +36,25 @@ RATES = {
     "gpu": Rates(2e-13, 0.1, 3e-5),
     "tpu": Rates(1e-12, 0.3, 5e-6),
 }
-"""Rates by platform. cpu: two cores; benchmarks/costs.md has the nets that were timed. gpu: one H100. tpu: one v5e chip,
-from its peak and from what its compiler takes on a few cores, since no TPU was at hand."""
+"""Rates by platform. benchmarks/costs.md has what was timed. cpu: two cores. gpu: one H100. tpu: one v5e chip, from its
+peak and from what its compiler takes on a few cores, since no TPU was at hand."""
 EVALUATION_SHARE = 0.5
 """Seconds of compiling a bucket for evaluation / seconds of compiling a block of a training step."""
+
+
+def costs_of(config: Config, sizes: np.ndarray, *, platform: str) -> Costs:
+    """Return the costs that the config keeps; else measure them if it says so, or take them from the table.
+
+    Args:
+        sizes: [n, r] sizes of the data; one that is about as large as the mean stands for all.
+    """
+    if config.schedule.costs:
+        return Costs(*config.schedule.costs)
+    area = sizes.prod(axis=1, dtype=np.int64)
+    size = tuple(sizes[np.abs(area - area.mean()).argmin()].tolist())
+    return (
+        measured_costs(config, size) if config.schedule.measure_costs else table_costs(config, size, platform=platform)
+    )
 
 
 def table_costs(config: Config, size: tuple[int, ...], *, platform: str) -> Costs:
@@ -62,7 +77,7 @@ def table_costs(config: Config, size: tuple[int, ...], *, platform: str) -> Cost
 
 
 def measured_costs(config: Config, size: tuple[int, ...]) -> Costs:
-    """Measure the costs of a config's net on the first device of this process. Takes four compilations of small steps."""
+    """Measure the costs of a config's net on the first device of this process; this compiles three small steps."""
     graphdef, params, stats = split_model(make_model(config, rank=len(size)))
     gradient = jax.jit(jax.grad(make_loss(graphdef, label_smoothing=config.train.label_smoothing), has_aux=True))
     rows = max(1, config.schedule.examples_per_step // 4)

@@ -16,7 +16,7 @@ import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from fcn_jax.config import Config, UserError, validate
-from fcn_jax.config_fields import flatten
+from fcn_jax.config_fields import flatten, overridden
 from fcn_jax.core.buckets import BucketPlan, plan_buckets
 from fcn_jax.core.stages import Stages, evaluation_stages, scale_of_epochs, training_stages, used
 from fcn_jax.core.step import TrainState, abstract_state, initial_state, replicate, split_model
@@ -28,7 +28,8 @@ from fcn_jax.nets.families import Published, config_from_json
 from fcn_jax.nets.model import abstract_model, make_model, smallest_input
 from fcn_jax.nets.pretrained import load_pretrained
 from fcn_jax.system.console import say
-from fcn_jax.system.processes import check_devices, gather, together
+from fcn_jax.system.processes import check_devices, gather, is_first, together
+from fcn_jax.train.costs import costs_of
 from fcn_jax.train.optimizer import make_optimizer
 
 
@@ -153,7 +154,7 @@ def prepare(
     validate(config)
     mesh = make_mesh(devices or jax.devices())
     open_split = opener(config)
-    train = train_split(config, open_split, label_names=label_names)
+    config, train = train_split(config, open_split, platform=mesh.devices.flat[0].platform, label_names=label_names)
     model = (abstract_model if abstract else make_model)(config, rank=train.dataset.rank)
     if isinstance(config.model, Published) and config.model.init_from and not abstract:
         say(load_pretrained(model, config.model))
@@ -170,8 +171,14 @@ def prepare(
     return Setup(config, mesh, open_split, train, graphdef, optimizer, state)
 
 
-def train_split(config: Config, open_split: OpenSplit, *, label_names: tuple[str, ...] | None = None) -> Split:
-    """Return the training data and its stages."""
+def train_split(
+    config: Config, open_split: OpenSplit, *, platform: str, label_names: tuple[str, ...] | None = None
+) -> tuple[Config, Split]:
+    """Return the config with its costs, by which buckets are chosen, and the training data with its stages.
+
+    Args:
+        platform: kind of the devices that train: cpu, gpu or tpu.
+    """
     scaled = scale_of_epochs(config.train)
     scales = [scale for epochs, scale in scaled for _ in epochs]
     dataset = open_dataset(
@@ -183,15 +190,18 @@ def train_split(config: Config, open_split: OpenSplit, *, label_names: tuple[str
         open_split=open_split,
         label_names=label_names,
     )
+    if config.schedule.leaves_open:
+        costs = costs_of(config, dataset.views.undrawn(1.0), platform=platform)
+        config = overridden(config, {"schedule.costs": dataclasses.astuple(costs)})
     stages = training_stages(dataset.views, [epochs for epochs, _ in scaled], config.schedule, seed=config.seed)
     say_notes(stages)
-    return Split(dataset, stages)
+    return config, Split(dataset, stages)
 
 
 def say_notes(stages: Stages) -> None:
     for stage in stages:
-        if stage.note:
-            say(stage.note)
+        for line in stage.note.splitlines():
+            say(line)
 
 
 def make_mesh(devices: Sequence[Any]) -> Mesh:
@@ -216,6 +226,9 @@ def prepare_together(
     with together():
         check_devices()
         _check_same_config(config_from_json(configs[0]), config)
+    if config.schedule.measure_costs and not config.schedule.costs and jax.process_count() > 1:
+        config = _measured_by_first(config, opener)
+    with together():
         setup = prepare(config, abstract=abstract, opener=opener, label_names=label_names)
     if jax.process_count() == 1:
         return setup
@@ -228,6 +241,15 @@ def prepare_together(
                     f"files as {config.data.source}"
                 )
     return setup
+
+
+def _measured_by_first(config: Config, opener: Callable[[Config], OpenSplit]) -> Config:
+    """Return the config with the costs that process 0 measured."""
+    with together():
+        measured, _ = (
+            train_split(config, opener(config), platform=jax.default_backend()) if is_first() else (config, None)
+        )
+    return overridden(config, {"schedule.costs": gather(measured.schedule.costs)[0]})
 
 
 def _check_same_config(first: Config, own: Config) -> None:

@@ -40,6 +40,14 @@ def variation(schedule: Schedule, epoch: int) -> Variation:
     return Variation(float(distances.mean()), float(of_program.max()), float(_distances(shuffled, data).mean()))
 
 
+def describe_variation(found: Variation) -> str:
+    """Return a line for people."""
+    return (
+        f"mix of sizes in a step against the data's (total variation distance): mean {found.mean:.3f}, "
+        f"farthest program {found.largest_program:.3f}; shuffled steps {found.shuffled:.3f}"
+    )
+
+
 def _distances(mixes: np.ndarray, data: np.ndarray) -> np.ndarray:
     """Return the total variation distance of each mix [n, k], in counts, from the data's [k]; [n]."""
     shares = mixes / np.maximum(1, mixes.sum(axis=1, keepdims=True))
