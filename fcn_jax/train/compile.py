@@ -26,6 +26,35 @@ from fcn_jax.train.setup import Setup, Split
 
 STEP_FUNCTIONS = ("train_step", "evaluate_step", "moments_step")
 
+BlockKey = tuple[tuple[int, ...], int]
+"""The canvas and the rows of a block."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One program to compile: only data, so that any thread can take it."""
+
+    name: str
+    shapes: tuple[BlockKey, ...]
+    """The canvas and the rows of every block."""
+    step: Any
+    """The function, wrapped by `jax.jit`."""
+    arguments: tuple[Any, ...]
+    """The shapes, types and shardings of its arguments, the blocks last."""
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """The programs of a run that are to be compiled, in the order of `CompiledPrograms`."""
+
+    train: list[list[Job]]
+    moments: list[Job]
+    evaluate: dict[BlockKey, Job]
+
+    @property
+    def all(self) -> list[Job]:
+        return [*(job for stage in self.train for job in stage), *self.moments, *self.evaluate.values()]
+
 
 @dataclass(frozen=True)
 class CompiledProgram:
@@ -63,7 +92,7 @@ class CompiledPrograms:
         self,
         train: list[list[CompiledProgram]],
         moments: list[CompiledProgram],
-        evaluate: dict[tuple[tuple[int, ...], int], CompiledProgram],
+        evaluate: dict[BlockKey, CompiledProgram],
         seconds: float,
     ):
         self.train, self.moments, self.evaluate, self.seconds = train, moments, evaluate, seconds
@@ -128,31 +157,85 @@ def monitoring_compilation():
 
 def compile_programs(setup: Setup, *, train: bool = True, splits: tuple[Split, ...]) -> CompiledPrograms:
     """Compile the evaluation programs of some splits and, if `train`, those of training and of precise BatchNorm."""
+    began, jobs = time.perf_counter(), jobs_of(setup, train=train, splits=splits)
+    with Bar("compile", len(jobs.all)) as bar:
+
+        def compiled(job: Job) -> CompiledProgram:
+            program = compile_job(job)
+            bar.advance()
+            bar.note(job.name)
+            return program
+
+        return CompiledPrograms(
+            [[compiled(job) for job in stage] for stage in jobs.train],
+            [compiled(job) for job in jobs.moments],
+            {key: compiled(job) for key, job in jobs.evaluate.items()},
+            time.perf_counter() - began,
+        )
+
+
+def compile_job(job: Job) -> CompiledProgram:
+    """Compile one program; an error of XLA names it."""
     began = time.perf_counter()
-    jobs = list(dict.fromkeys(job for split in splits for job in _evaluation_shapes(split)))
+    try:
+        executable = job.step.lower(*job.arguments).compile()
+    except jax.errors.JaxRuntimeError as error:
+        raise jax.errors.JaxRuntimeError(f"{job.name}: {error}") from error
+    cost = executable.cost_analysis() or {}
+    return CompiledProgram(
+        job.name,
+        "  ".join(f"{rows} × {format_size(shape)}" for shape, rows in job.shapes),
+        seconds=time.perf_counter() - began,
+        peak_mib=peak_mib(executable),
+        gflop=cost.get("flops", float("nan")) / 1e9,
+        run=executable,
+    )
+
+
+def jobs_of(setup: Setup, *, train: bool = True, splits: tuple[Split, ...]) -> Jobs:
+    """Return the jobs of the evaluation programs of some splits and, if `train`, of training and precise BatchNorm."""
     stages = setup.train.stages if train else ()
-    calibrates = train and setup.config.train.precise_batch_norm
-    calibration = setup.calibration.stages[0].schedule.step_plan.programs if calibrates else ()
-    trained, moments, evaluated = [], [], {}
-    in_training = sum(len(stage.schedule.step_plan.programs) for stage in stages)
-    with Bar("compile", in_training + len(calibration) + len(jobs)) as bar:
-        for number, stage in enumerate(stages, start=1):
-            trained.append([])
-            prefix = f"stage {number}, " if len(stages) > 1 else ""
-            for program in stage.schedule.step_plan.programs:
-                name = f"train {prefix}{_program_name(setup, stage, program)}".rstrip(", ")
-                trained[-1].append(_compile_train(setup, stage, program, name=name))
-                bar.advance()
-                bar.note(name)
-        for program in calibration:
-            moments.append(_compile_moments(setup, program))
-            bar.advance()
-            bar.note(moments[-1].name)
-        for shape, rows in jobs:
-            evaluated[shape, rows] = _compile_evaluate(setup, shape, rows)
-            bar.advance()
-            bar.note(evaluated[shape, rows].name)
-    return CompiledPrograms(trained, moments, evaluated, time.perf_counter() - began)
+    calibration = setup.calibration.stages if train and setup.config.train.precise_batch_norm else ()
+    return Jobs(
+        [
+            [_train_job(setup, number, program) for program in stage.schedule.step_plan.programs]
+            for number, stage in enumerate(stages)
+        ],
+        [_moments_job(setup, stage, program) for stage in calibration for program in stage.schedule.step_plan.programs],
+        {shape: _evaluation_job(setup, shape) for split in splits for shape in _evaluation_shapes(split)},
+    )
+
+
+def _train_job(setup: Setup, number: int, program: Program) -> Job:
+    stages = setup.train.stages
+    stage = stages[number]
+    prefix = f"stage {number + 1}, " if len(stages) > 1 else ""
+    name = f"train {prefix}{_program_name(setup, stage, program)}".rstrip(", ")
+    mean_examples = stage.schedule.num_examples / stage.schedule.steps_per_epoch
+    step = make_train_step(setup.graphdef, setup.optimizer, setup.config.train, mean_examples=mean_examples)
+    jitted = jax.jit(step, donate_argnums=0, out_shardings=_everywhere(setup))
+    return _job(setup, name, jitted, (_abstract(setup.state),), _shapes_of(stage, program))
+
+
+def _moments_job(setup: Setup, stage: Stage, program: Program) -> Job:
+    name = f"precise BatchNorm {_number_of(stage, program)}".rstrip()
+    jitted = jax.jit(make_moments_step(setup.graphdef), out_shardings=_everywhere(setup))
+    return _job(setup, name, jitted, _evaluated_state(setup), _shapes_of(stage, program))
+
+
+def _evaluation_job(setup: Setup, shape: BlockKey) -> Job:
+    jitted = jax.jit(make_evaluate_step(setup.graphdef), out_shardings=_everywhere(setup))
+    return _job(setup, f"evaluate {format_size(shape[0])}", jitted, _evaluated_state(setup), [shape])
+
+
+def _job(setup: Setup, name: str, step: Any, state: tuple, shapes: list[BlockKey]) -> Job:
+    sharding, channels = NamedSharding(setup.mesh, PartitionSpec("rows")), setup.config.data.channels
+    blocks = tuple(abstract_block(rows, shape, channels, sharding=sharding) for shape, rows in shapes)
+    return Job(name, tuple(shapes), step, (*state, blocks))
+
+
+def _everywhere(setup: Setup) -> NamedSharding:
+    return NamedSharding(setup.mesh, PartitionSpec())
 
 
 def _program_name(setup: Setup, stage: Stage, program: Program) -> str:
@@ -168,58 +251,19 @@ def _number_of(stage: Stage, program: Program) -> str:
     return f"program {programs.index(program) + 1}" if len(programs) > 1 else ""
 
 
-def _evaluation_shapes(split: Split) -> list[tuple[tuple[int, ...], int]]:
+def _evaluation_shapes(split: Split) -> list[BlockKey]:
     """Return the (canvas, rows) of every block of every program of an evaluation split."""
     (stage,) = split.stages
     return [shape for program in stage.schedule.step_plan.programs for shape in _shapes_of(stage, program)]
 
 
-def _compile_train(setup: Setup, stage: Stage, program: Program, *, name: str) -> CompiledProgram:
-    mean_examples = stage.schedule.num_examples / stage.schedule.steps_per_epoch
-    step = make_train_step(setup.graphdef, setup.optimizer, setup.config.train, mean_examples=mean_examples)
-    everywhere = NamedSharding(setup.mesh, PartitionSpec())
-    jitted = jax.jit(step, donate_argnums=0, out_shardings=everywhere)
-    return _compile(name, jitted, (_abstract(setup.state),), _shapes_of(stage, program), setup)
-
-
-def _compile_moments(setup: Setup, program: Program) -> CompiledProgram:
-    (stage,) = setup.calibration.stages
-    jitted = jax.jit(make_moments_step(setup.graphdef), out_shardings=NamedSharding(setup.mesh, PartitionSpec()))
-    state = (_abstract(setup.state.params), _abstract(setup.state.stats))
-    name = f"precise BatchNorm {_number_of(stage, program)}".rstrip()
-    return _compile(name, jitted, state, _shapes_of(stage, program), setup)
-
-
-def _shapes_of(stage: Stage, program: Program) -> list[tuple[tuple[int, ...], int]]:
+def _shapes_of(stage: Stage, program: Program) -> list[BlockKey]:
     """Return the (canvas, rows) of every block of a program."""
     return [(stage.plan.shapes[block.bucket], block.rows) for block in program.blocks]
 
 
-def _compile_evaluate(setup: Setup, shape: tuple[int, ...], rows: int) -> CompiledProgram:
-    jitted = jax.jit(make_evaluate_step(setup.graphdef), out_shardings=NamedSharding(setup.mesh, PartitionSpec()))
-    state = (_abstract(setup.state.params), _abstract(setup.state.stats))
-    return _compile(f"evaluate {format_size(shape)}", jitted, state, [(shape, rows)], setup)
-
-
-def _compile(
-    name: str, jitted, state: tuple, shapes: list[tuple[tuple[int, ...], int]], setup: Setup
-) -> CompiledProgram:
-    began = time.perf_counter()
-    sharding, channels = NamedSharding(setup.mesh, PartitionSpec("rows")), setup.config.data.channels
-    blocks = tuple(abstract_block(rows, shape, channels, sharding=sharding) for shape, rows in shapes)
-    try:
-        executable = jitted.lower(*state, blocks).compile()
-    except jax.errors.JaxRuntimeError as error:
-        raise jax.errors.JaxRuntimeError(f"{name}: {error}") from error
-    cost = executable.cost_analysis() or {}
-    return CompiledProgram(
-        name,
-        "  ".join(f"{rows} × {format_size(shape)}" for shape, rows in shapes),
-        seconds=time.perf_counter() - began,
-        peak_mib=peak_mib(executable),
-        gflop=cost.get("flops", float("nan")) / 1e9,
-        run=executable,
-    )
+def _evaluated_state(setup: Setup) -> tuple[Any, Any]:
+    return _abstract(setup.state.params), _abstract(setup.state.stats)
 
 
 def _abstract(tree):
