@@ -1,15 +1,15 @@
-"""Compilation of all programs before step 0, with progress and a table; compiling a step later is an error.
+"""The programs of a run: one job for each, its compilation, and the table of what they cost.
 
 JAX compiles a function when it first meets a shape, which would stop a run for seconds without a message. Here the
-plan gives all shapes. Programs are lowered from shapes alone, compiled ahead, and called as executables, which accept
-no other shape. A monitor counts what XLA really compiled.
+plan gives all shapes before step 0. Each program is a job: it is lowered from shapes alone, compiled, and called as an
+executable, which accepts no other shape. `compile_in_threads.py` has the jobs done.
 """
 
-import re
+import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -20,19 +20,23 @@ from fcn_jax.core.geometry import format_size
 from fcn_jax.core.stages import Stage
 from fcn_jax.core.step import make_evaluate_step, make_moments_step, make_train_step
 from fcn_jax.core.step_plan import Program
-from fcn_jax.system.console import Bar, print_table
+from fcn_jax.system.console import print_table
 from fcn_jax.system.machine import peak_mib
+from fcn_jax.train.compile_monitor import TRIAL, compiling
 from fcn_jax.train.setup import Setup, Split
 
-STEP_FUNCTIONS = ("train_step", "evaluate_step", "moments_step")
+WORK_OF_GRADIENT = 2.0
+"""Work of compiling a block of a training program, by that of a block of evaluation; about 2 was measured."""
+POSITIONS_OF_A_BLOCK = 1e9
+"""So many positions count as one more block: the time goes with the number of blocks, and hardly with their size."""
 
 BlockKey = tuple[tuple[int, ...], int]
 """The canvas and the rows of a block."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Job:
-    """One program to compile: only data, so that any thread can take it."""
+    """One program to compile: only data, so that any thread can take it. A job is equal to itself alone."""
 
     name: str
     shapes: tuple[BlockKey, ...]
@@ -41,11 +45,18 @@ class Job:
     """The function, wrapped by `jax.jit`."""
     arguments: tuple[Any, ...]
     """The shapes, types and shardings of its arguments, the blocks last."""
+    work: float
+    """Estimate of the work of compiling it, in any unit."""
+
+    @property
+    def blocks(self) -> str:
+        """Rows and canvas of every block, as text for tables."""
+        return "  ".join(f"{rows} × {format_size(shape)}" for shape, rows in self.shapes)
 
 
 @dataclass(frozen=True)
 class Jobs:
-    """The programs of a run that are to be compiled, in the order of `CompiledPrograms`."""
+    """The jobs of all programs of a run. Programs with the same blocks have one job."""
 
     train: list[list[Job]]
     moments: list[Job]
@@ -53,7 +64,9 @@ class Jobs:
 
     @property
     def all(self) -> list[Job]:
-        return [*(job for stage in self.train for job in stage), *self.moments, *self.evaluate.values()]
+        """Every job once, in the order of tables."""
+        jobs = [*(job for stage in self.train for job in stage), *self.moments, *self.evaluate.values()]
+        return list(dict.fromkeys(jobs))
 
 
 @dataclass(frozen=True)
@@ -81,25 +94,13 @@ class CompiledProgram:
         }
 
 
-class CompiledPrograms:
-    """All programs of a run.
+COLUMNS: tuple[str, ...] = ("program", "seconds", "peak MiB", "GFLOP", "blocks: rows × canvas")
 
-    `train` is indexed by stage and program number, `evaluate` by bucket shape and rows. `moments` holds the programs
-    that re-estimate BatchNorm, by number.
-    """
 
-    def __init__(
-        self,
-        train: list[list[CompiledProgram]],
-        moments: list[CompiledProgram],
-        evaluate: dict[BlockKey, CompiledProgram],
-        seconds: float,
-    ):
-        self.train, self.moments, self.evaluate, self.seconds = train, moments, evaluate, seconds
-
-    @property
-    def all(self) -> list[CompiledProgram]:
-        return [*(program for stage in self.train for program in stage), *self.moments, *self.evaluate.values()]
+def cells(program: CompiledProgram) -> list[str]:
+    """Return the row of a program in the table of `COLUMNS`."""
+    p = program
+    return [p.name, f"{p.seconds:.1f}", f"{p.peak_mib:,.0f}", f"{p.gflop:,.3f}", p.blocks]
 
 
 def print_programs(
@@ -112,8 +113,7 @@ def print_programs(
         place: text that names the devices.
         at_peak: lowest possible seconds of one call of each program.
     """
-    columns = ["program", "seconds", "peak MiB", "GFLOP", "blocks: rows × canvas"]
-    rows = [[p.name, f"{p.seconds:.1f}", f"{p.peak_mib:,.0f}", f"{p.gflop:,.3f}", p.blocks] for p in programs]
+    columns, rows = list(COLUMNS), [cells(program) for program in programs]
     if at_peak is not None:
         columns.insert(-1, "ms at peak")
         for row, least in zip(rows, at_peak, strict=True):
@@ -121,70 +121,18 @@ def print_programs(
     print_table(f"{len(rows)} programs compiled in {seconds:.1f} s{place}", columns, rows)
 
 
-class CompileMonitor:
-    """A listener that counts the compilations of steps that XLA reports; once it is sealed, one more is an error."""
-
-    def __init__(self):
-        self.count, self._sealed = 0, False
-
-    def seal(self, *, expected: int) -> None:
-        """Forbid compilations from now on; check that there were `expected` so far."""
-        assert self.count == expected, f"{self.count} compilations of {expected} programs"
-        self._sealed = True
-
-    def __call__(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
-        name = str(kwargs.get("fun_name", ""))
-        if event != "/jax/core/compile/backend_compile_duration" or not _is_step(name):
-            return
-        self.count += 1
-        assert not self._sealed, f"{name} was compiled after step 0; all programs are compiled before it"
-
-
-def _is_step(name: str) -> bool:
-    return re.sub(r"^jit\((.*)\)$", r"\1", name) in STEP_FUNCTIONS
-
-
-@contextmanager
-def monitoring_compilation():
-    """Yield a `CompileMonitor` that listens until the end of the block."""
-    monitor = CompileMonitor()
-    jax.monitoring.register_event_duration_secs_listener(monitor)
-    try:
-        yield monitor
-    finally:
-        jax.monitoring.unregister_event_duration_listener(monitor)
-
-
-def compile_programs(setup: Setup, *, train: bool = True, splits: tuple[Split, ...]) -> CompiledPrograms:
-    """Compile the evaluation programs of some splits and, if `train`, those of training and of precise BatchNorm."""
-    began, jobs = time.perf_counter(), jobs_of(setup, train=train, splits=splits)
-    with Bar("compile", len(jobs.all)) as bar:
-
-        def compiled(job: Job) -> CompiledProgram:
-            program = compile_job(job)
-            bar.advance()
-            bar.note(job.name)
-            return program
-
-        return CompiledPrograms(
-            [[compiled(job) for job in stage] for stage in jobs.train],
-            [compiled(job) for job in jobs.moments],
-            {key: compiled(job) for key, job in jobs.evaluate.items()},
-            time.perf_counter() - began,
-        )
-
-
-def compile_job(job: Job) -> CompiledProgram:
+def compile_job(job: Job, *, is_trial: bool = False) -> CompiledProgram:
     """Compile one program; an error of XLA names it."""
     began = time.perf_counter()
     try:
-        executable = job.step.lower(*job.arguments).compile()
+        with compiling(TRIAL if is_trial else job):
+            executable = job.step.lower(*job.arguments).compile()
     except jax.errors.JaxRuntimeError as error:
         raise jax.errors.JaxRuntimeError(f"{job.name}: {error}") from error
     cost = executable.cost_analysis() or {}
     return CompiledProgram(
         job.name,
-        "  ".join(f"{rows} × {format_size(shape)}" for shape, rows in job.shapes),
+        job.blocks,
         seconds=time.perf_counter() - began,
         peak_mib=peak_mib(executable),
         gflop=cost.get("flops", float("nan")) / 1e9,
@@ -197,13 +145,21 @@ def jobs_of(setup: Setup, *, train: bool = True, splits: tuple[Split, ...]) -> J
     stages = setup.train.stages if train else ()
     calibration = setup.calibration.stages if train and setup.config.train.precise_batch_norm else ()
     return Jobs(
-        [
-            [_train_job(setup, number, program) for program in stage.schedule.step_plan.programs]
-            for number, stage in enumerate(stages)
-        ],
-        [_moments_job(setup, stage, program) for stage in calibration for program in stage.schedule.step_plan.programs],
+        [_jobs_of_stage(stage, partial(_train_job, setup, number)) for number, stage in enumerate(stages)],
+        [job for stage in calibration for job in _jobs_of_stage(stage, partial(_moments_job, setup, stage))],
         {shape: _evaluation_job(setup, shape) for split in splits for shape in _evaluation_shapes(split)},
     )
+
+
+def _jobs_of_stage(stage: Stage, job_of: Callable[[Program], Job]) -> list[Job]:
+    """Return the job of every program of a stage; programs that differ only in their steps share one."""
+    kinds = [_without_steps(program) for program in stage.schedule.step_plan.programs]
+    jobs = {kind: job_of(kind) for kind in kinds}
+    return [jobs[kind] for kind in kinds]
+
+
+def _without_steps(program: Program) -> Program:
+    return replace(program, steps=0)
 
 
 def _train_job(setup: Setup, number: int, program: Program) -> Job:
@@ -214,7 +170,8 @@ def _train_job(setup: Setup, number: int, program: Program) -> Job:
     mean_examples = stage.schedule.num_examples / stage.schedule.steps_per_epoch
     step = make_train_step(setup.graphdef, setup.optimizer, setup.config.train, mean_examples=mean_examples)
     jitted = jax.jit(step, donate_argnums=0, out_shardings=_everywhere(setup))
-    return _job(setup, name, jitted, (_abstract(setup.state),), _shapes_of(stage, program))
+    state = (_abstract(setup.state),)
+    return _job(setup, name, jitted, state, _shapes_of(stage, program), work_of_a_block=WORK_OF_GRADIENT)
 
 
 def _moments_job(setup: Setup, stage: Stage, program: Program) -> Job:
@@ -228,10 +185,13 @@ def _evaluation_job(setup: Setup, shape: BlockKey) -> Job:
     return _job(setup, f"evaluate {format_size(shape[0])}", jitted, _evaluated_state(setup), [shape])
 
 
-def _job(setup: Setup, name: str, step: Any, state: tuple, shapes: list[BlockKey]) -> Job:
+def _job(
+    setup: Setup, name: str, step: Any, state: tuple, shapes: list[BlockKey], *, work_of_a_block: float = 1.0
+) -> Job:
     sharding, channels = NamedSharding(setup.mesh, PartitionSpec("rows")), setup.config.data.channels
     blocks = tuple(abstract_block(rows, shape, channels, sharding=sharding) for shape, rows in shapes)
-    return Job(name, tuple(shapes), step, (*state, blocks))
+    work = sum(work_of_a_block * (1 + rows * math.prod(shape) / POSITIONS_OF_A_BLOCK) for shape, rows in shapes)
+    return Job(name, tuple(shapes), step, (*state, blocks), work)
 
 
 def _everywhere(setup: Setup) -> NamedSharding:
@@ -246,9 +206,9 @@ def _program_name(setup: Setup, stage: Stage, program: Program) -> str:
 
 
 def _number_of(stage: Stage, program: Program) -> str:
-    """Return a name with the number of a program in its stage; empty if the stage has only one."""
-    programs = stage.schedule.step_plan.programs
-    return f"program {programs.index(program) + 1}" if len(programs) > 1 else ""
+    """Return a name with the number of a program in its stage; empty if they are all the same."""
+    kinds = [_without_steps(other) for other in stage.schedule.step_plan.programs]
+    return f"program {kinds.index(_without_steps(program)) + 1}" if len(set(kinds)) > 1 else ""
 
 
 def _evaluation_shapes(split: Split) -> list[BlockKey]:
