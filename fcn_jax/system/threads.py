@@ -21,7 +21,7 @@ class JobsInThreads(Generic[Job, Result]):
 
     Args:
         work: the function that does a job.
-        on_done: function that is called in the job's thread, after its result can be read.
+        on_done: function that is called in the job's thread, just before its result can be read.
     """
 
     def __init__(
@@ -51,12 +51,12 @@ class JobsInThreads(Generic[Job, Result]):
                 return
             try:
                 done = self._work(job)
+                self._on_done(job, done)
             except BaseException as error:
                 result.set_exception(error)
                 self._give_up(error)
             else:
                 result.set_result(done)
-                self._on_done(job, done)
 
     def _give_up(self, error: BaseException) -> None:
         while self._left:

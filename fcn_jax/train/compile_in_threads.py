@@ -181,13 +181,13 @@ def in_order_of_need(setup: Setup, jobs: Jobs, *, step: int) -> list[Job]:
     """
     stages, every = setup.train.stages, setup.config.train.evaluate_every_epochs
     position = stages.position(step)
-    validated = (position.epoch // every + 1) * every if every else stages.num_epochs
+    validated = min((position.epoch // every + 1) * every, stages.num_epochs) if every else stages.num_epochs
     needed = dict.fromkeys(jobs.all, stages.total_steps)
-    needed |= {job: stages.steps_of(min(validated, stages.num_epochs)) for job in jobs.evaluate.values()}
+    needed |= dict.fromkeys(jobs.evaluate.values(), stages.steps_of(float(validated)))
     for number, stage in enumerate(stages):
         if number >= position.stage:
-            begins = max(step, stages.steps_of(stage.epochs.start))
-            needed |= {job: begins for job in jobs.train[number]}
+            begins = max(step, stages.steps_of(float(stage.epochs.start)))
+            needed |= dict.fromkeys(jobs.train[number], begins)
     if step < stages.total_steps:
         needed[jobs.train[position.stage][program_of(setup, step)]] = -1
     return sorted(jobs.all, key=lambda job: (needed[job], -job.work))
