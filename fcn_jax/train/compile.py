@@ -1,15 +1,15 @@
-"""Compilation of all programs before step 0, with progress and a table; compiling a step later is an error.
+"""The programs of a run: one job for each, its compilation, and the table of what they cost.
 
 JAX compiles a function when it first meets a shape, which would stop a run for seconds without a message. Here the
-plan gives all shapes. Programs are lowered from shapes alone, compiled ahead, and called as executables, which accept
-no other shape. A monitor counts what XLA really compiled.
+plan gives all shapes before step 0. Each program is a job: it is lowered from shapes alone, compiled, and called as an
+executable, which accepts no other shape. `compile_in_threads.py` has the jobs done.
 """
 
-import re
+import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -20,11 +20,53 @@ from fcn_jax.core.geometry import format_size
 from fcn_jax.core.stages import Stage
 from fcn_jax.core.step import make_evaluate_step, make_moments_step, make_train_step
 from fcn_jax.core.step_plan import Program
-from fcn_jax.system.console import Bar, print_table
+from fcn_jax.system.console import print_table
 from fcn_jax.system.machine import peak_mib
+from fcn_jax.train.compile_monitor import TRIAL, compiling
 from fcn_jax.train.setup import Setup, Split
 
-STEP_FUNCTIONS = ("train_step", "evaluate_step", "moments_step")
+WORK_OF_GRADIENT = 2.0
+"""Work of compiling a block of a training program, by that of a block of evaluation; about 2 was measured."""
+POSITIONS_OF_A_BLOCK = 1e9
+"""So many positions count as one more block: the time goes with the number of blocks, and hardly with their size."""
+
+BlockKey = tuple[tuple[int, ...], int]
+"""The canvas and the rows of a block."""
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One program to compile: only data, so that any thread can take it. A job is equal to itself alone."""
+
+    name: str
+    shapes: tuple[BlockKey, ...]
+    """The canvas and the rows of every block."""
+    step: Any
+    """The function, wrapped by `jax.jit`."""
+    arguments: tuple[Any, ...]
+    """The shapes, types and shardings of its arguments, the blocks last."""
+    work: float
+    """Estimate of the work of compiling it, in any unit."""
+
+    @property
+    def blocks(self) -> str:
+        """Rows and canvas of every block, as text for tables."""
+        return "  ".join(f"{rows} × {format_size(shape)}" for shape, rows in self.shapes)
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """The jobs of all programs of a run. Programs with the same blocks have one job."""
+
+    train: list[list[Job]]
+    moments: list[Job]
+    evaluate: dict[BlockKey, Job]
+
+    @property
+    def all(self) -> list[Job]:
+        """Every job once, in the order of tables."""
+        jobs = [*(job for stage in self.train for job in stage), *self.moments, *self.evaluate.values()]
+        return list(dict.fromkeys(jobs))
 
 
 @dataclass(frozen=True)
@@ -52,25 +94,13 @@ class CompiledProgram:
         }
 
 
-class CompiledPrograms:
-    """All programs of a run.
+COLUMNS: tuple[str, ...] = ("program", "seconds", "peak MiB", "GFLOP", "blocks: rows × canvas")
 
-    `train` is indexed by stage and program number, `evaluate` by the canvas and rows of a block as it lies on the
-    devices. `moments` holds the programs that re-estimate BatchNorm, by number.
-    """
 
-    def __init__(
-        self,
-        train: list[list[CompiledProgram]],
-        moments: list[CompiledProgram],
-        evaluate: dict[tuple[tuple[int, ...], int], CompiledProgram],
-        seconds: float,
-    ):
-        self.train, self.moments, self.evaluate, self.seconds = train, moments, evaluate, seconds
-
-    @property
-    def all(self) -> list[CompiledProgram]:
-        return [*(program for stage in self.train for program in stage), *self.moments, *self.evaluate.values()]
+def cells(program: CompiledProgram) -> list[str]:
+    """Return the row of a program in the table of `COLUMNS`."""
+    p = program
+    return [p.name, f"{p.seconds:.1f}", f"{p.peak_mib:,.0f}", f"{p.gflop:,.3f}", p.blocks]
 
 
 def print_programs(
@@ -83,8 +113,7 @@ def print_programs(
         place: text that names the devices.
         at_peak: lowest possible seconds of one call of each program.
     """
-    columns = ["program", "seconds", "peak MiB", "GFLOP", "blocks: rows × canvas"]
-    rows = [[p.name, f"{p.seconds:.1f}", f"{p.peak_mib:,.0f}", f"{p.gflop:,.3f}", p.blocks] for p in programs]
+    columns, rows = list(COLUMNS), [cells(program) for program in programs]
     if at_peak is not None:
         columns.insert(-1, "ms at peak")
         for row, least in zip(rows, at_peak, strict=True):
@@ -92,67 +121,81 @@ def print_programs(
     print_table(f"{len(rows)} programs compiled in {seconds:.1f} s{place}", columns, rows)
 
 
-class CompileMonitor:
-    """A listener that counts the compilations of steps that XLA reports; once it is sealed, one more is an error."""
-
-    def __init__(self):
-        self.count, self._sealed = 0, False
-
-    def seal(self, *, expected: int) -> None:
-        """Forbid compilations from now on; check that there were `expected` so far."""
-        assert self.count == expected, f"{self.count} compilations of {expected} programs"
-        self._sealed = True
-
-    def __call__(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
-        name = str(kwargs.get("fun_name", ""))
-        if event != "/jax/core/compile/backend_compile_duration" or not _is_step(name):
-            return
-        self.count += 1
-        assert not self._sealed, f"{name} was compiled after step 0; all programs are compiled before it"
-
-
-def _is_step(name: str) -> bool:
-    return re.sub(r"^jit\((.*)\)$", r"\1", name) in STEP_FUNCTIONS
-
-
-@contextmanager
-def monitoring_compilation():
-    """Yield a `CompileMonitor` that listens until the end of the block."""
-    monitor = CompileMonitor()
-    jax.monitoring.register_event_duration_secs_listener(monitor)
-    try:
-        yield monitor
-    finally:
-        jax.monitoring.unregister_event_duration_listener(monitor)
-
-
-def compile_programs(setup: Setup, *, train: bool = True, splits: tuple[Split, ...]) -> CompiledPrograms:
-    """Compile the evaluation programs of some splits and, if `train`, those of training and of precise BatchNorm."""
+def compile_job(job: Job, *, is_trial: bool = False) -> CompiledProgram:
+    """Compile one program; an error of XLA names it."""
     began = time.perf_counter()
-    jobs = list(dict.fromkeys(job for split in splits for job in _evaluation_shapes(setup, split)))
+    try:
+        with compiling(TRIAL if is_trial else job):
+            executable = job.step.lower(*job.arguments).compile()
+    except jax.errors.JaxRuntimeError as error:
+        raise jax.errors.JaxRuntimeError(f"{job.name}: {error}") from error
+    cost = executable.cost_analysis() or {}
+    return CompiledProgram(
+        job.name,
+        job.blocks,
+        seconds=time.perf_counter() - began,
+        peak_mib=peak_mib(executable),
+        gflop=cost.get("flops", float("nan")) / 1e9,
+        run=executable,
+    )
+
+
+def jobs_of(setup: Setup, *, train: bool = True, splits: tuple[Split, ...]) -> Jobs:
+    """Return the jobs of the evaluation programs of some splits and, if `train`, of training and precise BatchNorm."""
     stages = setup.train.stages if train else ()
-    calibrates = train and setup.config.train.precise_batch_norm
-    calibration = setup.calibration.stages[0].schedule.step_plan.programs if calibrates else ()
-    trained, moments, evaluated = [], [], {}
-    in_training = sum(len(stage.schedule.step_plan.programs) for stage in stages)
-    with Bar("compile", in_training + len(calibration) + len(jobs)) as bar:
-        for number, stage in enumerate(stages, start=1):
-            trained.append([])
-            prefix = f"stage {number}, " if len(stages) > 1 else ""
-            for program in stage.schedule.step_plan.programs:
-                name = f"train {prefix}{_program_name(setup, stage, program)}".rstrip(", ")
-                trained[-1].append(_compile_train(setup, stage, program, name=name))
-                bar.advance()
-                bar.note(name)
-        for program in calibration:
-            moments.append(_compile_moments(setup, program))
-            bar.advance()
-            bar.note(moments[-1].name)
-        for shape, rows in jobs:
-            evaluated[shape, rows] = _compile_evaluate(setup, shape, rows)
-            bar.advance()
-            bar.note(evaluated[shape, rows].name)
-    return CompiledPrograms(trained, moments, evaluated, time.perf_counter() - began)
+    calibration = setup.calibration.stages if train and setup.config.train.precise_batch_norm else ()
+    return Jobs(
+        [_jobs_of_stage(stage, partial(_train_job, setup, number)) for number, stage in enumerate(stages)],
+        [job for stage in calibration for job in _jobs_of_stage(stage, partial(_moments_job, setup, stage))],
+        {shape: _evaluation_job(setup, shape) for split in splits for shape in _evaluation_shapes(setup, split)},
+    )
+
+
+def _jobs_of_stage(stage: Stage, job_of: Callable[[Program], Job]) -> list[Job]:
+    """Return the job of every program of a stage; programs that differ only in their steps share one."""
+    kinds = [_without_steps(program) for program in stage.schedule.step_plan.programs]
+    jobs = {kind: job_of(kind) for kind in kinds}
+    return [jobs[kind] for kind in kinds]
+
+
+def _without_steps(program: Program) -> Program:
+    return replace(program, steps=0)
+
+
+def _train_job(setup: Setup, number: int, program: Program) -> Job:
+    stages = setup.train.stages
+    stage = stages[number]
+    prefix = f"stage {number + 1}, " if len(stages) > 1 else ""
+    name = f"train {prefix}{_program_name(setup, stage, program)}".rstrip(", ")
+    mean_examples = stage.schedule.num_examples / stage.schedule.steps_per_epoch
+    step = make_train_step(setup.graphdef, setup.optimizer, setup.config.train, mean_examples=mean_examples)
+    jitted = jax.jit(step, donate_argnums=0, out_shardings=_everywhere(setup))
+    state = (_abstract(setup.state),)
+    return _job(setup, name, jitted, state, _shapes_of(setup, stage, program), work_of_a_block=WORK_OF_GRADIENT)
+
+
+def _moments_job(setup: Setup, stage: Stage, program: Program) -> Job:
+    name = f"precise BatchNorm {_number_of(stage, program)}".rstrip()
+    jitted = jax.jit(make_moments_step(setup.graphdef), out_shardings=_everywhere(setup))
+    return _job(setup, name, jitted, _evaluated_state(setup), _shapes_of(setup, stage, program))
+
+
+def _evaluation_job(setup: Setup, shape: BlockKey) -> Job:
+    jitted = jax.jit(make_evaluate_step(setup.graphdef), out_shardings=_everywhere(setup))
+    return _job(setup, f"evaluate {format_size(shape[0])}", jitted, _evaluated_state(setup), [shape])
+
+
+def _job(
+    setup: Setup, name: str, step: Any, state: tuple, shapes: list[BlockKey], *, work_of_a_block: float = 1.0
+) -> Job:
+    sharding, channels = NamedSharding(setup.mesh, PartitionSpec("rows")), setup.config.data.channels
+    blocks = tuple(abstract_block(rows, shape, channels, sharding=sharding) for shape, rows in shapes)
+    work = sum(work_of_a_block * (1 + rows * math.prod(shape) / POSITIONS_OF_A_BLOCK) for shape, rows in shapes)
+    return Job(name, tuple(shapes), step, (*state, blocks), work)
+
+
+def _everywhere(setup: Setup) -> NamedSharding:
+    return NamedSharding(setup.mesh, PartitionSpec())
 
 
 def _program_name(setup: Setup, stage: Stage, program: Program) -> str:
@@ -163,64 +206,25 @@ def _program_name(setup: Setup, stage: Stage, program: Program) -> str:
 
 
 def _number_of(stage: Stage, program: Program) -> str:
-    """Return a name with the number of a program in its stage; empty if the stage has only one."""
-    programs = stage.schedule.step_plan.programs
-    return f"program {programs.index(program) + 1}" if len(programs) > 1 else ""
+    """Return a name with the number of a program in its stage; empty if they are all the same."""
+    kinds = [_without_steps(other) for other in stage.schedule.step_plan.programs]
+    return f"program {kinds.index(_without_steps(program)) + 1}" if len(set(kinds)) > 1 else ""
 
 
-def _evaluation_shapes(setup: Setup, split: Split) -> list[tuple[tuple[int, ...], int]]:
+def _evaluation_shapes(setup: Setup, split: Split) -> list[BlockKey]:
     """Return the (canvas, rows) of every block of every program of an evaluation split."""
     (stage,) = split.stages
     return [shape for program in stage.schedule.step_plan.programs for shape in _shapes_of(setup, stage, program)]
 
 
-def _compile_train(setup: Setup, stage: Stage, program: Program, *, name: str) -> CompiledProgram:
-    mean_examples = stage.schedule.num_examples / stage.schedule.steps_per_epoch
-    step = make_train_step(setup.graphdef, setup.optimizer, setup.config.train, mean_examples=mean_examples)
-    everywhere = NamedSharding(setup.mesh, PartitionSpec())
-    jitted = jax.jit(step, donate_argnums=0, out_shardings=everywhere)
-    return _compile(name, jitted, (_abstract(setup.state),), _shapes_of(setup, stage, program), setup)
-
-
-def _compile_moments(setup: Setup, program: Program) -> CompiledProgram:
-    (stage,) = setup.calibration.stages
-    jitted = jax.jit(make_moments_step(setup.graphdef), out_shardings=NamedSharding(setup.mesh, PartitionSpec()))
-    state = (_abstract(setup.state.params), _abstract(setup.state.stats))
-    name = f"precise BatchNorm {_number_of(stage, program)}".rstrip()
-    return _compile(name, jitted, state, _shapes_of(setup, stage, program), setup)
-
-
-def _shapes_of(setup: Setup, stage: Stage, program: Program) -> list[tuple[tuple[int, ...], int]]:
+def _shapes_of(setup: Setup, stage: Stage, program: Program) -> list[BlockKey]:
     """Return the (canvas, rows) of every block of a program, as the loader puts them on the devices."""
     devices = setup.mesh.size
     return [(stage.plan.shapes[block.bucket], rows_on_devices(block.rows, devices)) for block in program.blocks]
 
 
-def _compile_evaluate(setup: Setup, shape: tuple[int, ...], rows: int) -> CompiledProgram:
-    jitted = jax.jit(make_evaluate_step(setup.graphdef), out_shardings=NamedSharding(setup.mesh, PartitionSpec()))
-    state = (_abstract(setup.state.params), _abstract(setup.state.stats))
-    return _compile(f"evaluate {format_size(shape)}", jitted, state, [(shape, rows)], setup)
-
-
-def _compile(
-    name: str, jitted, state: tuple, shapes: list[tuple[tuple[int, ...], int]], setup: Setup
-) -> CompiledProgram:
-    began = time.perf_counter()
-    sharding, channels = NamedSharding(setup.mesh, PartitionSpec("rows")), setup.config.data.channels
-    blocks = tuple(abstract_block(rows, shape, channels, sharding=sharding) for shape, rows in shapes)
-    try:
-        executable = jitted.lower(*state, blocks).compile()
-    except jax.errors.JaxRuntimeError as error:
-        raise jax.errors.JaxRuntimeError(f"{name}: {error}") from error
-    cost = executable.cost_analysis() or {}
-    return CompiledProgram(
-        name,
-        "  ".join(f"{rows} × {format_size(shape)}" for shape, rows in shapes),
-        seconds=time.perf_counter() - began,
-        peak_mib=peak_mib(executable),
-        gflop=cost.get("flops", float("nan")) / 1e9,
-        run=executable,
-    )
+def _evaluated_state(setup: Setup) -> tuple[Any, Any]:
+    return _abstract(setup.state.params), _abstract(setup.state.stats)
 
 
 def _abstract(tree):

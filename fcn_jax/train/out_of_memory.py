@@ -21,7 +21,8 @@ from fcn_jax.core.stages import Stage, Stages
 from fcn_jax.core.step_plan import Program, StepPlan
 from fcn_jax.system.console import say
 from fcn_jax.system.machine import arguments_mib, device_memory_mib
-from fcn_jax.train.compile import CompiledProgram, CompiledPrograms, compile_programs
+from fcn_jax.train.compile import CompiledProgram
+from fcn_jax.train.compile_in_threads import CompiledPrograms, compile_programs
 from fcn_jax.train.setup import Setup, Split, prepare
 
 
@@ -138,14 +139,14 @@ def exhaustion(error: Exception) -> str:
 def _training(setup: Setup, of: Callable[[Split], Split] = lambda split: split) -> list[CompiledProgram]:
     """Compile the programs that update the parameters; `of` may leave some out."""
     config = overridden(setup.config, {"train.precise_batch_norm": False})
-    return compile_programs(replace(setup, config=config, train=of(setup.train)), splits=()).all
+    return compile_programs(replace(setup, config=config, train=of(setup.train)), splits=(), is_trial=True).all
 
 
 def _evaluation(setup: Setup, of: Callable[[Split], Split] = lambda split: split) -> list[CompiledProgram]:
     """Compile the programs that evaluate or re-estimate BatchNorm; `of` may leave out some of those that evaluate."""
     splits = tuple(of(split) for split in (setup.validation, setup.test))
     without_training = replace(setup, train=Split(setup.train.dataset, Stages(())))
-    return compile_programs(without_training, splits=splits).all
+    return compile_programs(without_training, splits=splits, is_trial=True).all
 
 
 def _largest_alone(split: Split) -> Split:
@@ -195,12 +196,24 @@ def compile_all(setup: Setup) -> CompiledPrograms:
         made.append(compile_programs(setup, splits=(setup.validation, setup.test)))
         return made[0].all
 
+    check_fits_device(compile_, setup)
+    return made[0]
+
+
+def check_fits_device(compile: Callable[[], list[CompiledProgram]], setup: Setup) -> None:
+    """Check that programs of a run fit this device.
+
+    Args:
+        compile: function that returns the programs, or raises the error of their compilation.
+
+    Raises:
+        UserError: they do not fit; the message says which step does.
+    """
     device = DeviceMemory(f"this {jax.local_devices()[0].device_kind}", device_memory_mib())
-    _, reason = try_compiling(compile_, device)
-    if not reason:
-        return made[0]
-    _say_what_fits(setup, device)
-    raise UserError(f"{reason}, though training and evaluation fit {device.name} by themselves: run it again")
+    _, reason = try_compiling(compile, device)
+    if reason:
+        _say_what_fits(setup, device)
+        raise UserError(f"{reason}, though training and evaluation fit {device.name} by themselves: run it again")
 
 
 @contextmanager

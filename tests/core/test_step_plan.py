@@ -136,7 +136,7 @@ def test_moving_up_loses_nobody_and_moves_no_more_than_it_must(case, data):
 
 @given(cases(kinds=["stratified"]))
 def test_no_unit_of_rows_could_move_to_a_smaller_bucket(case):
-    """Every such exchange leaves an example without a row, unless it is the row that keeps a program from being empty."""
+    """Every such exchange leaves an example without a row, or it is the row that keeps a program from being empty."""
     step_plan, above = case.step_plan(), next_covering(case.plan)
     for program, rows in zip(step_plan.programs, step_plan.rows, strict=True):
         unit = case.rows_multiple_of * program.steps
