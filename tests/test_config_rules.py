@@ -74,7 +74,7 @@ def refusal(config: Config) -> str:
         ("schedule.multiple_of", 0, "between 1 and"),
         ("schedule.examples_per_step", 0, "between 1 and"),
         ("schedule.rows_multiple_of", 0, "between 1 and"),
-        ("schedule.num_programs", 0, "between 1 and"),
+        ("schedule.num_programs", -1, "between 0 and"),
         ("train.optimizer", "adam", "one of: adamw, sgd"),
         ("train.epochs", 0, "between 1 and"),
         ("train.learning_rate", -1e-3, "at least 0"),
