@@ -124,6 +124,8 @@ class ScheduleConfig:
     """Bucketed only: a step holds as many examples as fit into this many padded pixels; 0: use examples_per_step."""
     num_programs: int = bounded(1, 1, 64)
     """Stratified only: the number of kinds of steps that alternate, so that a rare bucket is not in every step."""
+    programs: str = chosen("step", "bucket")
+    """step: one program computes a step. bucket: each block is a micro-step, so a program a bucket serves all steps."""
 
 
 FAMILIES: dict[str, type["ModelConfig"]] = {}
@@ -218,6 +220,11 @@ class TrainConfig:
     so that an example has the same weight in a small step as in a large one."""
     rate_scaling: str = chosen("none", "sqrt", "linear")
     """The growth of the learning rate with a step's number of examples, relative to the mean number."""
+    accumulate: int = bounded(1, 1, 4096)
+    """A step is computed in up to so many micro-steps, whose gradients are added, to need less memory."""
+    statistics: str = chosen("step", "micro_step")
+    """step: BatchNorm normalises by all examples of a step, which forbids micro-steps. micro_step: by those that a
+    micro-step holds. Nets without BatchNorm ignore this."""
     stage_scales: tuple[float, ...] = bounded((1.0,), 0.01, 100)
     """Progressive resizing: the factor on the size of all examples, in each stage of training."""
     stage_shares: tuple[float, ...] = bounded((1.0,), 1e-6, 1e6)
@@ -310,7 +317,21 @@ def validate(config: Config) -> None:
             f"config.train.precise_batch_norm is True, but config.model.norm={config.model.norm} keeps no statistics: "
             f"set {'config.model.norm=batch, or ' * ('batch' in norms)}config.train.precise_batch_norm=False"
         )
+    _check_micro_steps(config)
     _check_steps(config)
+
+
+def _check_micro_steps(config: Config) -> None:
+    """Check that BatchNorm sees all examples of a step at once, or may see fewer."""
+    by_bucket = (config.schedule.kind, config.schedule.programs) == ("stratified", "bucket")
+    found = ["config.schedule.programs is bucket"] * by_bucket
+    found += [f"config.train.accumulate is {config.train.accumulate}"] * (config.train.accumulate > 1)
+    if found and config.model.norm == "batch" and config.train.statistics == "step":
+        raise UserError(
+            f"{' and '.join(found)}, so steps are computed in micro-steps, but BatchNorm needs the statistics of all "
+            "examples of a step at once: set config.model.norm=group, or config.schedule.programs=step and "
+            "config.train.accumulate=1, or config.train.statistics=micro_step"
+        )
 
 
 def _check_steps(config: Config) -> None:

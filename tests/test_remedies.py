@@ -161,6 +161,8 @@ CONFIGS = [
     Situation("config.train.stage_scales is ()", broken(train__stage_scales=()), validate),
     Situation("keeps no statistics", broken(train__precise_batch_norm=True, model__norm="group"), validate, ways=2),
     Situation("keeps no statistics", broken(WaveNet(), train__precise_batch_norm=True), validate),
+    Situation("so steps are computed in micro-steps", broken(train__accumulate=2), validate, ways=3),
+    Situation("so steps are computed in micro-steps", broken(schedule__programs="bucket"), validate, ways=3),
     Situation("a stratified step always holds", broken(schedule__positions_per_step=100), validate, ways=2),
     Situation(MULTIPLE, broken(schedule__examples_per_step=100), validate),
     Situation(MULTIPLE, broken(evaluate__examples_per_step=3), validate),

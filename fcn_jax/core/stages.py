@@ -19,7 +19,7 @@ from jaxtyping import Int
 from fcn_jax.config import ScheduleConfig, TrainConfig, UserError
 from fcn_jax.core.buckets import MOST_BUCKETS, BucketPlan, choose_bucket_count, fill_curve, plan_buckets
 from fcn_jax.core.schedule import Schedule
-from fcn_jax.core.step_plan import StepPlan, bucketed_step_plan, stratified_step_plan
+from fcn_jax.core.step_plan import StepPlan, bucketed_step_plan, common_units, in_micro_steps, stratified_step_plan
 
 # If sizes are random, buckets are planned from a sample: the sizes of at most so many epochs, and so many sizes in all.
 EPOCHS_PLANNED_FROM = 4
@@ -162,12 +162,14 @@ class Stages:
         return 1 - examples / sum(len(s.epochs) * s.schedule.step_plan.rows_per_epoch for s in self.stages)
 
 
-def training_stages(views: EpochSizes, stages: Sequence[range], config: ScheduleConfig, *, seed: int) -> Stages:
-    """Return the stages of training. `stages` has the epochs of each."""
-    return Stages(tuple(_train_stage(views, epochs, config, seed=seed) for epochs in stages))
+def training_stages(
+    views: EpochSizes, stages: Sequence[range], config: ScheduleConfig, *, seed: int, accumulate: int = 1
+) -> Stages:
+    """Return the stages of training. `stages` has the epochs of each; a step has `accumulate` parts."""
+    return Stages(tuple(_train_stage(views, epochs, config, seed=seed, accumulate=accumulate) for epochs in stages))
 
 
-def _train_stage(views: EpochSizes, epochs: range, config: ScheduleConfig, *, seed: int) -> Stage:
+def _train_stage(views: EpochSizes, epochs: range, config: ScheduleConfig, *, seed: int, accumulate: int) -> Stage:
     plan, note = make_plan(_sizes_to_plan_from(views, epochs), config, epochs=len(epochs), num_examples=len(views))
     drawn = epochs if views.is_random else epochs[:1]
     demand, true_positions, own_positions = [], 0, 0
@@ -177,6 +179,8 @@ def _train_stage(views: EpochSizes, epochs: range, config: ScheduleConfig, *, se
         true_positions += int(sizes.prod(1, dtype=np.int64).sum())
         own_positions += int(demand[-1] @ plan.areas)
     step_plan = _training_step_plan(config, plan, np.array(demand))
+    units = common_units(step_plan) if config.programs == "bucket" else None
+    step_plan = in_micro_steps(step_plan, accumulate=accumulate, units=units)
     schedule = Schedule(plan, step_plan, _buckets(views, plan, epochs), num_examples=len(views), seed=seed)
     times = len(epochs) // len(drawn)
     return Stage(epochs, plan, schedule, times * true_positions, times * own_positions, note)

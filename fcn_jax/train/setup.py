@@ -84,6 +84,7 @@ class Setup:
         schedule = replace(
             schedule,
             kind="stratified",
+            programs="step",
             examples_per_step=examples_per_step,
             num_programs=max(schedule.num_programs, programs + (programs > 1)),
         )
@@ -192,7 +193,13 @@ def train_split(config: Config, open_split: OpenSplit, *, label_names: tuple[str
         open_split=open_split,
         label_names=label_names,
     )
-    stages = training_stages(dataset.views, [epochs for epochs, _ in scaled], config.schedule, seed=config.seed)
+    stages = training_stages(
+        dataset.views,
+        [epochs for epochs, _ in scaled],
+        config.schedule,
+        seed=config.seed,
+        accumulate=config.train.accumulate,
+    )
     say_notes(stages)
     return Split(dataset, stages)
 
