@@ -38,6 +38,7 @@ def chosen(*choices: Value) -> Value:
 
 
 MOST_EXAMPLES_PER_STEP = 2**20
+MOST_PARTS = 2**12
 MOST_ROWS_MULTIPLE = 2**16
 
 
@@ -220,7 +221,7 @@ class TrainConfig:
     so that an example has the same weight in a small step as in a large one."""
     rate_scaling: str = chosen("none", "sqrt", "linear")
     """The growth of the learning rate with a step's number of examples, relative to the mean number."""
-    accumulate: int = bounded(1, 1, 4096)
+    accumulate: int = bounded(1, 1, MOST_PARTS)
     """A step is computed in up to so many micro-steps, whose gradients are added, to need less memory."""
     statistics: str = chosen("step", "micro_step")
     """step: BatchNorm normalises by all examples of a step, which forbids micro-steps. micro_step: by those that a

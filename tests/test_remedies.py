@@ -130,15 +130,18 @@ def small_setup() -> Setup:
     return prepare(broken(), abstract=True)
 
 
-def fitting(field: str) -> Callable[[Config], None]:
-    """A check that a step of `field` needs no more than 100 MiB, at 1 MiB an example."""
+def fitting(field: str, *, accumulates: bool = False) -> Callable[[Config], None]:
+    """A check that a step of `field` needs no more than 100 MiB, at 1 MiB an example that is computed at once."""
 
     def compile_(setup: Setup) -> list[CompiledProgram]:
-        peak = float(get_field(setup.config, field))
+        peak = get_field(setup.config, field) / setup.config.train.accumulate
         return [CompiledProgram("train", "", seconds=0.0, peak_mib=peak, gflop=0.0, run=compile_)]
 
     def check(config: Config) -> None:
-        part, memory = Part(field, 8, compile_, compile_), replace(present_target(), memory_mib=100.0)
+        part, memory = (
+            Part(field, 8, compile_, compile_, accumulates=accumulates),
+            replace(present_target(), memory_mib=100.0),
+        )
         setup = replace(small_setup(), config=config)
         compile_fitting(part, setup, memory, lambda smaller: replace(setup, config=smaller))
 
@@ -180,6 +183,7 @@ CONFIGS = [
     Situation("JAPANESE_VOWELS_CHANNELS", broken(data__source="japanese_vowels", model__num_classes=9), opened),
     Situation("the largest that fits", broken(schedule__examples_per_step=512), fitting("schedule.examples_per_step")),
     Situation("the largest that fits", broken(), fitting("evaluate.examples_per_step")),
+    Situation("in parts that fit", broken(), fitting("schedule.examples_per_step", accumulates=True), ways=2),
 ]  # fmt: skip
 
 

@@ -6,7 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fcn_jax.core.buckets import BucketPlan
-from fcn_jax.core.step_plan import BlockShape, Program, bucketed_step_plan, move_up, next_covering, stratified_step_plan
+from fcn_jax.core.step_plan import (
+    BlockShape,
+    Program,
+    StepPlan,
+    bucketed_step_plan,
+    common_units,
+    in_micro_steps,
+    move_up,
+    next_covering,
+    stratified_step_plan,
+)
 from tests.core.scheduled import cases
 
 
@@ -135,3 +145,41 @@ def test_turns_let_a_rare_bucket_stand_in_some_steps_only():
 def test_a_step_that_is_no_multiple_of_the_rows_is_refused(make_layout, examples_per_step):
     with pytest.raises(ValueError, match=rf"examples_per_step is {examples_per_step}, but .* which is 8"):
         make_layout(BucketPlan(((4,),)), np.array([9]), examples_per_step=examples_per_step, rows_multiple_of=8)
+
+
+@given(cases(), st.integers(1, 9))
+def test_parts_of_a_step_hold_its_rows_and_little_filler(case, accumulate):
+    whole = case.step_plan()
+    for before, after in zip(whole.programs, in_micro_steps(whole, accumulate=accumulate).programs, strict=True):
+        assert after.steps == before.steps
+        assert after.micro_steps <= accumulate
+        assert len(set(after.groups)) == 1
+        for block, part in zip(before.blocks, after.groups[0], strict=True):
+            assert part == BlockShape(block.bucket, -(-block.rows // accumulate))
+            assert part.rows * after.micro_steps >= block.rows
+        largest = max(before.blocks, key=lambda block: block.rows)
+        assert -(-largest.rows // accumulate) * (after.micro_steps - 1) < largest.rows, "the last one is filler alone"
+    assert in_micro_steps(whole) == whole
+
+
+@given(cases(), st.integers(1, 5))
+def test_a_program_a_bucket_serves_all_steps(case, accumulate):
+    whole = case.step_plan()
+    units = common_units(whole)
+    alone = in_micro_steps(whole, units=units)
+    assert (alone.rows == whole.rows).all()
+    groups = {group for program in alone.programs for group in program.groups}
+    assert groups == {(BlockShape(bucket, unit),) for bucket, unit in enumerate(units.tolist()) if unit}
+    both = in_micro_steps(whole, accumulate=accumulate, units=units)
+    assert {group for program in both.programs for group in program.groups} == {
+        (BlockShape(block.bucket, -(-block.rows // accumulate)),) for (block,) in groups
+    }
+    assert (both.rows >= whole.rows).all()
+
+
+def test_blocks_become_micro_steps():
+    whole = StepPlan((Program((BlockShape(0, 7), BlockShape(1, 4)), 5),), 2)
+    a, b = BlockShape(0, 4), BlockShape(1, 2)
+    assert in_micro_steps(whole, accumulate=2).programs == (Program((a, b, a, b), 5, micro_steps=2),)
+    a, b = BlockShape(0, 3), BlockShape(1, 4)
+    assert in_micro_steps(whole, units=np.array([3, 4])).programs == (Program((a, a, a, b), 5, micro_steps=4),)
