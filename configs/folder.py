@@ -39,10 +39,9 @@ def photographs() -> Config:
     config.data.augment.scale, config.data.augment.aspect, config.data.augment.crop = (0.6, 1.2), 0.1, 0.1
     config.data.augment.rotate, config.data.augment.shear, config.data.augment.stretch = 10.0, 5.0, 0.1
     config.data.augment.brightness = config.data.augment.contrast = config.data.augment.saturation = 0.3
-    config.schedule.max_buckets = 8
+    config.schedule.max_buckets = 0
     config.schedule.multiple_of = 8
     config.schedule.examples_per_step = 64
-    config.schedule.num_programs = 5
     config.evaluate.examples_per_step = 64
     config.train.label_smoothing = 0.1
     config.train.ema_decay = 0.998
@@ -53,7 +52,6 @@ def shrink(config: Config) -> None:
     """Make a config run in seconds; the code that runs is the same."""
     mnist.shrink(config)
     config.model.channels = (8, 8, 8, 8, 8, 16)
-    config.schedule.num_programs = 1
 
 
 def count_classes(directory: Path) -> int:

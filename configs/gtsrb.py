@@ -23,9 +23,6 @@ def get_config(argument: str = "") -> Config:
     config.train.weight_decay = 0.2
     if not argument.endswith(",tiny"):
         config.schedule.multiple_of = 4
-        config.schedule.max_buckets = 12
-        config.schedule.rows_multiple_of = 4
-        config.schedule.num_programs = 4
         config.model = FCN(
             num_classes=config.model.num_classes,
             channels=(24, 64, 96, 128, 128),

@@ -28,10 +28,9 @@ def get_config(argument: str = "") -> Config:
     config.data.resize = "area:224"
     config.data.background = 124
     config.data.augment.flip = True
-    config.schedule.max_buckets = 8
-    config.schedule.multiple_of = 16
+    config.schedule.max_buckets = 0
+    config.schedule.multiple_of = 8
     config.schedule.examples_per_step = 1024
-    config.schedule.num_programs = 4
     config.train.epochs = 90
     config.train.optimizer = "sgd"
     config.train.learning_rate = 0.4
@@ -42,7 +41,6 @@ def get_config(argument: str = "") -> Config:
     config.train.label_smoothing = 0.1
     if size == "tiny":
         mnist.shrink(config)
-        config.schedule.num_programs = 1
         config.data.resize = "area:64"
         model.blocks = (1,)
     return config

@@ -16,4 +16,5 @@ def get_config(argument: str = "") -> Config:
     if argument.endswith("tiny"):
         model.channels, model.blocks = config.model.channels, (1,)
     config.model = model
+    config.schedule.rows_multiple_of = 8  # For clusters: up to eight devices share a block without filler.
     return config

@@ -27,14 +27,12 @@ def get_config(argument: str = "") -> Config:
     config = Config(model=model)
     config.data.source = f"folder:{directory}"
     config.data.std = (0.1,)
-    config.schedule.max_buckets = 8
+    config.schedule.max_buckets = 0
     config.schedule.multiple_of = 64
     config.schedule.examples_per_step = 64
-    config.schedule.num_programs = 2
     config.evaluate.examples_per_step = 64
     config.train.learning_rate = 1e-3
     config.train.label_smoothing = 0.1
     if size == "tiny":
         mnist.shrink(config)
-        config.schedule.num_programs = 1
     return config

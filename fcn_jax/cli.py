@@ -115,14 +115,18 @@ def plan(argv: list[str]) -> None:
             "resize": "resize rule, as in config.data.resize",
             "out": "folder for plan.json and plan.png",
         },
-        numbers={"max_buckets": "largest number of buckets", "multiple_of": "sides of buckets are multiples of this"},
+        numbers={
+            "max_buckets": "largest number of buckets; 0: choose it",
+            "multiple_of": "sides of buckets are multiples of this",
+            "examples_per_step": "examples of a step",
+        },
         takes_config=True,
     )
     table, out = line.path("sizes"), line.folder("out") if line.given("out") else None
     if line.given("config") == (table is not None):
         raise UserError("give either --config=FILE or --sizes=FILE.csv")
     config = Config(model=FCN()) if table else line.config
-    for name in ("max_buckets", "multiple_of"):
+    for name in ("max_buckets", "multiple_of", "examples_per_step"):
         number = line.number(name)
         if number is not None:
             setattr(config.schedule, name, number)

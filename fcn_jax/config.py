@@ -39,7 +39,6 @@ def chosen(*choices: Value) -> Value:
 
 MOST_EXAMPLES_PER_STEP = 2**20
 MOST_PARTS = 2**12
-MOST_ROWS_MULTIPLE = 2**16
 
 
 @dataclass
@@ -119,14 +118,27 @@ class ScheduleConfig:
     multiple_of: int = bounded(1, 1, 4096)
     """The sides of buckets are multiples of this, in pixels."""
     examples_per_step: int = bounded(512, 1, MOST_EXAMPLES_PER_STEP)
-    rows_multiple_of: int = bounded(8, 1, MOST_ROWS_MULTIPLE)
-    """A block's number of rows is a multiple of this; this must be a multiple of the number of devices."""
+    rows_multiple_of: int = bounded(1, 1, 2**16)
+    """A block's rows are a multiple of this. If it is the number of devices, these need no filler rows."""
     positions_per_step: int = bounded(0, 0, 2**40)
     """Bucketed only: a step holds as many examples as fit into this many padded pixels; 0: use examples_per_step."""
-    num_programs: int = bounded(1, 1, 64)
-    """Stratified only: the number of kinds of steps that alternate, so that a rare bucket is not in every step."""
+    num_programs: int = bounded(0, 0, 64)
+    """Stratified only: the number of kinds of steps that alternate; 0: the number that makes the run shortest."""
+    max_blocks: int = bounded(64, 1, 4096)
+    """The most blocks of all training programs together where their number is chosen. Each takes about a second to
+    compile on two CPU cores, or ten for a deep net."""
+    costs: tuple[float, ...] = bounded((), 0)
+    """The seconds by which buckets and programs are chosen: for one position, for compiling a block, for compiling the
+    evaluation of a bucket, and for each block of a step. (): those of train/costs.py, which config.json then keeps."""
+    measure_costs: bool = False
+    """True: measure the costs when the run begins, instead of taking them from the table."""
     programs: str = chosen("step", "bucket")
     """step: one program computes a step. bucket: each block is a micro-step, so a program a bucket serves all steps."""
+
+    @property
+    def leaves_open(self) -> bool:
+        """Whether the number of buckets or of programs has to be chosen."""
+        return not self.max_buckets or (self.kind == "stratified" and not self.num_programs)
 
 
 FAMILIES: dict[str, type["ModelConfig"]] = {}
@@ -164,11 +176,7 @@ class ModelConfig:
             FAMILIES[cls.name] = cls
 
     def check(self) -> None:
-        """Check the rules between the fields.
-
-        Raises:
-            UserError: a rule is broken; the message names the first one, its field and the value.
-        """
+        """Check the rules between the fields; raise UserError for the first that is broken."""
         own = type(self).name
         if self.name != own:
             raise UserError(
@@ -224,8 +232,7 @@ class TrainConfig:
     accumulate: int = bounded(1, 1, MOST_PARTS)
     """A step is computed in up to so many micro-steps, whose gradients are added, to need less memory."""
     statistics: str = chosen("step", "micro_step")
-    """step: BatchNorm normalises by all examples of a step, which forbids micro-steps. micro_step: by those that a
-    micro-step holds. Nets without BatchNorm ignore this."""
+    """The examples by which BatchNorm normalises: those of a step, which forbids micro-steps, or of a micro-step."""
     stage_scales: tuple[float, ...] = bounded((1.0,), 0.01, 100)
     """Progressive resizing: the factor on the size of all examples, in each stage of training."""
     stage_shares: tuple[float, ...] = bounded((1.0,), 1e-6, 1e6)
@@ -304,6 +311,8 @@ def validate(config: Config) -> None:
         ) from error
     check_length("config.data.mean", config.data.mean, config.data.channels)
     check_length("config.data.std", config.data.std, config.data.channels)
+    if len(config.schedule.costs) not in (0, 4):
+        raise UserError(f"config.schedule.costs has {len(config.schedule.costs)} values, but it must have 0 or 4")
     check_length("config.train.stage_shares", config.train.stage_shares, len(config.train.stage_scales))
     if not config.train.stage_scales:
         raise UserError(
@@ -318,47 +327,20 @@ def validate(config: Config) -> None:
             f"config.train.precise_batch_norm is True, but config.model.norm={config.model.norm} keeps no statistics: "
             f"set {'config.model.norm=batch, or ' * ('batch' in norms)}config.train.precise_batch_norm=False"
         )
-    _check_micro_steps(config)
-    _check_steps(config)
-
-
-def _check_micro_steps(config: Config) -> None:
-    """Check that BatchNorm sees all examples of a step at once, or may see fewer."""
-    by_bucket = (config.schedule.kind, config.schedule.programs) == ("stratified", "bucket")
-    found = ["config.schedule.programs is bucket"] * by_bucket
-    found += [f"config.train.accumulate is {config.train.accumulate}"] * (config.train.accumulate > 1)
-    if found and config.model.norm == "batch" and config.train.statistics == "step":
+    parts, programs = config.train.accumulate, config.schedule.programs
+    in_parts = parts > 1 or (programs == "bucket" and config.schedule.kind == "stratified")
+    if in_parts and config.model.norm == "batch" and config.train.statistics == "step":
         raise UserError(
-            f"{' and '.join(found)}, so steps are computed in micro-steps, but BatchNorm needs the statistics of all "
-            "examples of a step at once: set config.model.norm=group, or config.schedule.programs=step and "
-            "config.train.accumulate=1, or config.train.statistics=micro_step"
+            f"config.train.accumulate is {parts} and config.schedule.programs is {programs}, so steps are computed in "
+            "micro-steps, but BatchNorm needs the statistics of all examples of a step at once: set "
+            "config.model.norm=group, or config.schedule.programs=step and config.train.accumulate=1, or "
+            "config.train.statistics=micro_step"
         )
-
-
-def _check_steps(config: Config) -> None:
-    """Check the fields that set how many examples a step holds."""
-    schedule = config.schedule
-    if schedule.positions_per_step and schedule.kind != "bucketed":
+    if config.schedule.positions_per_step and config.schedule.kind != "bucketed":
         raise UserError(
-            f"config.schedule.positions_per_step is {schedule.positions_per_step}, but a stratified step always holds "
-            "the same blocks: set config.schedule.kind=bucketed, or config.schedule.positions_per_step=0"
+            f"config.schedule.positions_per_step is {config.schedule.positions_per_step}, but a stratified step always "
+            "holds the same blocks: set config.schedule.kind=bucketed, or config.schedule.positions_per_step=0"
         )
-    for path, examples in (
-        ("schedule.examples_per_step", schedule.examples_per_step),
-        ("evaluate.examples_per_step", config.evaluate.examples_per_step),
-    ):
-        if examples % schedule.rows_multiple_of:
-            raise UserError(
-                f"config.{path} is {examples}, but it must be a multiple of "
-                f"config.schedule.rows_multiple_of, which is {schedule.rows_multiple_of}: set "
-                f"config.{path}={examples_in_rows(examples, schedule.rows_multiple_of)}"
-            )
-
-
-def examples_in_rows(examples: int, rows_multiple_of: int) -> int:
-    """Return the number of examples of a step that is a multiple of some rows and allowed, and not far from another."""
-    most = MOST_EXAMPLES_PER_STEP // rows_multiple_of
-    return rows_multiple_of * min(-(-examples // rows_multiple_of), most)
 
 
 def check_length(path: str, value: tuple, number: int) -> None:
@@ -384,11 +366,7 @@ def _check_values(config: Any, prefix: str) -> None:
 
 
 def check_types(config: Any, prefix: str = "config") -> None:
-    """Check that every field holds what its annotation says; an int may stand for a float.
-
-    Raises:
-        UserError: one does not; the message names the first.
-    """
+    """Check that every field holds what its annotation says; an int may stand for a float."""
     hints = typing.get_type_hints(type(config))
     for item in dataclasses.fields(config):
         value, kind, path = getattr(config, item.name), hints[item.name], f"{prefix}.{item.name}"

@@ -13,7 +13,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 import soundfile
@@ -25,9 +24,7 @@ from fcn_jax.commands.compile import present_target
 from fcn_jax.commands.evaluate import parse_scales
 from fcn_jax.config import Config, ModelConfig, UserError, validate
 from fcn_jax.config_fields import flatten, get_field, overridden
-from fcn_jax.core.buckets import BucketPlan
 from fcn_jax.core.stages import scale_of_epochs
-from fcn_jax.core.step_plan import bucketed_step_plan
 from fcn_jax.data.dataset import open_dataset
 from fcn_jax.data.sources import open_data
 from fcn_jax.data.tfds import Features, _unknown_split
@@ -36,7 +33,7 @@ from fcn_jax.nets.model import trace_shapes
 from fcn_jax.train.compile import CompiledProgram
 from fcn_jax.train.optimizer import is_frozen
 from fcn_jax.train.out_of_memory import Part, compile_fitting
-from fcn_jax.train.setup import Setup, make_mesh, prepare
+from fcn_jax.train.setup import Setup, prepare
 from tests.data.conftest import picture
 from tests.processes import ROOT
 
@@ -95,11 +92,6 @@ def opened(config: Config) -> None:
     open_dataset(config, "train", smallest_input=8, training=True)
 
 
-def three_devices(config: Config) -> None:
-    validate(config)
-    make_mesh(config, [*jax.devices()[:1] * 3])
-
-
 def frozen(config: Config) -> None:
     is_frozen({"net": {"layers": {"0": {"kernel": np.zeros(3)}}, "head": {"bias": np.zeros(2)}}}, config.train.freeze)
 
@@ -156,10 +148,7 @@ def traced(config: Config) -> None:
     trace_shapes(config, (20, 16))
 
 
-EXAMPLES: Any = {"schedule__examples_per_step": 2**20}
-ROWS: Any = {"schedule__rows_multiple_of": 2**16, "evaluate__examples_per_step": 2**16}
 TWO_STAGES: Any = {"train__stage_scales": (0.5, 1.0)}
-MULTIPLE = "but it must be a multiple of config.schedule.rows_multiple_of"
 CONFIGS = [
     Situation("config.train.stage_scales is ()", broken(train__stage_scales=()), validate),
     Situation("keeps no statistics", broken(train__precise_batch_norm=True, model__norm="group"), validate, ways=2),
@@ -167,17 +156,12 @@ CONFIGS = [
     Situation("so steps are computed in micro-steps", broken(train__accumulate=2), validate, ways=3),
     Situation("so steps are computed in micro-steps", broken(schedule__programs="bucket"), validate, ways=3),
     Situation("a stratified step always holds", broken(schedule__positions_per_step=100), validate, ways=2),
-    Situation(MULTIPLE, broken(schedule__examples_per_step=100), validate),
-    Situation(MULTIPLE, broken(evaluate__examples_per_step=3), validate),
-    Situation(MULTIPLE, broken(**EXAMPLES, schedule__rows_multiple_of=3, evaluate__examples_per_step=3), validate),
     Situation("config.model.group_size is", broken(model__norm="group", model__channels=(12, 18)), validate),
     Situation("published weights of a resnet", broken(ResNet(norm="group", init_from="x")), validate, behind="; set "),
     Situation("too few for", broken(**TWO_STAGES, train__epochs=1), stages, behind="; set "),
     Situation("too few for", broken(**TWO_STAGES, train__stage_shares=(1.0, 1e6)), stages, behind="; set "),
     Situation("a weight for each of", broken(Flatten()), traced, behind="takes any size ("),
     Situation("fits all", broken(train__freeze="net"), frozen),
-    Situation("devices have to divide it", broken(), three_devices, behind="give a new run "),
-    Situation("devices have to divide it", broken(**EXAMPLES, **ROWS), three_devices, behind="give a new run "),
     Situation("but the signals of", broken(data__channels=2), tfds_channels, ways=2),
     Situation("--config.data.", broken(), tfds_split),
     Situation("JAPANESE_VOWELS_CHANNELS", broken(data__source="japanese_vowels", model__num_classes=9), opened),
@@ -292,16 +276,6 @@ def test_one_class_is_no_reason_to_set_a_number_of_classes(tmp_path):
         assert "num_classes" not in str(error.value)
 
 
-def test_the_rows_that_the_library_advises_are_taken():
-    def plan(examples_per_step: int):
-        bucketed_step_plan(BucketPlan(((4,),)), np.array([9]), examples_per_step=examples_per_step, rows_multiple_of=8)
-
-    for number in (0, 12):
-        with pytest.raises(UserError, match=r"set it to \d+") as error:
-            plan(number)
-        plan(int(str(error.value).rpartition("set it to ")[2]))
-
-
 def message_of(*argv: str) -> str:
     with pytest.raises(UserError) as error:
         CommandLine([*argv], texts={"workdir": ""}, takes_config=True)
@@ -352,9 +326,7 @@ NO_ADVICE = {
     "by config.seed=": "it says what is done",
     "finds an empty group in": "it names what is wrong",
     "only files are resampled: leave it 0": "the value is 0 by default",
-    "processes do not divide: start": "see the test of the number of processes",
-    "devices: their number has to divide": "it says what is done",
-    "schedule.rows_multiple_of, which is {rows_multiple_of}: set it to": "see the test of the library",
+    "a new run with --config.schedule.rows_multiple_of=": "see the test of what devices cost",
 }
 ADVISES = re.compile(
     r"--config\.|(?<![\w.-])config\.[\w.{}\[\]]+=(?!=)|\b(set|leave|leave out) config\.|\b(set|leave) it "

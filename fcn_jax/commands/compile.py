@@ -18,9 +18,11 @@ from jax.experimental.topologies import get_topology_desc
 from fcn_jax.config import Config, UserError
 from fcn_jax.config_fields import overridden
 from fcn_jax.system.cache import use_compilation_cache
+from fcn_jax.system.console import say
 from fcn_jax.system.disk import make_folder, write_json
 from fcn_jax.system.machine import device_memory_mib
 from fcn_jax.train.compile import CompiledProgram, print_programs
+from fcn_jax.train.devices import describe_filler
 from fcn_jax.train.out_of_memory import compile_fitting, parts_of
 from fcn_jax.train.setup import prepare
 
@@ -158,6 +160,8 @@ def report_programs(config: Config, *, target: str | None, sizes: Path | None, o
         config = overridden(config, {"data.source": f"sizes:{sizes}"})
     prepare_here = partial(prepare, devices=place.devices, abstract=True)
     setup = prepare_here(config)
+    if line := describe_filler(setup.train, config, len(place.devices)):
+        say(line)
     programs = [program for part in parts_of(setup) for program in compile_fitting(part, setup, place, prepare_here)]
     report_fit(programs, place)
     if out is not None:

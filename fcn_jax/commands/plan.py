@@ -1,14 +1,18 @@
-"""The `plan` command: it plans the buckets of a data set or of a table of sizes, as tables, JSON and a picture."""
+"""The `plan` command: it plans the buckets and steps of a data set or of a table of sizes, as tables and a picture."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+import jax
 import numpy as np
 from jaxtyping import Int
 
 from fcn_jax.config import Config, validate
-from fcn_jax.core.buckets import MOST_BUCKETS, BucketPlan, choose_bucket_count, fill_curve, plan_buckets
+from fcn_jax.core.buckets import BucketPlan, fill_curve
 from fcn_jax.core.geometry import format_size
+from fcn_jax.core.schedule import Schedule
+from fcn_jax.core.schedule_search import MOST_BUCKETS, choose_schedule
+from fcn_jax.core.step_plan import training_step_plan
 from fcn_jax.data.size_table import read_size_table
 from fcn_jax.data.source import OpenSplit, Source
 from fcn_jax.data.sources import describe_sources, open_data
@@ -16,38 +20,47 @@ from fcn_jax.data.transforms import Resize
 from fcn_jax.reports.plan_plot import draw_plan
 from fcn_jax.system.console import say
 from fcn_jax.system.disk import make_folder, write_atomically
+from fcn_jax.train.stratification import describe_variation, variation
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A plan and the sizes that it was made for."""
+    """The plan of a stage, and the sizes that it was made for."""
 
     title: str
     plan: BucketPlan
+    schedule: Schedule
+    epoch: int
+    """The first epoch of the stage."""
     sizes: Int[np.ndarray, "n r"]
     """The distinct sizes of a table, or the size of every example."""
     counts: Int[np.ndarray, " n"]
     """Number of examples of every size."""
 
+    @property
+    def run_fill(self) -> float:
+        """True positions / positions computed in an epoch, padding and filler included."""
+        return int(self.sizes.prod(1, dtype=np.int64) @ self.counts) / int(
+            self.schedule.step_plan.capacity @ self.plan.areas
+        )
+
 
 def plan_of_config(config: Config) -> tuple[list[Planned], str]:
-    """Return the plan of every stage of training, and a line about the schedule of them all."""
+    """Return the plan of every stage of training, and lines about the devices here."""
+    from fcn_jax.train.devices import describe_filler
     from fcn_jax.train.setup import train_split
 
     validate(config)
     open_split = open_data(config)
-    train = train_split(config, open_split)
+    config, train = train_split(config, open_split, platform=jax.default_backend())
     _say_sources(config, train.dataset.source, open_split)
-    stages, views = train.stages, train.dataset.views
     planned = []
-    for number, stage in enumerate(stages, start=1):
-        sizes = views.sizes(stage.epochs[0])
+    for number, stage in enumerate(train.stages, start=1):
+        sizes = train.dataset.views.sizes(stage.epochs[0])
         title = f"stage {number}, epochs {stage.epochs.start + 1} to {stage.epochs.stop}"
-        planned.append(Planned(title, stage.plan, sizes, np.ones(len(sizes), np.int64)))
-    steps = "".join(f", {stage.schedule.steps_per_epoch} steps an epoch" for stage in stages)
-    return planned, (
-        f"{config.schedule.kind}{steps}, filler share {stages.filler_share:.4f}, run fill {stages.fill:.4f}"
-    )
+        ones = np.ones(len(sizes), np.int64)
+        planned.append(Planned(title, stage.plan, stage.schedule, stage.epochs[0], sizes, ones))
+    return planned, describe_filler(train, config, jax.device_count())
 
 
 def _say_sources(config: Config, train: Source, open_split: OpenSplit) -> None:
@@ -61,15 +74,18 @@ def _say_sources(config: Config, train: Source, open_split: OpenSplit) -> None:
 def plan_of_table(path: Path, config: Config) -> Planned:
     """Return the plan of a CSV file with the columns height,width,count (or length,count)."""
     sizes, counts = read_size_table(path)
-    sizes = Resize.parse(config.data.resize).sizes(sizes)
-    schedule, count = config.schedule, config.schedule.max_buckets
-    if not count:
-        curve = fill_curve(sizes, MOST_BUCKETS, multiple_of=schedule.multiple_of, counts=counts)
-        positions = int(sizes.prod(1, dtype=np.int64) @ counts)
-        count, reason = choose_bucket_count(curve, true_positions=positions, epochs=config.train.epochs)
-        say(reason)
-    plan = plan_buckets(sizes, count, multiple_of=schedule.multiple_of, counts=counts)
-    return Planned("", plan, sizes, counts)
+    sizes, schedule = Resize.parse(config.data.resize).sizes(sizes), config.schedule
+    number = int(counts.sum())
+    plan, num_programs, note = choose_schedule(
+        sizes, schedule, num_examples=number, epochs=config.train.epochs, counts=counts
+    )
+    for line in note.splitlines():
+        say(line)
+    bucket = np.repeat(plan.assign(sizes), counts)
+    demand = np.bincount(bucket, minlength=len(plan.shapes))
+    step_plan = training_step_plan(plan, demand, schedule, num_programs=num_programs)
+    made = Schedule(plan, step_plan, bucket, num_examples=number, seed=config.seed)
+    return Planned("", plan, made, 0, sizes, counts)
 
 
 def report_plans(planned: list[Planned], *, note: str, multiple_of: int, out: Path | None) -> None:
@@ -78,6 +94,7 @@ def report_plans(planned: list[Planned], *, note: str, multiple_of: int, out: Pa
         if len(planned) > 1:
             print(one.title)
         print_buckets(one)
+        print_steps(one)
     if note:
         print(note)
     last = planned[-1]
@@ -95,14 +112,28 @@ def report_plans(planned: list[Planned], *, note: str, multiple_of: int, out: Pa
 
 
 def print_buckets(planned: Planned) -> None:
-    """Print a row for every bucket: its number of examples, their share and the fill of the bucket."""
+    """Print a row for every bucket: its examples, their share, the fill of the bucket, its rows in each program."""
     plan, sizes, counts = planned.plan, planned.sizes, planned.counts
     bucket = plan.assign(sizes)
     pixels = sizes.prod(1, dtype=np.int64) * counts
-    print(f"{'bucket':<12}{'examples':>12}{'share':>9}{'fill':>8}")
+    print(f"{'bucket':<12}{'examples':>12}{'share':>9}{'fill':>8}  rows of a step")
     for number, shape in enumerate(plan.shapes):
         inside = bucket == number
         examples = int(counts[inside].sum())
         fill = pixels[inside].sum() / max(1, examples * plan.areas[number])
-        print(f"{format_size(shape):<12}{examples:>12,}{examples / counts.sum():>9.1%}{fill:>8.3f}")
+        rows = planned.schedule.step_plan.rows[:, number].tolist()
+        in_each = " / ".join(map(str, rows)) if len(set(rows)) > 1 else str(rows[0])
+        print(f"{format_size(shape):<12}{examples:>12,}{examples / counts.sum():>9.1%}{fill:>8.3f}  {in_each}")
     print(f"plan fill {plan.fill(sizes, counts):.4f} with {len(plan.shapes)} buckets")
+
+
+def print_steps(planned: Planned) -> None:
+    """Print what the steps compute, and how like the data they are."""
+    step_plan, number = planned.schedule.step_plan, planned.schedule.num_examples
+    programs, steps = len(step_plan.programs), step_plan.steps_per_epoch
+    print(
+        f"run fill {planned.run_fill:.4f} with {programs} program{'s' * (programs > 1)} of "
+        f"{sum(len(program.blocks) for program in step_plan.programs)} blocks: {steps:,} steps an epoch of about "
+        f"{number / steps:,.0f} examples, filler share {1 - number / step_plan.rows_per_epoch:.4f}"
+    )
+    print(describe_variation(variation(planned.schedule, planned.epoch)))

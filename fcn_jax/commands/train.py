@@ -30,6 +30,7 @@ from fcn_jax.system.stopping import RESUME, Stopped, StopRequest
 from fcn_jax.system.watchdog import Watchdog
 from fcn_jax.train.checkpoint import Checkpoints, check_name, has_checkpoint
 from fcn_jax.train.compile import CompiledProgram, CompiledPrograms, monitoring_compilation, print_programs
+from fcn_jax.train.devices import describe_change, describe_filler
 from fcn_jax.train.log import Clock, Meter, MetricsWriter, NotFiniteError, check_state, describe
 from fcn_jax.train.not_finite import describe_not_finite
 from fcn_jax.train.optimizer import describe_frozen
@@ -43,6 +44,7 @@ from fcn_jax.train.workdir import (
     meaning_in,
     read_labels,
     unreadable_when_begun,
+    with_kept_costs,
 )
 
 BAD_EXAMPLES = "bad_examples.jsonl"
@@ -61,6 +63,8 @@ class Run:
     step: int = 0
     """Number of updates done."""
     clock: Clock = field(default_factory=Clock)
+    devices: int = 0
+    """Number of devices on which the run began."""
 
     @property
     def epoch(self) -> float:
@@ -81,6 +85,7 @@ class Run:
         self.attend("a checkpoint to be restored")
         restored = self.checkpoints.restore_newest(self.setup.state, strict=strict)
         if restored is None:
+            self.devices = self.setup.mesh.size
             return self.setup.state
         self.step, self.clock = restored.step, Clock(**restored.position["clock"])
         with together():
@@ -88,6 +93,10 @@ class Run:
             for source in self.setup.sources.values():
                 check_meaning(source, net, data=self.setup.config.data.source)
         say(f"resumed after step {self.step} of {self.setup.total_steps}")
+        now = self.setup.mesh.size
+        self.devices = restored.position.get("devices", now)
+        if line := describe_change(self.setup.train.stages, before=self.devices, now=now):
+            say(line)
         return restored.state
 
     def train(self, state: TrainState, writer: MetricsWriter | None) -> TrainState:
@@ -182,7 +191,8 @@ class _RunHooks:
         run.watchdog.waits_for(f"the checkpoint of step {run.step} to be saved")
         check_state(state, step=run.step)
         meaning = meaning_of(run.setup.train.dataset.source)
-        run.checkpoints.save(run.step, state, {"clock": asdict(run.clock), "meaning": meaning.to_json()})
+        position = {"clock": asdict(run.clock), "meaning": meaning.to_json(), "devices": run.devices}
+        run.checkpoints.save(run.step, state, position)
 
     def validate_if_due(self, state: TrainState) -> None:
         """Validate at the end of an epoch that is due, unless the run did so before it was stopped there."""
@@ -217,17 +227,20 @@ def train(config: Config, workdir: Path, *, strict: bool = False, stop: StopRequ
         resumes = has_checkpoint(workdir)
         label_names = read_labels(workdir) if resumes else None
         unreadable = unreadable_when_begun(workdir) if resumes else frozenset()
+        config = with_kept_costs(config, workdir) if resumes else config
     opener = partial(open_data, unreadable=unreadable)
     setup = prepare_together(config, abstract=resumes, opener=opener, label_names=label_names)
     if config.train.freeze:
         say(describe_frozen(setup.state.params, config.train.freeze))
-    with by_first(lambda: locked_workdir(workdir, config)), monitoring_compilation() as monitor:
+    with by_first(lambda: locked_workdir(workdir, setup.config)), monitoring_compilation() as monitor:
         check_shared(workdir / "config.json")
         with together():
             splits = (setup.train, setup.validation, setup.test)
             for line in describe_sources(config.data.source, setup.sources):
                 say(line)
             if is_first():
+                if not resumes and (line := describe_filler(setup.train, config, setup.mesh.size)):
+                    say(line)
                 keep_same_data(setup, workdir, resumes=resumes)
                 write_plan(setup.train, workdir)
                 write_json(workdir / LABELS, setup.train.dataset.source.label_names)
@@ -256,12 +269,12 @@ def train(config: Config, workdir: Path, *, strict: bool = False, stop: StopRequ
 
 def _sum_up(run: Run, splits: tuple[Split, ...]) -> dict[str, float]:
     """Return the summary of a run's speed, fill, size and bad examples; its test is not included."""
-    stages = run.setup.train.stages
+    stages, devices = run.setup.train.stages, run.setup.mesh.size
     return {
         **run.clock.speed(),
         "plan_fill": stages.plan_fill,
-        "filler_share": stages.filler_share,
-        "fill": stages.fill,
+        "filler_share": stages.filler_share_on(devices),
+        "fill": stages.fill_on(devices),
         "train_seconds": run.clock.train_seconds,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(run.setup.state.params)),
         "bad_examples": sum(len(split.dataset.bad) for split in splits),

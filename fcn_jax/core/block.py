@@ -39,6 +39,11 @@ class Block:
     """Number of the example in its split, from 0."""
 
 
+def rows_on_devices(rows: int, devices: int) -> int:
+    """Return the rows of a block with the filler that lets every device take equally many of them."""
+    return -(-rows // devices) * devices
+
+
 def filler_block(rows: int, canvas: tuple[int, ...], channels: int) -> Block:
     """Return a block in which every row is filler."""
     return Block(

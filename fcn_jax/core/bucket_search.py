@@ -8,7 +8,7 @@ the true sizes; the plan of k buckets is the same however many are asked for, an
 more than that of k - 1; nothing is random.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -41,7 +41,7 @@ class Grid:
         """Pixels of every canvas of the grid, [h, w]."""
         return np.multiply.outer(self.heights.astype(np.float64), self.widths)
 
-    def boxes(self, plan: list[Canvas]) -> tuple[np.ndarray, list[tuple[int, tuple[slice, slice]]]]:
+    def boxes(self, plan: Sequence[tuple[int, ...]]) -> tuple[np.ndarray, list[tuple[int, tuple[slice, slice]]]]:
         """Return the areas of the plan's canvases, and (index, covered cells of the grid) of each, largest first.
 
         Every side of the plan has to be a line of the grid.

@@ -9,7 +9,7 @@ and a size with count 2 means the same as that size given twice.
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,6 +119,11 @@ class BucketPlan:
         return cls(tuple(sorted(shapes, key=_by_area)))
 
 
+def plan_of(shapes: Iterable[tuple[int, ...]]) -> BucketPlan:
+    """Return the plan of these canvases, in the order that a plan has; repeated ones count once."""
+    return BucketPlan(tuple(sorted(set(shapes), key=_by_area)))
+
+
 def plan_buckets(
     sizes: np.ndarray, max_buckets: int, *, multiple_of: int = 1, counts: np.ndarray | None = None
 ) -> BucketPlan:
@@ -154,15 +159,16 @@ def _plans(sizes, max_buckets, *, multiple_of, counts) -> Iterator[tuple[BucketP
     for name, value in (("max_buckets", max_buckets), ("multiple_of", multiple_of)):
         if value < 1:
             raise UserError(f"{name} is {value}; it has to be at least 1: set {name} to 1 or more")
-    table = _table(sizes, multiple_of, counts)
+    table = size_counts(sizes, multiple_of=multiple_of, counts=counts)
     num_pixels = _num_pixels(sizes, counts)
     for canvases in bucket_search.plans(table, max_buckets):
-        shapes = sorted((canvas[-sizes.shape[1] :] for canvas in canvases), key=_by_area)
-        yield BucketPlan(tuple(shapes)), num_pixels / table.cost(canvases)
+        yield plan_of(canvas[-sizes.shape[1] :] for canvas in canvases), num_pixels / table.cost(canvases)
 
 
-def _table(sizes: np.ndarray, multiple_of: int, counts: np.ndarray | None) -> bucket_search.SizeCounts:
-    """Count the sizes, rounded up to the multiple. A length becomes a width, with a height of 1."""
+def size_counts(
+    sizes: np.ndarray, *, multiple_of: int = 1, counts: np.ndarray | None = None
+) -> bucket_search.SizeCounts:
+    """Count the sizes [n, r], rounded up to the multiple. A length becomes a width, with a height of 1."""
     most_sides = TABLE_SIDES if sizes.shape[1] == 2 else TABLE_LENGTHS
     lines, index = [np.ones(1, np.int64)], 0
     for column in sizes.T:
@@ -223,34 +229,3 @@ def _num_pixels(sizes: np.ndarray, counts: np.ndarray | None) -> int:
 
 def _by_area(shape: tuple[int, ...]) -> tuple:
     return math.prod(shape), shape
-
-
-POSITIONS_PER_SECOND = 4e6
-"""Positions that training computes in a second, padding included, with the default config on two CPU cores."""
-SECONDS_PER_BUCKET = 1.4
-"""Seconds to compile one more block of the training step and one more evaluation program."""
-MOST_BUCKETS = 32
-"""Largest number of buckets that is tried if the config leaves the number open (max_buckets=0)."""
-
-
-def choose_bucket_count(curve: Sequence[tuple[int, float]], *, true_positions: int, epochs: int) -> tuple[int, str]:
-    """Return the number of buckets that costs the fewest seconds, computing and compiling together, and a reason.
-
-    Args:
-        curve: (number of buckets, plan fill), from `fill_curve`.
-        true_positions: true positions of one epoch.
-        epochs: epochs trained with these buckets.
-
-    Returns:
-        The number, and one line for people that says why.
-    """
-
-    def seconds(count: int, fill: float) -> tuple[float, float]:
-        return epochs * true_positions / fill / POSITIONS_PER_SECOND, count * SECONDS_PER_BUCKET
-
-    count, fill = min(curve, key=lambda point: sum(seconds(*point)))
-    computing, compiling = seconds(count, fill)
-    return count, (
-        f"schedule.max_buckets=0 chose {count}: fill {fill:.3f}, about {computing:.0f} s of computing and "
-        f"{compiling:.0f} s of compiling at the reference rates, the least of {len(curve)} plans"
-    )

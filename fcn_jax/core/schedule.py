@@ -5,7 +5,7 @@ examples for which their bucket has no row move up to a bucket that covers it; r
 evenly. Nothing depends on the machine, so a run that was stopped goes on from (epoch, step) alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -39,7 +39,8 @@ class Schedule:
         shuffle: bool = True,
     ):
         self.plan, self.step_plan, self.num_examples = plan, step_plan, num_examples
-        self._bucket = bucket if callable(bucket) else lambda _: bucket
+        self.bucket = bucket if callable(bucket) else lambda _: bucket
+        """Function that returns the own bucket of every example, [n], in an epoch."""
         self._seed, self._shuffle = seed, shuffle
         self._above = next_covering(plan)
         self._epoch = lru_cache(maxsize=2)(self._make_epoch)
@@ -57,6 +58,17 @@ class Schedule:
             first[block.bucket] += block.rows
         return number, tuple(rows)
 
+    def programs(self, epoch: int) -> np.ndarray:
+        """Return the program of every step of an epoch, [steps]."""
+        return self._epoch(epoch)[0]
+
+    def places(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield, for every bucket, the steps of the examples that it holds, [m], and the examples, [m]."""
+        program, _, slots = self._epoch(epoch)
+        for held, rows in zip(slots, self.step_plan.rows.T, strict=True):
+            filled = held != FILLER
+            yield np.repeat(np.arange(len(program)), rows[program])[filled], held[filled]
+
     def _make_epoch(self, epoch: int):
         """Return the program of each step [steps], its first slot in each bucket [steps, k], and each bucket's slots.
 
@@ -70,15 +82,18 @@ class Schedule:
             place = random_bits(self._seed, epoch, place, stream="examples")
         rows = step_plan.rows[program]
         start = np.cumsum(rows, axis=0) - rows
-        held = self._hold(self._bucket(epoch), place)
+        held = self._hold(epoch, place)
         slots = [
             _spread(examples, capacity) for examples, capacity in zip(held, step_plan.capacity.tolist(), strict=True)
         ]
         return program, start, slots
 
-    def _hold(self, bucket: np.ndarray, place: np.ndarray) -> list[np.ndarray]:
-        """Return the examples that each bucket holds, in the order of `place`. Those beyond its capacity move up."""
-        num_buckets, capacity = self.step_plan.num_buckets, self.step_plan.capacity.tolist()
+    def _hold(self, epoch: int, place: np.ndarray) -> list[np.ndarray]:
+        """Return the examples that each bucket holds, in the order of `place`.
+
+        The last ones, beyond its capacity, move up. There they have new places, or all of them would stand at the end.
+        """
+        bucket, num_buckets, capacity = self.bucket(epoch), self.step_plan.num_buckets, self.step_plan.capacity.tolist()
         by_bucket = np.argsort(bucket.astype(np.uint16), kind="stable")  # NumPy sorts 16 bits by radix, its fastest.
         ends = np.cumsum(np.bincount(bucket, minlength=num_buckets))
         held = np.split(by_bucket, ends[:-1])
@@ -87,6 +102,8 @@ class Schedule:
             overflow = held[number][capacity[number] :]
             if len(overflow):
                 assert above >= 0, "the step plan is too small for its own examples"
+                if self._shuffle:
+                    place[overflow] = random_bits(self._seed, epoch, overflow, stream=f"moved up from {number}")
                 held[number], held[above] = held[number][: capacity[number]], np.append(held[above], overflow)
         return held
 

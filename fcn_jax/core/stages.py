@@ -6,7 +6,6 @@ and steps of every stage are settled before anything is compiled.
 What always holds: every epoch of a stage fits its step plan; the total number of steps is known from the start.
 """
 
-import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,9 +16,11 @@ import numpy as np
 from jaxtyping import Int
 
 from fcn_jax.config import ScheduleConfig, TrainConfig, UserError
-from fcn_jax.core.buckets import MOST_BUCKETS, BucketPlan, choose_bucket_count, fill_curve, plan_buckets
+from fcn_jax.core.block import rows_on_devices
+from fcn_jax.core.buckets import BucketPlan, plan_buckets, plan_of
 from fcn_jax.core.schedule import Schedule
-from fcn_jax.core.step_plan import StepPlan, bucketed_step_plan, common_units, in_micro_steps, stratified_step_plan
+from fcn_jax.core.schedule_search import choose_schedule
+from fcn_jax.core.step_plan import bucketed_step_plan, common_units, in_micro_steps, training_step_plan
 
 # If sizes are random, buckets are planned from a sample: the sizes of at most so many epochs, and so many sizes in all.
 EPOCHS_PLANNED_FROM = 4
@@ -67,7 +68,15 @@ class Stage:
     @property
     def computed_positions(self) -> int:
         """Positions computed in all its epochs, padding and filler included."""
-        return len(self.epochs) * int((self.schedule.step_plan.capacity * self.plan.areas).sum())
+        return len(self.epochs) * int(self.rows_on(1) @ self.plan.areas)
+
+    def rows_on(self, devices: int) -> np.ndarray:
+        """Return the rows of every bucket in an epoch, [k], with the filler that so many devices need."""
+        rows = np.zeros(len(self.plan.shapes), np.int64)
+        for program in self.schedule.step_plan.programs:
+            for block in program.blocks:
+                rows[block.bucket] += program.steps * rows_on_devices(block.rows, devices)
+        return rows
 
 
 @runtime_checkable
@@ -153,24 +162,36 @@ class Stages:
     @property
     def fill(self) -> float:
         """Run fill: true positions / all positions computed, padding and filler included."""
-        return sum(s.true_positions for s in self.stages) / sum(s.computed_positions for s in self.stages)
+        return self.fill_on(1)
 
     @property
     def filler_share(self) -> float:
         """Rows without an example / all rows."""
-        examples = sum(len(s.epochs) * s.schedule.num_examples for s in self.stages)
-        return 1 - examples / sum(len(s.epochs) * s.schedule.step_plan.rows_per_epoch for s in self.stages)
+        return self.filler_share_on(1)
+
+    def fill_on(self, devices: int) -> float:
+        """Return run fill on so many devices, whose filler is computed too."""
+        computed = sum(len(s.epochs) * int(s.rows_on(devices) @ s.plan.areas) for s in self.stages)
+        return sum(s.true_positions for s in self.stages) / computed
+
+    def filler_share_on(self, devices: int) -> float:
+        """Return rows without an example / all rows on so many devices, their filler included."""
+        rows = sum(len(s.epochs) * int(s.rows_on(devices).sum()) for s in self.stages)
+        return 1 - sum(len(s.epochs) * s.schedule.num_examples for s in self.stages) / rows
 
 
 def training_stages(
     views: EpochSizes, stages: Sequence[range], config: ScheduleConfig, *, seed: int, accumulate: int = 1
 ) -> Stages:
-    """Return the stages of training. `stages` has the epochs of each; a step has `accumulate` parts."""
-    return Stages(tuple(_train_stage(views, epochs, config, seed=seed, accumulate=accumulate) for epochs in stages))
+    """Return the stages of training; `stages` has the epochs of each. A step has up to `accumulate` parts."""
+    share = replace(config, max_blocks=max(1, config.max_blocks // len(stages)))
+    return Stages(tuple(_train_stage(views, epochs, share, seed=seed, accumulate=accumulate) for epochs in stages))
 
 
 def _train_stage(views: EpochSizes, epochs: range, config: ScheduleConfig, *, seed: int, accumulate: int) -> Stage:
-    plan, note = make_plan(_sizes_to_plan_from(views, epochs), config, epochs=len(epochs), num_examples=len(views))
+    plan, num_programs, note = choose_schedule(
+        _sizes_to_plan_from(views, epochs), config, epochs=len(epochs), num_examples=len(views)
+    )
     drawn = epochs if views.is_random else epochs[:1]
     demand, true_positions, own_positions = [], 0, 0
     for epoch in drawn:
@@ -178,7 +199,13 @@ def _train_stage(views: EpochSizes, epochs: range, config: ScheduleConfig, *, se
         demand.append(np.bincount(plan.assign(sizes), minlength=len(plan.shapes)))
         true_positions += int(sizes.prod(1, dtype=np.int64).sum())
         own_positions += int(demand[-1] @ plan.areas)
-    step_plan = _training_step_plan(config, plan, np.array(demand))
+    step_plan = training_step_plan(plan, np.array(demand), config, num_programs=num_programs)
+    without_rows = int((step_plan.capacity[:-1] == 0).sum())
+    if without_rows:
+        note += (
+            f"{without_rows} of {len(plan.shapes)} buckets have no rows, since a step of {config.examples_per_step} "
+            "examples has too few; their examples stand in larger ones"
+        )
     units = common_units(step_plan) if config.programs == "bucket" else None
     step_plan = in_micro_steps(step_plan, accumulate=accumulate, units=units)
     schedule = Schedule(plan, step_plan, _buckets(views, plan, epochs), num_examples=len(views), seed=seed)
@@ -211,40 +238,6 @@ def _buckets(
     return plan.assign(views.sizes(epochs[0]))
 
 
-def make_plan(
-    sizes: Int[np.ndarray, "n r"], config: ScheduleConfig, *, epochs: int, num_examples: int
-) -> tuple[BucketPlan, str]:
-    """Return the buckets of a stage, and a note if their number was chosen here or is lower than the config asks for.
-
-    In a stratified schedule every bucket needs `rows_multiple_of` rows in at least one of the programs. That limits the
-    number of buckets.
-    """
-    notes = []
-    count = wanted = config.max_buckets or MOST_BUCKETS
-    if config.kind == "stratified":
-        most = config.num_programs * config.examples_per_step // config.rows_multiple_of
-        count = min(wanted, most)
-        if config.max_buckets > most:
-            notes.append(
-                f"planning {most} buckets, not {wanted}: a step of {config.examples_per_step} examples has no more "
-                f"blocks of {config.rows_multiple_of} rows (schedule.num_programs={config.num_programs})"
-            )
-    if config.max_buckets == 0:
-        curve = fill_curve(sizes, count, multiple_of=config.multiple_of)
-        positions = round(sizes.prod(1, dtype=np.int64).mean() * num_examples)
-        count, reason = choose_bucket_count(curve, true_positions=positions, epochs=epochs)
-        notes.append(reason)
-    return plan_buckets(sizes, count, multiple_of=config.multiple_of), "\n".join(notes)
-
-
-def _training_step_plan(config: ScheduleConfig, plan: BucketPlan, demand: Int[np.ndarray, "e k"]) -> StepPlan:
-    """Return the step plan for the kind of schedule in the config."""
-    rows = {"examples_per_step": config.examples_per_step, "rows_multiple_of": config.rows_multiple_of}
-    if config.kind == "bucketed":
-        return bucketed_step_plan(plan, demand, positions_per_step=config.positions_per_step, **rows)
-    return stratified_step_plan(plan, demand, num_programs=config.num_programs, **rows)
-
-
 def evaluation_stages(
     sizes: Int[np.ndarray, "n r"],
     plan: BucketPlan,
@@ -271,6 +264,7 @@ def evaluation_stages(
         examples_per_step=examples_per_step,
         rows_multiple_of=config.rows_multiple_of,
         most_positions=most_positions,
+        doubled_rows=True,
     )
     schedule = Schedule(plan, step_plan, bucket, num_examples=len(sizes), seed=0, shuffle=False)
     true_positions = int(sizes.prod(1, dtype=np.int64).sum())
@@ -280,15 +274,13 @@ def evaluation_stages(
 def covering(plan: BucketPlan, sizes: Int[np.ndarray, "n r"], config: ScheduleConfig) -> BucketPlan:
     """Return `plan`, with more buckets for the sizes that it does not cover, each of which holds some of them.
 
-    They are planned as those of training are: as many as `max_buckets`, and one more, since the canvas that covers all
-    of these sizes is part of every plan and often holds none. They are never fewer than two, for tall and wide ones.
+    They are as many as `plan` has, and one more, since the canvas that covers all of these sizes is part of every plan
+    and often holds none. They are never fewer than two, for tall and wide ones.
     """
     missing = sizes[~np.any([(sizes <= shape).all(1) for shape in plan.shapes], axis=0)]
     if not len(missing):
         return plan
-    number = max(2, config.max_buckets) + 1 if config.max_buckets else 0
-    rules = replace(config, kind="bucketed", max_buckets=number)
-    own, _ = make_plan(missing, rules, epochs=1, num_examples=len(missing))
+    own = plan_buckets(missing, max(2, len(plan.shapes)) + 1, multiple_of=config.multiple_of)
     return plan_of({*plan.shapes, *used(own, missing).shapes})
 
 
@@ -300,8 +292,3 @@ def used(plan: BucketPlan, sizes: Int[np.ndarray, "n r"]) -> BucketPlan:
 def padded(plan: BucketPlan, padding: int) -> BucketPlan:
     """Return `plan` with `padding` added to every side of every canvas."""
     return plan_of({tuple(side + padding for side in shape) for shape in plan.shapes})
-
-
-def plan_of(shapes: set[tuple[int, ...]]) -> BucketPlan:
-    """Return a plan of these canvases, put in the order that a plan has."""
-    return BucketPlan(tuple(sorted(shapes, key=lambda shape: (math.prod(shape), shape))))

@@ -195,7 +195,7 @@ def compile_steps(
         arguments: arrays, or their shapes and types.
         plan: the buckets that the step plan refers to.
         channels: channels of the examples.
-        sharding: placement of the rows of blocks on devices; None: JAX's default device.
+        sharding: placement of the rows of blocks on devices, whose number divides them; None: JAX's default device.
 
     Returns:
         For every program, a compiled function of (*arguments, blocks) that takes these shapes only.

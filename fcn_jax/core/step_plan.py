@@ -10,10 +10,11 @@ epoch of the stage, in its own bucket or in one that covers it.
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 
 import numpy as np
 
-from fcn_jax.config import UserError
+from fcn_jax.config import ScheduleConfig, UserError
 from fcn_jax.core.buckets import BucketPlan
 
 
@@ -74,6 +75,12 @@ class StepPlan:
                 row[block.bucket] += block.rows
         return rows
 
+    @property
+    def variation(self) -> float:
+        """The largest total variation distance of the mix of a program's rows from that of all rows, from 0 to 1."""
+        shares = self.rows / self.rows.sum(axis=1, keepdims=True)
+        return float(np.abs(shares - self.capacity / self.capacity.sum()).sum(axis=1).max() / 2)
+
 
 def in_micro_steps(step_plan: StepPlan, *, accumulate: int = 1, units: np.ndarray | None = None) -> StepPlan:
     """Return a step plan of the same steps, each of which is computed in micro-steps.
@@ -129,6 +136,22 @@ def move_up(demand: np.ndarray, capacity: np.ndarray, above: np.ndarray) -> np.n
     return held
 
 
+def training_step_plan(plan: BucketPlan, demand: np.ndarray, config: ScheduleConfig, *, num_programs: int) -> StepPlan:
+    """Return the step plan for the kind of schedule in the config; `demand` is that of the functions below."""
+    examples, rows = config.examples_per_step, config.rows_multiple_of
+    if config.kind == "stratified":
+        return stratified_step_plan(
+            plan, demand, examples_per_step=examples, rows_multiple_of=rows, num_programs=num_programs
+        )
+    return bucketed_step_plan(
+        plan,
+        demand,
+        examples_per_step=examples,
+        rows_multiple_of=rows,
+        positions_per_step=config.positions_per_step,
+    )
+
+
 def stratified_step_plan(
     plan: BucketPlan,
     demand: np.ndarray,
@@ -137,88 +160,140 @@ def stratified_step_plan(
     rows_multiple_of: int = 1,
     num_programs: int = 1,
 ) -> StepPlan:
-    """Return a step plan whose steps mix the buckets in the proportion of the data, with few padded positions.
+    """Return a step plan whose steps mix the buckets in the proportion of the data, with the fewest padded positions.
 
-    The programs share the steps: one half, one quarter, and so on, with two programs for the last share. A bucket may
-    stand in some programs only. So a rare, large bucket takes rows in few steps, not in all.
-
-    Rows are given out in units of `rows_multiple_of` rows in every step of one program. First, program by program, each
-    unit goes to the bucket with the most examples left. Then single units move to larger buckets until every example
-    finds a row, and to smaller ones as long as every example still does.
+    The programs share the steps equally. A bucket's rows differ by one unit at most from program to program, so a rare,
+    large bucket stands in some programs only. A unit is `rows_multiple_of` rows in every step of one program.
+    `fewest_units` decides how many units each bucket has. If sizes change, units are added until every epoch fits.
 
     Args:
         demand: [k] examples of every bucket; if sizes change, [e, k] those of every epoch, all of which will fit.
-        num_programs: number of programs that share the steps.
+        examples_per_step: mean number of examples in a step, or less where the last steps would not be full. A step may
+            have a few rows more.
+        num_programs: number of programs that share the steps; fewer where there are fewer steps.
     """
     _check_rows(examples_per_step, rows_multiple_of)
     demand = np.atleast_2d(demand).astype(np.int64)
-    num_examples, mean_demand = int(demand[0].sum()), demand.mean(axis=0)
-    steps = _share_steps(max(num_programs, -(-num_examples // examples_per_step)), num_programs)
-    units = _most_left_first(
-        mean_demand, examples_per_step // rows_multiple_of, rows_of_a_unit=steps * rows_multiple_of
-    )
-    above = next_covering(plan)
-    for direction in ("up", "down"):
-        better = units
-        while better is not None:
-            units = better
-            better = _move_one_unit(
-                units, demand, plan.areas, above, direction=direction, rows_of_a_unit=steps * rows_multiple_of
-            )
-    programs = [
+    num_programs, steps = share_steps(int(demand[0].sum()), examples_per_step, num_programs)
+    unit, above = steps * rows_multiple_of, next_covering(plan)
+    units = fewest_units(demand.sum(axis=0), plan.areas, above, unit=len(demand) * unit)
+    if len(demand) > 1:
+        units = _fitting_all(units, demand, plan.areas, above, unit=unit)
+    units[0] += max(0, num_programs - int(units.sum()))
+    programs = (
         Program(
-            tuple(BlockShape(int(bucket), int(row[bucket]) * rows_multiple_of) for bucket in np.flatnonzero(row)),
-            int(number),
+            tuple(BlockShape(int(bucket), int(row[bucket]) * rows_multiple_of) for bucket in np.flatnonzero(row)), steps
         )
-        for row, number in zip(units, steps, strict=True)
-    ]
+        for row in share_units(units, num_programs)
+    )
     return StepPlan(tuple(programs), len(plan.shapes))
 
 
-def _share_steps(total: int, num_programs: int) -> np.ndarray:
-    """Return the steps of each program, at least 1: about 1/2 of `total`, 1/4, and so on, the last share twice."""
-    ends = np.round(total * (1 - 0.5 ** np.arange(num_programs))).astype(np.int64)
-    return np.maximum(1, np.diff(np.append(ends, total)))
+def share_steps(num_examples: int, examples_per_step: int, num_programs: int) -> tuple[int, int]:
+    """Return the number of programs, and the steps of each in an epoch: as few as hold all examples."""
+    steps = -(-num_examples // examples_per_step)
+    num_programs = min(num_programs, steps)
+    return num_programs, -(-steps // num_programs)
 
 
-def _most_left_first(demand, units_of_a_step: int, *, rows_of_a_unit) -> np.ndarray:
-    """Return units of every program and bucket, [num_programs, k]. Each goes where most examples have no row yet."""
-    units, left = np.zeros((len(rows_of_a_unit), len(demand)), np.int64), demand.copy()
-    for turn, rows in enumerate(rows_of_a_unit):
-        for _ in range(units_of_a_step):
-            bucket = int(np.argmax(left))
-            units[turn, bucket] += 1
-            left[bucket] -= rows
+def share_units(units: np.ndarray, num_programs: int) -> np.ndarray:
+    """Share the units [k] of every bucket among programs, [num_programs, k].
+
+    Every program has the whole part of an equal share. The units left over are dealt out in turn, from bucket to
+    bucket, so that all programs have about as many units and about as many of large buckets.
+    """
+    shared = np.repeat(units[None] // num_programs, num_programs, axis=0)
+    left = units % num_programs
+    bucket = np.repeat(np.arange(len(units)), left)
+    np.add.at(shared, (np.arange(len(bucket)) % num_programs, bucket), 1)
+    return shared
+
+
+MOST_CHOICES = 256
+"""The most choices of units that `fewest_units` keeps for a part of the buckets. A plan of 64 buckets has about 50."""
+
+
+def fewest_units(demand: np.ndarray, areas: np.ndarray, above: np.ndarray, *, unit: int) -> np.ndarray:
+    """Return the units of every bucket, [k], that hold all examples with the fewest positions.
+
+    Overflow moves along `above`, which makes the buckets a tree with the largest at its root. A bucket either holds
+    whole units and lets the rest of its examples move up, or has one more unit and lets none: to move a whole unit of
+    examples up would never cost less. So each part of the tree has few choices that matter: of two that let equally
+    many examples out, the one with fewer positions. This is exact up to `MOST_CHOICES` choices.
+
+    Args:
+        demand: [k] examples of every bucket.
+        areas: [k] positions of every canvas.
+        above: [k] where overflow moves, from `next_covering`.
+        unit: examples that one unit holds.
+    """
+    root = len(demand) - 1
+    held: list[list[_Choice]] = [[(int(number), 0, ())] for number in demand]
+    for bucket, area in enumerate(areas.tolist()):
+        choices: list[_Choice] = []
+        for overflow, positions, made in held[bucket]:
+            whole, rest = divmod(overflow, unit)
+            if bucket < root or not rest:
+                choices.append((rest, positions + whole * area, (bucket, whole, made)))
+            if rest:
+                choices.append((0, positions + (whole + 1) * area, (bucket, whole + 1, made)))
+        held[bucket] = _worth_keeping(choices)
+        if bucket < root:
+            held[above[bucket]] = _worth_keeping(
+                [
+                    (overflow + others, positions + theirs, (made, made_there))
+                    for overflow, positions, made in held[bucket]
+                    for others, theirs, made_there in held[above[bucket]]
+                ]
+            )
+    units = np.zeros(len(demand), np.int64)
+    ((_, _, made),) = held[root]
+    unread = [made]
+    while unread:
+        match unread.pop():
+            case (int(bucket), int(number), rest):
+                units[bucket] = number
+                unread.append(rest)
+            case (one, other):
+                unread += [one, other]
     return units
 
 
-def _move_one_unit(units, demand, areas, above, *, direction: str, rows_of_a_unit) -> np.ndarray | None:
-    """Return `units` [num_programs, k] with one unit moved to another bucket; None if no move helps.
+_Choice = tuple[int, int, tuple]
+"""Units for some buckets: the examples that they let out, their positions, and which units they are, as a tree."""
+_overflow_and_positions = itemgetter(0, 1)
 
-    Up, the unit moves to a larger bucket: the move that gives a row to most examples without one, per position added.
-    Down, it moves to a smaller bucket: the move that saves most positions while every example keeps a row.
+
+def _worth_keeping(choices: list[_Choice]) -> list[_Choice]:
+    """Return the choices than which no other lets out as few examples with as few positions, by overflow."""
+    choices.sort(key=_overflow_and_positions)
+    kept = choices[:1]
+    for choice in choices:
+        if choice[1] < kept[-1][1]:
+            kept.append(choice)
+    return kept if len(kept) <= MOST_CHOICES else kept[:: -(-len(kept) // MOST_CHOICES)]
+
+
+def _fitting_all(units, demand, areas, above, *, unit: int) -> np.ndarray:
+    """Return `units` [k] with as many more as every epoch of demand [e, k] needs, and without those that none needs.
+
+    Each unit added gives a row to most examples without one, per position. A unit is then taken away, or moved to a
+    smaller bucket, where every example still has a row; the largest buckets come first.
     """
-    turn, source = np.nonzero(units)
-    turn, source = np.repeat(turn, len(areas)), np.repeat(source, len(areas))
-    target = np.tile(np.arange(len(areas)), len(turn) // len(areas))
-    added = rows_of_a_unit[turn] * (areas[target] - areas[source])
-    chosen = (added > 0) if direction == "up" else (added < 0)
-    turn, source, target, added = turn[chosen], source[chosen], target[chosen], added[chosen]
-    now = (units * rows_of_a_unit[:, None]).sum(0)
-    capacity, moves, rows = np.repeat(now[None], len(turn), axis=0), np.arange(len(turn)), rows_of_a_unit[turn]
-    capacity[moves, source] -= rows
-    capacity[moves, target] += rows
-    without = _num_without_row(demand, capacity, above)
-    if direction == "up":
-        value = (_num_without_row(demand, now[None], above) - without) / np.maximum(added, 1)
-    else:
-        value = np.where(without == 0, -added, 0)
-    if not len(value) or value.max() <= 0:
-        return None
-    best = int(np.argmax(value))
-    units = units.copy()
-    units[turn[best], source[best]] -= 1
-    units[turn[best], target[best]] += 1
+
+    def without_row(units: np.ndarray) -> np.ndarray:
+        return _num_without_row(demand, unit * units, above)
+
+    one = np.eye(len(areas), dtype=np.int64)
+    while now := int(without_row(units[None])[0]):
+        units = units + one[np.argmax((now - without_row(units + one)) / areas)]
+    for bucket in range(len(areas) - 1, -1, -1):
+        while units[bucket]:
+            smaller = np.append(np.zeros((1, len(areas)), np.int64), one[areas < areas[bucket]], axis=0)
+            fits = np.flatnonzero(without_row(units - one[bucket] + smaller) == 0)
+            if not len(fits):
+                break
+            units = units - one[bucket] + smaller[fits[0]]
     return units
 
 
@@ -235,21 +310,23 @@ def bucketed_step_plan(
     rows_multiple_of: int = 1,
     positions_per_step: int = 0,
     most_positions: int = 0,
+    doubled_rows: bool = False,
 ) -> StepPlan:
     """Return a step plan with one program a bucket, whose steps hold that bucket alone. Evaluation uses it too.
 
-    The last step of a bucket may be mostly filler. If it costs less to put its examples into a bucket that covers them,
-    where they may take the place of filler, they move there and the step is left out. A bucket with few examples has
-    only the rows that they need.
+    The steps of a bucket have equally many rows, only as many as its examples need. If it costs less to put the
+    examples of a last step into a bucket that covers them, they move there and the step is left out.
 
     Args:
         demand: [k] examples of every bucket; if sizes change, [e, k] those of every epoch, all of which will fit.
         positions_per_step: a step holds as many rows as fit this many positions, padding included, but at least
             `rows_multiple_of`; 0: it holds `examples_per_step` rows.
         most_positions: a step of more positions than this has fewer rows, but at least `rows_multiple_of`; 0: no limit.
+        doubled_rows: the most rows, or fewer by halves. With few numbers of rows, the splits that are evaluated share
+            more programs.
     """
     _check_rows(examples_per_step, rows_multiple_of)
-    most_rows = np.full(len(plan.shapes), examples_per_step)
+    most_rows = np.full(len(plan.shapes), _rounded_up(examples_per_step, rows_multiple_of))
     if positions_per_step:
         most_rows = np.maximum(1, positions_per_step // (plan.areas * rows_multiple_of)) * rows_multiple_of
     if most_positions:
@@ -258,7 +335,13 @@ def bucketed_step_plan(
     areas, most_rows, above = plan.areas.tolist(), most_rows.tolist(), next_covering(plan).tolist()
 
     def steps_and_rows(bucket: int, held: np.ndarray) -> tuple[int, int]:
-        return _steps_and_rows(int(held.max()), most_rows[bucket], rows_multiple_of)
+        examples, most, rows = int(held.max()), most_rows[bucket], rows_multiple_of
+        steps = -(-examples // most)
+        if not doubled_rows:
+            return steps, _rounded_up(-(-examples // max(1, steps)), rows_multiple_of)
+        while rows < min(examples, most):
+            rows *= 2
+        return steps, min(rows, most)
 
     def cost(bucket: int, held: np.ndarray) -> int:
         return math.prod(steps_and_rows(bucket, held)) * areas[bucket]
@@ -280,22 +363,11 @@ def bucketed_step_plan(
     return StepPlan(tuple(programs), len(plan.shapes))
 
 
-def _steps_and_rows(examples: int, most_rows: int, multiple_of: int) -> tuple[int, int]:
-    """Return the steps that hold so many examples, and the rows of each.
-
-    If one step holds them, its rows are doubled from `multiple_of` until they do. With few numbers of rows, the splits
-    that are evaluated share more programs.
-    """
-    steps, rows = -(-examples // most_rows), multiple_of
-    while rows < min(examples, most_rows):
-        rows *= 2
-    return steps, min(rows, most_rows)
+def _rounded_up(rows: int, multiple_of: int) -> int:
+    return -(-rows // multiple_of) * multiple_of
 
 
 def _check_rows(examples_per_step: int, rows_multiple_of: int) -> None:
-    if examples_per_step < 1 or examples_per_step % rows_multiple_of:
-        raise UserError(
-            f"schedule.examples_per_step is {examples_per_step}, but it must be a multiple of "
-            f"schedule.rows_multiple_of, which is {rows_multiple_of}: set it to "
-            f"{max(1, -(-examples_per_step // rows_multiple_of)) * rows_multiple_of}"
-        )
+    for name, value in (("examples_per_step", examples_per_step), ("rows_multiple_of", rows_multiple_of)):
+        if value < 1:
+            raise UserError(f"schedule.{name} is {value}, but it must be at least 1: set it to 1 or more")

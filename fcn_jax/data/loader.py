@@ -2,7 +2,8 @@
 
 Grain reads the steps by random access, in threads, and returns them in order. The loader adds the transfer to the
 device and counts the seconds of waiting. The run's stages say which examples a step holds, so an iterator can start at
-any step. With several processes, each decodes only the rows of its own devices, and the blocks are global arrays.
+any step. Filler rows at the end of a block make its rows a multiple of the number of devices. With several processes,
+each decodes only the rows of its own devices, and the blocks are global arrays.
 """
 
 import time
@@ -16,7 +17,7 @@ import numpy as np
 from jaxtyping import Int
 
 from fcn_jax.config import UserError
-from fcn_jax.core.block import Block, filler_block
+from fcn_jax.core.block import Block, filler_block, rows_on_devices
 from fcn_jax.core.geometry import format_size
 from fcn_jax.core.schedule import FILLER, Schedule
 from fcn_jax.core.stages import Stages
@@ -51,7 +52,7 @@ class _Steps:
         program, rows = stage.schedule.step(position.epoch, position.step)
         canvases = [stage.plan.shapes[block.bucket] for block in stage.schedule.step_plan.programs[program].blocks]
         blocks = tuple(
-            self._dataset.block(index[local_rows(self._sharding, len(index))], canvas, epoch=position.epoch)
+            self._dataset.block(local_rows(self._sharding, index), canvas, epoch=position.epoch)
             for index, canvas in zip(rows, canvases, strict=True)
         )
         return Step(
@@ -153,7 +154,9 @@ def _padded(source: Examples, index: Int[np.ndarray, " b"], canvas: tuple[int, .
     return replace(block, image=image)
 
 
-def local_rows(sharding: jax.sharding.Sharding, rows: int) -> Int[np.ndarray, " local"]:
-    """Return the rows of a block that lie on devices of this process."""
+def local_rows(sharding: jax.sharding.Sharding, index: Int[np.ndarray, " b"]) -> Int[np.ndarray, " local"]:
+    """Return the examples of a block whose rows lie on devices of this process, with the filler of the devices."""
+    rows = rows_on_devices(len(index), sharding.num_devices)
     pieces = sharding.addressable_devices_indices_map((rows,)).values()
-    return np.unique(np.concatenate([np.arange(rows)[piece] for piece in pieces]))
+    own = np.unique(np.concatenate([np.arange(rows)[piece] for piece in pieces]))
+    return np.pad(index, (0, rows - len(index)), constant_values=FILLER)[own]

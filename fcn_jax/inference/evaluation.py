@@ -33,7 +33,7 @@ from fcn_jax.system.processes import check_shared, together
 from fcn_jax.train.checkpoint import check_has_checkpoints, read_latest
 from fcn_jax.train.compile import compile_programs
 from fcn_jax.train.passes import evaluate, split_logits
-from fcn_jax.train.setup import Setup, Split, dividing_devices, prepare_together
+from fcn_jax.train.setup import Setup, Split, prepare_together
 from fcn_jax.train.workdir import changes_since_begun, read_labels, read_meaning, warning_of_training_data
 
 
@@ -132,8 +132,8 @@ def open_run(
     check_shared(workdir / "checkpoints")
     with together():
         check_has_checkpoints(workdir)
-        label_names, devices = read_labels(workdir), dividing_devices(config)
-    set_up = partial(prepare_together, abstract=True, devices=devices, label_names=label_names)
+        label_names = read_labels(workdir)
+    set_up = partial(prepare_together, abstract=True, label_names=label_names)
     if data is None:
         split, setup = split or "test", set_up(config)
         part, chosen = _own_data(workdir, setup, split)
@@ -156,7 +156,6 @@ def at_scale(run: OpenedRun, scale: float) -> OpenedRun:
     setup = prepare_together(
         overridden(run.setup.config, {"evaluate.scale": scale}),
         abstract=True,
-        devices=list(run.setup.mesh.devices.flat),
         opener=lambda _: run.setup.open_split,
         label_names=run.setup.train.dataset.source.label_names,
     )

@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -140,6 +141,21 @@ def _check_flags(coordinator: str, num_processes: int, process_id: int) -> None:
 def is_first() -> bool:
     """Return whether this is the process that writes files and prints messages."""
     return jax.process_index() == 0
+
+
+def check_devices() -> None:
+    """Check that every process has equally many devices: JAX, and so Orbax, gathers arrays only of such processes.
+
+    Raises:
+        UserError: they have not.
+    """
+    number = Counter(device.process_index for device in jax.devices())
+    if len(set(number.values())) > 1:
+        found = ", ".join(f"process {process} has {devices}" for process, devices in sorted(number.items()))
+        raise UserError(
+            f"all processes must have equally many devices, but {found}: let each see as many as the one with the "
+            "fewest, with CUDA_VISIBLE_DEVICES for instance"
+        )
 
 
 def gather(value: Any) -> list[Any]:

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from fcn_jax.core.block import Block, abstract_block
+from fcn_jax.core.block import Block, abstract_block, rows_on_devices
 from fcn_jax.core.geometry import format_size
 from fcn_jax.core.stages import Stage
 from fcn_jax.core.step import make_evaluate_step, make_moments_step, make_train_step
@@ -36,7 +36,7 @@ class CompiledProgram:
 
     name: str
     blocks: str
-    """Rows and canvas of every block, as text for tables."""
+    """Rows and canvas of every block, as text for tables; the rows are those of all devices, with their filler."""
     seconds: float
     """Seconds spent on compiling it."""
     peak_mib: float
@@ -60,8 +60,8 @@ class CompiledProgram:
 class CompiledPrograms:
     """All programs of a run.
 
-    `train` is indexed by stage and program number, `evaluate` by bucket shape and rows. `moments` holds the programs
-    that re-estimate BatchNorm, by number.
+    `train` is indexed by stage and program number, `evaluate` by the canvas and rows of a block as it lies on the
+    devices. `moments` holds the programs that re-estimate BatchNorm, by number.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ def monitoring_compilation():
 def compile_programs(setup: Setup, *, train: bool = True, splits: tuple[Split, ...]) -> CompiledPrograms:
     """Compile the evaluation programs of some splits and, if `train`, those of training and of precise BatchNorm."""
     began = time.perf_counter()
-    jobs = list(dict.fromkeys(job for split in splits for job in _evaluation_shapes(split)))
+    jobs = list(dict.fromkeys(job for split in splits for job in _evaluation_shapes(setup, split)))
     stages = setup.train.stages if train else ()
     calibrates = train and setup.config.train.precise_batch_norm
     calibration = setup.calibration.stages[0].schedule.step_plan.programs if calibrates else ()
@@ -177,10 +177,10 @@ def _number_of(stage: Stage, program: Program) -> str:
     return f"program {programs.index(program) + 1}" if len(programs) > 1 else ""
 
 
-def _evaluation_shapes(split: Split) -> list[tuple[tuple[int, ...], int]]:
+def _evaluation_shapes(setup: Setup, split: Split) -> list[tuple[tuple[int, ...], int]]:
     """Return the (canvas, rows) of every block of every program of an evaluation split."""
     (stage,) = split.stages
-    return [shape for program in stage.schedule.step_plan.programs for shape in _shapes_of(stage, program)]
+    return [shape for program in stage.schedule.step_plan.programs for shape in _shapes_of(setup, stage, program)]
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ def _wanted(setup: Setup, number: int, program: Program) -> _Update:
         step = make_train_step(setup.graphdef, setup.optimizer, config, mean_examples=mean_examples)
         jitted = jax.jit(step, donate_argnums=0, out_shardings=everywhere)
         key = (number, _programs_of(stage).index(program))
-        job = partial(_compile, name, jitted, (_abstract(setup.state),), _shapes_of(stage, program), setup)
+        job = partial(_compile, name, jitted, (_abstract(setup.state),), _shapes_of(setup, stage, program), setup)
         return _Update(name, {key: job}, [key])
     return _in_micro_steps(setup, stage, program, name=name, mean_examples=mean_examples)
 
@@ -233,7 +233,7 @@ def _in_micro_steps(setup: Setup, stage: Stage, program: Program, *, name: str, 
     begin = jax.jit(no_gradients, out_shardings=everywhere)
     micro_step = jax.jit(add_gradients, donate_argnums=2, out_shardings=everywhere)
     end = jax.jit(apply_gradients, donate_argnums=0, out_shardings=everywhere)
-    groups = [tuple(_shapes_of(stage, Program(group, program.steps))) for group in program.groups]
+    groups = [tuple(_shapes_of(setup, stage, Program(group, program.steps))) for group in program.groups]
     blocks = _blocks(setup, [shape for shapes in groups for shape in shapes])
     first, last = "zeros", ("update", mean_examples)
     jobs: dict[Hashable, Callable[[], CompiledProgram]] = {}
@@ -254,12 +254,13 @@ def _compile_moments(setup: Setup, program: Program) -> CompiledProgram:
     jitted = jax.jit(make_moments_step(setup.graphdef), out_shardings=NamedSharding(setup.mesh, PartitionSpec()))
     state = (_abstract(setup.state.params), _abstract(setup.state.stats))
     name = f"precise BatchNorm {_number_of(stage, program)}".rstrip()
-    return _compile(name, jitted, state, _shapes_of(stage, program), setup)
+    return _compile(name, jitted, state, _shapes_of(setup, stage, program), setup)
 
 
-def _shapes_of(stage: Stage, program: Program) -> list[tuple[tuple[int, ...], int]]:
-    """Return the (canvas, rows) of every block of a program."""
-    return [(stage.plan.shapes[block.bucket], block.rows) for block in program.blocks]
+def _shapes_of(setup: Setup, stage: Stage, program: Program) -> list[tuple[tuple[int, ...], int]]:
+    """Return the (canvas, rows) of every block of a program, as the loader puts them on the devices."""
+    devices = setup.mesh.size
+    return [(stage.plan.shapes[block.bucket], rows_on_devices(block.rows, devices)) for block in program.blocks]
 
 
 def _compile_evaluate(setup: Setup, shape: tuple[int, ...], rows: int) -> CompiledProgram:

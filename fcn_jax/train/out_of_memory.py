@@ -47,7 +47,7 @@ class Part:
 
     field: str
     unit: int
-    """Number that the field is a multiple of."""
+    """The smallest change of the field that changes a step: rows are given out in units of `rows_multiple_of`."""
     compile: Callable[[Setup], list[CompiledProgram]]
     compile_largest: Callable[[Setup], list[CompiledProgram]]
     accumulates: bool = False
@@ -101,7 +101,9 @@ def compile_fitting(
         least = setup.config.train.accumulate * -(-asked // max(largest, part.unit))
         if parts := parts_that_fit(least, _most_rows(setup), partial(fits, field="train.accumulate")):
             ways.append(f"set --config.train.accumulate={parts}, which computes a step in parts that fit")
-    none = f"nor does {part.unit}, the smallest: take a smaller config.data.resize or model, or more devices"
+    none = (
+        f"nor does {min(asked, part.unit)}, the smallest: take a smaller config.data.resize or model, or more devices"
+    )
     raise UserError(
         f"config.{part.field} is {asked}, but a step of that does not fit {target.name} ({reason}): "
         f"{'; or '.join(ways) or none}"

@@ -60,10 +60,11 @@ def evaluate(
     attend: Callable[[str], None] = no_one_asks,
 ) -> dict[str, float]:
     """Return {loss, accuracy (a fraction), count} over all examples of a split."""
-    (stage,), sums, read = split.stages, [], 0
+    sums, read = [], 0
     for step in steps_of(setup, split, title=title, attend=attend):
-        (block,) = stage.schedule.step_plan.programs[step.program].blocks
-        program = programs.evaluate[stage.plan.shapes[block.bucket], block.rows]
+        (block,) = step.blocks
+        rows, *canvas, _ = block.image.shape
+        program = programs.evaluate[tuple(canvas), rows]
         sums.append(program.run(state.evaluated_params, state.stats, step.blocks))
         read += step.num_examples
     total = sum(jax.device_get(sums), start=ZERO)

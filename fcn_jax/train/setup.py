@@ -15,10 +15,10 @@ import numpy as np
 import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from fcn_jax.config import MOST_ROWS_MULTIPLE, Config, UserError, examples_in_rows, validate
-from fcn_jax.config_fields import flatten
-from fcn_jax.core.buckets import MOST_BUCKETS, BucketPlan
-from fcn_jax.core.stages import Stages, evaluation_stages, make_plan, scale_of_epochs, training_stages, used
+from fcn_jax.config import Config, UserError, validate
+from fcn_jax.config_fields import flatten, overridden
+from fcn_jax.core.buckets import BucketPlan, plan_buckets
+from fcn_jax.core.stages import Stages, evaluation_stages, scale_of_epochs, training_stages, used
 from fcn_jax.core.step import TrainState, abstract_state, initial_state, replicate, split_model
 from fcn_jax.data.dataset import Dataset, changed_data, fingerprint, open_dataset
 from fcn_jax.data.loader import Loader
@@ -28,7 +28,8 @@ from fcn_jax.nets.families import Published, config_from_json
 from fcn_jax.nets.model import abstract_model, make_model, smallest_input
 from fcn_jax.nets.pretrained import load_pretrained
 from fcn_jax.system.console import say
-from fcn_jax.system.processes import gather, together
+from fcn_jax.system.processes import check_devices, gather, is_first, together
+from fcn_jax.train.costs import costs_of
 from fcn_jax.train.optimizer import make_optimizer
 
 
@@ -73,24 +74,18 @@ class Setup:
 
     @cached_property
     def calibration(self) -> Split:
-        """The training examples as evaluation sees them, in stratified steps; BatchNorm is re-estimated over them.
-
-        There are enough programs for `max_buckets` buckets, and one more where these do not fit into one.
-        """
-        config, schedule = self.config, self.config.schedule
+        """The training examples as evaluation sees them, in stratified steps; BatchNorm is re-estimated over them."""
+        config = self.config
         dataset = self._undrawn(config.data.train_split)
-        examples_per_step = config.evaluate.examples_per_step
-        programs = -(-(schedule.max_buckets or MOST_BUCKETS) * schedule.rows_multiple_of // examples_per_step)
         schedule = replace(
-            schedule,
+            config.schedule,
             kind="stratified",
             programs="step",
-            examples_per_step=examples_per_step,
-            num_programs=max(schedule.num_programs, programs + (programs > 1)),
+            max_buckets=len(self._evaluation_plan.shapes),
+            num_programs=1,
+            examples_per_step=config.evaluate.examples_per_step,
         )
-        stages = training_stages(dataset.views, [range(1)], schedule, seed=config.seed)
-        say_notes(stages)
-        return Split(dataset, stages)
+        return Split(dataset, training_stages(dataset.views, [range(1)], schedule, seed=config.seed))
 
     @cached_property
     def _evaluation_plan(self) -> BucketPlan:
@@ -100,10 +95,7 @@ class Setup:
         sizes = views.undrawn(self.config.evaluate.scale)
         if not views.is_random and np.array_equal(sizes, views.sizes(last.epochs[-1])):
             return used(last.plan, sizes)
-        plan, note = make_plan(sizes, schedule, epochs=1, num_examples=len(sizes))
-        if note:
-            say(note)
-        return used(plan, sizes)
+        return used(plan_buckets(sizes, len(last.plan.shapes), multiple_of=schedule.multiple_of), sizes)
 
     def split(self, name: str) -> Split:
         """Return a split for evaluation."""
@@ -161,9 +153,9 @@ def prepare(
         UserError: the config or its data breaks a rule; the message says which one and what to do.
     """
     validate(config)
-    mesh = make_mesh(config, devices or jax.devices())
+    mesh = make_mesh(devices or jax.devices())
     open_split = opener(config)
-    train = train_split(config, open_split, label_names=label_names)
+    config, train = train_split(config, open_split, platform=mesh.devices.flat[0].platform, label_names=label_names)
     model = (abstract_model if abstract else make_model)(config, rank=train.dataset.rank)
     if isinstance(config.model, Published) and config.model.init_from and not abstract:
         say(load_pretrained(model, config.model))
@@ -180,8 +172,14 @@ def prepare(
     return Setup(config, mesh, open_split, train, graphdef, optimizer, state)
 
 
-def train_split(config: Config, open_split: OpenSplit, *, label_names: tuple[str, ...] | None = None) -> Split:
-    """Return the training data and its stages."""
+def train_split(
+    config: Config, open_split: OpenSplit, *, platform: str, label_names: tuple[str, ...] | None = None
+) -> tuple[Config, Split]:
+    """Return the config with its costs, by which buckets are chosen, and the training data with its stages.
+
+    Args:
+        platform: kind of the devices that train: cpu, gpu or tpu.
+    """
     scaled = scale_of_epochs(config.train)
     scales = [scale for epochs, scale in scaled for _ in epochs]
     dataset = open_dataset(
@@ -193,6 +191,9 @@ def train_split(config: Config, open_split: OpenSplit, *, label_names: tuple[str
         open_split=open_split,
         label_names=label_names,
     )
+    if config.schedule.leaves_open:
+        costs = costs_of(config, dataset.views.undrawn(1.0), platform=platform)
+        config = overridden(config, {"schedule.costs": dataclasses.astuple(costs)})
     stages = training_stages(
         dataset.views,
         [epochs for epochs, _ in scaled],
@@ -201,82 +202,41 @@ def train_split(config: Config, open_split: OpenSplit, *, label_names: tuple[str
         accumulate=config.train.accumulate,
     )
     say_notes(stages)
-    return Split(dataset, stages)
+    return config, Split(dataset, stages)
 
 
 def say_notes(stages: Stages) -> None:
     for stage in stages:
-        if stage.note:
-            say(stage.note)
+        for line in stage.note.splitlines():
+            say(line)
 
 
-def make_mesh(config: Config, devices: Sequence[Any]) -> Mesh:
-    """Return a mesh of one axis over the devices; the rows of a block are split over it.
-
-    Raises:
-        UserError: the number of devices does not divide `schedule.rows_multiple_of`.
-    """
-    number, multiple = len(devices), config.schedule.rows_multiple_of
-    if multiple % number:
-        rows = number * min(-(-multiple // number), MOST_ROWS_MULTIPLE // number)
-        examples, evaluated = (
-            examples_in_rows(part.examples_per_step, rows) for part in (config.schedule, config.evaluate)
-        )
-        raise UserError(
-            f"config.schedule.rows_multiple_of is {multiple}, but the {number} devices have to divide it: give a new "
-            f"run --config.schedule.rows_multiple_of={rows} --config.schedule.examples_per_step={examples} "
-            f"--config.evaluate.examples_per_step={evaluated}, or use {most_dividing(number, multiple)} of the devices"
-        )
-    return jax.make_mesh((number,), ("rows",), axis_types=(AxisType.Auto,), devices=devices)
-
-
-def most_dividing(number: int, multiple: int) -> int:
-    """Return the largest number, up to `number`, that divides `multiple`."""
-    return max(candidate for candidate in range(1, number + 1) if multiple % candidate == 0)
-
-
-def dividing_devices(config: Config) -> list[Any]:
-    """Return the most devices of all processes, equally many of each, that divide `schedule.rows_multiple_of`.
-
-    A trained net is evaluated on these, since its config cannot be changed any more.
-
-    Raises:
-        UserError: the number of processes does not divide it.
-    """
-    processes, multiple = jax.process_count(), config.schedule.rows_multiple_of
-    if multiple % processes:
-        raise UserError(
-            f"the run has config.schedule.rows_multiple_of={multiple}, which {processes} processes do not divide: "
-            f"start {most_dividing(processes, multiple)} of them"
-        )
-    local = [[device for device in jax.devices() if device.process_index == number] for number in range(processes)]
-    number = most_dividing(min(map(len, local)), multiple // processes)
-    chosen = [device for devices in local for device in devices[:number]]
-    if len(chosen) < len(jax.devices()):
-        say(
-            f"using {len(chosen)} of {len(jax.devices())} devices: their number has to divide "
-            f"config.schedule.rows_multiple_of={multiple}"
-        )
-    return chosen
+def make_mesh(devices: Sequence[Any]) -> Mesh:
+    """Return a mesh of one axis over any number of devices; the rows of a block are split over it."""
+    return jax.make_mesh((len(devices),), ("rows",), axis_types=(AxisType.Auto,), devices=devices)
 
 
 def prepare_together(
     config: Config,
     *,
     abstract: bool,
-    devices: Sequence[Any] | None = None,
     opener: Callable[[Config], OpenSplit] = open_data,
     label_names: tuple[str, ...] | None = None,
 ) -> Setup:
     """Call `prepare` in every process; an error in one of them ends all.
 
     Raises:
-        UserError: `prepare` raised it, or the configs or the training data of the processes differ.
+        UserError: `prepare` raised it, or the configs, the training data or the numbers of devices of the processes
+            differ.
     """
     configs = gather(dataclasses.asdict(config))
     with together():
+        check_devices()
         _check_same_config(config_from_json(configs[0]), config)
-        setup = prepare(config, abstract=abstract, devices=devices, opener=opener, label_names=label_names)
+    if config.schedule.measure_costs and not config.schedule.costs and jax.process_count() > 1:
+        config = _measured_by_first(config, opener)
+    with together():
+        setup = prepare(config, abstract=abstract, opener=opener, label_names=label_names)
     if jax.process_count() == 1:
         return setup
     found = gather(fingerprint(setup.train.dataset))
@@ -288,6 +248,15 @@ def prepare_together(
                     f"files as {config.data.source}"
                 )
     return setup
+
+
+def _measured_by_first(config: Config, opener: Callable[[Config], OpenSplit]) -> Config:
+    """Return the config with the costs that process 0 measured."""
+    with together():
+        measured, _ = (
+            train_split(config, opener(config), platform=jax.default_backend()) if is_first() else (config, None)
+        )
+    return overridden(config, {"schedule.costs": gather(measured.schedule.costs)[0]})
 
 
 def _check_same_config(first: Config, own: Config) -> None:

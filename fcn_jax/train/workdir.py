@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fcn_jax.config import Config, UserError
-from fcn_jax.config_fields import differences
+from fcn_jax.config_fields import differences, overridden
 from fcn_jax.data.classes import first_names
 from fcn_jax.data.dataset import changed_data, fingerprint
 from fcn_jax.data.meaning import Meaning
@@ -86,6 +86,12 @@ def read_config(workdir: Path) -> Config:
             f"{path} cannot be used: {error}; if another version of this code wrote it, check that out (git_commit in "
             "summary.json)"
         ) from error
+
+
+def with_kept_costs(config: Config, workdir: Path) -> Config:
+    """Return the config of a run that goes on, with the costs that chose its buckets, unless it has others."""
+    kept = read_config(workdir).schedule.costs
+    return config if config.schedule.costs else overridden(config, {"schedule.costs": kept})
 
 
 def _differences(old: Config, new: Config) -> list[str]:

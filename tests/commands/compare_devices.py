@@ -1,6 +1,9 @@
 """The same steps on one device and on all devices of all processes; run by itself, of one process.
 
-Prints one JSON line: whether the blocks hold the same examples, and the largest differences.
+    python -m tests.commands.compare_devices [STEPS]
+
+Prints one JSON line: whether the blocks hold the same examples, the filler rows that the devices need, and the largest
+differences.
 """
 
 import json
@@ -13,7 +16,7 @@ import optax
 
 from configs.mnist import get_config
 from fcn_jax.config import Config
-from fcn_jax.core.block import Block
+from fcn_jax.core.block import Block, filler_block
 from fcn_jax.core.step import initial_state, make_train_step, replicate, split_model
 from fcn_jax.nets.model import make_model
 from fcn_jax.system.processes import is_first
@@ -61,22 +64,28 @@ def largest_difference(one, other) -> float:
 
 
 def same_rows(block: Block, whole: Block) -> bool:
-    """Check whether the rows that this process has are those of a whole block; of other rows the losses tell."""
+    """Check whether the rows that this process has are those of a whole block, and filler behind them.
+
+    Of the rows of other processes the losses tell.
+    """
+    filler = filler_block(len(block.index) - len(whole.index), whole.image.shape[1:-1], whole.image.shape[-1])
+    expected = jax.tree.map(lambda *parts: np.concatenate(parts), whole, filler)
     return all(
-        np.array_equal(piece.data, np.asarray(expected)[piece.index])
-        for array, expected in zip(jax.tree.leaves(block), jax.tree.leaves(whole), strict=True)
+        np.array_equal(piece.data, values[piece.index])
+        for array, values in zip(jax.tree.leaves(block), jax.tree.leaves(expected), strict=True)
         for piece in array.addressable_shards
     )
 
 
-def compare(dtype: str, *, from_one_state: bool) -> dict[str, Any]:
+def compare(dtype: str, *, steps: int, from_one_state: bool) -> dict[str, Any]:
     """The first process, with a device of its own, against all of them together; in float64 to be called under x64."""
-    config, steps = get_config("tiny"), STEPS[dtype]
+    config = get_config("tiny")
+    config.schedule.examples_per_step = 61  # No number of devices but 61 divides it.
     config.model.channels = (4, 8, 8)
     config.train.learning_rate, config.train.epochs = 1e-2, 8
     alone = Run(config, jax.local_devices()[:1], dtype, steps=steps) if is_first() else None
     together = Run(config, jax.devices(), dtype, steps=steps)
-    same, worst = True, 0.0
+    same, worst, filler = True, 0.0, 0
     for blocks in (step.blocks for step in together.steps):
         before = jax.device_get(together.state)
         found = together.step(blocks)
@@ -84,25 +93,25 @@ def compare(dtype: str, *, from_one_state: bool) -> dict[str, Any]:
         if alone is None:
             continue
         own = next(alone.steps).blocks
+        filler += sum(len(block.index) - len(whole.index) for block, whole in zip(blocks, own, strict=True))
         same &= all(same_rows(block, whole) for block, whole in zip(blocks, own, strict=True))
         if from_one_state:
             alone.state = replicate(before, alone.place)
         worst = max(worst, largest_difference(alone.step(own), found))
     if alone is not None and not from_one_state:
         worst = max(worst, largest_difference(alone.state.params, together.state.params))
-    return {"same_examples": bool(same), "largest_difference": worst}
+    return {"same_examples": bool(same), "filler_of_devices": filler, "largest_difference": worst}
 
 
-def compare_both() -> dict[str, Any]:
+def compare_both(steps: int | None = None) -> dict[str, Any]:
     """Compare every step from one state in float32, and all steps in a row in float64."""
     with jax.enable_x64(True):
         return {
-            "float32": compare("float32", from_one_state=True),
-            "float64": compare("float64", from_one_state=False),
+            "float32": compare("float32", steps=steps or STEPS["float32"], from_one_state=True),
+            "float64": compare("float64", steps=steps or STEPS["float64"], from_one_state=False),
         }
 
 
 if __name__ == "__main__":
-    assert len(jax.devices()) == 4, jax.devices()
-    print(json.dumps(compare_both()))
+    print(json.dumps(compare_both(*map(int, sys.argv[1:]))))
     sys.exit(0)

@@ -42,6 +42,7 @@ class Found:
 
 def small_config(cache: Path) -> Config:
     config = get_config("tiny")
+    config.schedule.examples_per_step = config.evaluate.examples_per_step = 61  # Blocks that no devices divide.
     config.model.channels = (4, 8, 8)
     config.machine.cache_dir = str(cache)
     return config
@@ -74,19 +75,24 @@ def found(request, tmp_path_factory) -> Found:
 
 
 def test_they_take_the_same_steps_as_one_device(found):
-    assert {process["devices"] for process in found.processes} == {4}
     compared = found.processes[0]["compared"]
     assert compared["float32"]["same_examples"]
     assert compared["float64"]["same_examples"]
+    assert compared["float64"]["filler_of_devices"] > 0
     assert compared["float32"]["largest_difference"] <= 1e-6
     assert compared["float64"]["largest_difference"] <= 1e-9
 
 
-def scheduled(config: Config, start: int, stop: int) -> list[list[list[int]]]:
-    """The examples of every row of some steps, by step and block."""
+def scheduled(config: Config, start: int, stop: int, *, devices: int) -> list[list[list[int]]]:
+    """The examples of every row of some steps, by step and block, with the filler of the devices at the end."""
     (stage,) = prepare(config, abstract=True).train.stages
     steps = [stage.schedule.step(*divmod(number, stage.schedule.steps_per_epoch)) for number in range(start, stop)]
-    return [[rows.tolist() for rows in blocks] for _, blocks in steps]
+    return [[rows.tolist() + [FILLER] * (-len(rows) % devices) for rows in blocks] for _, blocks in steps]
+
+
+def num_devices(found: Found) -> int:
+    (devices,) = {process["devices"] for process in found.processes}
+    return devices
 
 
 def joined(processes: list[dict[str, Any]], name: str) -> list[list[list[int]]]:
@@ -99,7 +105,7 @@ def joined(processes: list[dict[str, Any]], name: str) -> list[list[list[int]]]:
 
 def test_each_reads_its_own_rows_and_all_together_those_of_the_schedule(found):
     steps = joined(found.processes, "begun")
-    assert steps == scheduled(small_config(found.cache), 0, STOP + 1)
+    assert steps == scheduled(small_config(found.cache), 0, STOP + 1, devices=num_devices(found))
     examples = [example for blocks in steps for rows in blocks for example in rows if example != FILLER]
     assert len(examples) == len(set(examples))
 
@@ -108,11 +114,11 @@ def test_they_resume_what_one_began_and_one_resumes_what_they_began(found, tmp_p
     config = small_config(found.cache)
     every = config.checkpoint.every_steps
     total = prepare(config, abstract=True).total_steps
-    assert joined(found.processes, "resumed") == scheduled(config, every, total)
+    assert joined(found.processes, "resumed") == scheduled(config, every, total, devices=num_devices(found))
     shutil.copytree(found.folder / "begun", tmp_path / "begun")
     with recorded() as seen:
         summary = train(config, tmp_path / "begun")
-    assert own_rows(seen) == scheduled(config, every, total)
+    assert own_rows(seen) == scheduled(config, every, total, devices=1)
     for other in (summary, *(process["summary"] for process in found.processes)):
         assert other["loss"] == pytest.approx(found.summary["loss"], abs=5e-3)
         assert other["count"] == 128
@@ -192,17 +198,20 @@ print(json.dumps({"seen": own_rows(seen)}))
 """
 
 
-@pytest.mark.full
-def test_any_layout_goes_on_where_another_stopped(tmp_path):
-    """Always in the middle of an epoch, which has 8 steps; the fourth step of each is lost."""
+FEW = ((1, 3), (2, 1))
+MANY = ((1, 1), (1, 4), (2, 2), (1, 3), (4, 1), (3, 1), (1, 5), (1, 1))
+
+
+@pytest.mark.parametrize("layouts", [FEW, pytest.param(MANY, marks=pytest.mark.full)], ids=["few", "many"])
+def test_any_layout_goes_on_where_another_stopped(tmp_path, layouts):
+    """The (processes, devices of each) of each turn. Its fourth step is lost, and most turns end within an epoch."""
     config = small_config(tmp_path / "cache")
-    config.checkpoint.every_steps = 3
+    config.checkpoint.every_steps, config.train.epochs = 3, 3
     write_json(tmp_path / "config.json", asdict(config))
-    layouts = ((1, 4), (2, 2), (4, 1), (1, 4), (1, 1))
     for turn, (processes, devices) in enumerate(layouts):
         script = [sys.executable, "-c", RELAY, free_address(), str(processes)]
         commands = [[*script, str(number), str(tmp_path)] for number in range(processes)]
         ended = run_together(commands, devices=devices)
         assert {process.returncode for process in ended} == {0}, [process.stderr for process in ended]
         seen = joined([json.loads(process.stdout) for process in ended], "seen")
-        assert seen == scheduled(config, 3 * turn, 3 * turn + 4)
+        assert seen == scheduled(config, 3 * turn, 3 * turn + 4, devices=processes * devices)

@@ -103,8 +103,8 @@ def test_every_example_stands_once_in_every_epoch_on_a_canvas_that_holds_it(case
 
 
 @settings(max_examples=60)
-@given(cases())
-def test_fill_and_filler_are_counted_over_the_whole_course(case):
+@given(cases(), st.sampled_from([1, 2, 3, 5, 8]))
+def test_fill_and_filler_are_counted_over_the_whole_course(case, devices):
     views, stages = case.views, case.all_stages()
     true, own, computed, filler, rows = 0, 0, 0, 0, 0
     for epoch in range(stages.num_epochs):
@@ -113,12 +113,15 @@ def test_fill_and_filler_are_counted_over_the_whole_course(case):
         own += plan.areas[plan.assign(views.sizes(epoch))].sum()
     for step in range(stages.total_steps):
         for canvas, examples in blocks_of(stages, step):
-            computed += len(examples) * np.prod(canvas)
-            filler += (examples == FILLER).sum()
-            rows += len(examples)
+            of_devices = -len(examples) % devices
+            computed += (len(examples) + of_devices) * np.prod(canvas)
+            filler += (examples == FILLER).sum() + of_devices
+            rows += len(examples) + of_devices
     assert stages.plan_fill == pytest.approx(true / own, rel=1e-12)
-    assert stages.fill == pytest.approx(true / computed, rel=1e-12)
-    assert stages.filler_share == pytest.approx(filler / rows, abs=1e-12)
+    assert stages.fill_on(devices) == pytest.approx(true / computed, rel=1e-12)
+    assert stages.filler_share_on(devices) == pytest.approx(filler / rows, abs=1e-12)
+    if devices == 1:
+        assert (stages.fill, stages.filler_share) == (stages.fill_on(1), stages.filler_share_on(1))
 
 
 @given(cases())
@@ -191,7 +194,7 @@ def canvases_and_rows(stages: Stages) -> set[tuple[tuple[int, ...], int]]:
 
 
 def test_sizes_that_the_plan_does_not_cover_get_buckets_of_their_own():
-    plan, config = BucketPlan(((8, 8), (16, 16))), ScheduleConfig(multiple_of=4)
+    plan, config = BucketPlan(((8, 8), (16, 16))), ScheduleConfig(multiple_of=4, rows_multiple_of=8)
     assert covering(plan, np.array([[16, 3]]), config) is plan
     assert covering(plan, np.array([[5, 21]]), config).shapes == ((8, 8), (8, 24), (16, 16))
     stages = evaluation_stages(np.array([[5, 21], [4, 4]]), plan, config, examples_per_step=8)
@@ -221,7 +224,7 @@ def test_a_bucket_beyond_the_plan_computes_no_larger_steps_than_the_plan():
 def test_training_compiles_no_canvas_for_the_widest_and_the_tallest_together(kind, augment):
     sizes = np.array([[20, 24]] * 200 + WIDE_AND_TALL)
     views = Views(sizes, augment=augment, smallest=1)
-    config = ScheduleConfig(kind=kind, examples_per_step=64)
+    config = ScheduleConfig(kind=kind, examples_per_step=64, rows_multiple_of=8)
     stages = training_stages(views, [range(30)], config, seed=0)
     largest = views.largest(range(30)).prod(1).max()
     assert max(np.prod(canvas) for canvas, _ in canvases_and_rows(stages)) <= 2 * largest

@@ -141,10 +141,18 @@ def test_turns_let_a_rare_bucket_stand_in_some_steps_only():
 
 
 @pytest.mark.parametrize("make_layout", [stratified_step_plan, bucketed_step_plan])
-@pytest.mark.parametrize("examples_per_step", [0, 4, 12, -8])
-def test_a_step_that_is_no_multiple_of_the_rows_is_refused(make_layout, examples_per_step):
-    with pytest.raises(ValueError, match=rf"examples_per_step is {examples_per_step}, but .* which is 8"):
-        make_layout(BucketPlan(((4,),)), np.array([9]), examples_per_step=examples_per_step, rows_multiple_of=8)
+@pytest.mark.parametrize(("examples_per_step", "rows"), [(1, 8), (8, 8), (12, 16)])
+def test_any_number_of_examples_is_a_step(make_layout, examples_per_step, rows):
+    plan = BucketPlan(((4,),))
+    step_plan = make_layout(plan, np.array([99]), examples_per_step=examples_per_step, rows_multiple_of=8)
+    assert {program.rows for program in step_plan.programs} == {rows}
+
+
+@pytest.mark.parametrize("make_layout", [stratified_step_plan, bucketed_step_plan])
+@pytest.mark.parametrize("examples_per_step", [0, -8])
+def test_a_step_without_examples_is_refused(make_layout, examples_per_step):
+    with pytest.raises(ValueError, match=rf"examples_per_step is {examples_per_step}, but it must be at least 1"):
+        make_layout(BucketPlan(((4,),)), np.array([9]), examples_per_step=examples_per_step)
 
 
 @given(cases(), st.integers(1, 9))
@@ -157,8 +165,8 @@ def test_parts_of_a_step_hold_its_rows_and_little_filler(case, accumulate):
         for block, part in zip(before.blocks, after.groups[0], strict=True):
             assert part == BlockShape(block.bucket, -(-block.rows // accumulate))
             assert part.rows * after.micro_steps >= block.rows
-        largest = max(before.blocks, key=lambda block: block.rows)
-        assert -(-largest.rows // accumulate) * (after.micro_steps - 1) < largest.rows, "the last one is filler alone"
+        pairs = zip(before.blocks, after.groups[0], strict=True)
+        assert any(part.rows * (after.micro_steps - 1) < block.rows for block, part in pairs), "the last part is filler"
     assert in_micro_steps(whole) == whole
 
 

@@ -11,7 +11,7 @@ from fcn_jax.config import AugmentConfig, ScheduleConfig
 from fcn_jax.core.schedule import FILLER
 from fcn_jax.core.stages import Stages, training_stages
 from fcn_jax.data.dataset import Dataset
-from fcn_jax.data.loader import Loader
+from fcn_jax.data.loader import Loader, local_rows
 from tests.data.made import Signals, assert_same, dataset, mnist, strong_motion
 
 
@@ -100,3 +100,28 @@ def test_an_error_in_a_thread_arrives():
     loader = signal_loader(8, error="the disk is on fire")
     with pytest.raises(ValueError, match="the disk is on fire"):
         list(loader.steps(0, 1))
+
+
+def test_rows_of_the_devices_are_those_of_the_schedule_and_filler_behind_them():
+    """Two processes of two devices each: every one takes its own rows, and all together take every row once."""
+    index = np.array([4, FILLER, 7, 9, 2])
+    taken = [local_rows(HalfOfFour(half), index).tolist() for half in (0, 1)]
+    assert taken == [[4, FILLER, 7, 9], [2, FILLER, FILLER, FILLER]]
+    alone = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    assert local_rows(alone, index).tolist() == index.tolist()
+
+
+class HalfOfFour(jax.sharding.Sharding):
+    """Rows over four devices, as one of two processes sees it."""
+
+    num_devices = 4
+
+    def __init__(self, half: int):
+        self._half = half
+
+    def addressable_devices_indices_map(self, global_shape):
+        (rows,) = global_shape
+        each = rows // 4
+        return {
+            number: (slice(number * each, (number + 1) * each),) for number in range(4) if number // 2 == self._half
+        }

@@ -1,13 +1,20 @@
 """Programs: as many as planned, known by name, and not one more."""
 
+from copy import copy
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
+from jax.sharding import Mesh
 
 from configs.mnist import get_config
 from fcn_jax.core.block import filler_block
-from fcn_jax.train.compile import compile_programs, monitoring_compilation
-from fcn_jax.train.setup import prepare
+from fcn_jax.core.schedule import Schedule
+from fcn_jax.core.stages import Stages
+from fcn_jax.core.step_plan import Program, StepPlan
+from fcn_jax.train.compile import _evaluation_shapes, compile_programs, monitoring_compilation
+from fcn_jax.train.setup import Split, prepare
 
 
 def small(**changes):
@@ -96,3 +103,22 @@ def test_the_step_gives_its_buffers_back():
     state, _ = programs.train[0][0].run(setup.state, step.blocks)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(setup.state.params))
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(state))
+
+
+def test_blocks_that_differ_only_in_filler_share_a_program():
+    setup = prepare(small(), abstract=True)
+    (stage,) = setup.test.stages
+    programs = stage.schedule.step_plan.programs
+    shapes = {(stage.plan.shapes[block.bucket], block.rows) for program in programs for block in program.blocks}
+    fewer = [Program(tuple(replace(block, rows=block.rows - 3) for block in p.blocks), p.steps) for p in programs]
+    schedule = replace_step_plan(stage.schedule, StepPlan(tuple(fewer), len(stage.plan.shapes)))
+    less = Split(setup.test.dataset, Stages((replace(stage, schedule=schedule),)))
+    on_four = replace(setup, mesh=Mesh(np.array(jax.devices()[:1] * 4), "rows"))
+    assert len({*_evaluation_shapes(setup, setup.test), *_evaluation_shapes(setup, less)}) == 2 * len(shapes)
+    assert _evaluation_shapes(on_four, less) == _evaluation_shapes(on_four, setup.test)
+
+
+def replace_step_plan(schedule: Schedule, step_plan: StepPlan) -> Schedule:
+    changed = copy(schedule)
+    changed.step_plan = step_plan
+    return changed

@@ -1,46 +1,90 @@
-"""A trained net is evaluated on the devices that divide its rows, and what is advised about devices can be done."""
+"""Any number of devices shares a block, and what their filler costs is said; advice about it helps."""
 
+import re
 from types import SimpleNamespace
 
 import jax
-import numpy as np
 import pytest
 
-from fcn_jax.config import UserError
-from fcn_jax.train.setup import dividing_devices, make_mesh, most_dividing
-from tests.test_remedies import broken, three_devices
+from configs.mnist import get_config
+from fcn_jax.config import Config, UserError
+from fcn_jax.config_fields import overridden
+from fcn_jax.data.sources import open_data
+from fcn_jax.system.processes import check_devices
+from fcn_jax.train.devices import WORTH_SAYING, describe_change, describe_filler, largest_divisor
+from fcn_jax.train.setup import Split, train_split
 
 
-def cluster(monkeypatch, processes: int, each: int) -> None:
-    devices = [SimpleNamespace(process_index=process) for process in range(processes) for _ in range(each)]
+def cluster(monkeypatch, *devices_of_each: int) -> None:
+    devices = [SimpleNamespace(process_index=number) for number, own in enumerate(devices_of_each) for _ in range(own)]
     monkeypatch.setattr(jax, "devices", lambda: devices)
-    monkeypatch.setattr(jax, "process_count", lambda: processes)
 
 
-@pytest.mark.parametrize(
-    ("processes", "each", "used"),
-    [(1, 1, 1), (1, 3, 2), (1, 8, 8), (1, 9, 8), (2, 3, 4), (2, 5, 8), (4, 1, 4), (8, 4, 8)],
-)
-def test_a_net_is_evaluated_on_as_many_devices_as_divide_its_rows(monkeypatch, capsys, processes, each, used):
-    cluster(monkeypatch, processes, each)
-    chosen = dividing_devices(broken(schedule__rows_multiple_of=8))
-    shares = np.bincount([device.process_index for device in chosen])
-    assert shares.tolist() == [used // processes] * processes
-    said = f"using {used} of {processes * each} devices" if used < processes * each else ""
-    assert capsys.readouterr().err.startswith(said)
+def test_processes_of_equally_many_devices_work_together(monkeypatch):
+    for devices_of_each in ((1,), (3,), (5, 5, 5), (8, 8)):
+        cluster(monkeypatch, *devices_of_each)
+        check_devices()
 
 
-def test_the_advised_number_of_processes_divides_the_rows(monkeypatch):
-    cluster(monkeypatch, 3, 1)
-    with pytest.raises(UserError, match=r"start \d+ of them$") as error:
-        dividing_devices(broken())
-    cluster(monkeypatch, int(str(error.value).split()[-3]), 1)
-    assert len(dividing_devices(broken())) == 2
+def test_processes_of_other_numbers_are_refused(monkeypatch):
+    cluster(monkeypatch, 2, 1)
+    with pytest.raises(UserError, match="but process 0 has 2, process 1 has 1: let each see"):
+        check_devices()
 
 
-def test_the_advised_number_of_devices_divides_the_rows():
-    with pytest.raises(UserError, match=r"or use \d+ of the devices$") as error:
-        three_devices(broken())
-    number = int(str(error.value).split()[-4])
-    assert number == most_dividing(3, 8)
-    make_mesh(broken(), jax.devices()[:1] * number if number == 1 else [*jax.devices()[:1]])
+def config_of(examples_per_step: int, max_buckets: int = 6) -> Config:
+    config = get_config("tiny")
+    config.schedule.max_buckets, config.schedule.examples_per_step = max_buckets, examples_per_step
+    return config
+
+
+def split_of(config: Config) -> Split:
+    return train_split(config, open_data(config))
+
+
+@pytest.mark.parametrize(("examples", "devices"), [(128, 8), (128, 3), (100, 8)])
+def test_a_new_run_with_the_advised_rows_has_the_fill_that_is_told(examples, devices):
+    config = config_of(examples)
+    train = split_of(config)
+    line = describe_filler(train, config, devices)
+    told = re.search(r"is ([\d.]+) on \d+ devices, but ([\d.]+) on one: .*rows_multiple_of=(\d+) has ([\d.]+)", line)
+    assert told is not None, line
+    here, alone, multiple, better = map(float, told.groups())
+    advised = overridden(config, {"schedule.rows_multiple_of": int(multiple)})
+    stages = split_of(advised).stages
+    assert here == pytest.approx(train.stages.fill_on(devices), abs=6e-4)
+    assert alone == pytest.approx(train.stages.fill, abs=6e-4)
+    assert better == pytest.approx(stages.fill_on(devices), abs=6e-4)
+    assert better > here
+    assert not describe_filler(Split(train.dataset, stages), advised, devices)
+    (rows,) = {program.rows for program in stages[0].schedule.step_plan.programs}
+    assert (f" and {rows} rows a step" in line) == (rows != examples)
+
+
+def test_nothing_is_said_where_devices_cost_nothing():
+    config = config_of(128)
+    train = split_of(config)
+    assert not describe_filler(train, config, 1)
+    assert not describe_change(train.stages, before=8, now=1)
+    assert not describe_change(train.stages, before=8, now=8)
+    config.schedule.rows_multiple_of = 8
+    assert not describe_filler(split_of(config), config, 8)
+
+
+def test_no_rows_are_advised_to_a_step_of_fewer_examples_than_devices():
+    config = config_of(4, max_buckets=2)
+    line = describe_filler(split_of(config), config, 7)
+    assert "on 7 devices" in line
+    assert "a new run" not in line
+
+
+def test_going_on_with_more_devices_is_told_with_its_cost():
+    stages = split_of(config_of(128)).stages
+    fill, here = stages.fill, stages.fill_on(8)
+    assert here < (1 - WORTH_SAYING) * fill
+    line = describe_change(stages, before=1, now=8)
+    assert f"began on 1 device, with a run fill of {fill:.3f}; on 8 it is {here:.3f}" in line
+
+
+def test_divisors():
+    assert [largest_divisor(number) for number in (1, 2, 3, 4, 9, 12, 35, 256)] == [1, 1, 1, 2, 3, 6, 7, 128]

@@ -132,7 +132,7 @@ def test_the_largest_program_stands_for_all():
 def test_a_budget_of_positions_is_what_decides():
     setup = prepare(small(schedule__kind="bucketed", schedule__positions_per_step=40_000), abstract=True)
     training, evaluation = parts_of(setup)
-    assert (training.field, training.unit) == ("schedule.positions_per_step", 8 * 20 * 20)
+    assert (training.field, training.unit) == ("schedule.positions_per_step", 20 * 20)
     assert evaluation.field == "evaluate.examples_per_step"
 
 

@@ -1,0 +1,61 @@
+"""What the number of devices costs: the filler rows of every block whose rows it does not divide.
+
+Filler changes no result, so a run goes on with any number of devices. It only costs time, which these lines tell.
+"""
+
+import math
+from dataclasses import replace
+
+from fcn_jax.config import Config
+from fcn_jax.core.stages import Stages, training_stages
+from fcn_jax.train.setup import Split
+
+WORTH_SAYING = 0.005
+"""Relative loss of run fill from which the filler of the devices is worth a line."""
+
+
+def describe_filler(train: Split, config: Config, devices: int) -> str:
+    """Return a line on the filler that so many devices need, and what a new run should do; empty if it costs little."""
+    fill, here = train.stages.fill, train.stages.fill_on(devices)
+    if here >= (1 - WORTH_SAYING) * fill:
+        return ""
+    line = f"run fill is {here:.3f} on {devices} devices, but {fill:.3f} on one: they need filler rows in every block"
+    multiple, best = advise_rows(train, config, devices)
+    if here >= (1 - WORTH_SAYING) * best:
+        return line
+    rows = -(-config.schedule.examples_per_step // multiple) * multiple
+    return (
+        f"{line}; a new run with --config.schedule.rows_multiple_of={multiple} has {best:.3f}"
+        f"{f' and {rows} rows a step' if rows != config.schedule.examples_per_step else ''}"
+    )
+
+
+def describe_change(stages: Stages, *, before: int, now: int) -> str:
+    """Return a line on the cost of going on with another number of devices; empty if it costs little."""
+    fill, here = stages.fill_on(before), stages.fill_on(now)
+    if here >= (1 - WORTH_SAYING) * fill:
+        return ""
+    began = f"{before} device{'s' if before > 1 else ''}"
+    return f"the run began on {began}, with a run fill of {fill:.3f}; on {now} it is {here:.3f}, because of filler rows"
+
+
+def advise_rows(train: Split, config: Config, devices: int) -> tuple[int, float]:
+    """Return the `schedule.rows_multiple_of` with the highest run fill on so many devices, and that run fill.
+
+    It plans again for each candidate: the number of devices and its largest divisor, if a step has so many examples.
+    """
+    epochs = [stage.epochs for stage in train.stages]
+    found = {config.schedule.rows_multiple_of: train.stages.fill_on(devices)}
+    for multiple in {devices, largest_divisor(devices)} - {1, *found}:
+        if multiple <= config.schedule.examples_per_step:
+            schedule = replace(config.schedule, rows_multiple_of=multiple)
+            stages = training_stages(train.dataset.views, epochs, schedule, seed=config.seed)
+            found[multiple] = stages.fill_on(devices)
+    best = max(found, key=found.__getitem__)
+    return best, found[best]
+
+
+def largest_divisor(number: int) -> int:
+    """Return the largest divisor of a number that is smaller than it; 1 for a prime number and for 1."""
+    smallest = next((n for n in range(2, math.isqrt(number) + 1) if number % n == 0), number)
+    return number // smallest
