@@ -33,7 +33,6 @@ from fcn_jax.train.setup import train_split
 ROOT = Path(__file__).parents[1]
 TIMES = 26
 DEVICES = (1, 8, 64, 256, 1024)
-FEWEST_ROWS = 8
 EXAMPLES_PER_DEVICE = 64
 
 
@@ -43,12 +42,11 @@ def plan_lines(source: str) -> Iterator[str]:
     yield "|-|-|-|-|-|-|-|"
     wanted = [(devices, max(256, on_each * devices)) for on_each in (16, EXAMPLES_PER_DEVICE) for devices in DEVICES]
     for devices, examples in dict.fromkeys(wanted):
-        rows = max(FEWEST_ROWS, devices)
-        fields = {"data.source": source, "schedule.rows_multiple_of": rows, "schedule.examples_per_step": examples}
+        fields = {"data.source": source, "schedule.rows_multiple_of": devices, "schedule.examples_per_step": examples}
         one, four = (_stages({**fields, "schedule.num_programs": num_programs}) for num_programs in (1, 4))
         yield (
             f"| {devices:,} | {examples // devices} | {examples:,} | {one.stages[0].schedule.steps_per_epoch:,} "
-            f"| {one.filler_share:.4f} | {one.fill:.3f} | {four.fill:.3f} |"
+            f"| {one.filler_share_on(devices):.4f} | {one.fill_on(devices):.3f} | {four.fill_on(devices):.3f} |"
         )
 
 
@@ -95,7 +93,7 @@ def main() -> None:
     print(
         "ResNet-50 (`configs/resnet50.py`: 8 buckets, sides in multiples of 16, no image above 224² pixels). The sizes "
         f"are\nthose of the validation images of ImageNet, repeated {TIMES} times in place of the training images. The "
-        f"rows of every block are a\nmultiple of the number of devices, and of {FEWEST_ROWS}. A step holds at least "
+        f"rows of every block are a\nmultiple of the number of devices. A step holds at least "
         "256 examples. The fill is true pixels divided by\ncomputed pixels: of one training program, and of four that "
         "alternate (`schedule.num_programs`).\n"
         f"{machine}, jax {jax.__version__}. Written by `benchmarks/scaling.py`.\n"

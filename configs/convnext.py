@@ -20,6 +20,7 @@ def get_config(argument: str = "") -> Config:
         )
     config = resnet18.get_config(rest)
     config.model = ConvNeXt.of_size(preset or "tiny", num_classes=config.model.num_classes)
+    config.schedule.rows_multiple_of = 8  # For clusters: up to eight devices share a block without filler.
     config.train.optimizer = "adamw"
     config.train.learning_rate = 1e-3
     config.train.epochs = 300

@@ -28,6 +28,7 @@ def shrink(config: Config) -> None:
     config.data.validation_split = "validation[:128]"
     config.data.test_split = "test[:128]"
     config.schedule.max_buckets = 2
+    config.schedule.num_programs = 1
     config.schedule.examples_per_step = 64
     config.evaluate.examples_per_step = 64
     config.model.channels = tuple(min(8 * 2**i, width) for i, width in enumerate(config.model.channels))

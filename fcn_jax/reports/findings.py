@@ -230,7 +230,8 @@ def _remedy_of_fill(plan_fill: float, filler_share: float, fill: float) -> str:
     moved_up = 1 - fill / max(plan_fill * (1 - filler_share), 1e-9)
     losses = {
         "Most is lost to padding inside the buckets: raise schedule.max_buckets.": 1 - plan_fill,
-        "Most is lost to filler: raise schedule.examples_per_step, or lower schedule.rows_multiple_of.": filler_share,
+        "Most is lost to filler: raise schedule.examples_per_step, or set schedule.rows_multiple_of to the number of "
+        "devices.": filler_share,
         "Most is lost to examples placed in larger buckets than their own: raise schedule.num_programs or "
         "schedule.examples_per_step, or lower schedule.rows_multiple_of.": moved_up,
     }
@@ -245,8 +246,9 @@ def _filler(files: RunFiles) -> Finding | None:
         return Finding(False, f"{share:.1%} of all rows are filler rows.")
     return Finding(
         True,
-        f"{share:.0%} of all rows are filler rows: blocks are not full. Lower schedule.rows_multiple_of or "
-        "schedule.max_buckets, or raise schedule.num_programs.",
+        f"{share:.0%} of all rows are filler rows: blocks are not full, or the devices do not divide their rows. Set "
+        "schedule.rows_multiple_of to the number of devices, lower schedule.max_buckets, or raise "
+        "schedule.num_programs.",
     )
 
 

@@ -198,7 +198,7 @@ print(json.dumps({"seen": own_rows(seen)}))
 """
 
 
-FEW = ((1, 3), (2, 1))
+FEW = ((1, 1), (1, 3))
 MANY = ((1, 1), (1, 4), (2, 2), (1, 3), (4, 1), (3, 1), (1, 5), (1, 1))
 
 
@@ -213,5 +213,6 @@ def test_any_layout_goes_on_where_another_stopped(tmp_path, layouts):
         commands = [[*script, str(number), str(tmp_path)] for number in range(processes)]
         ended = run_together(commands, devices=devices)
         assert {process.returncode for process in ended} == {0}, [process.stderr for process in ended]
+        assert ("the run began on 1 device, with" in ended[0].stderr) == (processes * devices > 1)
         seen = joined([json.loads(process.stdout) for process in ended], "seen")
         assert seen == scheduled(config, 3 * turn, 3 * turn + 4, devices=processes * devices)
