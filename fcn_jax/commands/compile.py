@@ -6,6 +6,7 @@ It shows what every program costs, and checks that it fits the memory of a devic
 import importlib.util
 import math
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -162,19 +163,20 @@ def report_programs(config: Config, *, target: str | None, sizes: Path | None, o
     setup = prepare_here(config)
     if line := describe_filler(setup.train, config, len(place.devices)):
         say(line)
+    began = time.perf_counter()
     programs = [program for part in parts_of(setup) for program in compile_fitting(part, setup, place, prepare_here)]
-    report_fit(programs, place)
+    report_fit(programs, place, seconds=time.perf_counter() - began)
     if out is not None:
         make_folder(out)
         write_json(out / "compile.json", [as_row(program, place) for program in programs])
 
 
-def report_fit(programs: list[CompiledProgram], target: Target) -> None:
+def report_fit(programs: list[CompiledProgram], target: Target, *, seconds: float) -> None:
     """Print the table of programs and, to standard output, how much of the memory they need."""
     chip = target.chip
     print_programs(
         programs,
-        seconds=sum(program.seconds for program in programs),
+        seconds=seconds,
         place=f" for {target.name} (×{len(target.devices)})",
         at_peak=None if chip is None else [chip.estimated_seconds(program.run) for program in programs],
     )

@@ -5,6 +5,8 @@ save, tell the watchdog what the run waits for, and stop the run on request.
 """
 
 import time
+from collections.abc import Sequence
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,13 +30,21 @@ from fcn_jax.system.machine import describe_versions
 from fcn_jax.system.processes import by_first, check_shared, gather, is_first, together
 from fcn_jax.system.stopping import RESUME, Stopped, StopRequest
 from fcn_jax.system.watchdog import Watchdog
-from fcn_jax.train.checkpoint import Checkpoints, check_name, has_checkpoint
-from fcn_jax.train.compile import CompiledProgram, CompiledPrograms, monitoring_compilation, print_programs
+from fcn_jax.train.checkpoint import Checkpoints, check_name, newest_step
+from fcn_jax.train.compile import print_programs
+from fcn_jax.train.compile_in_threads import (
+    CompiledPrograms,
+    PendingProgram,
+    begin_compilation,
+    compiles_beside,
+    program_of,
+)
+from fcn_jax.train.compile_monitor import monitoring_compilation
 from fcn_jax.train.devices import describe_change, describe_filler
 from fcn_jax.train.log import Clock, Meter, MetricsWriter, NotFiniteError, check_state, describe
 from fcn_jax.train.not_finite import describe_not_finite
 from fcn_jax.train.optimizer import describe_frozen
-from fcn_jax.train.out_of_memory import compile_all, fitting
+from fcn_jax.train.out_of_memory import check_fits_device, compile_all, fitting
 from fcn_jax.train.passes import evaluate, with_precise_statistics
 from fcn_jax.train.setup import Setup, Split, prepare_together
 from fcn_jax.train.workdir import (
@@ -46,6 +56,9 @@ from fcn_jax.train.workdir import (
     unreadable_when_begun,
     with_kept_costs,
 )
+
+SECONDS_BETWEEN_LOOKS = 0.2
+"""Seconds between two looks at a stop request, while the run waits for a program."""
 
 BAD_EXAMPLES = "bad_examples.jsonl"
 """Name of the file in a workdir that has one line for each bad example."""
@@ -60,11 +73,17 @@ class Run:
     checkpoints: Checkpoints
     stop: StopRequest
     watchdog: Watchdog
+    programs_are_reported: bool
+    """True once all programs are compiled and their table is written."""
     step: int = 0
     """Number of updates done."""
     clock: Clock = field(default_factory=Clock)
     devices: int = 0
     """Number of devices on which the run began."""
+    first_step_began: float | None = None
+    """Time of the first step since the start of the command, on the clock of `time.perf_counter`."""
+    _usable: set[PendingProgram] = field(default_factory=set)
+    """The programs of which all processes know that they are compiled and fit."""
 
     @property
     def epoch(self) -> float:
@@ -77,8 +96,56 @@ class Run:
             Stopped: a stop was requested.
         """
         self.watchdog.waits_for(what)
+        self._stop_if_asked()
+
+    def _stop_if_asked(self) -> None:
         if self.stop.requested:
             raise Stopped(f"stopped after step {self.step} of {self.setup.total_steps}: {RESUME}")
+
+    def wait_for(self, programs: Sequence[PendingProgram]) -> None:
+        """Wait until programs are compiled in every process, and check that they fit the device.
+
+        All processes look in the same rounds, so that they stop or fail together.
+
+        Raises:
+            Stopped: a stop was requested.
+            UserError: a program does not fit.
+        """
+        for program in programs:
+            if program in self._usable:
+                continue
+            self.watchdog.waits_for(f"{program.name} to be compiled")
+            while not all(gather(program.wait(SECONDS_BETWEEN_LOOKS))):
+                self._stop_if_asked()
+            with together():
+                check_fits_device(lambda program=program: [program.compiled()], self.setup)
+            self._usable.add(program)
+
+    def wait_for_first_program(self) -> None:
+        """Wait until the program of the next step is compiled, and show the table of programs as it fills."""
+        if self.next_program is not None and not self.programs_are_reported:
+            with self.programs.showing():
+                self.wait_for([self.next_program])
+
+    @property
+    def next_program(self) -> PendingProgram | None:
+        """The program of the next step; None after the last step."""
+        if self.step == self.setup.total_steps:
+            return None
+        stage = self.setup.train.stages.position(self.step).stage
+        return self.programs.train[stage][program_of(self.setup, self.step)]
+
+    def report_programs(self, workdir: Path) -> None:
+        """Report the programs once all are compiled; raise the error of one that failed, though no step needs it yet.
+
+        Raises:
+            UserError: a program does not fit.
+        """
+        if self.programs_are_reported or not self.programs.are_over:
+            return
+        check_fits_device(lambda: self.programs.all, self.setup)
+        report_programs(self.programs, workdir)
+        self.programs_are_reported = True
 
     def restore(self, *, strict: bool) -> TrainState:
         """Return the state of the newest whole checkpoint and go to its step; without one, begin at step 0."""
@@ -99,7 +166,7 @@ class Run:
             say(line)
         return restored.state
 
-    def train(self, state: TrainState, writer: MetricsWriter | None) -> TrainState:
+    def train(self, state: TrainState, workdir: Path, writer: MetricsWriter | None) -> TrainState:
         """Take all steps that are left; return the last state.
 
         Args:
@@ -107,8 +174,9 @@ class Run:
         """
         loader, total = self.setup.loader(self.setup.train), self.setup.total_steps
         updates = [[partial(_update, program, self.setup) for program in stage] for stage in self.programs.train]
+        self.wait_for_first_program()
         with Bar("train", total, done=self.step) as bar:
-            hooks = _RunHooks(self, writer, Meter(self.clock, loader), bar)
+            hooks = _RunHooks(self, workdir, writer, Meter(self.clock, loader), bar)
             hooks.validate_if_due(state)
             self.attend(f"the input of step {self.step + 1}")
             return train_steps(state, loader.steps(self.step, total), updates, hooks)
@@ -119,9 +187,9 @@ class Run:
 
 
 def _update(
-    program: CompiledProgram, setup: Setup, state: TrainState, blocks: tuple[Block, ...]
+    program: PendingProgram, setup: Setup, state: TrainState, blocks: tuple[Block, ...]
 ) -> tuple[TrainState, Sums]:
-    with fitting(program, setup):
+    with fitting(program.compiled(), setup):
         return program.run(state, blocks)
 
 
@@ -130,6 +198,7 @@ class _RunHooks:
     """The work before and after every step of a run."""
 
     run: Run
+    workdir: Path
     writer: MetricsWriter | None
     meter: Meter
     bar: Bar
@@ -137,13 +206,17 @@ class _RunHooks:
     def before_step(self, step: Step) -> None:
         del step
         self.run.watchdog.waits_for(f"the device, in step {self.run.step + 1}")
+        self.run.first_step_began = self.run.first_step_began or time.perf_counter()
 
     def after_step(self, step: Step, state: TrainState, sums: Sums) -> TrainState:
         run, config = self.run, self.run.setup.config
-        with fitting(run.programs.train[step.stage][step.program], run.setup):
+        with fitting(run.programs.train[step.stage][step.program].compiled(), run.setup):
             self.meter.add(step, sums)
         run.step += 1
         self.bar.advance()
+        if not run.programs_are_reported and run.next_program is not None:
+            with suppress(Stopped), self.bar.pause():  # A stop is seen below, where the step just done is saved.
+                self._wait_for([run.next_program])
         is_last = run.step == run.setup.total_steps
         saves = is_last or run.step % config.checkpoint.every_steps == 0 or run.stop.requested
         if saves or run.epoch.is_integer() or run.step % config.train.log_every_steps == 0:
@@ -152,6 +225,10 @@ class _RunHooks:
                 state = self._pause(state, saves=saves)
         run.watchdog.waits_for(f"the input of step {run.step + 1}")
         return state
+
+    def _wait_for(self, programs: Sequence[PendingProgram]) -> None:
+        with self.meter.leave_out():
+            self.run.wait_for(programs)
 
     def _log(self) -> dict[str, float]:
         """Write and return the metrics of the steps since the last call, and write the names of new bad examples."""
@@ -164,6 +241,7 @@ class _RunHooks:
                 self.writer.write(self.run.step, "train", {"epoch": self.run.epoch, **reading})
             bad.check()
             bad.say_new()
+            self.run.report_programs(self.workdir)
         return reading
 
     def _pause(self, state: TrainState, *, saves: bool) -> TrainState:
@@ -174,6 +252,7 @@ class _RunHooks:
         """
         run, setup = self.run, self.run.setup
         if run.step == setup.total_steps and setup.config.train.precise_batch_norm:
+            self._wait_for(run.programs.moments)
             state = with_precise_statistics(setup, run.programs, state, attend=run.attend)
         if saves:
             self._save(state)
@@ -202,6 +281,7 @@ class _RunHooks:
             return
         if any(gather(self.writer is not None and self.writer.has_validation(run.step))):
             return
+        self._wait_for(list(run.programs.evaluate.values()))
         means = run.evaluate(state, run.setup.validation, title="validation")
         if self.writer is not None:
             self.writer.write(run.step, "validation", {**means, "train_seconds": run.clock.train_seconds})
@@ -210,6 +290,8 @@ class _RunHooks:
 
 def train(config: Config, workdir: Path, *, strict: bool = False, stop: StopRequest | None = None) -> dict[str, Any]:
     """Train a config in a workdir, or go on where an earlier run stopped; return the summary.
+
+    Where compiling does not disturb the run, training begins once the program of its first step is compiled.
 
     Args:
         strict: fail if the newest checkpoint is damaged.
@@ -224,7 +306,8 @@ def train(config: Config, workdir: Path, *, strict: bool = False, stop: StopRequ
     check_shared(workdir / "checkpoints")
     with together():
         check_name(workdir)
-        resumes = has_checkpoint(workdir)
+        newest = newest_step(workdir)
+        resumes = newest is not None
         label_names = read_labels(workdir) if resumes else None
         unreadable = unreadable_when_begun(workdir) if resumes else frozenset()
         config = with_kept_costs(config, workdir) if resumes else config
@@ -244,20 +327,24 @@ def train(config: Config, workdir: Path, *, strict: bool = False, stop: StopRequ
                 keep_same_data(setup, workdir, resumes=resumes)
                 write_plan(setup.train, workdir)
                 write_json(workdir / LABELS, setup.train.dataset.source.label_names)
+        beside = compiles_beside(setup)
         with together():
-            programs = compile_all(setup)
-        print_programs(programs.all, seconds=programs.seconds)
-        if is_first():
-            write_json(workdir / "compile.json", [program.as_row() for program in programs.all])
-        monitor.seal(expected=len(programs.all))
+            programs = begin_compilation(setup, splits=splits[1:], step=newest or 0) if beside else compile_all(setup)
+            if not beside:
+                report_programs(programs, workdir)
+        monitor.seal(programs.jobs)
         with (
+            closing(programs),
             stop.asked_by_loop(),
             Watchdog(config.machine.watchdog_seconds, workdir / "watchdog.log") as watchdog,
             Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints,
         ):
-            run = Run(setup, programs, checkpoints, stop, watchdog)
+            run = Run(setup, programs, checkpoints, stop, watchdog, programs_are_reported=not beside)
             test = _train_and_test(run, workdir, strict=strict)
+        monitor.check_complete()
         seconds = {"compile_seconds": programs.seconds, "wall_seconds": time.perf_counter() - began}
+        if run.first_step_began is not None:
+            seconds["seconds_to_first_step"] = run.first_step_began - began
         summary = {**test, **_sum_up(run, splits), "compile_count": monitor.count, **seconds, **describe_versions()}
         with together():
             if is_first():
@@ -265,6 +352,13 @@ def train(config: Config, workdir: Path, *, strict: bool = False, stop: StopRequ
                     split.dataset.bad.write_new(workdir / BAD_EXAMPLES)
                 write_json(workdir / "summary.json", summary)
     return summary
+
+
+def report_programs(programs: CompiledPrograms, workdir: Path) -> None:
+    """Print the table of all programs, and write it to compile.json."""
+    print_programs(programs.all, seconds=programs.seconds)
+    if is_first():
+        write_json(workdir / "compile.json", [program.as_row() for program in programs.all])
 
 
 def _sum_up(run: Run, splits: tuple[Split, ...]) -> dict[str, float]:
@@ -293,13 +387,16 @@ def _train_and_test(run: Run, workdir: Path, *, strict: bool) -> dict[str, float
     state = run.restore(strict=strict)
     with by_first(lambda: MetricsWriter(workdir, step=run.step)) as writer:
         try:
-            state = run.train(state, writer)
+            state = run.train(state, workdir, writer)
         except NotFiniteError as error:  # Every process raises it.
             kept = run.checkpoints.latest
             with together():
                 if is_first():
                     line = describe_not_finite(error, run.setup.train, run.programs, workdir, kept=kept)
                     raise UserError(line) from error
+        run.wait_for(run.programs.pending)
+        with together():
+            run.report_programs(workdir)
         test = run.evaluate(state, run.setup.test, title="test")
         if writer is not None:
             writer.write(run.step, "test", test)

@@ -31,7 +31,7 @@ from fcn_jax.system.cache import use_compilation_cache
 from fcn_jax.system.console import say
 from fcn_jax.system.processes import check_shared, together
 from fcn_jax.train.checkpoint import check_has_checkpoints, read_latest
-from fcn_jax.train.compile import compile_programs
+from fcn_jax.train.compile_in_threads import compile_programs
 from fcn_jax.train.passes import evaluate, split_logits
 from fcn_jax.train.setup import Setup, Split, prepare_together
 from fcn_jax.train.workdir import changes_since_begun, read_labels, read_meaning, warning_of_training_data

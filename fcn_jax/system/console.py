@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -87,8 +87,12 @@ def _is_useful(record: logging.LogRecord) -> bool:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table whose columns are a name, then numbers, then a text that may be long."""
+    console.print(_table(title, columns, rows), soft_wrap=False)
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     table = Table(
-        title=Text(as_line(title)),
+        title=Text(as_line(title)) if title else None,
         title_justify="left",
         title_style="bold",
         header_style="bold",
@@ -100,7 +104,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_column(column, justify="right" if is_number else "left", no_wrap=number < len(columns) - 1)
     for row in rows:
         table.add_row(*(Text(as_line(cell)) for cell in row))
-    console.print(table, soft_wrap=False)
+    return table
 
 
 class _BarAboveItsNote(Progress):
@@ -167,3 +171,82 @@ class Bar:
         paused = time.monotonic()
         yield
         self._began += time.monotonic() - paused
+
+
+class GrowingTable:
+    """A table that fills row by row, as a context manager, with a bar and the time remaining below it.
+
+    On a terminal it shows the last rows that fit, and vanishes at the end. Elsewhere there are plain lines, at most one
+    every few seconds.
+
+    Args:
+        title: what makes the rows.
+        total: number of rows.
+        work: estimated work for all rows, in any unit; the time remaining follows it, not the number of rows.
+    """
+
+    def __init__(self, title: str, columns: Sequence[str], *, total: int, work: float):
+        self._title, self._columns, self._total, self._work = as_line(title), columns, total, work
+        self._rows: list[Sequence[str]] = []
+        self._done, self._began = 0.0, time.monotonic()
+        self._ends: float | None = None
+        self._last_line = self._began
+        self._live = console.is_terminal and not console.quiet
+        self._progress = _TableAboveItsBar(
+            TextColumn("{task.description}", style="bold", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[count]}"),
+            _Remaining(self),
+            console=console,
+            transient=True,
+        )
+        self._progress.table = self
+        self._task = self._progress.add_task(self._title, total=work, count=f"0/{total}")
+
+    def __enter__(self) -> "GrowingTable":
+        if self._live:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._live:
+            self._progress.stop()
+
+    def add(self, row: Sequence[str], *, work: float) -> None:
+        """Add a row, for which so much work was done."""
+        self._rows.append(row)
+        self._done += work
+        now = time.monotonic()
+        self._ends = now + (now - self._began) / self._done * max(0.0, self._work - self._done)
+        count = f"{len(self._rows)}/{self._total}"
+        self._progress.update(self._task, completed=self._done, count=count)
+        if not self._live and now - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            say(f"{self._title} {count}  {row[0]}  {self.remaining()}")
+
+    def remaining(self) -> str:
+        """Return the estimated time remaining, as text."""
+        return "eta ?" if self._ends is None else f"eta {max(0.0, self._ends - time.monotonic()):.0f} s"
+
+    def as_table(self) -> Table:
+        """Return the table of the last rows that fit on the screen."""
+        return _table("", self._columns, self._rows[-max(1, console.height - 4) :])
+
+
+class _TableAboveItsBar(Progress):
+    table: "GrowingTable | None" = None
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        if self.table is not None:
+            yield self.table.as_table()
+        yield self.make_tasks_table(self.tasks)
+
+
+class _Remaining(ProgressColumn):
+    def __init__(self, table: GrowingTable):
+        super().__init__()
+        self._table = table
+
+    def render(self, task: Task) -> Text:
+        del task
+        return Text(self._table.remaining(), style="progress.remaining")

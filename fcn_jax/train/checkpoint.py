@@ -232,13 +232,13 @@ def check_name(workdir: Path) -> None:
         raise UserError(f"{path!r} is no UTF-8, so no checkpoint can be written there: choose another path") from error
 
 
-def has_checkpoint(workdir: Path) -> bool:
-    """Return whether a workdir holds a checkpoint, from which a run would go on."""
+def newest_step(workdir: Path) -> int | None:
+    """Return the step of the newest checkpoint of a workdir, from which a run would go on; None if it holds none."""
     directory = workdir / "checkpoints"
     if not directory.is_dir():
-        return False
+        return None
     with Checkpoints(directory, keep=None) as checkpoints:
-        return checkpoints.latest is not None
+        return checkpoints.latest
 
 
 def check_has_checkpoints(workdir: Path) -> None:

@@ -1,17 +1,16 @@
-"""Compilation of all programs before step 0, with progress and a table; compiling a step later is an error.
+"""The programs of a run: one job for each, its compilation, and the table of what they cost.
 
 JAX compiles a function when it first meets a shape, which would stop a run for seconds without a message. Here the
-plan gives all shapes. Programs are lowered from shapes alone, compiled ahead, and called as executables, which accept
-no other shape. A monitor counts what XLA really compiled.
+plan gives all shapes before step 0. Each program is a job: it is lowered from shapes alone, compiled, and called as an
+executable, which accepts no other shape. `compile_in_threads.py` has the jobs done.
 """
 
-import re
+import math
 import time
 from collections.abc import Callable, Hashable, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
@@ -21,13 +20,69 @@ from fcn_jax.core.geometry import format_size
 from fcn_jax.core.stages import Stage
 from fcn_jax.core.step import make_evaluate_step, make_moments_step, make_train_step
 from fcn_jax.core.step_plan import Program
-from fcn_jax.system.console import Bar, print_table
+from fcn_jax.system.console import print_table
 from fcn_jax.system.machine import mib_of, peak_mib
+from fcn_jax.train.compile_monitor import TRIAL, compiling
 from fcn_jax.train.micro_steps import in_turn, make_add_gradients, make_apply_gradients, no_gradients
 from fcn_jax.train.setup import Setup, Split
 
-IN_MICRO_STEPS = ("no_gradients", "add_gradients", "apply_gradients")
-STEP_FUNCTIONS = ("train_step", *IN_MICRO_STEPS, "evaluate_step", "moments_step")
+WORK_OF_GRADIENT = 2.0
+"""Work of compiling a block of a training program, by that of a block of evaluation; about 2 was measured."""
+POSITIONS_OF_A_BLOCK = 1e9
+"""So many positions count as one more block: the time goes with the number of blocks, and hardly with their size."""
+
+AnyJob = TypeVar("AnyJob")
+BlockKey = tuple[tuple[int, ...], int]
+"""The canvas and the rows of a block."""
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One program to compile: only data, so that any thread can take it. A job is equal to itself alone."""
+
+    name: str
+    shapes: tuple[BlockKey, ...]
+    """The canvas and the rows of every block."""
+    step: Any
+    """The function, wrapped by `jax.jit`."""
+    arguments: tuple[Any, ...]
+    """The shapes, types and shardings of its arguments, the blocks last."""
+    work: float
+    """Estimate of the work of compiling it, in any unit."""
+    waiting_mib: float = 0.0
+    """Memory of what is on a device while the program runs, and is no argument."""
+
+    @property
+    def blocks(self) -> str:
+        """Rows and canvas of every block, as text for tables."""
+        return "  ".join(f"{rows} × {format_size(shape)}" for shape, rows in self.shapes)
+
+
+@dataclass(frozen=True, eq=False)
+class Update:
+    """The jobs that compute the updates of one program: one, or those of `in_turn` in the order in which they run."""
+
+    name: str
+    jobs: tuple[Job, ...]
+
+    @property
+    def blocks(self) -> str:
+        return "  ".join(job.blocks for job in self.jobs if job.shapes)
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """The jobs of all programs of a run. Programs with the same blocks have one job; micro-steps share theirs."""
+
+    train: list[list[Update]]
+    moments: list[Job]
+    evaluate: dict[BlockKey, Job]
+
+    @property
+    def all(self) -> list[Job]:
+        """Every job once, in the order of tables."""
+        trained = [job for stage in self.train for update in stage for job in update.jobs]
+        return list(dict.fromkeys([*trained, *self.moments, *self.evaluate.values()]))
 
 
 @dataclass(frozen=True)
@@ -45,7 +100,7 @@ class CompiledProgram:
     """Floating-point operations of one call, in 10⁹, as XLA counts them."""
     run: Callable[..., Any]
     parts: "tuple[CompiledProgram, ...]" = ()
-    """The compiled programs that it calls, if it computes an update in micro-steps; others may share them."""
+    """The compiled programs that it calls, if it computes an update in micro-steps."""
 
     def as_row(self) -> dict[str, Any]:
         return {
@@ -57,27 +112,13 @@ class CompiledProgram:
         }
 
 
-class CompiledPrograms:
-    """All programs of a run.
+COLUMNS: tuple[str, ...] = ("program", "seconds", "peak MiB", "GFLOP", "blocks: rows × canvas")
 
-    `train` is indexed by stage and program number, `evaluate` by the canvas and rows of a block as it lies on the
-    devices. `moments` holds the programs that re-estimate BatchNorm, by number.
-    """
 
-    def __init__(
-        self,
-        train: list[list[CompiledProgram]],
-        moments: list[CompiledProgram],
-        evaluate: dict[tuple[tuple[int, ...], int], CompiledProgram],
-        seconds: float,
-    ):
-        self.train, self.moments, self.evaluate, self.seconds = train, moments, evaluate, seconds
-
-    @property
-    def all(self) -> list[CompiledProgram]:
-        """Every program that XLA compiled, once."""
-        trained = [part for stage in self.train for program in stage for part in program.parts or (program,)]
-        return [*{id(program): program for program in trained}.values(), *self.moments, *self.evaluate.values()]
+def cells(program: CompiledProgram) -> list[str]:
+    """Return the row of a program in the table of `COLUMNS`."""
+    p = program
+    return [p.name, f"{p.seconds:.1f}", f"{p.peak_mib:,.0f}", f"{p.gflop:,.3f}", p.blocks]
 
 
 def print_programs(
@@ -90,8 +131,7 @@ def print_programs(
         place: text that names the devices.
         at_peak: lowest possible seconds of one call of each program.
     """
-    columns = ["program", "seconds", "peak MiB", "GFLOP", "blocks: rows × canvas"]
-    rows = [[p.name, f"{p.seconds:.1f}", f"{p.peak_mib:,.0f}", f"{p.gflop:,.3f}", p.blocks] for p in programs]
+    columns, rows = list(COLUMNS), [cells(program) for program in programs]
     if at_peak is not None:
         columns.insert(-1, "ms at peak")
         for row, least in zip(rows, at_peak, strict=True):
@@ -99,69 +139,134 @@ def print_programs(
     print_table(f"{len(rows)} programs compiled in {seconds:.1f} s{place}", columns, rows)
 
 
-class CompileMonitor:
-    """A listener that counts the compilations of steps that XLA reports; once it is sealed, one more is an error."""
-
-    def __init__(self):
-        self.count, self._sealed = 0, False
-
-    def seal(self, *, expected: int) -> None:
-        """Forbid compilations from now on; check that there were `expected` so far."""
-        assert self.count == expected, f"{self.count} compilations of {expected} programs"
-        self._sealed = True
-
-    def __call__(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
-        name = str(kwargs.get("fun_name", ""))
-        if event != "/jax/core/compile/backend_compile_duration" or not _is_step(name):
-            return
-        self.count += 1
-        assert not self._sealed, f"{name} was compiled after step 0; all programs are compiled before it"
-
-
-def _is_step(name: str) -> bool:
-    return re.sub(r"^jit\((.*)\)$", r"\1", name) in STEP_FUNCTIONS
-
-
-@contextmanager
-def monitoring_compilation():
-    """Yield a `CompileMonitor` that listens until the end of the block."""
-    monitor = CompileMonitor()
-    jax.monitoring.register_event_duration_secs_listener(monitor)
-    try:
-        yield monitor
-    finally:
-        jax.monitoring.unregister_event_duration_listener(monitor)
-
-
-def compile_programs(setup: Setup, *, train: bool = True, splits: tuple[Split, ...]) -> CompiledPrograms:
-    """Compile the evaluation programs of some splits and, if `train`, those of training and of precise BatchNorm."""
+def compile_job(job: Job, *, is_trial: bool = False) -> CompiledProgram:
+    """Compile one program; an error of XLA names it."""
     began = time.perf_counter()
-    jobs = list(dict.fromkeys(job for split in splits for job in _evaluation_shapes(setup, split)))
+    try:
+        with compiling(TRIAL if is_trial else job):
+            executable = job.step.lower(*job.arguments).compile()
+    except jax.errors.JaxRuntimeError as error:
+        raise jax.errors.JaxRuntimeError(f"{job.name}: {error}") from error
+    cost = executable.cost_analysis() or {"flops": float("nan")}
+    return CompiledProgram(
+        job.name,
+        job.blocks,
+        seconds=time.perf_counter() - began,
+        peak_mib=peak_mib(executable) + job.waiting_mib,
+        gflop=cost.get("flops", 0.0) / 1e9,  # XLA leaves out a number that is 0.
+        run=executable,
+    )
+
+
+def joined(update: Update, parts: Sequence[CompiledProgram]) -> CompiledProgram:
+    """Return the program that computes an update by its compiled parts, in the order of its jobs."""
+    if len(parts) == 1:
+        return parts[0]
+    once = tuple({id(part): part for part in parts}.values())
+    return CompiledProgram(
+        update.name,
+        update.blocks,
+        seconds=sum(part.seconds for part in once),
+        peak_mib=max(part.peak_mib for part in once),
+        gflop=sum(part.gflop for part in parts),
+        run=in_turn(parts[0].run, [part.run for part in parts[1:-1]], parts[-1].run),
+        parts=once,
+    )
+
+
+def jobs_of(setup: Setup, *, train: bool = True, splits: tuple[Split, ...]) -> Jobs:
+    """Return the jobs of the evaluation programs of some splits and, if `train`, of training and precise BatchNorm."""
     stages = setup.train.stages if train else ()
-    calibrates = train and setup.config.train.precise_batch_norm
-    calibration = setup.calibration.stages[0].schedule.step_plan.programs if calibrates else ()
-    wanted = [[_wanted(setup, n, program) for program in _programs_of(stage)] for n, stage in enumerate(stages)]
-    in_training = {key: job for stage in wanted for update in stage for key, job in update.jobs.items()}
-    compiled, moments, evaluated = {}, [], {}
-    with Bar("compile", len(in_training) + len(calibration) + len(jobs)) as bar:
-        for key, job in in_training.items():
-            compiled[key] = job()
-            bar.advance()
-            bar.note(compiled[key].name)
-        for program in calibration:
-            moments.append(_compile_moments(setup, program))
-            bar.advance()
-            bar.note(moments[-1].name)
-        for shape, rows in jobs:
-            evaluated[shape, rows] = _compile_evaluate(setup, shape, rows)
-            bar.advance()
-            bar.note(evaluated[shape, rows].name)
-    trained = [[update.assemble(compiled) for update in stage] for stage in wanted]
-    return CompiledPrograms(trained, moments, evaluated, time.perf_counter() - began)
+    calibration = setup.calibration.stages if train and setup.config.train.precise_batch_norm else ()
+    shared: dict[Hashable, Job] = {}
+    return Jobs(
+        [_jobs_of_stage(stage, partial(_update, setup, number, shared)) for number, stage in enumerate(stages)],
+        [job for stage in calibration for job in _jobs_of_stage(stage, partial(_moments_job, setup, stage))],
+        {shape: _evaluation_job(setup, shape) for split in splits for shape in _evaluation_shapes(setup, split)},
+    )
 
 
-def _programs_of(stage: Stage) -> tuple[Program, ...]:
-    return stage.schedule.step_plan.programs
+def _jobs_of_stage(stage: Stage, job_of: Callable[[Program], AnyJob]) -> list[AnyJob]:
+    """Return the job of every program of a stage; programs that differ only in their steps share one."""
+    kinds = [_without_steps(program) for program in stage.schedule.step_plan.programs]
+    jobs = {kind: job_of(kind) for kind in kinds}
+    return [jobs[kind] for kind in kinds]
+
+
+def _without_steps(program: Program) -> Program:
+    return replace(program, steps=0)
+
+
+def _update(setup: Setup, number: int, shared: dict[Hashable, Job], program: Program) -> Update:
+    """Return the jobs of a program of stage `number`, from 0; `shared` collects those that other programs may share."""
+    stages = setup.train.stages
+    stage = stages[number]
+    prefix = f"stage {number + 1}, " if len(stages) > 1 else ""
+    name = f"train {prefix}{_program_name(setup, stage, program)}".rstrip(", ")
+    mean_examples = stage.schedule.num_examples / stage.schedule.steps_per_epoch
+    if any(other.micro_steps > 1 for other in stage.schedule.step_plan.programs):
+        jobs = _jobs_in_micro_steps(setup, stage, program, mean_examples=mean_examples)
+        return Update(name, tuple(shared.setdefault(key, job) for key, job in jobs))
+    step = make_train_step(setup.graphdef, setup.optimizer, setup.config.train, mean_examples=mean_examples)
+    jitted = jax.jit(step, donate_argnums=0, out_shardings=_everywhere(setup))
+    state, shapes = (_abstract(setup.state),), _shapes_of(setup, stage, program)
+    return Update(name, (_job(setup, name, jitted, state, shapes, work_of_a_block=WORK_OF_GRADIENT),))
+
+
+def _jobs_in_micro_steps(
+    setup: Setup, stage: Stage, program: Program, *, mean_examples: float
+) -> list[tuple[Hashable, Job]]:
+    """Return the jobs of `in_turn`, in the order in which they run; those of the same key compile the same."""
+    everywhere, state = _everywhere(setup), _abstract(setup.state)
+    added = _abstract(jax.eval_shape(no_gradients, state.params), everywhere)
+    add_gradients = make_add_gradients(setup.graphdef, label_smoothing=setup.config.train.label_smoothing)
+    apply_gradients = make_apply_gradients(setup.optimizer, setup.config.train, mean_examples=mean_examples)
+    begin = jax.jit(no_gradients, out_shardings=everywhere)
+    micro_step = jax.jit(add_gradients, donate_argnums=2, out_shardings=everywhere)
+    end = jax.jit(apply_gradients, donate_argnums=0, out_shardings=everywhere)
+    groups = [tuple(_shapes_of(setup, stage, replace(program, blocks=blocks))) for blocks in program.groups]
+    held = mib_of((state.opt_state, state.average))
+    held += mib_of([_abstract_blocks(setup, shapes) for shapes in groups]) / setup.mesh.size
+    micro_steps = {}
+    for shapes in dict.fromkeys(groups):
+        which = format_size(shapes[0][0]) if len(shapes) == 1 else _number_of(stage, program)
+        name, arguments = f"train micro-step {which}".rstrip(), (state.params, state.stats, added)
+        job = _job(setup, name, micro_step, arguments, shapes, work_of_a_block=WORK_OF_GRADIENT)
+        waiting = held - mib_of(_abstract_blocks(setup, shapes)) / setup.mesh.size
+        micro_steps[shapes] = replace(job, waiting_mib=waiting)
+    return [
+        ("zeros", Job("train zeros", (), begin, (state.params,), work=0.1)),
+        *((shapes, micro_steps[shapes]) for shapes in groups),
+        (("update", mean_examples), Job("train update", (), end, (state, added), work=0.5)),
+    ]
+
+
+def _moments_job(setup: Setup, stage: Stage, program: Program) -> Job:
+    name = f"precise BatchNorm {_number_of(stage, program)}".rstrip()
+    jitted = jax.jit(make_moments_step(setup.graphdef), out_shardings=_everywhere(setup))
+    return _job(setup, name, jitted, _evaluated_state(setup), _shapes_of(setup, stage, program))
+
+
+def _evaluation_job(setup: Setup, shape: BlockKey) -> Job:
+    jitted = jax.jit(make_evaluate_step(setup.graphdef), out_shardings=_everywhere(setup))
+    return _job(setup, f"evaluate {format_size(shape[0])}", jitted, _evaluated_state(setup), [shape])
+
+
+def _job(
+    setup: Setup, name: str, step: Any, state: tuple, shapes: Sequence[BlockKey], *, work_of_a_block: float = 1.0
+) -> Job:
+    blocks = _abstract_blocks(setup, shapes)
+    work = sum(work_of_a_block * (1 + rows * math.prod(shape) / POSITIONS_OF_A_BLOCK) for shape, rows in shapes)
+    return Job(name, tuple(shapes), step, (*state, blocks), work)
+
+
+def _abstract_blocks(setup: Setup, shapes: Sequence[BlockKey]) -> tuple[Block, ...]:
+    sharding, channels = NamedSharding(setup.mesh, PartitionSpec("rows")), setup.config.data.channels
+    return tuple(abstract_block(rows, shape, channels, sharding=sharding) for shape, rows in shapes)
+
+
+def _everywhere(setup: Setup) -> NamedSharding:
+    return NamedSharding(setup.mesh, PartitionSpec())
 
 
 def _program_name(setup: Setup, stage: Stage, program: Program) -> str:
@@ -172,138 +277,25 @@ def _program_name(setup: Setup, stage: Stage, program: Program) -> str:
 
 
 def _number_of(stage: Stage, program: Program) -> str:
-    """Return a name with the number of a program in its stage; empty if the stage has only one."""
-    programs = stage.schedule.step_plan.programs
-    return f"program {programs.index(program) + 1}" if len(programs) > 1 else ""
+    """Return a name with the number of a program in its stage; empty if they are all the same."""
+    kinds = [_without_steps(other) for other in stage.schedule.step_plan.programs]
+    return f"program {kinds.index(_without_steps(program)) + 1}" if len(set(kinds)) > 1 else ""
 
 
-def _evaluation_shapes(setup: Setup, split: Split) -> list[tuple[tuple[int, ...], int]]:
+def _evaluation_shapes(setup: Setup, split: Split) -> list[BlockKey]:
     """Return the (canvas, rows) of every block of every program of an evaluation split."""
     (stage,) = split.stages
     return [shape for program in stage.schedule.step_plan.programs for shape in _shapes_of(setup, stage, program)]
 
 
-@dataclass(frozen=True)
-class _Update:
-    """What has to be compiled for the updates of one program, and how it becomes the program that the loop calls."""
-
-    name: str
-    jobs: dict[Hashable, Callable[[], CompiledProgram]]
-    """The functions that compile it. Those of the same key, in other programs and stages, compile the same."""
-    order: Sequence[Hashable]
-    """The keys in the order in which the compiled programs run; one, or those of `in_turn`."""
-
-    def assemble(self, compiled: dict[Hashable, CompiledProgram]) -> CompiledProgram:
-        parts = [compiled[key] for key in self.order]
-        if len(parts) == 1:
-            return parts[0]
-        return CompiledProgram(
-            self.name,
-            "  ".join(part.blocks for part in parts if part.blocks),
-            seconds=sum(compiled[key].seconds for key in self.jobs),
-            peak_mib=max(part.peak_mib for part in parts),
-            gflop=sum(part.gflop for part in parts),
-            run=in_turn(parts[0].run, [part.run for part in parts[1:-1]], parts[-1].run),
-            parts=tuple(compiled[key] for key in self.jobs),
-        )
-
-
-def _wanted(setup: Setup, number: int, program: Program) -> _Update:
-    """Return what has to be compiled for the updates of a program of stage `number`, from 0."""
-    stage = setup.train.stages[number]
-    prefix = f"stage {number + 1}, " if len(setup.train.stages) > 1 else ""
-    name = f"train {prefix}{_program_name(setup, stage, program)}".rstrip(", ")
-    mean_examples = stage.schedule.num_examples / stage.schedule.steps_per_epoch
-    everywhere, config = NamedSharding(setup.mesh, PartitionSpec()), setup.config.train
-    if all(other.micro_steps == 1 for other in _programs_of(stage)):
-        step = make_train_step(setup.graphdef, setup.optimizer, config, mean_examples=mean_examples)
-        jitted = jax.jit(step, donate_argnums=0, out_shardings=everywhere)
-        key = (number, _programs_of(stage).index(program))
-        job = partial(_compile, name, jitted, (_abstract(setup.state),), _shapes_of(setup, stage, program), setup)
-        return _Update(name, {key: job}, [key])
-    return _in_micro_steps(setup, stage, program, name=name, mean_examples=mean_examples)
-
-
-def _in_micro_steps(setup: Setup, stage: Stage, program: Program, *, name: str, mean_examples: float) -> _Update:
-    """Return what has to be compiled for updates in micro-steps."""
-    everywhere, config, state = NamedSharding(setup.mesh, PartitionSpec()), setup.config.train, _abstract(setup.state)
-    added = _abstract(jax.eval_shape(no_gradients, state.params), everywhere)
-    add_gradients = make_add_gradients(setup.graphdef, label_smoothing=config.label_smoothing)
-    apply_gradients = make_apply_gradients(setup.optimizer, config, mean_examples=mean_examples)
-    begin = jax.jit(no_gradients, out_shardings=everywhere)
-    micro_step = jax.jit(add_gradients, donate_argnums=2, out_shardings=everywhere)
-    end = jax.jit(apply_gradients, donate_argnums=0, out_shardings=everywhere)
-    groups = [tuple(_shapes_of(setup, stage, Program(group, program.steps))) for group in program.groups]
-    blocks = _blocks(setup, [shape for shapes in groups for shape in shapes])
-    first, last = "zeros", ("update", mean_examples)
-    jobs: dict[Hashable, Callable[[], CompiledProgram]] = {}
-    jobs[first] = partial(_compile, "train zeros", begin, (state.params,), None, setup)
-    for shapes in groups:
-        which = format_size(shapes[0][0]) if len(shapes) == 1 else _number_of(stage, program)
-        waiting = mib_of((state.opt_state, state.average))
-        waiting += (mib_of(blocks) - mib_of(_blocks(setup, shapes))) / setup.mesh.size
-        arguments = (state.params, state.stats, added)
-        micro = f"train micro-step {which}".rstrip()
-        jobs[shapes] = partial(_compile, micro, micro_step, arguments, shapes, setup, waiting_mib=waiting)
-    jobs[last] = partial(_compile, "train update", end, (state, added), None, setup)
-    return _Update(name, jobs, [first, *groups, last])
-
-
-def _compile_moments(setup: Setup, program: Program) -> CompiledProgram:
-    (stage,) = setup.calibration.stages
-    jitted = jax.jit(make_moments_step(setup.graphdef), out_shardings=NamedSharding(setup.mesh, PartitionSpec()))
-    state = (_abstract(setup.state.params), _abstract(setup.state.stats))
-    name = f"precise BatchNorm {_number_of(stage, program)}".rstrip()
-    return _compile(name, jitted, state, _shapes_of(setup, stage, program), setup)
-
-
-def _shapes_of(setup: Setup, stage: Stage, program: Program) -> list[tuple[tuple[int, ...], int]]:
+def _shapes_of(setup: Setup, stage: Stage, program: Program) -> list[BlockKey]:
     """Return the (canvas, rows) of every block of a program, as the loader puts them on the devices."""
     devices = setup.mesh.size
     return [(stage.plan.shapes[block.bucket], rows_on_devices(block.rows, devices)) for block in program.blocks]
 
 
-def _compile_evaluate(setup: Setup, shape: tuple[int, ...], rows: int) -> CompiledProgram:
-    jitted = jax.jit(make_evaluate_step(setup.graphdef), out_shardings=NamedSharding(setup.mesh, PartitionSpec()))
-    state = (_abstract(setup.state.params), _abstract(setup.state.stats))
-    return _compile(f"evaluate {format_size(shape)}", jitted, state, [(shape, rows)], setup)
-
-
-def _compile(
-    name: str,
-    jitted,
-    state: tuple,
-    shapes: Sequence[tuple[tuple[int, ...], int]] | None,
-    setup: Setup,
-    *,
-    waiting_mib: float = 0.0,
-) -> CompiledProgram:
-    """Compile a function of `state` and of a tuple of blocks of some shapes; None: it takes no blocks.
-
-    Args:
-        waiting_mib: memory of what is on the device meanwhile and no argument.
-    """
-    began = time.perf_counter()
-    arguments = state if shapes is None else (*state, _blocks(setup, shapes))
-    try:
-        executable = jitted.lower(*arguments).compile()
-    except jax.errors.JaxRuntimeError as error:
-        raise jax.errors.JaxRuntimeError(f"{name}: {error}") from error
-    cost = executable.cost_analysis() or {"flops": float("nan")}
-    return CompiledProgram(
-        name,
-        "  ".join(f"{rows} × {format_size(shape)}" for shape, rows in shapes or ()),
-        seconds=time.perf_counter() - began,
-        peak_mib=peak_mib(executable) + waiting_mib,
-        gflop=cost.get("flops", 0.0) / 1e9,  # XLA leaves out a number that is 0.
-        run=executable,
-    )
-
-
-def _blocks(setup: Setup, shapes: Sequence[tuple[tuple[int, ...], int]]) -> tuple[Block, ...]:
-    """Return blocks of some (canvas, rows) without their values."""
-    sharding, channels = NamedSharding(setup.mesh, PartitionSpec("rows")), setup.config.data.channels
-    return tuple(abstract_block(rows, shape, channels, sharding=sharding) for shape, rows in shapes)
+def _evaluated_state(setup: Setup) -> tuple[Any, Any]:
+    return _abstract(setup.state.params), _abstract(setup.state.stats)
 
 
 def _abstract(tree, sharding: NamedSharding | None = None):

@@ -218,6 +218,13 @@ class Meter:
         yield
         self._tick()
 
+    @contextmanager
+    def leave_out(self) -> Iterator[None]:
+        """Leave the time spent inside out of all totals."""
+        began = time.perf_counter()
+        yield
+        self._then += time.perf_counter() - began
+
     def _tick(self) -> float:
         """Return the seconds since the last tick and add them to `train_seconds`."""
         now = time.perf_counter()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fcn_jax.core.schedule import FILLER
 from fcn_jax.system.disk import write_json
-from fcn_jax.train.compile import CompiledPrograms
+from fcn_jax.train.compile_in_threads import CompiledPrograms
 from fcn_jax.train.log import NotFiniteError
 from fcn_jax.train.setup import Split
 

@@ -22,7 +22,8 @@ from fcn_jax.core.stages import Stage, Stages
 from fcn_jax.core.step_plan import Program, StepPlan
 from fcn_jax.system.console import say
 from fcn_jax.system.machine import arguments_mib, device_memory_mib, peak_mib
-from fcn_jax.train.compile import CompiledProgram, CompiledPrograms, compile_programs
+from fcn_jax.train.compile import CompiledProgram
+from fcn_jax.train.compile_in_threads import CompiledPrograms, compile_programs
 from fcn_jax.train.setup import Setup, Split, prepare
 
 
@@ -99,7 +100,7 @@ def compile_fitting(
         ways.append(f"set --config.{part.field}={largest}, the largest that fits (to within {TOLERANCE:.0%})")
     if part.accumulates:
         least = setup.config.train.accumulate * -(-asked // max(largest, part.unit))
-        if parts := parts_that_fit(least, _most_rows(setup), partial(fits, field="train.accumulate")):
+        if parts := parts_that_fit(least, _most_parts(setup), partial(fits, field="train.accumulate")):
             ways.append(f"set --config.train.accumulate={parts}, which computes a step in parts that fit")
     none = (
         f"nor does {min(asked, part.unit)}, the smallest: take a smaller config.data.resize or model, or more devices"
@@ -124,8 +125,8 @@ def parts_that_fit(least: int, most: int, fits: Callable[[int], bool]) -> int:
     return 0
 
 
-def _most_rows(setup: Setup) -> int:
-    """Return the rows of the largest training step; it has no more parts."""
+def _most_parts(setup: Setup) -> int:
+    """Return the largest `train.accumulate` of use: no step has more parts than rows."""
     programs = [program for stage in setup.train.stages for program in stage.schedule.step_plan.programs]
     return min(MOST_PARTS, max(program.rows for program in programs))
 
@@ -165,18 +166,18 @@ def exhaustion(error: Exception) -> str:
 def _training(setup: Setup, of: Callable[[Split], Split] = lambda split: split) -> list[CompiledProgram]:
     """Compile the programs that update the parameters; `of` may leave some out."""
     config = overridden(setup.config, {"train.precise_batch_norm": False})
-    return compile_programs(replace(setup, config=config, train=of(setup.train)), splits=()).all
+    return compile_programs(replace(setup, config=config, train=of(setup.train)), splits=(), is_trial=True).all
 
 
 def _evaluation(setup: Setup, of: Callable[[Split], Split] = lambda split: split) -> list[CompiledProgram]:
     """Compile the programs that evaluate or re-estimate BatchNorm; `of` may leave out some of those that evaluate."""
     splits = tuple(of(split) for split in (setup.validation, setup.test))
     without_training = replace(setup, train=Split(setup.train.dataset, Stages(())))
-    return compile_programs(without_training, splits=splits).all
+    return compile_programs(without_training, splits=splits, is_trial=True).all
 
 
 def _largest_alone(split: Split) -> Split:
-    """Return the split with only the program that computes most positions at once, and nothing else."""
+    """Return the split with only the program that computes most positions at once."""
     stage, program = max(
         ((stage, alone) for stage in split.stages for alone in _parts_alone(stage)), key=lambda pair: _positions(*pair)
     )
@@ -232,12 +233,24 @@ def compile_all(setup: Setup) -> CompiledPrograms:
         made.append(compile_programs(setup, splits=(setup.validation, setup.test)))
         return made[0].all
 
+    check_fits_device(compile_, setup)
+    return made[0]
+
+
+def check_fits_device(compile: Callable[[], list[CompiledProgram]], setup: Setup) -> None:
+    """Check that programs of a run fit this device.
+
+    Args:
+        compile: function that returns the programs, or raises the error of their compilation.
+
+    Raises:
+        UserError: they do not fit; the message says which step does.
+    """
     device = DeviceMemory(f"this {jax.local_devices()[0].device_kind}", device_memory_mib())
-    _, reason = try_compiling(compile_, device)
-    if not reason:
-        return made[0]
-    _say_what_fits(setup, device)
-    raise UserError(f"{reason}, though training and evaluation fit {device.name} by themselves: run it again")
+    _, reason = try_compiling(compile, device)
+    if reason:
+        _say_what_fits(setup, device)
+        raise UserError(f"{reason}, though training and evaluation fit {device.name} by themselves: run it again")
 
 
 @contextmanager

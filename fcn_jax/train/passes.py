@@ -17,7 +17,7 @@ from fcn_jax.data.bad_examples import share
 from fcn_jax.data.loader import Step
 from fcn_jax.system.console import Bar
 from fcn_jax.system.processes import gather, together
-from fcn_jax.train.compile import CompiledPrograms
+from fcn_jax.train.compile_in_threads import CompiledPrograms
 from fcn_jax.train.setup import Setup, Split
 
 

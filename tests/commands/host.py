@@ -85,7 +85,8 @@ def main(coordinator: str, num_processes: int, process_id: int, folder: Path) ->
     join_cluster(coordinator, num_processes, process_id)
     config = read_config(folder / "whole")
     seen = train_until(config, folder / "begun", steps=STOP)
-    with recorded() as rest:
+    with pytest.MonkeyPatch.context() as patch, recorded() as rest:
+        patch.setattr("fcn_jax.commands.train.compiles_beside", lambda setup: True)  # As on a GPU.
         summary = train(config, folder / "stopped")
     return {
         "devices": len(jax.devices()),

@@ -11,7 +11,7 @@ from fcn_jax.data.bad_examples import BadExampleError, BadExamples
 from fcn_jax.data.files import read_file
 from fcn_jax.inference.evaluation import OpenedRun, answered
 from fcn_jax.system import disk
-from fcn_jax.train.compile import compile_programs
+from fcn_jax.train.compile_in_threads import compile_programs
 from fcn_jax.train.passes import evaluate
 from fcn_jax.train.setup import prepare
 from tests.data.made import config_for, opened

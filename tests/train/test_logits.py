@@ -6,7 +6,7 @@ import pytest
 from configs import mnist
 from fcn_jax.config import Config
 from fcn_jax.config_fields import overridden
-from fcn_jax.train.compile import compile_programs
+from fcn_jax.train.compile_in_threads import compile_programs
 from fcn_jax.train.passes import evaluate, split_logits
 from fcn_jax.train.setup import prepare
 

@@ -8,7 +8,7 @@ import pytest
 from configs.mnist import get_config
 from fcn_jax.config import Config
 from fcn_jax.train import out_of_memory
-from fcn_jax.train.compile import CompiledPrograms, compile_programs
+from fcn_jax.train.compile_in_threads import CompiledPrograms, compile_programs
 from fcn_jax.train.out_of_memory import compile_all, fitting
 from fcn_jax.train.setup import Setup, prepare
 
@@ -35,7 +35,7 @@ def peak_of(examples_per_step: int) -> float:
 
 
 def test_what_is_too_large_for_the_device_is_refused_before_the_first_step(setup, programs, monkeypatch):
-    (train,) = programs.train[0]
+    (train,) = programs.all
     monkeypatch.setattr(out_of_memory, "device_memory_mib", lambda: 0.7 * train.peak_mib)
     with pytest.raises(ValueError, match=r"train needs [\d.,]+ MiB of") as refused:
         compile_all(setup)
@@ -44,7 +44,7 @@ def test_what_is_too_large_for_the_device_is_refused_before_the_first_step(setup
 
 
 def test_what_fails_while_it_runs_is_told_the_same_way(setup, programs):
-    (train,) = programs.train[0]
+    (train,) = programs.all
     with (
         pytest.raises(ValueError, match=r"train needs .* MiB.*set --config\.schedule\.examples_per_step=\d+"),
         fitting(train, setup),
@@ -53,5 +53,5 @@ def test_what_fails_while_it_runs_is_told_the_same_way(setup, programs):
 
 
 def test_any_other_error_stays_what_it_is(setup, programs):
-    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"), fitting(programs.train[0][0], setup):
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"), fitting(programs.all[0], setup):
         raise jax.errors.JaxRuntimeError("INTERNAL: the device is lost")

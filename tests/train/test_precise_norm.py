@@ -20,7 +20,7 @@ from fcn_jax.core.norms import EPSILON, Moments, batch_norms
 from fcn_jax.core.step import split_model
 from fcn_jax.nets.model import make_model
 from fcn_jax.train import passes
-from fcn_jax.train.compile import compile_programs
+from fcn_jax.train.compile_in_threads import compile_programs
 from fcn_jax.train.passes import pool, with_precise_statistics
 from fcn_jax.train.setup import Setup, prepare
 from tests.commands.test_train import final_state
