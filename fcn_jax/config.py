@@ -38,6 +38,7 @@ def chosen(*choices: Value) -> Value:
 
 
 MOST_EXAMPLES_PER_STEP = 2**20
+MOST_PARTS = 2**12
 
 
 @dataclass
@@ -118,13 +119,11 @@ class ScheduleConfig:
     """The sides of buckets are multiples of this, in pixels."""
     examples_per_step: int = bounded(512, 1, MOST_EXAMPLES_PER_STEP)
     rows_multiple_of: int = bounded(1, 1, 2**16)
-    """A block's number of rows is a multiple of this. It never has to be set: where the devices do not divide a block's
-    rows, filler rows are added. If this is the number of devices, none are needed, and less is computed in vain."""
+    """A block's rows are a multiple of this. If it is the number of devices, these need no filler rows."""
     positions_per_step: int = bounded(0, 0, 2**40)
     """Bucketed only: a step holds as many examples as fit into this many padded pixels; 0: use examples_per_step."""
     num_programs: int = bounded(0, 0, 64)
-    """Stratified only: the number of kinds of steps that alternate, so that a rare bucket is not in every step; 0: the
-    number that makes the run shortest."""
+    """Stratified only: the number of kinds of steps that alternate; 0: the number that makes the run shortest."""
     max_blocks: int = bounded(64, 1, 4096)
     """The most blocks of all training programs together where their number is chosen. Each takes about a second to
     compile on two CPU cores, or ten for a deep net."""
@@ -133,6 +132,8 @@ class ScheduleConfig:
     evaluation of a bucket, and for each block of a step. (): those of train/costs.py, which config.json then keeps."""
     measure_costs: bool = False
     """True: measure the costs when the run begins, instead of taking them from the table."""
+    programs: str = chosen("step", "bucket")
+    """step: one program computes a step. bucket: each block is a micro-step, so a program a bucket serves all steps."""
 
     @property
     def leaves_open(self) -> bool:
@@ -175,11 +176,7 @@ class ModelConfig:
             FAMILIES[cls.name] = cls
 
     def check(self) -> None:
-        """Check the rules between the fields.
-
-        Raises:
-            UserError: a rule is broken; the message names the first one, its field and the value.
-        """
+        """Check the rules between the fields; raise UserError for the first that is broken."""
         own = type(self).name
         if self.name != own:
             raise UserError(
@@ -232,6 +229,10 @@ class TrainConfig:
     so that an example has the same weight in a small step as in a large one."""
     rate_scaling: str = chosen("none", "sqrt", "linear")
     """The growth of the learning rate with a step's number of examples, relative to the mean number."""
+    accumulate: int = bounded(1, 1, MOST_PARTS)
+    """A step is computed in up to so many micro-steps, whose gradients are added, to need less memory."""
+    statistics: str = chosen("step", "micro_step")
+    """The examples by which BatchNorm normalises: those of a step, which forbids micro-steps, or of a micro-step."""
     stage_scales: tuple[float, ...] = bounded((1.0,), 0.01, 100)
     """Progressive resizing: the factor on the size of all examples, in each stage of training."""
     stage_shares: tuple[float, ...] = bounded((1.0,), 1e-6, 1e6)
@@ -326,6 +327,15 @@ def validate(config: Config) -> None:
             f"config.train.precise_batch_norm is True, but config.model.norm={config.model.norm} keeps no statistics: "
             f"set {'config.model.norm=batch, or ' * ('batch' in norms)}config.train.precise_batch_norm=False"
         )
+    parts, programs = config.train.accumulate, config.schedule.programs
+    in_parts = parts > 1 or (programs == "bucket" and config.schedule.kind == "stratified")
+    if in_parts and config.model.norm == "batch" and config.train.statistics == "step":
+        raise UserError(
+            f"config.train.accumulate is {parts} and config.schedule.programs is {programs}, so steps are computed in "
+            "micro-steps, but BatchNorm needs the statistics of all examples of a step at once: set "
+            "config.model.norm=group, or config.schedule.programs=step and config.train.accumulate=1, or "
+            "config.train.statistics=micro_step"
+        )
     if config.schedule.positions_per_step and config.schedule.kind != "bucketed":
         raise UserError(
             f"config.schedule.positions_per_step is {config.schedule.positions_per_step}, but a stratified step always "
@@ -356,11 +366,7 @@ def _check_values(config: Any, prefix: str) -> None:
 
 
 def check_types(config: Any, prefix: str = "config") -> None:
-    """Check that every field holds what its annotation says; an int may stand for a float.
-
-    Raises:
-        UserError: one does not; the message names the first.
-    """
+    """Check that every field holds what its annotation says; an int may stand for a float."""
     hints = typing.get_type_hints(type(config))
     for item in dataclasses.fields(config):
         value, kind, path = getattr(config, item.name), hints[item.name], f"{prefix}.{item.name}"

@@ -122,15 +122,18 @@ def small_setup() -> Setup:
     return prepare(broken(), abstract=True)
 
 
-def fitting(field: str) -> Callable[[Config], None]:
-    """A check that a step of `field` needs no more than 100 MiB, at 1 MiB an example."""
+def fitting(field: str, *, accumulates: bool = False) -> Callable[[Config], None]:
+    """A check that a step of `field` needs no more than 100 MiB, at 1 MiB an example that is computed at once."""
 
     def compile_(setup: Setup) -> list[CompiledProgram]:
-        peak = float(get_field(setup.config, field))
+        peak = get_field(setup.config, field) / setup.config.train.accumulate
         return [CompiledProgram("train", "", seconds=0.0, peak_mib=peak, gflop=0.0, run=compile_)]
 
     def check(config: Config) -> None:
-        part, memory = Part(field, 8, compile_, compile_), replace(present_target(), memory_mib=100.0)
+        part, memory = (
+            Part(field, 8, compile_, compile_, accumulates=accumulates),
+            replace(present_target(), memory_mib=100.0),
+        )
         setup = replace(small_setup(), config=config)
         compile_fitting(part, setup, memory, lambda smaller: replace(setup, config=smaller))
 
@@ -150,6 +153,8 @@ CONFIGS = [
     Situation("config.train.stage_scales is ()", broken(train__stage_scales=()), validate),
     Situation("keeps no statistics", broken(train__precise_batch_norm=True, model__norm="group"), validate, ways=2),
     Situation("keeps no statistics", broken(WaveNet(), train__precise_batch_norm=True), validate),
+    Situation("so steps are computed in micro-steps", broken(train__accumulate=2), validate, ways=3),
+    Situation("so steps are computed in micro-steps", broken(schedule__programs="bucket"), validate, ways=3),
     Situation("a stratified step always holds", broken(schedule__positions_per_step=100), validate, ways=2),
     Situation("config.model.group_size is", broken(model__norm="group", model__channels=(12, 18)), validate),
     Situation("published weights of a resnet", broken(ResNet(norm="group", init_from="x")), validate, behind="; set "),
@@ -162,6 +167,7 @@ CONFIGS = [
     Situation("JAPANESE_VOWELS_CHANNELS", broken(data__source="japanese_vowels", model__num_classes=9), opened),
     Situation("the largest that fits", broken(schedule__examples_per_step=512), fitting("schedule.examples_per_step")),
     Situation("the largest that fits", broken(), fitting("evaluate.examples_per_step")),
+    Situation("in parts that fit", broken(), fitting("schedule.examples_per_step", accumulates=True), ways=2),
 ]  # fmt: skip
 
 

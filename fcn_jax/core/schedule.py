@@ -52,9 +52,11 @@ class Schedule:
     def step(self, epoch: int, step: int) -> tuple[int, tuple[np.ndarray, ...]]:
         """Return the program of a step and, for each of its blocks, the example in each row ([rows]; -1 is filler)."""
         program, start, slots = self._epoch(epoch)
-        number = int(program[step])
-        blocks = self.step_plan.programs[number].blocks
-        return number, tuple(slots[b.bucket][start[step, b.bucket] :][: b.rows] for b in blocks)
+        number, first, rows = int(program[step]), start[step].copy(), []
+        for block in self.step_plan.programs[number].blocks:
+            rows.append(slots[block.bucket][first[block.bucket] :][: block.rows])
+            first[block.bucket] += block.rows
+        return number, tuple(rows)
 
     def programs(self, epoch: int) -> np.ndarray:
         """Return the program of every step of an epoch, [steps]."""

@@ -20,7 +20,7 @@ from fcn_jax.core.block import rows_on_devices
 from fcn_jax.core.buckets import BucketPlan, plan_buckets, plan_of
 from fcn_jax.core.schedule import Schedule
 from fcn_jax.core.schedule_search import choose_schedule
-from fcn_jax.core.step_plan import bucketed_step_plan, training_step_plan
+from fcn_jax.core.step_plan import bucketed_step_plan, common_units, in_micro_steps, training_step_plan
 
 # If sizes are random, buckets are planned from a sample: the sizes of at most so many epochs, and so many sizes in all.
 EPOCHS_PLANNED_FROM = 4
@@ -180,13 +180,15 @@ class Stages:
         return 1 - sum(len(s.epochs) * s.schedule.num_examples for s in self.stages) / rows
 
 
-def training_stages(views: EpochSizes, stages: Sequence[range], config: ScheduleConfig, *, seed: int) -> Stages:
-    """Return the stages of training; `stages` has the epochs of each."""
+def training_stages(
+    views: EpochSizes, stages: Sequence[range], config: ScheduleConfig, *, seed: int, accumulate: int = 1
+) -> Stages:
+    """Return the stages of training; `stages` has the epochs of each. A step has up to `accumulate` parts."""
     share = replace(config, max_blocks=max(1, config.max_blocks // len(stages)))
-    return Stages(tuple(_train_stage(views, epochs, share, seed=seed) for epochs in stages))
+    return Stages(tuple(_train_stage(views, epochs, share, seed=seed, accumulate=accumulate) for epochs in stages))
 
 
-def _train_stage(views: EpochSizes, epochs: range, config: ScheduleConfig, *, seed: int) -> Stage:
+def _train_stage(views: EpochSizes, epochs: range, config: ScheduleConfig, *, seed: int, accumulate: int) -> Stage:
     plan, num_programs, note = choose_schedule(
         _sizes_to_plan_from(views, epochs), config, epochs=len(epochs), num_examples=len(views)
     )
@@ -204,6 +206,8 @@ def _train_stage(views: EpochSizes, epochs: range, config: ScheduleConfig, *, se
             f"{without_rows} of {len(plan.shapes)} buckets have no rows, since a step of {config.examples_per_step} "
             "examples has too few; their examples stand in larger ones"
         )
+    units = common_units(step_plan) if config.programs == "bucket" else None
+    step_plan = in_micro_steps(step_plan, accumulate=accumulate, units=units)
     schedule = Schedule(plan, step_plan, _buckets(views, plan, epochs), num_examples=len(views), seed=seed)
     times = len(epochs) // len(drawn)
     return Stage(epochs, plan, schedule, times * true_positions, times * own_positions, note)

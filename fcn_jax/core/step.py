@@ -139,10 +139,22 @@ def make_train_step(
         mean_examples=mean_examples if config.loss_mean == "epoch" else None,
     )
     gradient = jax.grad(loss, has_aux=True)
-    power = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}[config.rate_scaling]
+    update = make_update(optimizer, config, mean_examples=mean_examples)
 
     def train_step(state: TrainState, blocks: tuple[Block, ...]) -> tuple[TrainState, Sums]:
         grads, (sums, stats) = gradient(state.params, state.stats, blocks)
+        return update(state._replace(stats=stats), grads, sums), sums
+
+    return train_step
+
+
+def make_update(
+    optimizer: optax.GradientTransformation, config: TrainConfig, *, mean_examples: float
+) -> Callable[[TrainState, Any, Sums], TrainState]:
+    """Return the function (state, gradients of the mean loss, sums of the step) -> next state; statistics stay."""
+    power = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}[config.rate_scaling]
+
+    def update(state: TrainState, grads: Any, sums: Sums) -> TrainState:
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         if power:
             factor = (sums.weight / mean_examples) ** power
@@ -153,9 +165,9 @@ def make_train_step(
             # The average forgets faster in the first steps, so that the initial parameters do not stay in it for long.
             decay = jnp.minimum(config.ema_decay, (1 + state.step) / (10 + state.step))
             average = optax.incremental_update(params, average, 1 - decay)
-        return TrainState(state.step + 1, params, stats, opt_state, average), sums
+        return TrainState(state.step + 1, params, state.stats, opt_state, average)
 
-    return train_step
+    return update
 
 
 def make_evaluate_step(graphdef: Any) -> Callable[[Any, Any, tuple[Block, ...]], Sums]:

@@ -28,14 +28,22 @@ class BlockShape:
 
 @dataclass(frozen=True)
 class Program:
-    """One compiled program: the blocks of a step, and the number of steps of an epoch that have these blocks."""
+    """The blocks of a step, and the number of steps of an epoch that have these blocks. A bucket may have several."""
 
     blocks: tuple[BlockShape, ...]
     steps: int
+    micro_steps: int = 1
+    """A step is computed in so many parts. Each has equally many of the blocks, which follow each other."""
 
     @property
     def rows(self) -> int:
         return sum(block.rows for block in self.blocks)
+
+    @property
+    def groups(self) -> tuple[tuple[BlockShape, ...], ...]:
+        """The blocks of every micro-step."""
+        number = len(self.blocks) // self.micro_steps
+        return tuple(self.blocks[start : start + number] for start in range(0, len(self.blocks), number))
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,35 @@ class StepPlan:
         """The largest total variation distance of the mix of a program's rows from that of all rows, from 0 to 1."""
         shares = self.rows / self.rows.sum(axis=1, keepdims=True)
         return float(np.abs(shares - self.capacity / self.capacity.sum()).sum(axis=1).max() / 2)
+
+
+def in_micro_steps(step_plan: StepPlan, *, accumulate: int = 1, units: np.ndarray | None = None) -> StepPlan:
+    """Return a step plan of the same steps, each of which is computed in micro-steps.
+
+    Args:
+        accumulate: every block is cut into so many parts of equally many rows, or fewer if these hold all its rows.
+            Filler makes up for rows that do not divide.
+        units: [num_buckets] rows of a block of each bucket; every such block is a micro-step of its own, or so are its
+            parts. None: a micro-step has a part of every block.
+    """
+    programs = []
+    for program in step_plan.programs:
+        groups = [program.blocks]
+        if units is not None:
+            alone = [BlockShape(block.bucket, int(units[block.bucket])) for block in program.blocks]
+            needed = [-(-block.rows // unit.rows) for block, unit in zip(program.blocks, alone, strict=True)]
+            groups = [(unit,) for unit, number in zip(alone, needed, strict=True) for _ in range(number)]
+        parts = []
+        for group in groups:
+            part = tuple(BlockShape(block.bucket, -(-block.rows // accumulate)) for block in group)
+            parts += [part] * max(-(-block.rows // cut.rows) for block, cut in zip(group, part, strict=True))
+        programs.append(Program(tuple(block for part in parts for block in part), program.steps, len(parts)))
+    return StepPlan(tuple(programs), step_plan.num_buckets)
+
+
+def common_units(step_plan: StepPlan) -> np.ndarray:
+    """Return the most rows that divide those of a bucket in every program, [num_buckets]; 0 for a bucket without."""
+    return np.gcd.reduce(step_plan.rows)
 
 
 def next_covering(plan: BucketPlan) -> np.ndarray:

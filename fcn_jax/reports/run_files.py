@@ -60,7 +60,7 @@ class ProgramRecord:
     @property
     def rows(self) -> dict[str, int]:
         """The rows of each block: {canvas: rows}."""
-        pairs = (block.partition(" × ") for block in self.blocks.split("  "))
+        pairs = (block.partition(" × ") for block in self.blocks.split("  ") if block)
         return {canvas: int(rows) for rows, _, canvas in pairs}
 
 

@@ -108,6 +108,13 @@ def arguments_mib(executable: Any) -> float:
     return executable.memory_analysis().argument_size_in_bytes / 2**20
 
 
+def mib_of(tree: Any) -> float:
+    """Return the memory in MiB of arrays, or of their shapes and types."""
+    import jax
+
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)) / 2**20
+
+
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
 
 

@@ -7,22 +7,23 @@ executable, which accepts no other shape. `compile_in_threads.py` has the jobs d
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from fcn_jax.core.block import abstract_block, rows_on_devices
+from fcn_jax.core.block import Block, abstract_block, rows_on_devices
 from fcn_jax.core.geometry import format_size
 from fcn_jax.core.stages import Stage
 from fcn_jax.core.step import make_evaluate_step, make_moments_step, make_train_step
 from fcn_jax.core.step_plan import Program
 from fcn_jax.system.console import print_table
-from fcn_jax.system.machine import peak_mib
+from fcn_jax.system.machine import mib_of, peak_mib
 from fcn_jax.train.compile_monitor import TRIAL, compiling
+from fcn_jax.train.micro_steps import in_turn, make_add_gradients, make_apply_gradients, no_gradients
 from fcn_jax.train.setup import Setup, Split
 
 WORK_OF_GRADIENT = 2.0
@@ -30,6 +31,7 @@ WORK_OF_GRADIENT = 2.0
 POSITIONS_OF_A_BLOCK = 1e9
 """So many positions count as one more block: the time goes with the number of blocks, and hardly with their size."""
 
+AnyJob = TypeVar("AnyJob")
 BlockKey = tuple[tuple[int, ...], int]
 """The canvas and the rows of a block."""
 
@@ -47,6 +49,8 @@ class Job:
     """The shapes, types and shardings of its arguments, the blocks last."""
     work: float
     """Estimate of the work of compiling it, in any unit."""
+    waiting_mib: float = 0.0
+    """Memory of what is on a device while the program runs, and is no argument."""
 
     @property
     def blocks(self) -> str:
@@ -54,19 +58,31 @@ class Job:
         return "  ".join(f"{rows} × {format_size(shape)}" for shape, rows in self.shapes)
 
 
+@dataclass(frozen=True, eq=False)
+class Update:
+    """The jobs that compute the updates of one program: one, or those of `in_turn` in the order in which they run."""
+
+    name: str
+    jobs: tuple[Job, ...]
+
+    @property
+    def blocks(self) -> str:
+        return "  ".join(job.blocks for job in self.jobs if job.shapes)
+
+
 @dataclass(frozen=True)
 class Jobs:
-    """The jobs of all programs of a run. Programs with the same blocks have one job."""
+    """The jobs of all programs of a run. Programs with the same blocks have one job; micro-steps share theirs."""
 
-    train: list[list[Job]]
+    train: list[list[Update]]
     moments: list[Job]
     evaluate: dict[BlockKey, Job]
 
     @property
     def all(self) -> list[Job]:
         """Every job once, in the order of tables."""
-        jobs = [*(job for stage in self.train for job in stage), *self.moments, *self.evaluate.values()]
-        return list(dict.fromkeys(jobs))
+        trained = [job for stage in self.train for update in stage for job in update.jobs]
+        return list(dict.fromkeys([*trained, *self.moments, *self.evaluate.values()]))
 
 
 @dataclass(frozen=True)
@@ -79,10 +95,12 @@ class CompiledProgram:
     seconds: float
     """Seconds spent on compiling it."""
     peak_mib: float
-    """Memory that it needs on one device: arguments, results and temporaries."""
+    """Memory that it needs on one device: arguments, results and temporaries, and what else waits there meanwhile."""
     gflop: float
     """Floating-point operations of one call, in 10⁹, as XLA counts them."""
     run: Callable[..., Any]
+    parts: "tuple[CompiledProgram, ...]" = ()
+    """The compiled programs that it calls, if it computes an update in micro-steps."""
 
     def as_row(self) -> dict[str, Any]:
         return {
@@ -129,14 +147,30 @@ def compile_job(job: Job, *, is_trial: bool = False) -> CompiledProgram:
             executable = job.step.lower(*job.arguments).compile()
     except jax.errors.JaxRuntimeError as error:
         raise jax.errors.JaxRuntimeError(f"{job.name}: {error}") from error
-    cost = executable.cost_analysis() or {}
+    cost = executable.cost_analysis() or {"flops": float("nan")}
     return CompiledProgram(
         job.name,
         job.blocks,
         seconds=time.perf_counter() - began,
-        peak_mib=peak_mib(executable),
-        gflop=cost.get("flops", float("nan")) / 1e9,
+        peak_mib=peak_mib(executable) + job.waiting_mib,
+        gflop=cost.get("flops", 0.0) / 1e9,  # XLA leaves out a number that is 0.
         run=executable,
+    )
+
+
+def joined(update: Update, parts: Sequence[CompiledProgram]) -> CompiledProgram:
+    """Return the program that computes an update by its compiled parts, in the order of its jobs."""
+    if len(parts) == 1:
+        return parts[0]
+    once = tuple({id(part): part for part in parts}.values())
+    return CompiledProgram(
+        update.name,
+        update.blocks,
+        seconds=sum(part.seconds for part in once),
+        peak_mib=max(part.peak_mib for part in once),
+        gflop=sum(part.gflop for part in parts),
+        run=in_turn(parts[0].run, [part.run for part in parts[1:-1]], parts[-1].run),
+        parts=once,
     )
 
 
@@ -144,14 +178,15 @@ def jobs_of(setup: Setup, *, train: bool = True, splits: tuple[Split, ...]) -> J
     """Return the jobs of the evaluation programs of some splits and, if `train`, of training and precise BatchNorm."""
     stages = setup.train.stages if train else ()
     calibration = setup.calibration.stages if train and setup.config.train.precise_batch_norm else ()
+    shared: dict[Hashable, Job] = {}
     return Jobs(
-        [_jobs_of_stage(stage, partial(_train_job, setup, number)) for number, stage in enumerate(stages)],
+        [_jobs_of_stage(stage, partial(_update, setup, number, shared)) for number, stage in enumerate(stages)],
         [job for stage in calibration for job in _jobs_of_stage(stage, partial(_moments_job, setup, stage))],
         {shape: _evaluation_job(setup, shape) for split in splits for shape in _evaluation_shapes(setup, split)},
     )
 
 
-def _jobs_of_stage(stage: Stage, job_of: Callable[[Program], Job]) -> list[Job]:
+def _jobs_of_stage(stage: Stage, job_of: Callable[[Program], AnyJob]) -> list[AnyJob]:
     """Return the job of every program of a stage; programs that differ only in their steps share one."""
     kinds = [_without_steps(program) for program in stage.schedule.step_plan.programs]
     jobs = {kind: job_of(kind) for kind in kinds}
@@ -162,16 +197,48 @@ def _without_steps(program: Program) -> Program:
     return replace(program, steps=0)
 
 
-def _train_job(setup: Setup, number: int, program: Program) -> Job:
+def _update(setup: Setup, number: int, shared: dict[Hashable, Job], program: Program) -> Update:
+    """Return the jobs of a program of stage `number`, from 0; `shared` collects those that other programs may share."""
     stages = setup.train.stages
     stage = stages[number]
     prefix = f"stage {number + 1}, " if len(stages) > 1 else ""
     name = f"train {prefix}{_program_name(setup, stage, program)}".rstrip(", ")
     mean_examples = stage.schedule.num_examples / stage.schedule.steps_per_epoch
+    if any(other.micro_steps > 1 for other in stage.schedule.step_plan.programs):
+        jobs = _jobs_in_micro_steps(setup, stage, program, mean_examples=mean_examples)
+        return Update(name, tuple(shared.setdefault(key, job) for key, job in jobs))
     step = make_train_step(setup.graphdef, setup.optimizer, setup.config.train, mean_examples=mean_examples)
     jitted = jax.jit(step, donate_argnums=0, out_shardings=_everywhere(setup))
-    state = (_abstract(setup.state),)
-    return _job(setup, name, jitted, state, _shapes_of(setup, stage, program), work_of_a_block=WORK_OF_GRADIENT)
+    state, shapes = (_abstract(setup.state),), _shapes_of(setup, stage, program)
+    return Update(name, (_job(setup, name, jitted, state, shapes, work_of_a_block=WORK_OF_GRADIENT),))
+
+
+def _jobs_in_micro_steps(
+    setup: Setup, stage: Stage, program: Program, *, mean_examples: float
+) -> list[tuple[Hashable, Job]]:
+    """Return the jobs of `in_turn`, in the order in which they run; those of the same key compile the same."""
+    everywhere, state = _everywhere(setup), _abstract(setup.state)
+    added = _abstract(jax.eval_shape(no_gradients, state.params), everywhere)
+    add_gradients = make_add_gradients(setup.graphdef, label_smoothing=setup.config.train.label_smoothing)
+    apply_gradients = make_apply_gradients(setup.optimizer, setup.config.train, mean_examples=mean_examples)
+    begin = jax.jit(no_gradients, out_shardings=everywhere)
+    micro_step = jax.jit(add_gradients, donate_argnums=2, out_shardings=everywhere)
+    end = jax.jit(apply_gradients, donate_argnums=0, out_shardings=everywhere)
+    groups = [tuple(_shapes_of(setup, stage, replace(program, blocks=blocks))) for blocks in program.groups]
+    held = mib_of((state.opt_state, state.average))
+    held += mib_of([_abstract_blocks(setup, shapes) for shapes in groups]) / setup.mesh.size
+    micro_steps = {}
+    for shapes in dict.fromkeys(groups):
+        which = format_size(shapes[0][0]) if len(shapes) == 1 else _number_of(stage, program)
+        name, arguments = f"train micro-step {which}".rstrip(), (state.params, state.stats, added)
+        job = _job(setup, name, micro_step, arguments, shapes, work_of_a_block=WORK_OF_GRADIENT)
+        waiting = held - mib_of(_abstract_blocks(setup, shapes)) / setup.mesh.size
+        micro_steps[shapes] = replace(job, waiting_mib=waiting)
+    return [
+        ("zeros", Job("train zeros", (), begin, (state.params,), work=0.1)),
+        *((shapes, micro_steps[shapes]) for shapes in groups),
+        (("update", mean_examples), Job("train update", (), end, (state, added), work=0.5)),
+    ]
 
 
 def _moments_job(setup: Setup, stage: Stage, program: Program) -> Job:
@@ -186,12 +253,16 @@ def _evaluation_job(setup: Setup, shape: BlockKey) -> Job:
 
 
 def _job(
-    setup: Setup, name: str, step: Any, state: tuple, shapes: list[BlockKey], *, work_of_a_block: float = 1.0
+    setup: Setup, name: str, step: Any, state: tuple, shapes: Sequence[BlockKey], *, work_of_a_block: float = 1.0
 ) -> Job:
-    sharding, channels = NamedSharding(setup.mesh, PartitionSpec("rows")), setup.config.data.channels
-    blocks = tuple(abstract_block(rows, shape, channels, sharding=sharding) for shape, rows in shapes)
+    blocks = _abstract_blocks(setup, shapes)
     work = sum(work_of_a_block * (1 + rows * math.prod(shape) / POSITIONS_OF_A_BLOCK) for shape, rows in shapes)
     return Job(name, tuple(shapes), step, (*state, blocks), work)
+
+
+def _abstract_blocks(setup: Setup, shapes: Sequence[BlockKey]) -> tuple[Block, ...]:
+    sharding, channels = NamedSharding(setup.mesh, PartitionSpec("rows")), setup.config.data.channels
+    return tuple(abstract_block(rows, shape, channels, sharding=sharding) for shape, rows in shapes)
 
 
 def _everywhere(setup: Setup) -> NamedSharding:
@@ -227,6 +298,6 @@ def _evaluated_state(setup: Setup) -> tuple[Any, Any]:
     return _abstract(setup.state.params), _abstract(setup.state.stats)
 
 
-def _abstract(tree):
-    """Return the shapes, types and shardings of arrays, without the arrays."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
+def _abstract(tree, sharding: NamedSharding | None = None):
+    """Return the shapes, types and shardings of arrays, without the arrays; `sharding` replaces their own."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding or x.sharding), tree)

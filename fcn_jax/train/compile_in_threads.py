@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -17,31 +17,39 @@ import jax
 from fcn_jax.system.console import GrowingTable, say
 from fcn_jax.system.machine import usable_cores
 from fcn_jax.system.threads import JobsInThreads
-from fcn_jax.train.compile import COLUMNS, CompiledProgram, Job, Jobs, cells, compile_job, jobs_of
+from fcn_jax.train.compile import COLUMNS, CompiledProgram, Job, Jobs, Update, cells, compile_job, jobs_of, joined
 from fcn_jax.train.setup import Setup, Split
 
 
 class PendingProgram:
-    """A program that may still be compiled; what needs the program itself waits for it."""
+    """A program that may still be compiled; what needs the program itself waits for it.
 
-    def __init__(self, job: Job, result: Future[CompiledProgram]):
-        self.job, self._result = job, result
+    Args:
+        results: the compiled programs of its jobs, in their order.
+    """
+
+    def __init__(self, update: Update, results: Sequence[Future[CompiledProgram]]):
+        self.update, self._results = update, results
 
     @property
     def name(self) -> str:
-        return self.job.name
+        return self.update.name
 
     @property
     def blocks(self) -> str:
-        return self.job.blocks
+        return self.update.blocks
 
     def wait(self, seconds: float) -> bool:
         """Wait for at most so many seconds; return whether the compilation has ended, well or with an error."""
-        return bool(wait([self._result], timeout=seconds).done)
+        return not wait(self._results, timeout=seconds).not_done
 
     def compiled(self) -> CompiledProgram:
         """Return the program once it is compiled; raise the error of its compilation."""
-        return self._result.result()
+        return self._joined
+
+    @cached_property
+    def _joined(self) -> CompiledProgram:
+        return joined(self.update, [result.result() for result in self._results])
 
     @property
     def run(self) -> Callable[..., Any]:
@@ -83,10 +91,13 @@ class CompiledPrograms:
             num_threads=num_threads or num_compile_threads(usable_cores()),
             on_done=self._add,
         )
-        programs = {job: PendingProgram(job, result) for job, result in zip(order, self._threads.results, strict=True)}
+        results = dict(zip(order, self._threads.results, strict=True))
+        programs = {job: PendingProgram(Update(job.name, (job,)), [result]) for job, result in results.items()}
+        updates = {update for stage in jobs.train for update in stage}
+        trained = {update: PendingProgram(update, [results[job] for job in update.jobs]) for update in updates}
         self.pending = [programs[job] for job in self.jobs]
         """Every program once, in the order of tables."""
-        self.train = [[programs[job] for job in stage] for stage in jobs.train]
+        self.train = [[trained[update] for update in stage] for stage in jobs.train]
         self.moments = [programs[job] for job in jobs.moments]
         self.evaluate = {key: programs[job] for key, job in jobs.evaluate.items()}
 
@@ -187,9 +198,9 @@ def in_order_of_need(setup: Setup, jobs: Jobs, *, step: int) -> list[Job]:
     for number, stage in enumerate(stages):
         if number >= position.stage:
             begins = max(step, stages.steps_of(float(stage.epochs.start)))
-            needed |= dict.fromkeys(jobs.train[number], begins)
+            needed |= {job: min(begins, needed[job]) for update in jobs.train[number] for job in update.jobs}
     if step < stages.total_steps:
-        needed[jobs.train[position.stage][program_of(setup, step)]] = -1
+        needed |= dict.fromkeys(jobs.train[position.stage][program_of(setup, step)].jobs, -1)
     return sorted(jobs.all, key=lambda job: (needed[job], -job.work))
 
 

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 import jax
 
-STEP_FUNCTIONS = ("train_step", "evaluate_step", "moments_step")
-
+IN_MICRO_STEPS = ("no_gradients", "add_gradients", "apply_gradients")
+STEP_FUNCTIONS = ("train_step", *IN_MICRO_STEPS, "evaluate_step", "moments_step")
 
 TRIAL = object()
 """In place of a job: nothing will run the program, which is compiled only to see whether it fits. It is not counted."""

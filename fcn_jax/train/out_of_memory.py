@@ -3,6 +3,7 @@
 One config field decides how large the training programs are, another one decides it for evaluation. If a step is too
 large, bisection finds the largest step that fits. It compiles only the program that computes most, since the others
 then fit too. A run that does not fit its devices ends with an error that names the program, its memory and that step.
+Where the norm of the net allows it, the error also says in how many micro-steps the step that was asked for fits.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,13 +15,13 @@ from typing import Protocol, runtime_checkable
 import jax
 import numpy as np
 
-from fcn_jax.config import Config, UserError
+from fcn_jax.config import MOST_PARTS, Config, UserError
 from fcn_jax.config_fields import get_field, overridden
 from fcn_jax.core.schedule import Schedule
 from fcn_jax.core.stages import Stage, Stages
 from fcn_jax.core.step_plan import Program, StepPlan
 from fcn_jax.system.console import say
-from fcn_jax.system.machine import arguments_mib, device_memory_mib
+from fcn_jax.system.machine import arguments_mib, device_memory_mib, peak_mib
 from fcn_jax.train.compile import CompiledProgram
 from fcn_jax.train.compile_in_threads import CompiledPrograms, compile_programs
 from fcn_jax.train.setup import Setup, Split, prepare
@@ -50,6 +51,8 @@ class Part:
     """The smallest change of the field that changes a step: rows are given out in units of `rows_multiple_of`."""
     compile: Callable[[Setup], list[CompiledProgram]]
     compile_largest: Callable[[Setup], list[CompiledProgram]]
+    accumulates: bool = False
+    """True if its steps may be computed in micro-steps."""
 
 
 def parts_of(setup: Setup) -> tuple[Part, Part]:
@@ -59,7 +62,7 @@ def parts_of(setup: Setup) -> tuple[Part, Part]:
     if schedule.positions_per_step:
         field, unit = "schedule.positions_per_step", unit * max(_largest_canvas(s) for s in setup.train.stages)
     return (
-        Part(field, unit, _training, partial(_training, of=_largest_alone)),
+        Part(field, unit, _training, partial(_training, of=_largest_alone), accumulates=may_accumulate(setup.config)),
         Part(
             "evaluate.examples_per_step",
             schedule.rows_multiple_of,
@@ -86,22 +89,46 @@ def compile_fitting(
     asked = get_field(setup.config, part.field)
     say(f"config.{part.field}={asked} does not fit {target.name} ({reason}): looking for the largest that does")
 
-    def fits(number: int) -> bool:
-        smaller = prepare(overridden(setup.config, {part.field: number}))
+    def fits(number: int, field: str = part.field) -> bool:
+        smaller = prepare(overridden(setup.config, {field: number}))
         _, reason = try_compiling(lambda: part.compile_largest(smaller), target)
-        say(f"{part.field}={number}: {reason or 'fits'}")
+        say(f"{field}={number}: {reason or 'fits'}")
         return not reason
 
-    largest = largest_fitting(asked, part.unit, fits)
+    largest, ways = largest_fitting(asked, part.unit, fits), []
+    if largest:
+        ways.append(f"set --config.{part.field}={largest}, the largest that fits (to within {TOLERANCE:.0%})")
+    if part.accumulates:
+        least = setup.config.train.accumulate * -(-asked // max(largest, part.unit))
+        if parts := parts_that_fit(least, _most_parts(setup), partial(fits, field="train.accumulate")):
+            ways.append(f"set --config.train.accumulate={parts}, which computes a step in parts that fit")
+    none = (
+        f"nor does {min(asked, part.unit)}, the smallest: take a smaller config.data.resize or model, or more devices"
+    )
     raise UserError(
         f"config.{part.field} is {asked}, but a step of that does not fit {target.name} ({reason}): "
-        + (
-            f"set --config.{part.field}={largest}, the largest that fits (to within {TOLERANCE:.0%})"
-            if largest
-            else f"nor does {min(asked, part.unit)}, the smallest: take a smaller config.data.resize or model, or more "
-            "devices"
-        )
+        f"{'; or '.join(ways) or none}"
     )
+
+
+def may_accumulate(config: Config) -> bool:
+    """Return whether a step may be computed in micro-steps: BatchNorm forbids it unless the config allows it."""
+    return config.model.norm != "batch" or config.train.statistics == "micro_step"
+
+
+def parts_that_fit(least: int, most: int, fits: Callable[[int], bool]) -> int:
+    """Return the first of `least`, twice that, four times that and so on, up to `most`, that fits; 0 if none does."""
+    while least <= most:
+        if fits(least):
+            return least
+        least *= 2
+    return 0
+
+
+def _most_parts(setup: Setup) -> int:
+    """Return the largest `train.accumulate` of use: no step has more parts than rows."""
+    programs = [program for stage in setup.train.stages for program in stage.schedule.step_plan.programs]
+    return min(MOST_PARTS, max(program.rows for program in programs))
 
 
 def largest_fitting(asked: int, unit: int, fits: Callable[[int], bool]) -> int:
@@ -150,10 +177,9 @@ def _evaluation(setup: Setup, of: Callable[[Split], Split] = lambda split: split
 
 
 def _largest_alone(split: Split) -> Split:
-    """Return the split with only the program that computes most positions."""
+    """Return the split with only the program that computes most positions at once."""
     stage, program = max(
-        ((stage, program) for stage in split.stages for program in stage.schedule.step_plan.programs),
-        key=lambda pair: _positions(*pair),
+        ((stage, alone) for stage in split.stages for alone in _parts_alone(stage)), key=lambda pair: _positions(*pair)
     )
     schedule = Schedule(
         stage.plan,
@@ -165,9 +191,20 @@ def _largest_alone(split: Split) -> Split:
     return Split(split.dataset, Stages((replace(stage, schedule=schedule),)))
 
 
+def _parts_alone(stage: Stage) -> Iterator[Program]:
+    """Yield the programs of a stage; in place of one in micro-steps, one for each of them that repeats it alone."""
+    programs = stage.schedule.step_plan.programs
+    if all(program.micro_steps == 1 for program in programs):
+        yield from programs
+        return
+    for program in programs:
+        number = max(2, program.micro_steps)
+        yield from (Program(group * number, program.steps, number) for group in set(program.groups))
+
+
 def _positions(stage: Stage, program: Program) -> int:
-    """Return the number of positions that one step of a program computes, padding included."""
-    return sum(int(stage.plan.areas[block.bucket]) * block.rows for block in program.blocks)
+    """Return the number of positions that a program computes at once, padding included."""
+    return sum(int(stage.plan.areas[block.bucket]) * block.rows for block in program.groups[0])
 
 
 def _largest_canvas(stage: Stage) -> int:
@@ -241,7 +278,9 @@ def _memory_left_mib(program: CompiledProgram) -> float:
     if "bytes_limit" not in stats:
         return less
     free = (stats["bytes_limit"] - stats["bytes_in_use"]) / 2**20
-    return min(less, free + arguments_mib(program.run))
+    largest = max(program.parts or (program,), key=lambda part: part.peak_mib)
+    waiting = largest.peak_mib - peak_mib(largest.run)
+    return min(less, free + arguments_mib(largest.run) + waiting)
 
 
 def _say_what_fits(setup: Setup, memory: DeviceMemory) -> None:

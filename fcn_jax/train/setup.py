@@ -80,6 +80,7 @@ class Setup:
         schedule = replace(
             config.schedule,
             kind="stratified",
+            programs="step",
             max_buckets=len(self._evaluation_plan.shapes),
             num_programs=1,
             examples_per_step=config.evaluate.examples_per_step,
@@ -193,7 +194,13 @@ def train_split(
     if config.schedule.leaves_open:
         costs = costs_of(config, dataset.views.undrawn(1.0), platform=platform)
         config = overridden(config, {"schedule.costs": dataclasses.astuple(costs)})
-    stages = training_stages(dataset.views, [epochs for epochs, _ in scaled], config.schedule, seed=config.seed)
+    stages = training_stages(
+        dataset.views,
+        [epochs for epochs, _ in scaled],
+        config.schedule,
+        seed=config.seed,
+        accumulate=config.train.accumulate,
+    )
     say_notes(stages)
     return config, Split(dataset, stages)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -134,6 +135,24 @@ def test_a_killed_run_ends_with_the_same_bits(undisturbed, cache, tmp_path, mome
         for directory in (undisturbed, workdir)
     ]
     assert losses[0] == losses[1]
+
+
+def test_a_run_in_micro_steps_that_was_stopped_in_mid_epoch_ends_with_the_same_bits(cache, tmp_path):
+    in_parts = ("--config.model.norm=group", "--config.model.group_size=4", "--config.train.accumulate=3")
+    in_parts = (*in_parts, "--config.schedule.programs=bucket", "--config.train.epochs=1")
+    undisturbed, workdir = tmp_path / "undisturbed", tmp_path / "stopped"
+    run(train_command(undisturbed, cache, *in_parts))
+    shutil.copytree(undisturbed, workdir)
+    shutil.rmtree(workdir / "checkpoints" / "8")
+    (workdir / "summary.json").unlink()
+    done = run(train_command(workdir, cache, *in_parts))
+    assert "resumed after step 4 of 8" in done.stderr
+    for expected, actual in zip(final_state(undisturbed), final_state(workdir), strict=True):
+        np.testing.assert_array_equal(actual, expected)
+    rows = [row for row in read_metrics(workdir / "metrics.jsonl") if row["kind"] == "train"]
+    assert [row["loss"] for row in rows] == [
+        row["loss"] for row in read_metrics(undisturbed / "metrics.jsonl") if row["kind"] == "train"
+    ]
 
 
 def test_another_config_is_refused_and_names_what_differs(undisturbed, cache):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fcn_jax.core.buckets import BucketPlan
 from fcn_jax.core.schedule import FILLER
-from fcn_jax.core.step_plan import BlockShape, Program, StepPlan, move_up, next_covering
+from fcn_jax.core.step_plan import BlockShape, Program, StepPlan, common_units, in_micro_steps, move_up, next_covering
 from tests.core.scheduled import EPOCHS, EXAMPLE, Case, cases, flat, make_schedule, placements, steps_of
 
 
@@ -126,6 +126,30 @@ def test_slices_of_hosts_are_disjoint_and_complete(case, epoch, hosts):
                 assert not rest
                 seen += rows[host * part : (host + 1) * part].tolist()
     assert sorted(example for example in seen if example != FILLER) == list(range(len(case.bucket)))
+
+
+@given(cases(), EPOCHS, st.integers(1, 5), st.booleans(), st.integers(1, 9))
+def test_in_micro_steps_every_example_stands_exactly_once_an_epoch(case, epoch, accumulate, by_bucket, unit):
+    """Also where a bucket has several blocks in a step."""
+    units = np.minimum(unit, case.step_plan().rows.max(0)) if by_bucket else None
+    step_plan = in_micro_steps(case.step_plan(), accumulate=accumulate, units=units)
+    schedule = make_schedule(case.plan, step_plan, case.bucket, seed=case.seed)
+    rows = np.concatenate([rows for _, rows in placements(schedule, epoch)])
+    assert sorted(rows[rows != FILLER].tolist()) == list(range(len(case.bucket)))
+    assert len(rows) == step_plan.rows_per_epoch
+    for program, blocks in steps_of(schedule, epoch):
+        assert [len(rows) for rows in blocks] == [block.rows for block in step_plan.programs[program].blocks]
+
+
+def test_consecutive_slots_of_a_bucket_go_to_its_blocks():
+    """Without shuffling, a step in micro-steps has the examples of the whole step, in their order."""
+    case = Case(**{**vars(EXAMPLE), "kind": "bucketed", "num_programs": 1})
+    whole, units = case.step_plan(), np.full(len(case.shapes), 8)
+    assert (common_units(whole) % 8 == 0).all()
+    parts = make_schedule(case.plan, in_micro_steps(whole, units=units), case.bucket, seed=0, shuffle=False)
+    for (_, (rows,)), (_, blocks) in zip(steps_of(case.schedule(shuffle=False), 0), steps_of(parts, 0), strict=True):
+        assert len(blocks) == len(rows) // 8
+        assert np.concatenate(blocks).tolist() == rows.tolist()
 
 
 @given(cases(), EPOCHS)

@@ -52,6 +52,34 @@ def test_every_turn_is_a_program():
     assert [program.name for program in programs.train[0]] == ["train program 1", "train program 2"]
 
 
+def test_a_program_a_bucket_is_compiled_once_for_all_steps_and_stages():
+    fields = {"schedule__programs": "bucket", "schedule__num_programs": 2, "schedule__max_buckets": 3}
+    setup = prepare(small(**fields, model__norm="group", train__stage_scales=(1.0, 1.0)))
+    buckets = len(setup.train.stages[0].plan.shapes)
+    with monitoring_compilation() as monitor:
+        programs = compile_programs(setup, splits=())
+        assert monitor.count == len(programs.all) == buckets + 2
+    shapes = [f"train micro-step {height}×{width}" for height, width in setup.train.stages[0].plan.shapes]
+    assert sorted(program.name for program in programs.all) == sorted([*shapes, "train update", "train zeros"])
+    stages = [[program.name for program in stage] for stage in programs.train]
+    assert stages == [[f"train stage {stage}, program {number}" for number in (1, 2)] for stage in (1, 2)]
+    with monitoring_compilation() as monitor:
+        step = next(iter(setup.loader(setup.train).steps(0, 1)))
+        programs.train[0][step.program].run(setup.state, step.blocks)
+        assert monitor.count == 0
+
+
+def test_parts_need_less_memory():
+    whole, parts = (
+        compile_programs(prepare(small(train__accumulate=number, model__norm="group"), abstract=True), splits=())
+        for number in (1, 4)
+    )
+    train, update = whole.train[0][0].compiled(), parts.train[0][0].compiled()
+    assert [program.name for program in update.parts] == ["train zeros", "train micro-step", "train update"]
+    assert update.peak_mib == max(program.peak_mib for program in parts.all) < 0.5 * train.peak_mib
+    assert 0.9 * train.gflop < update.gflop < 1.3 * train.gflop
+
+
 def test_another_shape_is_refused_and_another_compilation_an_error():
     setup = prepare(small())
     with monitoring_compilation() as monitor:

@@ -74,6 +74,49 @@ def test_where_nothing_fits_it_says_what_else_to_do(setup):
         compile_made_up(setup, 7.0)
 
 
+def need_a_mib_an_example(setup: Setup) -> list[CompiledProgram]:
+    """A program that needs 1 MiB for each example of a micro-step, and 2 MiB besides."""
+    config = setup.config
+    peak_mib = 2 + config.schedule.examples_per_step / config.train.accumulate
+    return [CompiledProgram("train", "", seconds=0.0, peak_mib=peak_mib, gflop=0.0, run=made_up)]
+
+
+@pytest.mark.parametrize(
+    ("memory", "advice"),
+    [
+        (130.0, r"set --config.schedule.examples_per_step=128, .*; or set --config.train.accumulate=4, which"),
+        (129.0, r"set --config.schedule.examples_per_step=120, .*; or set --config.train.accumulate=5, which"),
+        (8.0, r"\): set --config.train.accumulate=128, which computes a step in parts that fit$"),
+        (2.0, "nor does 8, the smallest: take a smaller"),
+    ],
+)
+def test_a_step_that_is_too_large_may_be_computed_in_parts(setup, memory, advice):
+    part = Part("schedule.examples_per_step", 8, need_a_mib_an_example, need_a_mib_an_example, accumulates=True)
+    with pytest.raises(ValueError, match=advice):
+        compile_fitting(
+            part, setup, replace(present_target(), memory_mib=memory), lambda config: replace(setup, config=config)
+        )
+
+
+def test_parts_are_advised_where_the_norm_allows_them():
+    advised = [
+        parts_of(prepare(small(model__group_size=2, **fields), abstract=True))[0].accumulates
+        for fields in ({"model__norm": "batch"}, {"model__norm": "group"}, {"train__statistics": "micro_step"})
+    ]
+    assert advised == [False, True, True]
+
+
+@pytest.mark.parametrize("programs", ["step", "bucket"])
+def test_the_largest_micro_step_stands_for_all(programs):
+    fields = {"model__norm": "group", "model__group_size": 2, "schedule__programs": programs}
+    training, _ = parts_of(prepare(small(**fields, train__accumulate=2), abstract=True))
+    every, some = training.compile, training.compile_largest
+    setup = prepare(small(**fields, train__accumulate=2), abstract=True)
+    peaks = [max(program.peak_mib for program in compile_(setup)) for compile_ in (every, some)]
+    assert peaks[0] <= peaks[1] < 1.3 * peaks[0]
+    assert len(some(setup)) == 3
+
+
 def test_the_largest_program_stands_for_all():
     enough_for_both_buckets = {"data__test_split": "test[:512]", "train__precise_batch_norm": True}
     setup = prepare(small(schedule__kind="bucketed", **enough_for_both_buckets), abstract=True)
