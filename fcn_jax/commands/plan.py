@@ -14,6 +14,7 @@ from fcn_jax.data.source import OpenSplit, Source
 from fcn_jax.data.sources import describe_sources, open_data
 from fcn_jax.data.transforms import Resize
 from fcn_jax.reports.plan_plot import draw_plan
+from fcn_jax.reports.size_and_class import size_and_class_of, size_lines
 from fcn_jax.system.console import say
 from fcn_jax.system.disk import make_folder, write_atomically
 
@@ -31,7 +32,7 @@ class Planned:
 
 
 def plan_of_config(config: Config) -> tuple[list[Planned], str]:
-    """Return the plan of every stage of training, and a line about the schedule of them all."""
+    """Return the plan of every stage of training, and lines about their schedule and about what size tells."""
     from fcn_jax.train.setup import train_split
 
     validate(config)
@@ -45,9 +46,8 @@ def plan_of_config(config: Config) -> tuple[list[Planned], str]:
         title = f"stage {number}, epochs {stage.epochs.start + 1} to {stage.epochs.stop}"
         planned.append(Planned(title, stage.plan, sizes, np.ones(len(sizes), np.int64)))
     steps = "".join(f", {stage.schedule.steps_per_epoch} steps an epoch" for stage in stages)
-    return planned, (
-        f"{config.schedule.kind}{steps}, filler share {stages.filler_share:.4f}, run fill {stages.fill:.4f}"
-    )
+    note = f"{config.schedule.kind}{steps}, filler share {stages.filler_share:.4f}, run fill {stages.fill:.4f}"
+    return planned, "\n".join([note, *size_lines(size_and_class_of(train.dataset, config), config)])
 
 
 def _say_sources(config: Config, train: Source, open_split: OpenSplit) -> None:

@@ -21,6 +21,7 @@ from fcn_jax.data.loader import Step
 from fcn_jax.data.meaning import check_meaning, meaning_of
 from fcn_jax.data.sources import describe_sources, open_data
 from fcn_jax.reports.plan_plot import draw_plan
+from fcn_jax.reports.size_and_class import size_and_class_of, size_lines
 from fcn_jax.system.cache import use_compilation_cache
 from fcn_jax.system.console import Bar, say
 from fcn_jax.system.disk import write_atomically, write_json
@@ -99,7 +100,8 @@ class Run:
         loader, total = self.setup.loader(self.setup.train), self.setup.total_steps
         updates = [[partial(_update, program, self.setup) for program in stage] for stage in self.programs.train]
         with Bar("train", total, done=self.step) as bar:
-            hooks = _RunHooks(self, writer, Meter(self.clock, loader), bar)
+            meter = Meter(self.clock, loader, rank=self.setup.train.dataset.rank)
+            hooks = _RunHooks(self, writer, meter, bar)
             hooks.validate_if_due(state)
             self.attend(f"the input of step {self.step + 1}")
             return train_steps(state, loader.steps(self.step, total), updates, hooks)
@@ -227,6 +229,7 @@ def train(config: Config, workdir: Path, *, strict: bool = False, stop: StopRequ
             splits = (setup.train, setup.validation, setup.test)
             for line in describe_sources(config.data.source, setup.sources):
                 say(line)
+            of_sizes = _what_size_tells(setup)
             if is_first():
                 keep_same_data(setup, workdir, resumes=resumes)
                 write_plan(setup.train, workdir)
@@ -245,7 +248,8 @@ def train(config: Config, workdir: Path, *, strict: bool = False, stop: StopRequ
             run = Run(setup, programs, checkpoints, stop, watchdog)
             test = _train_and_test(run, workdir, strict=strict)
         seconds = {"compile_seconds": programs.seconds, "wall_seconds": time.perf_counter() - began}
-        summary = {**test, **_sum_up(run, splits), "compile_count": monitor.count, **seconds, **describe_versions()}
+        cost = {**_sum_up(run, splits), "compile_count": monitor.count, **seconds}
+        summary = {**test, **of_sizes, **cost, **describe_versions()}
         with together():
             if is_first():
                 for split in splits:
@@ -254,11 +258,22 @@ def train(config: Config, workdir: Path, *, strict: bool = False, stop: StopRequ
     return summary
 
 
+def _what_size_tells(setup: Setup) -> dict[str, float]:
+    """Return the figures of how well size tells the class; say them if it does."""
+    found = size_and_class_of(setup.train.dataset, setup.config)
+    if found is None:
+        return {}
+    if found.tells:
+        for line in size_lines(found, setup.config):
+            say(line)
+    return asdict(found)
+
+
 def _sum_up(run: Run, splits: tuple[Split, ...]) -> dict[str, float]:
     """Return the summary of a run's speed, fill, size and bad examples; its test is not included."""
     stages = run.setup.train.stages
     return {
-        **run.clock.speed(),
+        **run.clock.speed(run.setup.train.dataset.rank),
         "plan_fill": stages.plan_fill,
         "filler_share": stages.filler_share,
         "fill": stages.fill,

@@ -204,7 +204,7 @@ def _input_wait(files: RunFiles) -> Finding | None:
     return Finding(
         True,
         f"{wait:.0%} of the steps' time was spent waiting for input. Raise machine.num_threads, "
-        "machine.prefetch_steps or machine.cache_mib, or store smaller images.",
+        "machine.prefetch_steps or machine.cache_mib, or store smaller files.",
     )
 
 
@@ -267,7 +267,7 @@ def _compiling(files: RunFiles) -> Finding | None:
 def _slows_down(files: RunFiles) -> Finding | None:
     if files.config is None or len(files.config.train.stage_scales) > 1 or len(files.metrics.readings) < 8:
         return None
-    speeds = np.array([row.images_per_second for row in files.metrics.readings])
+    speeds = np.array([row.examples_per_second for row in files.metrics.readings])
     quarter = len(speeds) // 4
     first, last = float(np.median(speeds[:quarter])), float(np.median(speeds[-quarter:]))
     if last >= LEAST_SPEED * first:
