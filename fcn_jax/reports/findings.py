@@ -2,7 +2,7 @@
 
 A rule compares figures in a workdir with a limit and says in a sentence what it found. Beyond the limit it also says
 what that means and what to do. It says nothing if the workdir lacks the figures. The limits are rules of thumb, chosen
-so that the runs of the benchmarks pass.
+so that the runs of the benchmarks pass; but the size of a cropped digit does tell its class.
 """
 
 import math
@@ -43,7 +43,10 @@ DEVIATIONS = 2.0
 
 def find_learning(files: RunFiles) -> list[Finding]:
     """Return the findings about accuracy and loss, in the order of the rules."""
-    rules = (_not_finite, _guessing, _validation_falls, _loss_rises, _gap, _jumps, _still_improves, _one_shape)
+    rules = (
+        *(_not_finite, _guessing, _validation_falls, _loss_rises, _gap, _jumps, _still_improves),
+        *(_one_shape, _size_tells),
+    )
     return [finding for finding in (rule(files) for rule in rules) if finding]
 
 
@@ -171,6 +174,16 @@ def _one_shape(files: RunFiles) -> Finding | None:
         "Every step holds examples of one bucket only, and BatchNorm takes its statistics from them. Training suffers "
         "if an example's size is related to its class. Use schedule.kind=stratified, or model.norm=group.",
     )
+
+
+def _size_tells(files: RunFiles) -> Finding | None:
+    found = files.summary.size_tells if files.summary else None
+    if found is None or files.config is None:
+        return None
+    figures = f"Of the training examples, {found.describe()}."
+    if not found.tells:
+        return Finding(False, figures)
+    return Finding(True, f"{figures} {found.advice(files.config.schedule.kind)}")
 
 
 MOST_INPUT_WAIT = 0.1
