@@ -4,7 +4,7 @@ from experiments.ablation import Metric, Row
 
 ACCURACY = Metric("test accuracy, %", lambda row: row["summary"]["accuracy"])
 PARAMETERS = Metric("parameters", lambda row: row["summary"]["parameters"], unit="count")
-IMAGES_PER_SECOND = Metric("examples/s", lambda row: row["summary"]["images_per_second"], unit="count")
+EXAMPLES_PER_SECOND = Metric("examples/s", lambda row: _examples_per_second(row["summary"]), unit="count")
 TRAIN_SECONDS = Metric("training, s", lambda row: row["summary"]["train_seconds"], unit="seconds")
 FILL = Metric("fill, %", lambda row: row["summary"]["fill"])
 PROGRAMS = Metric("programs", lambda row: row["summary"]["compile_count"], unit="count")
@@ -50,3 +50,8 @@ def total_seconds_to(accuracy: float) -> Metric:
 def _evaluated(row: Row, evaluation: str, name: str) -> float | None:
     """Return a number of an evaluation; None where the arm skips that evaluation."""
     return row["evaluations"].get(evaluation, {}).get(name)
+
+
+def _examples_per_second(summary: Row) -> float:
+    """Return the speed of a run, which has one name for signals and another for images."""
+    return summary["examples_per_second"] if "examples_per_second" in summary else summary["images_per_second"]

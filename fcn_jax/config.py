@@ -99,9 +99,9 @@ class DataConfig:
     max_megapixels: float = bounded(100.0, 0, 1e9)
     """A larger image is a bad example and is not decoded; so is a signal with more million values."""
     background: int = bounded(0, 0, 255)
-    """The value of pixels that are added when an image is widened or moved, 0-255."""
+    """The value of what is added when an image or a signal is widened, or an image is moved, 0-255."""
     min_side: int | None = bounded(None, 0, 65536)
-    """Shorter sides are widened to this, in pixels. None: the smallest side the model takes. 0: an error."""
+    """Shorter sides are widened to so many pixels or samples. None: the smallest side of the model. 0: an error."""
     max_bad_fraction: float = bounded(0.01, 0, 1)
     """A larger fraction of bad examples in a split stops the run."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -116,12 +116,12 @@ class ScheduleConfig:
     max_buckets: int = bounded(6, 0, 1024)
     """The largest number of buckets in the plan; 0: the plan chooses a number that pays."""
     multiple_of: int = bounded(1, 1, 4096)
-    """The sides of buckets are multiples of this, in pixels."""
+    """The sides of buckets are multiples of this, in pixels or samples."""
     examples_per_step: int = bounded(512, 1, MOST_EXAMPLES_PER_STEP)
     rows_multiple_of: int = bounded(1, 1, 2**16)
     """A block's rows are a multiple of this. If it is the number of devices, these need no filler rows."""
     positions_per_step: int = bounded(0, 0, 2**40)
-    """Bucketed only: a step holds as many examples as fit into this many padded pixels; 0: use examples_per_step."""
+    """Bucketed only: a step holds as many examples as fit into this many padded positions; 0: use examples_per_step."""
     num_programs: int = bounded(0, 0, 64)
     """Stratified only: the number of kinds of steps that alternate; 0: the number that makes the run shortest."""
     max_blocks: int = bounded(64, 1, 4096)
@@ -162,7 +162,7 @@ class ModelConfig:
     head: str = chosen("average_last", "average_first", "max", "logsumexp", "attention", "pyramid", "last")
     """The layers that make one prediction of all positions: see `nets/heads.py`."""
     masked: bool = True
-    """False: padding counts as image. This is wrong, and only serves for comparison."""
+    """False: padding counts as content. This is wrong, and only serves for comparison."""
     dtype: str = chosen("float32", "bfloat16")
     """The type that layers compute in. Parameters, statistics, sums of pools, head and loss stay float32."""
     convolution: str = chosen("auto", "direct", "patches")
@@ -250,7 +250,7 @@ class EvaluateConfig:
     scale: float = bounded(1.0, 0.01, 100)
     """The factor on the size of all examples; one other than in training may be better (FixRes, arXiv:1906.06423)."""
     padding: int = bounded(0, 0, 65536)
-    """Pixels added to every side of every canvas. If the model is masked, they change only the time."""
+    """Positions added to every side of every canvas. If the model is masked, they change only the time."""
 
 
 @dataclass
@@ -269,7 +269,7 @@ class MachineConfig:
     cache_dir: str = "~/.cache/fcn_jax"
     """The folder that keeps compiled programs and measured sizes; empty: no cache."""
     cache_mib: int = bounded(1024, 0)
-    """The memory for decoded images, in MiB."""
+    """The memory for decoded examples, in MiB."""
     full_digests: bool = False
     """True: every start reads all bytes of all files to see whether the data changed, not only of changed files."""
     num_threads: int = bounded(2, 1, 1024)

@@ -56,6 +56,17 @@ def test_plan_shows_every_stage(capsys):
     assert "run fill 0." in printed
 
 
+def test_plan_says_what_size_tells_where_there_are_classes(capsys):
+    assert main(["fcn_jax", "plan", f"{CONFIG}:tiny", "--config.schedule.kind=bucketed"]) == 0
+    printed = capsys.readouterr().out
+    assert "size alone tells the class of 24.0% of the examples (95% interval 20.5% to 27.9%)" in printed
+    assert "use schedule.kind=stratified. A net may learn the size" in printed
+    table = TABLE.removeprefix("--sizes=")
+    assert main(["fcn_jax", "plan", f"{CONFIG}:tiny", f"--config.data.source=sizes:{table}"]) == 0
+    assert main(["fcn_jax", "plan", TABLE]) == 0
+    assert "size alone" not in capsys.readouterr().out
+
+
 def test_results_that_the_disk_does_not_take(monkeypatch, capfd):
     with open("/dev/full", "w", encoding="utf-8") as full:
         monkeypatch.setattr(sys, "stdout", full)

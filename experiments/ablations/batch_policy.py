@@ -6,7 +6,7 @@ With constant pixels, a step of large images holds fewer examples. Should such a
 from configs import mnist
 from experiments.ablation import Ablation, Arm, Claim, Dots
 from experiments.ablations.forms import full_mnist, short_mnist
-from experiments.metrics import ACCURACY, FILL, IMAGES_PER_SECOND
+from experiments.metrics import ACCURACY, EXAMPLES_PER_SECOND, FILL
 
 SHARED = {
     "schedule.kind": "bucketed",
@@ -31,7 +31,7 @@ BATCH_POLICY = Ablation(
         Arm("pixels, rate ∝ examples", {**PIXELS, "train.rate_scaling": "linear"}),
         Arm("pixels, loss by the epoch", {**PIXELS, "train.loss_mean": "epoch"}),
     ),
-    metrics=(ACCURACY, FILL, IMAGES_PER_SECOND),
+    metrics=(ACCURACY, FILL, EXAMPLES_PER_SECOND),
     claims=(
         Claim(
             "Steps of constant pixels are as good as steps of constant examples",

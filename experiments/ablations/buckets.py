@@ -9,8 +9,8 @@ from experiments.ablations.forms import FULL_SEEDS, SHORT_SEEDS
 from experiments.metrics import (
     ACCURACY,
     COMPILE_SECONDS,
+    EXAMPLES_PER_SECOND,
     FILL,
-    IMAGES_PER_SECOND,
     PROGRAMS,
     total_seconds_to,
     training_seconds_to,
@@ -30,18 +30,18 @@ BUCKETS = Ablation(
         Arm("canvas 28×28", {"data.resize": "canvas:28x28", "schedule.max_buckets": 1}),
         Arm("square 20×20", {"data.resize": "square:20", "schedule.max_buckets": 1}),
     ),
-    metrics=(IMAGES_PER_SECOND, ACCURACY, FILL, PROGRAMS, COMPILE_SECONDS, TO_99, total_seconds_to(0.99)),
+    metrics=(EXAMPLES_PER_SECOND, ACCURACY, FILL, PROGRAMS, COMPILE_SECONDS, TO_99, total_seconds_to(0.99)),
     claims=(
         Claim(
             "Eight buckets train more images per second than one bucket",
-            IMAGES_PER_SECOND,
+            EXAMPLES_PER_SECOND,
             "8 buckets",
             "1 bucket",
             "higher",
         ),
         Claim(
             "One bucket trains more images per second than the 28×28 canvas",
-            IMAGES_PER_SECOND,
+            EXAMPLES_PER_SECOND,
             "canvas 28×28",
             "1 bucket",
             "lower",
@@ -56,7 +56,7 @@ BUCKETS = Ablation(
         ),
         Claim("One square for all images costs accuracy", ACCURACY, "square 20×20", "1 bucket", "lower"),
     ),
-    plots=(Dots(IMAGES_PER_SECOND), Dots(TO_99), Dots(ACCURACY)),
+    plots=(Dots(EXAMPLES_PER_SECOND), Dots(TO_99), Dots(ACCURACY)),
     short=Form(
         "short",
         "all 55,000 training examples (fewer do not reach 99 %) for 4 epochs instead of 16, in steps of 256 instead of "

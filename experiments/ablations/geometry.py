@@ -7,7 +7,7 @@ changes the channels to keep that number.
 from configs import mnist
 from experiments.ablation import Ablation, Arm, Claim, Dots
 from experiments.ablations.forms import full_mnist, short_mnist
-from experiments.metrics import ACCURACY, IMAGES_PER_SECOND, PARAMETERS
+from experiments.metrics import ACCURACY, EXAMPLES_PER_SECOND, PARAMETERS
 
 GEOMETRY = Ablation(
     name="geometry",
@@ -23,7 +23,7 @@ GEOMETRY = Ablation(
         Arm("padding 0", {"model.padding": (0,)}),
         Arm("padding 2", {"model.padding": (2,)}),
     ),
-    metrics=(ACCURACY, PARAMETERS, IMAGES_PER_SECOND),
+    metrics=(ACCURACY, PARAMETERS, EXAMPLES_PER_SECOND),
     claims=(
         Claim(
             "A first layer of stride 1, which nearly keeps the size, is better than one of stride 2",

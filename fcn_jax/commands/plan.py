@@ -18,6 +18,7 @@ from fcn_jax.data.source import OpenSplit, Source
 from fcn_jax.data.sources import describe_sources, open_data
 from fcn_jax.data.transforms import Resize
 from fcn_jax.reports.plan_plot import draw_plan
+from fcn_jax.reports.size_and_class import size_and_class_of, size_lines
 from fcn_jax.system.console import say
 from fcn_jax.system.disk import make_folder, write_atomically
 from fcn_jax.train.stratification import describe_variation, variation
@@ -46,7 +47,7 @@ class Planned:
 
 
 def plan_of_config(config: Config) -> tuple[list[Planned], str]:
-    """Return the plan of every stage of training, and lines about the devices here."""
+    """Return the plan of every stage of training, and lines about the devices here and what size tells."""
     from fcn_jax.train.devices import describe_filler
     from fcn_jax.train.setup import train_split
 
@@ -60,7 +61,8 @@ def plan_of_config(config: Config) -> tuple[list[Planned], str]:
         title = f"stage {number}, epochs {stage.epochs.start + 1} to {stage.epochs.stop}"
         ones = np.ones(len(sizes), np.int64)
         planned.append(Planned(title, stage.plan, stage.schedule, stage.epochs[0], sizes, ones))
-    return planned, describe_filler(train, config, jax.device_count())
+    filler = describe_filler(train, config, jax.device_count())
+    return planned, "\n".join([filler, *size_lines(size_and_class_of(train.dataset, config), config)]).strip()
 
 
 def _say_sources(config: Config, train: Source, open_split: OpenSplit) -> None:

@@ -23,6 +23,7 @@ from fcn_jax.data.loader import Step
 from fcn_jax.data.meaning import check_meaning, meaning_of
 from fcn_jax.data.sources import describe_sources, open_data
 from fcn_jax.reports.plan_plot import draw_plan
+from fcn_jax.reports.size_and_class import size_and_class_of, size_lines
 from fcn_jax.system.cache import use_compilation_cache
 from fcn_jax.system.console import Bar, say
 from fcn_jax.system.disk import write_atomically, write_json
@@ -176,7 +177,8 @@ class Run:
         updates = [[partial(_update, program, self.setup) for program in stage] for stage in self.programs.train]
         self.wait_for_first_program()
         with Bar("train", total, done=self.step) as bar:
-            hooks = _RunHooks(self, workdir, writer, Meter(self.clock, loader), bar)
+            meter = Meter(self.clock, loader, rank=self.setup.train.dataset.rank)
+            hooks = _RunHooks(self, workdir, writer, meter, bar)
             hooks.validate_if_due(state)
             self.attend(f"the input of step {self.step + 1}")
             return train_steps(state, loader.steps(self.step, total), updates, hooks)
@@ -321,6 +323,7 @@ def train(config: Config, workdir: Path, *, strict: bool = False, stop: StopRequ
             splits = (setup.train, setup.validation, setup.test)
             for line in describe_sources(config.data.source, setup.sources):
                 say(line)
+            of_sizes = _what_size_tells(setup)
             if is_first():
                 if not resumes and (line := describe_filler(setup.train, config, setup.mesh.size)):
                     say(line)
@@ -345,7 +348,8 @@ def train(config: Config, workdir: Path, *, strict: bool = False, stop: StopRequ
         seconds = {"compile_seconds": programs.seconds, "wall_seconds": time.perf_counter() - began}
         if run.first_step_began is not None:
             seconds["seconds_to_first_step"] = run.first_step_began - began
-        summary = {**test, **_sum_up(run, splits), "compile_count": monitor.count, **seconds, **describe_versions()}
+        cost = {**_sum_up(run, splits), "compile_count": monitor.count, **seconds}
+        summary = {**test, **of_sizes, **cost, **describe_versions()}
         with together():
             if is_first():
                 for split in splits:
@@ -361,11 +365,22 @@ def report_programs(programs: CompiledPrograms, workdir: Path) -> None:
         write_json(workdir / "compile.json", [program.as_row() for program in programs.all])
 
 
+def _what_size_tells(setup: Setup) -> dict[str, float]:
+    """Return the figures of how well size tells the class; say them if it does."""
+    found = size_and_class_of(setup.train.dataset, setup.config)
+    if found is None:
+        return {}
+    if found.tells:
+        for line in size_lines(found, setup.config):
+            say(line)
+    return asdict(found)
+
+
 def _sum_up(run: Run, splits: tuple[Split, ...]) -> dict[str, float]:
     """Return the summary of a run's speed, fill, size and bad examples; its test is not included."""
     stages, devices = run.setup.train.stages, run.setup.mesh.size
     return {
-        **run.clock.speed(),
+        **run.clock.speed(run.setup.train.dataset.rank),
         "plan_fill": stages.plan_fill,
         "filler_share": stages.filler_share_on(devices),
         "fill": stages.fill_on(devices),

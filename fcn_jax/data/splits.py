@@ -72,12 +72,7 @@ def carved(names: Sequence[str], missing: Sequence[str], *, seed: int, group_pat
     Raises:
         UserError: the pattern is no regular expression, or finds nothing in a name.
     """
-    try:
-        pattern = re.compile(group_pattern) if group_pattern else None
-    except re.error as error:
-        raise UserError(
-            f"config.data.group_pattern is {group_pattern!r}, which is no regular expression: {error}"
-        ) from error
+    pattern = _compiled(group_pattern) if group_pattern else None
     splits = []
     for name in names:
         found = pattern.search(name) if pattern else None
@@ -85,10 +80,36 @@ def carved(names: Sequence[str], missing: Sequence[str], *, seed: int, group_pat
             raise UserError(
                 f"config.data.group_pattern={group_pattern} finds nothing in {name}: every path needs a group"
             )
-        group = (found.group(1) if found.groups() else found.group()) if found else name
+        group = _group(found) if found else name
         if not group:
             raise UserError(f"config.data.group_pattern={group_pattern} finds an empty group in {name}: correct it")
         digest = hashlib.blake2b(f"{seed}:{group}".encode(errors="surrogateescape"), digest_size=8).digest()
         place = int.from_bytes(digest) / 2**64 / CARVED_SHARE
         splits.append(missing[int(place)] if place < len(missing) else "train")
     return splits
+
+
+def groups_of(names: Iterable[str], group_pattern: str) -> Int[np.ndarray, " n"]:
+    """Return a number for each name that is the same for names of one group; a name without a match is its own group.
+
+    Raises:
+        UserError: the pattern is no regular expression.
+    """
+    pattern = _compiled(group_pattern)
+    numbers: dict[str, int] = {}
+    groups = (_group(found) if (found := pattern.search(name)) else name for name in names)
+    return np.array([numbers.setdefault(group, len(numbers)) for group in groups], np.int64)
+
+
+def _compiled(group_pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(group_pattern)
+    except re.error as error:
+        raise UserError(
+            f"config.data.group_pattern is {group_pattern!r}, which is no regular expression: {error}"
+        ) from error
+
+
+def _group(found: re.Match[str]) -> str:
+    """Return what names the group: the first group of the pattern if it has any, else the whole match."""
+    return found.group(1) if found.groups() else found.group()

@@ -53,7 +53,7 @@ class Recipe:
     background: int
     """Value around widened examples, and under transparent pixels."""
     max_megapixels: float
-    """A larger image is refused before it is decoded."""
+    """A larger image is refused before it is decoded; so is a signal with more million values."""
     sampling_rate: int
     """Samples a second that a signal must have; 0: any, or unknown."""
     resamples: bool
@@ -65,7 +65,7 @@ class Recipe:
     largest_side: int | None
     """Largest side that the net takes; None: no limit."""
     is_masked: bool
-    """True if the net tells padding from image."""
+    """True if the net tells padding from content."""
 
     @cached_property
     def _decode(self) -> Callable[[bytes], np.ndarray]:

@@ -259,7 +259,7 @@ def _sizes(shown: Evaluation) -> list[str]:
     overall, parts = shown.answers.accuracy.value, []
     for name, bins in shown.findings.by_size.items():
         heading, what, digits = {
-            "length": ("By length", "length", 0),
+            "length": ("By length", "length in samples", 0),
             "side": ("By size", "side √(height × width) in pixels", 1),
             "aspect": ("By aspect ratio", "aspect ratio (height / width)", 2),
         }[name]

@@ -2,7 +2,7 @@
 
 A rule compares figures in a workdir with a limit and says in a sentence what it found. Beyond the limit it also says
 what that means and what to do. It says nothing if the workdir lacks the figures. The limits are rules of thumb, chosen
-so that the runs of the benchmarks pass.
+so that the runs of the benchmarks pass; but the size of a cropped digit does tell its class.
 """
 
 import math
@@ -43,7 +43,10 @@ DEVIATIONS = 2.0
 
 def find_learning(files: RunFiles) -> list[Finding]:
     """Return the findings about accuracy and loss, in the order of the rules."""
-    rules = (_not_finite, _guessing, _validation_falls, _loss_rises, _gap, _jumps, _still_improves, _one_shape)
+    rules = (
+        *(_not_finite, _guessing, _validation_falls, _loss_rises, _gap, _jumps, _still_improves),
+        *(_one_shape, _size_tells),
+    )
     return [finding for finding in (rule(files) for rule in rules) if finding]
 
 
@@ -173,6 +176,16 @@ def _one_shape(files: RunFiles) -> Finding | None:
     )
 
 
+def _size_tells(files: RunFiles) -> Finding | None:
+    found = files.summary.size_tells if files.summary else None
+    if found is None or files.config is None:
+        return None
+    figures = f"Of the training examples, {found.describe()}."
+    if not found.tells:
+        return Finding(False, figures)
+    return Finding(True, f"{figures} {found.advice(files.config.schedule.kind)}")
+
+
 MOST_INPUT_WAIT = 0.1
 """Largest share of the training steps' time that may be spent waiting for input."""
 MOST_FILLER = 0.1
@@ -204,7 +217,7 @@ def _input_wait(files: RunFiles) -> Finding | None:
     return Finding(
         True,
         f"{wait:.0%} of the steps' time was spent waiting for input. Raise machine.num_threads, "
-        "machine.prefetch_steps or machine.cache_mib, or store smaller images.",
+        "machine.prefetch_steps or machine.cache_mib, or store smaller files.",
     )
 
 
@@ -269,7 +282,7 @@ def _compiling(files: RunFiles) -> Finding | None:
 def _slows_down(files: RunFiles) -> Finding | None:
     if files.config is None or len(files.config.train.stage_scales) > 1 or len(files.metrics.readings) < 8:
         return None
-    speeds = np.array([row.images_per_second for row in files.metrics.readings])
+    speeds = np.array([row.examples_per_second for row in files.metrics.readings])
     quarter = len(speeds) // 4
     first, last = float(np.median(speeds[:quarter])), float(np.median(speeds[-quarter:]))
     if last >= LEAST_SPEED * first:

@@ -107,5 +107,5 @@ def _draw_lengths(axes, plan: BucketPlan, sizes, counts, colours) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     unit = "examples" if step == 1 else f"examples per {step:,} lengths"
-    axes.set(xlim=(0.5, longest * 1.02 + 0.5), xlabel="length", ylabel=unit)
+    axes.set(xlim=(0.5, longest * 1.02 + 0.5), xlabel="length in samples", ylabel=unit)
     axes.legend(title="bucket: examples", loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)

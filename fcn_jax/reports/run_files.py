@@ -15,7 +15,9 @@ from typing import Any, TypeVar
 from fcn_jax.config import Config, UserError
 from fcn_jax.core.buckets import BucketPlan
 from fcn_jax.nets.families import config_from_json
+from fcn_jax.reports.size_and_class import SizeAndClass
 from fcn_jax.system.disk import parse_json
+from fcn_jax.train.log import SPEED_NAMES, SpeedNames, speed_names_in
 
 Record = TypeVar("Record")
 
@@ -28,8 +30,9 @@ class ReadingRecord:
     epoch: float
     loss: float
     accuracy: float
-    images_per_second: float
-    true_megapixels_per_second: float
+    examples_per_second: float
+    megapositions_per_second: float
+    """Millions of true pixels (of images) or samples (of signals)."""
     input_wait: float
 
 
@@ -71,8 +74,9 @@ class Summary:
     loss: float
     accuracy: float
     count: int
-    images_per_second: float
-    true_megapixels_per_second: float
+    examples_per_second: float
+    megapositions_per_second: float
+    """Millions of true pixels (of images) or samples (of signals)."""
     input_wait: float
     plan_fill: float
     filler_share: float
@@ -84,6 +88,8 @@ class Summary:
     device: str
     git_commit: str
     """Empty if it is not known."""
+    size_tells: SizeAndClass | None
+    """None if it is not known."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,7 @@ def record(kind: type[Record], values: Any, *, what: str) -> Record:
         if name not in values:
             raise UserError(f"{what} has no {name}")
         value = values[name]
-        accepted = (int, float) if hint is float else typing.get_origin(hint) or hint
+        accepted = (int, float) if hint is float else dict if typing.get_origin(hint) is dict else hint
         if isinstance(value, bool) or not isinstance(value, accepted):
             raise UserError(f"{what} has {value!r} as {name}")
         found[name] = value
@@ -130,8 +136,22 @@ def read_summary(path: Path) -> Summary:
     """Read summary.json."""
     values = parse_json(path.read_text(encoding="utf-8"))
     if isinstance(values, dict):
-        values["git_commit"] = values.get("git_commit") or ""
+        values = with_speeds(values) | {"git_commit": values.get("git_commit") or "", "size_tells": None}
+        if "size_accuracy" in values:
+            values["size_tells"] = record(SizeAndClass, values, what="it")
     return record(Summary, values, what="it")
+
+
+def with_speeds(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a reading or a summary whose speeds have the same names for images and for signals."""
+    names = speed_names_in(values)
+    if names is None or names.positions not in values:
+        return values
+    speeds = {
+        "examples_per_second": values[names.examples],
+        "megapositions_per_second": values[names.positions],
+    }
+    return values | speeds
 
 
 Value = TypeVar("Value")
@@ -182,6 +202,10 @@ class RunFiles:
     def rank(self) -> int:
         """1 for signals, 2 for images."""
         return len(self.plan.shapes[0]) if self.plan else 2
+
+    @property
+    def speed_names(self) -> SpeedNames:
+        return SPEED_NAMES[self.rank]
 
 
 def read_run(workdir: Path) -> RunFiles:
@@ -245,7 +269,7 @@ class _Reader:
         def add(row: Any, what: str) -> None:
             match row.get("kind") if isinstance(row, dict) else None:
                 case "train":
-                    metrics.readings.append(record(ReadingRecord, row, what=what))
+                    metrics.readings.append(record(ReadingRecord, with_speeds(row), what=what))
                 case "validation":
                     metrics.validations.append(record(EvaluationRecord, row, what=what))
                 case "test":

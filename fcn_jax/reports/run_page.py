@@ -110,9 +110,9 @@ def _result_rows(files: RunFiles) -> list[tuple[str, str]]:
 
 def _cost_rows(files: RunFiles) -> list[tuple[str, str]]:
     rows, summary = [], files.summary
-    pixels, unit = ("true Mpx/s", "images/s") if files.rank == 2 else ("million true positions/s", "signals/s")
+    positions, examples = files.speed_names.positions_in_words, files.speed_names.examples_in_words
     if files.is_finished and summary:
-        speed = f"{summary.images_per_second:,.0f} {unit}, {summary.true_megapixels_per_second:.3g} {pixels}"
+        speed = f"{summary.examples_per_second:,.0f} {examples}, {summary.megapositions_per_second:.3g} {positions}"
         rows.append(("parameters", f"{summary.parameters:,}"))
         rows.append(("training", f"{summary.train_seconds:,.1f} s, including validation and saving"))
         rows.append(("throughput", f"{speed}; {summary.input_wait:.1%} of the time was spent waiting for input"))
@@ -126,7 +126,7 @@ def _cost_rows(files: RunFiles) -> list[tuple[str, str]]:
         rows.append(
             (
                 "throughput, last log step",
-                f"{last.images_per_second:,.0f} {unit}, {last.input_wait:.1%} of the time waiting for input",
+                f"{last.examples_per_second:,.0f} {examples}, {last.input_wait:.1%} of the time waiting for input",
             )
         )
     if files.programs:
@@ -152,7 +152,7 @@ def buckets_table(files: RunFiles) -> Table | None:
     for shape in files.plan.shapes:
         canvas = format_size(shape)
         rows.append((canvas, f"{math.prod(shape):,}", *(str(rows.get(canvas, "–")) for rows in columns.values())))
-    return Table(("bucket", "pixels" if files.rank == 2 else "length", *columns), tuple(rows))
+    return Table(("bucket", "pixels" if files.rank == 2 else "samples", *columns), tuple(rows))
 
 
 def _rows_of_steps(programs: list[ProgramRecord]) -> dict[str, dict[str, int]]:

@@ -181,10 +181,10 @@ def _learning_rate(files: RunFiles, time: Timeline) -> Picture | None:
 def _speed(files: RunFiles, time: Timeline) -> Picture:
     """Draw examples a second, positions a second and the waiting for input, one below the other."""
     readings = files.metrics.readings
-    examples, positions = ("images/s", "true Mpx/s") if files.rank == 2 else ("signals/s", "million positions/s")
+    names = files.speed_names
     curves = (
-        (examples, "{:,.0f}", [reading.images_per_second for reading in readings]),
-        (positions, "{:.3g}", [reading.true_megapixels_per_second for reading in readings]),
+        (names.examples_in_words, "{:,.0f}", [reading.examples_per_second for reading in readings]),
+        (names.positions_in_words, "{:.3g}", [reading.megapositions_per_second for reading in readings]),
         ("input wait, %", "{:.1f}%", [100 * reading.input_wait for reading in readings]),
     )
     epochs = time.epochs_at([reading.step for reading in readings])

@@ -3,11 +3,11 @@
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -131,6 +131,28 @@ def check_state(state: TrainState, *, step: int) -> None:
             raise NotFiniteError(step, f"{name} is not finite after the update")
 
 
+class SpeedNames(NamedTuple):
+    """The names of the speeds of a run: in metrics.jsonl and summary.json, and in words."""
+
+    examples: str
+    positions: str
+    """Millions of true positions a second."""
+    examples_in_words: str
+    positions_in_words: str
+
+
+SPEED_NAMES = {
+    1: SpeedNames("examples_per_second", "true_megasamples_per_second", "examples/s", "true Msamples/s"),
+    2: SpeedNames("images_per_second", "true_megapixels_per_second", "images/s", "true Mpx/s"),
+}
+"""{rank: names} for signals (1) and images (2). A sample of a signal is one moment of it, with all its channels."""
+
+
+def speed_names_in(values: Mapping[str, Any]) -> SpeedNames | None:
+    """Return the names that the speeds have in a reading or summary; None if it has no speeds."""
+    return next((names for names in SPEED_NAMES.values() if names.examples in values), None)
+
+
 @dataclass
 class Clock:
     """Totals of a run, kept over resumes in its checkpoints."""
@@ -144,13 +166,17 @@ class Clock:
     examples: int = 0
     true_positions: int = 0
 
-    def speed(self, since: "Clock | None" = None) -> dict[str, float]:
-        """Return the throughput and the share of time spent waiting for input since `since`, or over the whole run."""
-        since = since or Clock()
+    def speed(self, rank: int, *, since: "Clock | None" = None) -> dict[str, float]:
+        """Return the speeds and the share of time spent waiting for input since `since`, or over the whole run.
+
+        Args:
+            rank: 1 for signals, 2 for images.
+        """
+        since, names = since or Clock(), SPEED_NAMES[rank]
         seconds = max(self.step_seconds - since.step_seconds, 1e-9)
         return {
-            "images_per_second": (self.examples - since.examples) / seconds,
-            "true_megapixels_per_second": (self.true_positions - since.true_positions) / seconds / 1e6,
+            names.examples: (self.examples - since.examples) / seconds,
+            names.positions: (self.true_positions - since.true_positions) / seconds / 1e6,
             "input_wait": (self.input_seconds - since.input_seconds) / seconds,
         }
 
@@ -161,10 +187,11 @@ class Meter:
     Args:
         clock: totals so far; every reading updates them.
         loader: the loader whose waiting time is counted.
+        rank: 1 for signals, 2 for images.
     """
 
-    def __init__(self, clock: Clock, loader: Loader):
-        self.clock = clock
+    def __init__(self, clock: Clock, loader: Loader, *, rank: int):
+        self.clock, self._rank = clock, rank
         self._loader = loader
         self._pending: list[Sums] = []
         self._then = time.perf_counter()
@@ -197,7 +224,7 @@ class Meter:
         check_losses(sums, last=number)
         means = sum(sums, start=ZERO).means()
         self._add_to_clock(self._tick())
-        speed = self.clock.speed(since=self._last)
+        speed = self.clock.speed(self._rank, since=self._last)
         self._last = replace(self.clock)
         return {**means, **speed}
 
@@ -235,18 +262,22 @@ class Meter:
 
 def describe(reading: dict[str, float]) -> str:
     """Return a reading as one line of text."""
+    names = speed_names_in(reading)
+    assert names is not None
     return (
         f"loss {reading['loss']:.4f}  accuracy {reading['accuracy']:.4f}  "
-        f"{reading['images_per_second']:,.0f} images/s  "
-        f"{reading['true_megapixels_per_second']:.2f} true Mpx/s  input wait {reading['input_wait']:.1%}"
+        f"{reading[names.examples]:,.0f} {names.examples_in_words}  "
+        f"{reading[names.positions]:.2f} {names.positions_in_words}  input wait {reading['input_wait']:.1%}"
     )
 
 
 def format_summary(summary: dict[str, Any]) -> str:
     """Return the summary of a run as text."""
+    names = speed_names_in(summary)
+    assert names is not None
     return (
         f"test accuracy {summary['accuracy']:.4f}  loss {summary['loss']:.4f}  over {summary['count']:,} examples\n"
-        f"trained in {summary['train_seconds']:.1f} s  at {summary['images_per_second']:,.0f} images/s, "
+        f"trained in {summary['train_seconds']:.1f} s  at {summary[names.examples]:,.0f} {names.examples_in_words}, "
         f"{summary['input_wait']:.1%} of it waiting for input, fill {summary['fill']:.3f}; "
         f"{summary['compile_count']} programs compiled in {summary['compile_seconds']:.1f} s"
     )

@@ -69,6 +69,8 @@ def test_a_run_leaves_its_files(undisturbed):
     assert {path.name for path in undisturbed.iterdir()} >= WHOLE
     summary = json.loads((undisturbed / "summary.json").read_text())
     assert summary["count"] == 128
+    assert summary["majority_accuracy"] == pytest.approx(0.135, abs=1e-3)
+    assert summary["majority_accuracy"] < summary["size_accuracy_low"] < summary["size_accuracy"]
     assert 0 <= summary["accuracy"] <= 1
     assert summary["compile_count"] == len(json.loads((undisturbed / "compile.json").read_text()))
     assert summary["fill"] == pytest.approx(summary["plan_fill"] * (1 - summary["filler_share"]), rel=0.05)
@@ -193,6 +195,7 @@ def test_a_damaged_checkpoint_is_named_and_the_run_ends_with_the_same_bits(undis
     done = run(train_command(workdir, cache))
     assert f"{workdir}/checkpoints/damaged-16 is damaged" in done.stderr
     assert "resumed after step 12 of 16" in done.stderr
+    assert "WARNING: A net may learn the size" in done.stderr
     for old, new in zip(final_state(undisturbed), final_state(workdir), strict=True):
         np.testing.assert_array_equal(old, new)
 

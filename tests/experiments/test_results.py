@@ -3,7 +3,14 @@
 import dataclasses
 
 from experiments.ablation import Arm
-from experiments.metrics import ACCURACY, COMPILE_SECONDS, accuracy_of, total_seconds_to, training_seconds_to
+from experiments.metrics import (
+    ACCURACY,
+    COMPILE_SECONDS,
+    EXAMPLES_PER_SECOND,
+    accuracy_of,
+    total_seconds_to,
+    training_seconds_to,
+)
 from experiments.plan import all_runs
 from experiments.report import state
 from experiments.results import select
@@ -57,3 +64,8 @@ def test_values_by_arm_and_seed():
     difference = results.difference("narrow", "wide", ACCURACY)
     assert difference is not None
     assert (difference.mean, difference.n) == (0, 3)
+
+
+def test_the_speed_has_a_name_for_signals_and_one_for_images():
+    for name in ("examples_per_second", "images_per_second"):
+        assert EXAMPLES_PER_SECOND.value({"summary": {name: 3.0}}) == 3.0

@@ -18,6 +18,7 @@ SUMMARY = {
     "loss": 0.12, "accuracy": 0.98, "count": 2000, "images_per_second": 1000.0, "true_megapixels_per_second": 3.5,
     "input_wait": 0.01, "plan_fill": 0.97, "filler_share": 0.01, "fill": 0.95, "train_seconds": 80.0,
     "parameters": 166090, "bad_examples": 0, "compile_seconds": 9.0, "compile_count": 2, "wall_seconds": 99.0,
+    "size_accuracy": 0.12, "size_accuracy_low": 0.11, "size_accuracy_high": 0.13, "majority_accuracy": 0.113,
     "versions": {"jax": "1.2.3"}, "device": "1 × cpu", "git_commit": "c0ffee" * 6 + "c0ff",
 }  # fmt: skip
 PROGRAMS = [

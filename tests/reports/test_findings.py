@@ -7,7 +7,7 @@ import pytest
 from fcn_jax.reports.findings import find_cost, find_learning
 from fcn_jax.reports.run_files import read_run
 from fcn_jax.system.disk import write_json
-from tests.inference.made_run import made_rows, make_run, run_config, write_rows
+from tests.inference.made_run import SUMMARY, made_rows, make_run, run_config, write_rows
 
 
 def warnings(workdir) -> list[str]:
@@ -19,7 +19,7 @@ def test_a_run_that_is_well_has_no_warning(tmp_path):
     make_run(tmp_path / "run")
     assert warnings(tmp_path / "run") == []
     files = read_run(tmp_path / "run")
-    assert len(find_learning(files) + find_cost(files)) == 12
+    assert len(find_learning(files) + find_cost(files)) == 13
 
 
 COSTS = {
@@ -91,3 +91,25 @@ def test_batches_of_one_shape_are_said_where_the_net_has_batch_norm(tmp_path):
     config.model.norm = "group"
     write_json(tmp_path / "run/config.json", dataclasses.asdict(config))
     assert warnings(tmp_path / "run") == []
+
+
+def test_a_size_that_tells_the_class_is_said_with_what_to_do(tmp_path):
+    make_run(tmp_path / "run", summary={"size_accuracy": 0.24, "size_accuracy_low": 0.23, "size_accuracy_high": 0.25})
+    (warning,) = warnings(tmp_path / "run")
+    assert "size alone tells the class of 24.0% of the examples (95% interval 23.0% to 25.0%)" in warning
+    assert "A net may learn the size in place of the content" in warning
+    assert "stratified" not in warning
+    config = run_config()
+    config.schedule.kind, config.model.norm = "bucketed", "group"
+    write_json(tmp_path / "run/config.json", dataclasses.asdict(config))
+    (warning,) = warnings(tmp_path / "run")
+    assert "use schedule.kind=stratified" in warning
+
+
+def test_a_run_without_the_figure_says_nothing_of_size(tmp_path):
+    make_run(tmp_path / "run")
+    old = {name: value for name, value in SUMMARY.items() if "size_accuracy" not in name}
+    write_json(tmp_path / "run/summary.json", old)
+    files = read_run(tmp_path / "run")
+    assert files.problems == []
+    assert not any("size alone" in finding.text for finding in find_learning(files))

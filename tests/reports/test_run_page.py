@@ -13,6 +13,7 @@ import pytest
 from configs.mnist import get_config
 from fcn_jax.commands.train import train
 from fcn_jax.config_fields import differences
+from fcn_jax.core.buckets import BucketPlan
 from fcn_jax.reports.run_files import read_run
 from fcn_jax.reports.run_page import launch_file, write_report
 from fcn_jax.train.workdir import read_config
@@ -63,6 +64,45 @@ def test_the_page_says_what_came_out(workdir):
         assert text in html
     assert "<h2>Warnings</h2>" not in html
     assert html == report(workdir)
+
+
+def of_signals(workdir: Path, **names: str) -> None:
+    """Make the run one of signals, whose speeds have these names in its files."""
+    (workdir / "plan.json").write_text(BucketPlan(((12,), (20,))).to_json())
+    for name in ("metrics.jsonl", "summary.json"):
+        text = (workdir / name).read_text()
+        for old, new in names.items():
+            assert old in text
+            text = text.replace(f'"{old}"', f'"{new}"')
+        (workdir / name).write_text(text)
+
+
+NAMES = {
+    "of now": {
+        "images_per_second": "examples_per_second",
+        "true_megapixels_per_second": "true_megasamples_per_second",
+    },
+    "of before": {},
+}
+
+
+@pytest.mark.parametrize("names", NAMES.values(), ids=NAMES.keys())
+def test_a_run_of_signals_is_told_in_examples_and_samples(workdir, names):
+    of_signals(workdir, **names)
+    assert read_run(workdir).problems == []
+    html = report(workdir)
+    assert "1,000 examples/s, 3.5 true Msamples/s; 1.0% of the time" in html
+    assert '<th scope="col">samples</th>' in html
+    assert "true Msamples/s: 3.5 at epoch 0.25" in html
+    assert not re.search("images/s|Mpx/s|pixels<", html)
+    (workdir / "summary.json").unlink()
+    assert "1,000 examples/s, 1.0% of the time waiting for input" in report(workdir)
+
+
+def test_a_run_of_images_is_told_in_images_and_pixels(workdir):
+    html = report(workdir)
+    assert "1,000 images/s, 3.5 true Mpx/s; 1.0% of the time" in html
+    assert not re.search("samples/s", html)
 
 
 def test_the_launch_file_gives_the_config_again():
