@@ -10,6 +10,7 @@ import io
 import os
 import secrets
 import tempfile
+import threading
 import warnings
 from pathlib import Path
 
@@ -22,6 +23,7 @@ DIGEST_BYTES = hashlib.sha256().digest_size
 
 _told: set[Path] = set()
 """The folders of which the user was told something."""
+_telling = threading.Lock()
 
 
 def cache_folder(machine: MachineConfig) -> Path | None:
@@ -111,9 +113,10 @@ def _digest(content: bytes) -> bytes:
 
 def _tell_once(folder: Path, line: str) -> None:
     """Print a line, unless one about this folder was printed before."""
-    if folder not in _told:
-        _told.add(folder)
-        say(line)
+    with _telling:
+        if folder not in _told:
+            _told.add(folder)
+            say(line)
 
 
 def _reason(error: Exception) -> str:

@@ -76,11 +76,15 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split()) or "it gives no reason"
 
 
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""File of Linux with the microseconds of processor time that a container may use in a period, and that period."""
+
+
 def usable_cores() -> int:
     """Return the number of CPU cores that this process may use: those it may run on, or the quota of its container."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        quota, period = CPU_QUOTA.read_text().split()
         return max(1, min(cores, int(quota) // int(period)))
     except (OSError, ValueError):  # There is no such file, or no quota: "max".
         return cores

@@ -1,5 +1,6 @@
 """A cache is never needed: whatever is wrong with it costs time and one line, never the run."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -140,6 +141,22 @@ def test_a_damaged_program_is_replaced(programs, capfd):
         compile_one()
         assert sorted(programs.iterdir()) == sorted(files)
         assert all(load_arrays(file) for file in files)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "is made anew" in line
+
+
+def test_threads_share_a_damaged_entry(programs, capfd):
+    """Some of them read it before and some after another one removed or replaced it."""
+    compile_one()
+    files = list(programs.iterdir())
+    for file in files:
+        file.write_bytes(b"damaged")
+    with ThreadPoolExecutor(8) as threads:
+        for done in [threads.submit(compile_one) for _ in range(16)]:
+            done.result()
+    compile_one()
+    assert sorted(programs.iterdir()) == sorted(files)
+    assert all(load_arrays(file) for file in files)
     (line,) = capfd.readouterr().err.splitlines()
     assert "is made anew" in line
 
