@@ -49,7 +49,7 @@ def measure(sizes: Path) -> tuple[int, list[tuple[str, float, float]]]:
         lines = [f"{height},{width},{TIMES * count}" for (height, width), count in rows]
         table.write_text("\n".join(["height,width,count", *lines]), encoding="utf-8")
         config = overridden(get_config(), {**FIELDS, "data.source": f"sizes:{table}"})
-        stages = train_split(config, open_data(config)).stages
+        stages = train_split(config, open_data(config), platform="cpu")[1].stages
     done("index (size and label of every example), sizes after resizing, plan, layout")
     (stage,) = stages
     stage.schedule.step(0, 0)

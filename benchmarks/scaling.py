@@ -52,7 +52,7 @@ def plan_lines(source: str) -> Iterator[str]:
 
 def _stages(fields: dict[str, Any]) -> Stages:
     config = overridden(get_config(), fields)
-    return train_split(config, open_data(config)).stages
+    return train_split(config, open_data(config), platform="cpu")[1].stages
 
 
 def compile_command(sizes: str, target: str) -> list[str]:

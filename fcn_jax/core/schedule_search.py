@@ -172,15 +172,16 @@ class Search:
         if len(used) < len(plan.shapes) - 1:
             return self._choice(grid, [*used, plan.shapes[-1]], num_programs)
         blocks = [len(program.blocks) for program in step_plan.programs]
+        compiled = len(plan.shapes) if config.programs == "bucket" else sum(blocks)
         block_steps = sum(number * program.steps for number, program in zip(blocks, step_plan.programs, strict=True))
         positions = int(step_plan.capacity @ plan.areas)
         return Choice(
             tuple((height, width) for height, width in plan.shapes),
             len(step_plan.programs) if config.kind == "stratified" else 1,
-            sum(blocks),
+            compiled,
             step_plan.variation if config.kind == "stratified" else 0.0,
             positions,
-            compiling=sum(blocks) * self.costs.compile_block + len(plan.shapes) * self.costs.compile_evaluation,
+            compiling=compiled * self.costs.compile_block + len(plan.shapes) * self.costs.compile_evaluation,
             computing=self.epochs * (positions * self.costs.position + block_steps * self.costs.block_step),
         )
 

@@ -24,6 +24,8 @@ from fcn_jax.core.step_plan import bucketed_step_plan, common_units, in_micro_st
 
 # If sizes are random, buckets are planned from a sample: the sizes of at most so many epochs, and so many sizes in all.
 EPOCHS_PLANNED_FROM = 4
+MICRO_STEPS = 32
+"""The most micro-steps of a step if every bucket is a program of its own: rows come in so many parts of a step."""
 SIZES_PLANNED_FROM = 4_000_000
 
 
@@ -189,6 +191,9 @@ def training_stages(
 
 
 def _train_stage(views: EpochSizes, epochs: range, config: ScheduleConfig, *, seed: int, accumulate: int) -> Stage:
+    if config.programs == "bucket":
+        unit = max(config.rows_multiple_of, config.examples_per_step // MICRO_STEPS)
+        config = replace(config, rows_multiple_of=unit)
     plan, num_programs, note = choose_schedule(
         _sizes_to_plan_from(views, epochs), config, epochs=len(epochs), num_examples=len(views)
     )
