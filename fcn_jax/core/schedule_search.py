@@ -137,12 +137,14 @@ class Search:
     def __init__(self, sizes: SizeCounts, costs: Costs, config: ScheduleConfig, *, num_examples: int, epochs: int):
         self.sizes, self.costs, self.config, self.epochs = sizes, costs, config, epochs
         self._samples = float(sizes.count.sum()) / num_examples
+        """How often each example is counted: once, or more often where sizes are random. Then canvases stay where many
+        epochs need them, since those moved to fit the mean of some epochs would fit no other epoch well."""
 
     def best(self) -> tuple[Choice, Choice | None]:
         """Return the choice of least time, and the one of least time among those that compute less than it."""
         planned = self._planned()
         allowed = [choice for choice in planned if self._is_allowed(choice)] or planned[:1]
-        if not self.config.max_buckets:
+        if not self.config.max_buckets and self._samples == 1:
             allowed += [self._move_canvases(choice) for choice in sorted(allowed, key=_seconds)[:MOVED]]
         best = min(allowed, key=_seconds)
         faster = [choice for choice in (*allowed, *planned) if choice.computing < best.computing]

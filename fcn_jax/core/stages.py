@@ -206,8 +206,8 @@ def _train_stage(views: EpochSizes, epochs: range, config: ScheduleConfig, *, se
         own_positions += int(demand[-1] @ plan.areas)
     step_plan = training_step_plan(plan, np.array(demand), config, num_programs=num_programs)
     without_rows = int((step_plan.capacity[:-1] == 0).sum())
-    if without_rows:
-        note += (
+    if without_rows and config.max_buckets:
+        note = (
             f"{without_rows} of {len(plan.shapes)} buckets have no rows, since a step of {config.examples_per_step} "
             "examples has too few; their examples stand in larger ones"
         )
