@@ -12,8 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from fcn_jax.config import Config, UserError
 from fcn_jax.core.block import Block
 from fcn_jax.core.loop import train_steps
@@ -22,11 +20,9 @@ from fcn_jax.data.bad_examples import share
 from fcn_jax.data.loader import Step
 from fcn_jax.data.meaning import check_meaning, meaning_of
 from fcn_jax.data.sources import describe_sources, open_data
-from fcn_jax.reports.plan_plot import draw_plan
-from fcn_jax.reports.size_and_class import size_and_class_of, size_lines
 from fcn_jax.system.cache import use_compilation_cache
 from fcn_jax.system.console import Bar, say
-from fcn_jax.system.disk import write_atomically, write_json
+from fcn_jax.system.disk import write_json
 from fcn_jax.system.machine import describe_versions
 from fcn_jax.system.processes import by_first, check_shared, gather, is_first, together
 from fcn_jax.system.stopping import RESUME, Stopped, StopRequest
@@ -323,9 +319,9 @@ def train(config: Config, workdir: Path, *, strict: bool = False, stop: StopRequ
             splits = (setup.train, setup.validation, setup.test)
             for line in describe_sources(config.data.source, setup.sources):
                 say(line)
-            of_sizes = _what_size_tells(setup)
+            of_sizes = what_size_tells(setup)
             if is_first():
-                if not resumes and (line := describe_filler(setup.train, config, setup.mesh.size)):
+                if not resumes and (line := describe_filler(setup.train, setup.config, setup.mesh.size)):
                     say(line)
                 keep_same_data(setup, workdir, resumes=resumes)
                 write_plan(setup.train, workdir)
@@ -348,7 +344,7 @@ def train(config: Config, workdir: Path, *, strict: bool = False, stop: StopRequ
         seconds = {"compile_seconds": programs.seconds, "wall_seconds": time.perf_counter() - began}
         if run.first_step_began is not None:
             seconds["seconds_to_first_step"] = run.first_step_began - began
-        cost = {**_sum_up(run, splits), "compile_count": monitor.count, **seconds}
+        cost = {**sum_up(setup, run.clock, splits), "compile_count": monitor.count, **seconds}
         summary = {**test, **of_sizes, **cost, **describe_versions()}
         with together():
             if is_first():
@@ -363,38 +359,6 @@ def report_programs(programs: CompiledPrograms, workdir: Path) -> None:
     print_programs(programs.all, seconds=programs.seconds)
     if is_first():
         write_json(workdir / "compile.json", [program.as_row() for program in programs.all])
-
-
-def _what_size_tells(setup: Setup) -> dict[str, float]:
-    """Return the figures of how well size tells the class; say them if it does."""
-    found = size_and_class_of(setup.train.dataset, setup.config)
-    if found is None:
-        return {}
-    if found.tells:
-        for line in size_lines(found, setup.config):
-            say(line)
-    return asdict(found)
-
-
-def _sum_up(run: Run, splits: tuple[Split, ...]) -> dict[str, float]:
-    """Return the summary of a run's speed, fill, size and bad examples; its test is not included."""
-    stages, devices = run.setup.train.stages, run.setup.mesh.size
-    return {
-        **run.clock.speed(run.setup.train.dataset.rank),
-        "plan_fill": stages.plan_fill,
-        "filler_share": stages.filler_share_on(devices),
-        "fill": stages.fill_on(devices),
-        "train_seconds": run.clock.train_seconds,
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(run.setup.state.params)),
-        "bad_examples": sum(len(split.dataset.bad) for split in splits),
-    }
-
-
-def write_plan(train: Split, workdir: Path) -> None:
-    """Write plan.json and plan.png of the last stage."""
-    last = train.stages[-1]
-    write_atomically(workdir / "plan.json", last.plan.to_json() + "\n")
-    draw_plan(last.plan, train.dataset.views.sizes(last.epochs[-1]), workdir / "plan.png")
 
 
 def _train_and_test(run: Run, workdir: Path, *, strict: bool) -> dict[str, float]:

@@ -246,7 +246,7 @@ def _remedy_of_fill(plan_fill: float, filler_share: float, fill: float) -> str:
         "Most is lost to filler: raise schedule.examples_per_step, or set schedule.rows_multiple_of to the number of "
         "devices.": filler_share,
         "Most is lost to examples placed in larger buckets than their own: raise schedule.num_programs or "
-        "schedule.examples_per_step, or lower schedule.rows_multiple_of.": moved_up,
+        "schedule.examples_per_step, or lower schedule.rows_multiple_of; schedule.max_buckets=0 chooses all of them.": moved_up,
     }
     return max(losses, key=losses.__getitem__)
 

@@ -68,6 +68,15 @@ class ProgramRecord:
 
 
 @dataclass(frozen=True)
+class Mix:
+    """How far the mix of sizes in a step is from the data's: mean total variation distances, from 0 to 1."""
+
+    variation: float
+    variation_of_farthest_program: float
+    variation_of_shuffled_steps: float
+
+
+@dataclass(frozen=True)
 class Summary:
     """The content of summary.json."""
 
@@ -89,6 +98,8 @@ class Summary:
     git_commit: str
     """Empty if it is not known."""
     size_tells: SizeAndClass | None
+    """None if it is not known."""
+    mix: Mix | None
     """None if it is not known."""
 
 
@@ -136,9 +147,11 @@ def read_summary(path: Path) -> Summary:
     """Read summary.json."""
     values = parse_json(path.read_text(encoding="utf-8"))
     if isinstance(values, dict):
-        values = with_speeds(values) | {"git_commit": values.get("git_commit") or "", "size_tells": None}
+        values = with_speeds(values) | {"git_commit": values.get("git_commit") or "", "size_tells": None, "mix": None}
         if "size_accuracy" in values:
             values["size_tells"] = record(SizeAndClass, values, what="it")
+        if "variation" in values:
+            values["mix"] = record(Mix, values, what="it")
     return record(Summary, values, what="it")
 
 

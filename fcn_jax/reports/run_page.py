@@ -119,6 +119,14 @@ def _cost_rows(files: RunFiles) -> list[tuple[str, str]]:
         rows.append(
             ("fill", f"{summary.fill:.3f} (plan fill {summary.plan_fill:.3f}, filler share {summary.filler_share:.3f})")
         )
+        if summary.mix:
+            rows.append(
+                (
+                    "mix of sizes in a step against the data's (total variation distance)",
+                    f"{summary.mix.variation:.3f}, farthest program {summary.mix.variation_of_farthest_program:.3f}; "
+                    f"shuffled steps of the same size {summary.mix.variation_of_shuffled_steps:.3f}",
+                )
+            )
     elif files.metrics.readings:
         last = files.metrics.readings[-1]
         rows.append(("training accuracy, last log step", f"{last.accuracy:.2%}"))

@@ -11,6 +11,7 @@ import numpy as np
 
 from fcn_jax.core.random import shuffled_order
 from fcn_jax.core.schedule import Schedule
+from fcn_jax.core.stages import Stages
 
 
 class Variation(NamedTuple):
@@ -38,6 +39,13 @@ def variation(schedule: Schedule, epoch: int) -> Variation:
     distances = _distances(mix, data)
     of_program = np.bincount(program, distances) / np.bincount(program)
     return Variation(float(distances.mean()), float(of_program.max()), float(_distances(shuffled, data).mean()))
+
+
+def variation_of_stages(stages: Stages) -> Variation:
+    """Measure the first epoch of every stage; stages count by their steps."""
+    found = [variation(stage.schedule, stage.epochs[0]) for stage in stages]
+    mean, _, shuffled = np.average(found, axis=0, weights=[stage.num_steps for stage in stages]).tolist()
+    return Variation(mean, max(of_stage.largest_program for of_stage in found), shuffled)
 
 
 def describe_variation(found: Variation) -> str:

@@ -1,0 +1,51 @@
+"""The figures of a run that its summary.json and its report show, besides its test and its times."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import jax
+
+from fcn_jax.reports.plan_plot import draw_plan
+from fcn_jax.reports.size_and_class import size_and_class_of, size_lines
+from fcn_jax.system.console import say
+from fcn_jax.system.disk import write_atomically
+from fcn_jax.train.log import Clock
+from fcn_jax.train.setup import Setup, Split
+from fcn_jax.train.stratification import variation_of_stages
+
+
+def what_size_tells(setup: Setup) -> dict[str, float]:
+    """Return the figures of how well size tells the class; say them if it does."""
+    found = size_and_class_of(setup.train.dataset, setup.config)
+    if found is None:
+        return {}
+    if found.tells:
+        for line in size_lines(found, setup.config):
+            say(line)
+    return asdict(found)
+
+
+def sum_up(setup: Setup, clock: Clock, splits: Sequence[Split]) -> dict[str, float]:
+    """Return the figures of a run's speed, fill, mix of sizes, net and bad examples."""
+    stages, devices = setup.train.stages, setup.mesh.size
+    mix = variation_of_stages(stages)
+    return {
+        **clock.speed(setup.train.dataset.rank),
+        "plan_fill": stages.plan_fill,
+        "filler_share": stages.filler_share_on(devices),
+        "fill": stages.fill_on(devices),
+        "variation": mix.mean,
+        "variation_of_farthest_program": mix.largest_program,
+        "variation_of_shuffled_steps": mix.shuffled,
+        "train_seconds": clock.train_seconds,
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(setup.state.params)),
+        "bad_examples": sum(len(split.dataset.bad) for split in splits),
+    }
+
+
+def write_plan(train: Split, workdir: Path) -> None:
+    """Write plan.json and plan.png of the last stage."""
+    last = train.stages[-1]
+    write_atomically(workdir / "plan.json", last.plan.to_json() + "\n")
+    draw_plan(last.plan, train.dataset.views.sizes(last.epochs[-1]), workdir / "plan.png")
