@@ -153,12 +153,16 @@ class CompiledPrograms:
 def compile_programs(
     setup: Setup, *, train: bool = True, splits: tuple[Split, ...], is_trial: bool = False
 ) -> CompiledPrograms:
-    """Compile the evaluation programs of some splits and, if `train`, those of training and of precise BatchNorm.
+    """Compile the evaluation programs of some splits and, if `train`, those of training and of precise BatchNorm."""
+    return compile_jobs(jobs_of(setup, train=train, splits=splits), is_trial=is_trial)
+
+
+def compile_jobs(jobs: Jobs, *, is_trial: bool = False) -> CompiledPrograms:
+    """Compile the programs of all jobs, the longest first.
 
     Args:
         is_trial: nothing will run them; they are compiled only to see whether they fit.
     """
-    jobs = jobs_of(setup, train=train, splits=splits)
     programs = CompiledPrograms(jobs, order=sorted(jobs.all, key=lambda job: -job.work), is_trial=is_trial)
     try:
         with programs.showing():

@@ -22,8 +22,8 @@ from fcn_jax.core.stages import Stage, Stages
 from fcn_jax.core.step_plan import Program, StepPlan
 from fcn_jax.system.console import say
 from fcn_jax.system.machine import arguments_mib, device_memory_mib, peak_mib
-from fcn_jax.train.compile import CompiledProgram
-from fcn_jax.train.compile_in_threads import CompiledPrograms, compile_programs
+from fcn_jax.train.compile import CompiledProgram, jobs_of
+from fcn_jax.train.compile_in_threads import CompiledPrograms, compile_jobs, compile_programs
 from fcn_jax.train.setup import Setup, Split, prepare
 
 
@@ -172,8 +172,7 @@ def _training(setup: Setup, of: Callable[[Split], Split] = lambda split: split) 
 def _evaluation(setup: Setup, of: Callable[[Split], Split] = lambda split: split) -> list[CompiledProgram]:
     """Compile the programs that evaluate or re-estimate BatchNorm; `of` may leave out some of those that evaluate."""
     splits = tuple(of(split) for split in (setup.validation, setup.test))
-    without_training = replace(setup, train=Split(setup.train.dataset, Stages(())))
-    return compile_programs(without_training, splits=splits, is_trial=True).all
+    return compile_jobs(replace(jobs_of(setup, splits=splits), train=[]), is_trial=True).all
 
 
 def _largest_alone(split: Split) -> Split:

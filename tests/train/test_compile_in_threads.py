@@ -40,8 +40,8 @@ def small(**changes):
 
 @pytest.fixture(scope="module")
 def setup() -> Setup:
-    """Two training programs of two blocks, and evaluation programs of one."""
-    return prepare(small(schedule__num_programs=2), abstract=True)
+    """Two training programs of three blocks, and evaluation programs of one."""
+    return prepare(small(schedule__num_programs=2, schedule__max_buckets=3), abstract=True)
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_the_longest_begin_first_and_the_table_keeps_its_order(setup, begun):
 
 def test_what_is_estimated_to_take_longer_does(setup):
     jobs = jobs_of(setup, splits=(setup.validation,))
-    train, evaluate = jobs.train[0][0], next(iter(jobs.evaluate.values()))
+    (train,), evaluate = jobs.train[0][0].jobs, next(iter(jobs.evaluate.values()))
     assert train.work > evaluate.work
     assert compile_job(train).seconds > compile_job(evaluate).seconds
 
@@ -78,8 +78,8 @@ def test_a_run_that_goes_on_gets_the_program_of_its_next_step_first(setup):
     jobs = jobs_of(setup, splits=(setup.validation, setup.test))
     for step in (0, 3, setup.train.stages.total_steps - 1):
         first, second, *rest = in_order_of_need(setup, jobs, step=step)
-        assert first is jobs.train[0][program_of(setup, step)]
-        assert second in jobs.train[0]
+        assert (first,) == jobs.train[0][program_of(setup, step)].jobs
+        assert second in {job for update in jobs.train[0] for job in update.jobs}
         assert set(rest) == set(jobs.evaluate.values())
     assert set(in_order_of_need(setup, jobs, step=setup.train.stages.total_steps)) == set(jobs.all)
 
@@ -92,17 +92,28 @@ def test_a_later_stage_waits_until_after_the_first_validation():
     kinds = [next(kind for kind in KINDS if job.name.startswith(kind)) for job in order]
     assert list(dict.fromkeys(kinds)) == list(KINDS)
     resumed = in_order_of_need(setup, jobs, step=setup.train.stages.total_steps - 1)
-    assert resumed[0] in jobs.train[1]
+    assert resumed[0] in {job for update in jobs.train[1] for job in update.jobs}
+
+
+def test_micro_steps_that_stages_share_are_needed_by_the_first():
+    """The parts of the next step come first, also if a later stage has them too."""
+    stages = {"train__epochs": 4, "train__stage_scales": (1.0, 1.0), "train__evaluate_every_epochs": 1}
+    setup = prepare(small(**stages, model__norm="group", train__accumulate=2), abstract=True)
+    jobs = jobs_of(setup, splits=(setup.validation,))
+    parts = jobs.train[0][0].jobs
+    assert parts == jobs.train[1][0].jobs
+    assert [job.name for job in dict.fromkeys(parts)] == ["train zeros", "train micro-step", "train update"]
+    assert set(in_order_of_need(setup, jobs, step=0)[:3]) == set(parts)
 
 
 def test_programs_with_the_same_blocks_are_compiled_once(setup):
     stage = setup.train.stages[0]
     first, second = stage.schedule.step_plan.programs
-    stage.schedule.step_plan = StepPlan((first, second, replace(first, steps=first.steps + 1)), 2)
+    stage.schedule.step_plan = StepPlan((first, second, replace(first, steps=first.steps + 1)), 3)
     try:
         jobs = jobs_of(setup, splits=())
     finally:
-        stage.schedule.step_plan = StepPlan((first, second), 2)
+        stage.schedule.step_plan = StepPlan((first, second), 3)
     assert jobs.train[0][0] is jobs.train[0][2]
     assert [job.name for job in jobs.all] == ["train program 1", "train program 2"]
 
