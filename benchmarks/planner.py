@@ -23,9 +23,13 @@ import scipy
 from scipy import optimize, sparse
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from fcn_jax.config import ScheduleConfig
 from fcn_jax.core.buckets import plan_buckets
+from fcn_jax.core.schedule_search import choose_schedule
+from fcn_jax.core.step_plan import training_step_plan
 
 BATCH_SIZE = 64
+EPOCHS = 16
 OPTIMUM_SECONDS = 300
 
 
@@ -72,6 +76,59 @@ def batched_fill(sizes: np.ndarray, order: np.ndarray, group: np.ndarray) -> flo
         canvases = np.maximum.reduceat(sizes[members], starts).prod(axis=1)
         padded += int((canvases * np.diff(np.append(starts, len(members)))).sum())
     return sizes.prod(axis=1).sum() / padded
+
+
+def read_for_training(sizes_dir: Path) -> Iterator[Sizes]:
+    """Yield the tables as a training would have them: ImageNet's images are reduced to 224² pixels."""
+    from fcn_jax.data.transforms import Resize
+
+    for table in read_tables(sizes_dir):
+        if "long side" in table.name:
+            rows = np.loadtxt(sizes_dir / "imagenet1k_val.csv", np.int64, delimiter=",", skiprows=1)
+            yield Sizes("ImageNet val, area ≤ 224²", Resize.parse("area:224").sizes(rows[:, :2]), rows[:, 2], 8, 16)
+        elif "short side" not in table.name:
+            yield table
+
+
+def schedule_lines(tables: list[Sizes]) -> Iterator[str]:
+    """Yield the choices of `schedule.max_buckets=0` and what a run computes with them."""
+    yield (
+        "| table | examples a step | devices | rows of | buckets | programs | blocks | plan fill | **run fill** "
+        "| mix: mean | farthest program | shuffled | seconds |"
+    )
+    yield "|-|-|-|-|-|-|-|-|-|-|-|-|-|"
+    for table in tables:
+        for examples in (256, 64):
+            for devices, rows in ((1, 1), (8, 8)):
+                yield schedule_line(table, examples=examples, devices=devices, rows=rows)
+
+
+def schedule_line(table: Sizes, *, examples: int, devices: int, rows: int) -> str:
+    # These import JAX, which the processes that measure peak memory should not hold.
+    from fcn_jax.core.schedule import Schedule
+    from fcn_jax.core.stages import Stage, Stages
+    from fcn_jax.train.stratification import variation
+
+    config = ScheduleConfig(
+        max_buckets=0, examples_per_step=examples, rows_multiple_of=rows, multiple_of=table.multiple_of
+    )
+    number = int(table.counts.sum())
+    start = time.process_time()
+    plan, programs, _ = choose_schedule(table.sizes, config, num_examples=number, epochs=EPOCHS, counts=table.counts)
+    seconds = time.process_time() - start
+    bucket = np.repeat(plan.assign(table.sizes), table.counts)
+    demand = np.bincount(bucket, minlength=len(plan.shapes))
+    step_plan = training_step_plan(plan, demand, config, num_programs=programs)
+    schedule = Schedule(plan, step_plan, bucket, num_examples=number, seed=0)
+    true = int(table.sizes.prod(1) @ table.counts)
+    stages = Stages((Stage(range(1), plan, schedule, true, int(demand @ plan.areas)),))
+    mix = variation(schedule, 0)
+    blocks = sum(len(program.blocks) for program in step_plan.programs)
+    return (
+        f"| {table.name} (×{table.multiple_of}) | {examples} | {devices} | {rows} | {len(plan.shapes)} | {programs} "
+        f"| {blocks} | {stages.plan_fill:.3f} | **{stages.fill_on(devices):.3f}** | {mix.mean:.3f} "
+        f"| {mix.largest_program:.3f} | {mix.shuffled:.3f} | {seconds:.1f} |"
+    )
 
 
 def others(table: Sizes) -> list[float]:
@@ -166,8 +223,11 @@ def optimum_lines(tables: list[Sizes]) -> Iterator[str]:
 
 
 def speed_lines() -> Iterator[str]:
-    yield "| synthetic sizes | rank | multiples of | plan of 32, seconds | peak memory, MiB (the sizes' own) |"
-    yield "|-|-|-|-|-|"
+    yield (
+        "| synthetic sizes | rank | multiples of | plan of 32, seconds | peak memory, MiB (the sizes' own) "
+        "| joint search, seconds |"
+    )
+    yield "|-|-|-|-|-|-|"
     for num_sizes in (1_280_000, 14_000_000):
         for rank, multiple_of in ((2, 8), (2, 1), (1, 1)):
             command = [sys.executable, __file__, "--time", str(num_sizes), str(rank), str(multiple_of)]
@@ -188,7 +248,13 @@ def time_synthetic(num_sizes: int, rank: int, multiple_of: int) -> str:
     plan_buckets(sizes, 32, multiple_of=multiple_of)
     seconds = time.process_time() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    return f"| {num_sizes:,} | {rank} | {multiple_of} | {seconds:.2f} | {peak:.0f} ({sizes.nbytes / 2**20:.0f}) |"
+    start = time.process_time()
+    config = ScheduleConfig(max_buckets=0, multiple_of=multiple_of, examples_per_step=256)
+    choose_schedule(sizes, config, num_examples=num_sizes, epochs=EPOCHS)
+    return (
+        f"| {num_sizes:,} | {rank} | {multiple_of} | {seconds:.2f} | {peak:.0f} ({sizes.nbytes / 2**20:.0f}) "
+        f"| {time.process_time() - start:.1f} |"
+    )
 
 
 def main():
@@ -207,15 +273,24 @@ def main():
         )
     # This comes first, while this process is small: on Linux a child's peak memory starts at that of its parent.
     speed = list(speed_lines())
-    print("# Planning buckets\n")
-    print(
-        "The fill is true pixels divided by padded pixels. The other rules (random, detectron2, torchvision, sorted) "
-        f"make batches of {BATCH_SIZE}\nand pad each to its own largest image, so nearly every batch has a new shape. "
-        "Sorting fills best, with hundreds of shapes and\nwithout shuffling. The seconds are CPU time on one thread, "
-        "for our plans of 8 / 16 / 32 buckets."
-    )
+    print("# Planning buckets and steps\n")
     print(f"{os.cpu_count()} CPU cores ({platform.machine()}), Python {platform.python_version()}, ", end="")
     print(f"NumPy {np.__version__}, SciPy {scipy.__version__}. Written by `benchmarks/planner.py`.\n")
+    print(
+        "What `schedule.max_buckets=0` chooses for stratified steps, by the costs of the default net on two CPU cores "
+        "over\n"
+        f"{EPOCHS} epochs. Run fill is true positions divided by all positions computed, padding and filler together, "
+        "on so many\ndevices. The mix is the total variation distance between the sizes in a step and in the data: its "
+        "mean over an epoch's\nsteps, that of the farthest program, and the mean of shuffled steps with as many examples.\n"
+    )
+    print(*schedule_lines(list(read_for_training(arguments.sizes_dir))), sep="\n")
+    print("\n## Plans by themselves\n")
+    print(
+        "Plan fill is true pixels divided by padded pixels. The other rules (random, detectron2, torchvision, sorted) "
+        f"make batches of {BATCH_SIZE}\nand pad each to its own largest image, so nearly every batch has a new shape. "
+        "Sorting fills best, with hundreds of shapes and\nwithout shuffling. The seconds are CPU time on one thread, "
+        "for our plans of 8 / 16 / 32 buckets.\n"
+    )
     print(*fill_lines(tables), sep="\n")
     print(
         "\nHow far the plans are from the optimum. A solver of mixed integer programs finds the optimum; the sizes are "

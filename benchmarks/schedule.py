@@ -5,8 +5,8 @@
 
 CHECKOUT is a folder with an older commit of this repository and a link to the same .venv. The folder given as --gtsrb
 holds DIR/{train,test}/<class>/*. The one given as --speech is filled with the spoken prompts of the two packages
-(8 kHz, CC BY-SA 3.0): one voice a language, so its accuracy says little. Missing arguments leave out their rows. Takes about an hour on two CPU
-cores.
+(8 kHz, CC BY-SA 3.0): one voice a language, so its accuracy says little. Missing arguments leave out their rows.
+Takes about an hour on two CPU cores.
 """
 
 import argparse
@@ -109,12 +109,12 @@ def main() -> None:
         pairs.append(Pair("GTSRB", config, "12 buckets, 4 programs, rows of 4, as the config was", (), few))
     print("# The default schedule against older ones\n")
     print(
-        "The seconds of an epoch are those of training, without compiling. Each pair ran in turn, seed by seed; the ratio is\n"
-        "the median over the seeds, with the smallest and the largest. Accuracy is that of the test split, in percent, with\n"
-        f"the standard deviation over {arguments.seeds} seeds. GTSRB trained for {arguments.gtsrb_epochs} epochs only. "
-        "The prompts have one voice a language, so their accuracy says little.\n"
-        f"{os.cpu_count()} CPU cores ({platform.machine()}), Python {platform.python_version()}, jax {jax.__version__}. "
-        "Written by `benchmarks/schedule.py`.\n"
+        "The seconds of an epoch are those of training, without compiling. Each pair ran in turn, seed by seed; the\n"
+        "ratio is the median over the seeds, with the smallest and the largest. Accuracy is that of the test split, in\n"
+        f"percent, with the standard deviation over {arguments.seeds} seeds. GTSRB trained for "
+        f"{arguments.gtsrb_epochs} epochs only. The prompts have one\nvoice a language, so their accuracy says little.\n"
+        f"{os.cpu_count()} CPU cores ({platform.machine()}), Python {platform.python_version()}, jax "
+        f"{jax.__version__}. Written by `benchmarks/schedule.py`.\n"
     )
     print("| data | schedule | run fill | s an epoch | ratio | compiling, s | accuracy |\n|-|-|-|-|-|-|-|")
     for pair in pairs:

@@ -112,7 +112,6 @@ WRONG = {
     "unknown source": (["train", CONFIG, "--config.data.source=cifar", "--workdir=W"], "config.data.source is 'cifar'"),
     "unknown split": (["train", CONFIG, "--config.data.train_split=trane", "--workdir=W"], "'trane'"),
     "no buckets": (["train", CONFIG, "--config.schedule.max_buckets=-1", "--workdir=W"], "config.schedule.max_buckets"),
-    "uneven rows": (["train", CONFIG, "--config.schedule.examples_per_step=500", "--workdir=W"], "multiple of"),
     "no such weights": (
         [*PUBLISHED, "--config.model.init_from=nosuch", "--workdir=W"],
         "config.model.init_from is 'nosuch', but there is no such file",

@@ -118,11 +118,11 @@ class Run:
                 check_fits_device(lambda program=program: [program.compiled()], self.setup)
             self._usable.add(program)
 
-    def wait_for_first_program(self) -> None:
-        """Wait until the program of the next step is compiled, and show the table of programs as it fills."""
-        if self.next_program is not None and not self.programs_are_reported:
+    def wait_and_show(self, programs: Sequence[PendingProgram]) -> None:
+        """Wait for programs as `wait_for` does, and show the table of all programs as it fills."""
+        if not self.programs_are_reported:
             with self.programs.showing():
-                self.wait_for([self.next_program])
+                self.wait_for(programs)
 
     @property
     def next_program(self) -> PendingProgram | None:
@@ -171,7 +171,8 @@ class Run:
         """
         loader, total = self.setup.loader(self.setup.train), self.setup.total_steps
         updates = [[partial(_update, program, self.setup) for program in stage] for stage in self.programs.train]
-        self.wait_for_first_program()
+        if self.next_program is not None:
+            self.wait_and_show([self.next_program])
         with Bar("train", total, done=self.step) as bar:
             meter = Meter(self.clock, loader, rank=self.setup.train.dataset.rank)
             hooks = _RunHooks(self, workdir, writer, meter, bar)
@@ -373,7 +374,7 @@ def _train_and_test(run: Run, workdir: Path, *, strict: bool) -> dict[str, float
                 if is_first():
                     line = describe_not_finite(error, run.setup.train, run.programs, workdir, kept=kept)
                     raise UserError(line) from error
-        run.wait_for(run.programs.pending)
+        run.wait_and_show(run.programs.pending)
         with together():
             run.report_programs(workdir)
         test = run.evaluate(state, run.setup.test, title="test")

@@ -242,11 +242,11 @@ def _remedy_of_fill(plan_fill: float, filler_share: float, fill: float) -> str:
     """
     moved_up = 1 - fill / max(plan_fill * (1 - filler_share), 1e-9)
     losses = {
-        "Most is lost to padding inside the buckets: raise schedule.max_buckets.": 1 - plan_fill,
+        "Most is lost to padding inside the buckets: raise schedule.max_buckets, or let 0 choose it.": 1 - plan_fill,
         "Most is lost to filler: raise schedule.examples_per_step, or set schedule.rows_multiple_of to the number of "
         "devices.": filler_share,
         "Most is lost to examples placed in larger buckets than their own: raise schedule.num_programs or "
-        "schedule.examples_per_step, or lower schedule.rows_multiple_of; schedule.max_buckets=0 chooses all of them.": moved_up,
+        "schedule.examples_per_step, or lower schedule.rows_multiple_of.": moved_up,
     }
     return max(losses, key=losses.__getitem__)
 

@@ -36,12 +36,8 @@ class JobsInThreads(Generic[Job, Result]):
         self.results: list[Future[Result]] = [Future() for _ in jobs]
         """The result of every job, in the order of `jobs`."""
         self._left = deque(zip(jobs, self.results, strict=True))
-        self._threads = [
-            threading.Thread(target=self._work_off, name=f"job {number}")
-            for number in range(min(num_threads, len(jobs)))
-        ]
-        for thread in self._threads:
-            thread.start()
+        for number in range(min(num_threads, len(jobs))):
+            threading.Thread(target=self._work_off, name=f"job {number}").start()
 
     def _work_off(self) -> None:
         while self._left:
@@ -81,4 +77,4 @@ class JobsInThreads(Generic[Job, Result]):
     def cancel(self) -> int:
         """Let no other job begin; return how many have begun and go on."""
         self._give_up(RuntimeError("the jobs were cancelled"))
-        return sum(thread.is_alive() for thread in self._threads)
+        return sum(not result.done() for result in self.results)

@@ -147,7 +147,7 @@ class CompiledPrograms:
         """Let no other compilation begin."""
         going_on = self._threads.cancel()
         if going_on:
-            say(f"{going_on} compilations cannot be interrupted: the process ends after them")
+            say(f"the process cannot end before {going_on} of its programs: nothing interrupts their compilation")
 
 
 def compile_programs(
