@@ -20,6 +20,7 @@ from fcn_jax.data.bad_examples import share
 from fcn_jax.data.loader import Step
 from fcn_jax.data.meaning import check_meaning, meaning_of
 from fcn_jax.data.sources import describe_sources, open_data
+from fcn_jax.reports.summary import sum_up, what_size_tells, write_plan
 from fcn_jax.system.cache import use_compilation_cache
 from fcn_jax.system.console import Bar, say
 from fcn_jax.system.disk import write_json
