@@ -166,8 +166,8 @@ def begin_compilation(setup: Setup, *, splits: tuple[Split, ...], step: int) -> 
 def compiles_beside(setup: Setup) -> bool:
     """Return whether a run may begin while other programs are being compiled: on a GPU or TPU the processor is idle.
 
-    On a CPU both would share the cores, and a step would take longer by as much as is won: see
-    benchmarks/compilation.md.
+    On a CPU both share the cores: on two of them a run was not clearly shorter for it, and its training took about a
+    third longer (benchmarks/compilation.md).
     """
     return setup.mesh.devices.flat[0].platform != "cpu"
 
