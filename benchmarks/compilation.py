@@ -1,4 +1,4 @@
-"""Compilation in one thread against several, and a run that begins before everything is compiled against one that waits.
+"""Compilation in one thread against several, and beside a run against before it.
 
 python -m benchmarks.compilation threads --threads=1,2
 python -m benchmarks.compilation beside
