@@ -281,7 +281,7 @@ def main():
         "over\n"
         f"{EPOCHS} epochs. Run fill is true positions divided by all positions computed, padding and filler together, "
         "on so many\ndevices. The mix is the total variation distance between the sizes in a step and in the data: its "
-        "mean over an epoch's\nsteps, that of the farthest program, and the mean of shuffled steps with as many examples.\n"
+        "mean over an epoch's\nsteps, that of the farthest program, and that of shuffled steps as large.\n"
     )
     print(*schedule_lines(list(read_for_training(arguments.sizes_dir))), sep="\n")
     print("\n## Plans by themselves\n")

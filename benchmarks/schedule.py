@@ -109,10 +109,10 @@ def main() -> None:
         pairs.append(Pair("GTSRB", config, "12 buckets, 4 programs, rows of 4, as the config was", (), few))
     print("# The default schedule against older ones\n")
     print(
-        "The seconds of an epoch are those of training, without compiling. Each pair ran in turn, seed by seed; the\n"
-        "ratio is the median over the seeds, with the smallest and the largest. Accuracy is that of the test split, in\n"
+        "The seconds of an epoch are those of training, without compiling. Each pair ran in turn, seed by seed;\nthe "
+        "ratio is the median over the seeds, with the smallest and the largest. Accuracy is that of the test split,\nin "
         f"percent, with the standard deviation over {arguments.seeds} seeds. GTSRB trained for "
-        f"{arguments.gtsrb_epochs} epochs only. The prompts have one\nvoice a language, so their accuracy says little.\n"
+        f"{arguments.gtsrb_epochs} epochs only. The prompts have\none voice a language: their accuracy says little.\n"
         f"{os.cpu_count()} CPU cores ({platform.machine()}), Python {platform.python_version()}, jax "
         f"{jax.__version__}. Written by `benchmarks/schedule.py`.\n"
     )

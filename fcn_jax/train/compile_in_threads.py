@@ -60,13 +60,13 @@ MOST_THREADS = 16
 """Most threads that compile; each needs a few GiB for a large program."""
 
 
-def num_compile_threads(cores: int) -> int:
+def num_compile_threads(cores: int, *, platform: str) -> int:
     """Return how many threads compile.
 
     XLA already uses several cores for one program, and lowering holds Python's lock. On two cores two threads took as
-    long as one, or longer (benchmarks/compilation.md).
+    long as one, or longer. On a GPU threads wait for each other's timing of kernels (benchmarks/compilation.md).
     """
-    return max(1, min(MOST_THREADS, cores // 2))
+    return 1 if platform == "gpu" else max(1, min(MOST_THREADS, cores // 2))
 
 
 class CompiledPrograms:
@@ -88,7 +88,7 @@ class CompiledPrograms:
         self._threads = JobsInThreads(
             _with_settings_of_this_thread(partial(compile_job, is_trial=is_trial)),
             order,
-            num_threads=num_threads or num_compile_threads(usable_cores()),
+            num_threads=num_threads or num_compile_threads(usable_cores(), platform=jax.default_backend()),
             on_done=self._add,
         )
         results = dict(zip(order, self._threads.results, strict=True))
@@ -179,12 +179,12 @@ def begin_compilation(setup: Setup, *, splits: tuple[Split, ...], step: int) -> 
 
 
 def compiles_beside(setup: Setup) -> bool:
-    """Return whether a run may begin while other programs are being compiled: on a GPU or TPU the processor is idle.
+    """Return whether a run may begin while other programs are being compiled: where compiling leaves the devices alone.
 
-    On a CPU both would share the cores, and a step would take longer by as much as is won: see
-    benchmarks/compilation.md.
+    On a CPU both share the cores: on two of them a run was not clearly shorter for it, and its training took about a
+    third longer. On a GPU the compiler times kernels on the device itself (benchmarks/compilation.md).
     """
-    return setup.mesh.devices.flat[0].platform != "cpu"
+    return setup.mesh.devices.flat[0].platform not in ("cpu", "gpu")
 
 
 def in_order_of_need(setup: Setup, jobs: Jobs, *, step: int) -> list[Job]:

@@ -33,7 +33,7 @@ class Rates:
 
 RATES = {
     "cpu": Rates(1e-10, 0.12, 5e-5),
-    "gpu": Rates(2e-13, 0.1, 3e-5),
+    "gpu": Rates(1e-13, 0.1, 4e-5),
     "tpu": Rates(1e-12, 0.3, 5e-6),
 }
 """Rates by platform. benchmarks/costs.md has what was timed. cpu: two cores. gpu: one H100. tpu: one v5e chip, from its

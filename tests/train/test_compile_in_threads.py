@@ -120,7 +120,8 @@ def test_programs_with_the_same_blocks_are_compiled_once(setup):
 
 @pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (3, 1), (4, 2), (16, 8), (96, 16)])
 def test_threads_by_cores(cores, threads):
-    assert num_compile_threads(cores) == threads
+    assert num_compile_threads(cores, platform="cpu") == threads
+    assert num_compile_threads(cores, platform="gpu") == 1
 
 
 def test_cores_are_those_that_this_process_may_use(monkeypatch, tmp_path):
