@@ -110,8 +110,8 @@ def main() -> None:
     print("# The default schedule against older ones\n")
     print(
         "The seconds of an epoch are those of training, without compiling. Each pair ran in turn, seed by seed;\nthe "
-        "ratio is the median over the seeds, with the smallest and the largest. Accuracy is that of the test split,\nin "
-        f"percent, with the standard deviation over {arguments.seeds} seeds. GTSRB trained for "
+        "ratio is the median over the seeds, with the smallest and the largest. Accuracy is that of the test split, "
+        f"in\npercent, with the standard deviation over {arguments.seeds} seeds. GTSRB trained for "
         f"{arguments.gtsrb_epochs} epochs only. The prompts have\none voice a language: their accuracy says little.\n"
         f"{os.cpu_count()} CPU cores ({platform.machine()}), Python {platform.python_version()}, jax "
         f"{jax.__version__}. Written by `benchmarks/schedule.py`.\n"

@@ -309,6 +309,7 @@ def test_a_command_without_a_flag_says_which_command_has_it(monkeypatch, capsys,
 
 
 NO_ADVICE = {
+    "but it must be at least 1: set it to 1 or more": "the arguments of a function; the config has bounds",
     "a name such as mnist": "it is help",
     "a value of --config.": "it names no field",
     "or say --config.model.name=FAMILY": "the user chooses",

@@ -279,13 +279,13 @@ def evaluation_stages(
 def covering(plan: BucketPlan, sizes: Int[np.ndarray, "n r"], config: ScheduleConfig) -> BucketPlan:
     """Return `plan`, with more buckets for the sizes that it does not cover, each of which holds some of them.
 
-    They are as many as `plan` has, and one more, since the canvas that covers all of these sizes is part of every plan
+    They are as many as `max_buckets`, or as `plan` has, and one more, since the canvas that covers all of these sizes is part of every plan
     and often holds none. They are never fewer than two, for tall and wide ones.
     """
     missing = sizes[~np.any([(sizes <= shape).all(1) for shape in plan.shapes], axis=0)]
     if not len(missing):
         return plan
-    own = plan_buckets(missing, max(2, len(plan.shapes)) + 1, multiple_of=config.multiple_of)
+    own = plan_buckets(missing, max(2, config.max_buckets or len(plan.shapes)) + 1, multiple_of=config.multiple_of)
     return plan_of({*plan.shapes, *used(own, missing).shapes})
 
 

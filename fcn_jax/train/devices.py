@@ -23,11 +23,7 @@ def describe_filler(train: Split, config: Config, devices: int) -> str:
     multiple, best = advise_rows(train, config, devices)
     if here >= (1 - WORTH_SAYING) * best:
         return line
-    rows = -(-config.schedule.examples_per_step // multiple) * multiple
-    return (
-        f"{line}; a new run with --config.schedule.rows_multiple_of={multiple} has {best:.3f}"
-        f"{f' and {rows} rows a step' if rows != config.schedule.examples_per_step else ''}"
-    )
+    return f"{line}; a new run with --config.schedule.rows_multiple_of={multiple} has {best:.3f}"
 
 
 def describe_change(stages: Stages, *, before: int, now: int) -> str:

@@ -81,7 +81,7 @@ class Setup:
             config.schedule,
             kind="stratified",
             programs="step",
-            max_buckets=len(self._evaluation_plan.shapes),
+            max_buckets=len(self._evaluation_plan.shapes) + 1,  # One covers all sizes, and often holds none.
             num_programs=1,
             examples_per_step=config.evaluate.examples_per_step,
         )

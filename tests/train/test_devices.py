@@ -39,7 +39,7 @@ def config_of(examples_per_step: int, max_buckets: int = 6) -> Config:
 
 
 def split_of(config: Config) -> Split:
-    return train_split(config, open_data(config))
+    return train_split(config, open_data(config), platform="cpu")[1]
 
 
 @pytest.mark.parametrize(("examples", "devices"), [(128, 8), (128, 3), (100, 8)])
@@ -57,8 +57,6 @@ def test_a_new_run_with_the_advised_rows_has_the_fill_that_is_told(examples, dev
     assert better == pytest.approx(stages.fill_on(devices), abs=6e-4)
     assert better > here
     assert not describe_filler(Split(train.dataset, stages), advised, devices)
-    (rows,) = {program.rows for program in stages[0].schedule.step_plan.programs}
-    assert (f" and {rows} rows a step" in line) == (rows != examples)
 
 
 def test_nothing_is_said_where_devices_cost_nothing():
