@@ -37,16 +37,22 @@ EXAMPLES_PER_DEVICE = 64
 
 
 def plan_lines(source: str) -> Iterator[str]:
-    """A row for every number of devices, examples on each and number of programs that alternate."""
-    yield "| devices | examples on each | in a step | steps an epoch | filler share | fill, 1 program | 4 programs |"
-    yield "|-|-|-|-|-|-|-|"
+    """Yield a row for every number of devices and of examples on each."""
+    yield (
+        "| devices | examples on each | in a step | steps an epoch | buckets | programs | blocks | filler share "
+        "| run fill | with rows of 8 |"
+    )
+    yield "|-|-|-|-|-|-|-|-|-|-|"
     wanted = [(devices, max(256, on_each * devices)) for on_each in (16, EXAMPLES_PER_DEVICE) for devices in DEVICES]
     for devices, examples in dict.fromkeys(wanted):
-        fields = {"data.source": source, "schedule.rows_multiple_of": devices, "schedule.examples_per_step": examples}
-        one, four = (_stages({**fields, "schedule.num_programs": num_programs}) for num_programs in (1, 4))
+        fields = {"data.source": source, "schedule.examples_per_step": examples}
+        own, eight = (_stages({**fields, "schedule.rows_multiple_of": rows}) for rows in (devices, 8))
+        (stage,) = own
+        programs = stage.schedule.step_plan.programs
         yield (
-            f"| {devices:,} | {examples // devices} | {examples:,} | {one.stages[0].schedule.steps_per_epoch:,} "
-            f"| {one.filler_share_on(devices):.4f} | {one.fill_on(devices):.3f} | {four.fill_on(devices):.3f} |"
+            f"| {devices:,} | {examples // devices} | {examples:,} | {stage.schedule.steps_per_epoch:,} "
+            f"| {len(stage.plan.shapes)} | {len(programs)} | {sum(len(program.blocks) for program in programs)} "
+            f"| {own.filler_share_on(devices):.4f} | {own.fill_on(devices):.3f} | {eight.fill_on(devices):.3f} |"
         )
 
 
@@ -60,7 +66,8 @@ def compile_command(sizes: str, target: str) -> list[str]:
     devices = int(np.prod(parse_target(target)[1]))
     return [
         *("python", "-m", "fcn_jax", "compile", "--config=configs/resnet50.py", f"--sizes={sizes}"),
-        *(f"--target={target}", "--config.model.dtype=bfloat16", "--config.schedule.num_programs=1"),
+        *(f"--target={target}", "--config.model.dtype=bfloat16"),
+        *("--config.schedule.max_buckets=8", "--config.schedule.num_programs=1"),
         f"--config.schedule.rows_multiple_of={devices}",
         f"--config.schedule.examples_per_step={EXAMPLES_PER_DEVICE * devices}",
         f"--config.evaluate.examples_per_step={EXAMPLES_PER_DEVICE * devices}",
@@ -91,11 +98,12 @@ def main() -> None:
     machine = f"{os.cpu_count()} CPU cores ({platform.machine()}), Python {platform.python_version()}"
     print(f"# From 1 device to {DEVICES[-1]:,}\n")
     print(
-        "ResNet-50 (`configs/resnet50.py`: 8 buckets, sides in multiples of 16, no image above 224² pixels). The sizes "
+        "ResNet-50 (`configs/resnet50.py`: sides in multiples of 8, no image above 224² pixels). The sizes "
         f"are\nthose of the validation images of ImageNet, repeated {TIMES} times in place of the training images. The "
-        f"rows of every block are a\nmultiple of the number of devices. A step holds at least "
-        "256 examples. The fill is true pixels divided by\ncomputed pixels: of one training program, and of four that "
-        "alternate (`schedule.num_programs`).\n"
+        "rows of every block are a\nmultiple of the number of devices (`schedule.rows_multiple_of`), or of 8, as the "
+        "config has it; the devices fill up what\nthey do not divide. A step holds at least 256 examples. Buckets and "
+        "programs are chosen (`schedule.max_buckets=0`) by the\ncosts on a CPU. Run fill is true pixels divided by all "
+        "pixels computed.\n"
         f"{machine}, jax {jax.__version__}. Written by `benchmarks/scaling.py`.\n"
     )
     with tempfile.TemporaryDirectory() as folder:
