@@ -34,7 +34,7 @@ def config(cache) -> Config:
     """A config of two training programs: an epoch takes both in its first steps."""
     config = get_config("tiny")
     config.model.channels, config.model.group_size = (4, 4), 2
-    config.schedule.num_programs = 2
+    config.schedule.num_programs, config.schedule.examples_per_step = 2, 56  # Programs of other rows.
     config.machine.cache_dir = str(cache)
     return config
 
