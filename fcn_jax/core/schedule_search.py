@@ -58,8 +58,6 @@ class Choice:
     """Blocks of all programs together."""
     variation: float
     """Largest distance of a program's mix from the data's."""
-    positions: int
-    """Positions computed in an epoch, padding and filler included."""
     compiling: float
     """Seconds of compiling."""
     computing: float
@@ -116,11 +114,14 @@ def describe_choice(best: Choice, faster: Choice | None, max_blocks: int) -> str
     )
     if faster is None:
         return f"{chosen}\nno other choice computes less"
+    excluded = ""
+    if faster.blocks > max_blocks:
+        excluded = f"; schedule.max_blocks={max_blocks} excludes it"
+    elif faster.variation > MOST_VARIATION:
+        excluded = "; it is excluded, since a program of it mixes sizes too differently from the data"
     return (
         f"{chosen}\nthe next, {faster}, would compute {best.computing - faster.computing:,.1f} s less and compile "
-        f"{max(0.0, faster.compiling - best.compiling):,.1f} s longer"
-        + f"; schedule.max_blocks={max_blocks} excludes it"
-        * (faster.blocks > max_blocks)
+        f"{max(0.0, faster.compiling - best.compiling):,.1f} s longer{excluded}"
     )
 
 
@@ -182,7 +183,6 @@ class Search:
             len(step_plan.programs) if config.kind == "stratified" else 1,
             compiled,
             step_plan.variation if config.kind == "stratified" else 0.0,
-            positions,
             compiling=compiled * self.costs.compile_block + len(plan.shapes) * self.costs.compile_evaluation,
             computing=self.epochs * (positions * self.costs.position + block_steps * self.costs.block_step),
         )
