@@ -279,8 +279,8 @@ def evaluation_stages(
 def covering(plan: BucketPlan, sizes: Int[np.ndarray, "n r"], config: ScheduleConfig) -> BucketPlan:
     """Return `plan`, with more buckets for the sizes that it does not cover, each of which holds some of them.
 
-    They are as many as `max_buckets`, or as `plan` has, and one more, since the canvas that covers all of these sizes is
-    part of every plan and often holds none. They are never fewer than two, for tall and wide ones.
+    They are as many as `max_buckets`, or as `plan` has, and one more, since the canvas that covers all of these sizes
+    is part of every plan and often holds none. They are never fewer than two, for tall and wide ones.
     """
     missing = sizes[~np.any([(sizes <= shape).all(1) for shape in plan.shapes], axis=0)]
     if not len(missing):
