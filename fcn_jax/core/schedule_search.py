@@ -25,7 +25,7 @@ MOST_PROGRAMS = 8
 """The most programs tried."""
 RUNS_PER_COMPILATION = 3
 """The number of runs that share what is compiled: the cache of programs serves other seeds, resumes and evaluations."""
-MOVED = 4
+MOVED = 3
 """The number of choices whose canvases are moved: those that take least time before that."""
 MOST_VARIATION = 0.25
 """The most by which the mix of any program may differ from the data's, as a total variation distance. Shuffled steps of
@@ -109,7 +109,7 @@ def choose_schedule(
 def describe_choice(best: Choice, faster: Choice | None, max_blocks: int) -> str:
     """Return two lines for people: what was chosen and why, and what the next choice that computes less would cost."""
     chosen = (
-        f"chose {best}: about {best.computing:,.0f} s of computing and {best.compiling:,.0f} s of compiling, "
+        f"chose {best}: about {_time(best.computing)} of computing and {_time(best.compiling)} of compiling, "
         f"the least together if {RUNS_PER_COMPILATION} runs share what is compiled"
     )
     if faster is None:
@@ -120,9 +120,17 @@ def describe_choice(best: Choice, faster: Choice | None, max_blocks: int) -> str
     elif faster.variation > MOST_VARIATION:
         excluded = "; it is excluded, since a program of it mixes sizes too differently from the data"
     return (
-        f"{chosen}\nthe next, {faster}, would compute {best.computing - faster.computing:,.1f} s less and compile "
-        f"{max(0.0, faster.compiling - best.compiling):,.1f} s longer{excluded}"
+        f"{chosen}\nthe next, {faster}, would compute {_time(best.computing - faster.computing)} less and compile "
+        f"{_time(max(0.0, faster.compiling - best.compiling))} longer{excluded}"
     )
+
+
+def _time(seconds: float) -> str:
+    """Return seconds as people say them: 5.3 s, 12 min, 3 h, 40 days."""
+    for unit, name in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:,.0f} {name}"
+    return f"{seconds:.1f} s"
 
 
 class Search:
