@@ -25,7 +25,7 @@ from fcn_jax.data.loader import Loader
 from fcn_jax.data.source import OpenSplit, Source
 from fcn_jax.data.sources import open_data
 from fcn_jax.nets.families import Published, config_from_json
-from fcn_jax.nets.model import abstract_model, make_model, smallest_input
+from fcn_jax.nets.model import abstract_model, make_model, smallest_input, with_type
 from fcn_jax.nets.pretrained import load_pretrained
 from fcn_jax.system.console import say
 from fcn_jax.system.processes import check_devices, gather, is_first, together
@@ -155,8 +155,9 @@ def prepare(
     validate(config)
     mesh = make_mesh(devices or jax.devices())
     open_split = opener(config)
-    config, train = train_split(config, open_split, platform=mesh.devices.flat[0].platform, label_names=label_names)
-    model = (abstract_model if abstract else make_model)(config, rank=train.dataset.rank)
+    platform = mesh.devices.flat[0].platform
+    config, train = train_split(with_type(config, platform), open_split, platform=platform, label_names=label_names)
+    model = (abstract_model if abstract else make_model)(config, rank=train.dataset.rank, platform=platform)
     if isinstance(config.model, Published) and config.model.init_from and not abstract:
         say(load_pretrained(model, config.model))
     graphdef, params, stats = split_model(model)
