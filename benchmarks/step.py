@@ -28,7 +28,7 @@ from fcn_jax.core.block import Block, abstract_block
 from fcn_jax.core.step import abstract_state, initial_state, make_train_step, split_model
 from fcn_jax.nets.model import make_model, trace_shapes, with_type
 from fcn_jax.system.hlo import traffic_of
-from fcn_jax.system.machine import peak_mib
+from fcn_jax.system.machine import keep_freed_memory, peak_mib
 from fcn_jax.system.targets import Target, absent_target, present_target
 from fcn_jax.train.optimizer import make_optimizer
 from fcn_jax.train.setup import make_mesh
@@ -85,7 +85,11 @@ def programs_of(config: Config, net: Net, target: Target, *, platform: str) -> l
     def compiled(name, model, make_step, batch, arrays) -> Program:
         graphdef, params, stats = split_model(model)
         state = abstract_state(params, stats, optimizer, average=False, place=everywhere)
-        fresh = lambda: (initial_state(params, stats, optimizer, average=False), *jax.tree.map(jnp.asarray, arrays))  # noqa: E731
+
+        def fresh() -> tuple:
+            state = initial_state(params, stats, optimizer, average=False)
+            return jax.tree.map(jnp.copy, state), *jax.tree.map(jnp.asarray, arrays)
+
         return compile_step(name, make_step(graphdef), state, *batch, arguments=fresh)
 
     ours = make_model(config, rank=2, platform=platform)
@@ -198,6 +202,7 @@ def main() -> None:
     parser.add_argument("--norm", choices=("batch", "group"), default="batch")
     parser.add_argument("--calls", type=int, default=20)
     arguments = parser.parse_args()
+    keep_freed_memory()
     net = NETS[arguments.net]
     if arguments.rows:
         net = Net(net.config, arguments.rows, net.side)

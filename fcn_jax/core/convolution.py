@@ -144,7 +144,15 @@ def _matmul_forward(x, kernel):
 def _matmul_backward(saved, dy):
     x, kernel = saved
     flat_x, flat_dy = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
-    return (flat_dy @ kernel.T).reshape(x.shape), flat_x.T @ flat_dy
+    rows, parts = len(flat_x), 4
+    if flat_x.shape[1] >= 256 and rows % parts == 0 and rows >= 4096:
+        dyt = lax.optimization_barrier(flat_dy.reshape(parts, -1, flat_dy.shape[1]).swapaxes(1, 2))
+        dk = jnp.einsum("sdn,snc->sdc", dyt, flat_x.reshape(parts, -1, flat_x.shape[1])).sum(0).T
+    elif flat_x.shape[1] >= 256:
+        dk = lax.optimization_barrier(flat_x.T) @ flat_dy
+    else:
+        dk = flat_x.T @ flat_dy
+    return (flat_dy @ kernel.T).reshape(x.shape), dk
 
 
 _matmul.defvjp(_matmul_forward, _matmul_backward)

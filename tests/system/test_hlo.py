@@ -36,7 +36,7 @@ ENTRY %main (x: bf16[8,128], y: f32[100]) -> f32[100] {
   %copied = f32[100]{0} copy-done(%start)
   %zero = s32[] constant(0)
   %begin = (s32[], f32[100]{0}) tuple(%zero, %copied)
-  %loop = (s32[], f32[100]{0}) while(%begin), condition=%condition, body=%body, backend_config={"known_trip_count":{"n":"7"}}
+  %loop = (s32[], f32[100]{0}) while(%begin), condition=%condition, body=%body, config={"known_trip_count":{"n":"7"}}
   %summed = f32[100]{0} get-tuple-element(%loop), index=1
   ROOT %all = f32[100]{0} all-reduce(%summed), replica_groups={}, to_apply=%condition
 }
