@@ -26,6 +26,7 @@ from configs import mnist, resnet18, resnet50
 from fcn_jax.config import Config
 from fcn_jax.core.block import Block, abstract_block
 from fcn_jax.core.step import abstract_state, initial_state, make_train_step, split_model
+from fcn_jax.nets.families import FCN, ResNet
 from fcn_jax.nets.model import make_model, trace_shapes, with_type
 from fcn_jax.system.hlo import traffic_of
 from fcn_jax.system.machine import keep_freed_memory, peak_mib
@@ -94,6 +95,7 @@ def programs_of(config: Config, net: Net, target: Target, *, platform: str) -> l
 
     ours = make_model(config, rank=2, platform=platform)
     dtype = jnp.dtype(config.model.dtype)
+    assert isinstance(config.model, FCN | ResNet)
     plain = plain_flax.make_net(config.model, config.data.channels, dtype=dtype)
     placed = [jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=by_rows) for x in (image, label)]
     return [

@@ -272,8 +272,8 @@ class MachineConfig:
     """The memory for decoded examples, in MiB."""
     full_digests: bool = False
     """True: every start reads all bytes of all files to see whether the data changed, not only of changed files."""
-    num_threads: int = bounded(2, 1, 1024)
-    """The number of threads that decode ahead of the device."""
+    num_threads: int = bounded(0, 0, 1024)
+    """The number of threads that decode ahead of the device; 0: one for each core that the process may use."""
     prefetch_steps: int = bounded(4, 1, 1024)
     """The number of steps that are decoded ahead."""
     watchdog_seconds: float = bounded(120.0, 0)

@@ -105,7 +105,7 @@ def refusal(config: Config) -> str:
         ("data.max_bad_fraction", 1.01, "between 0 and 1"),
         ("evaluate.examples_per_step", 0, "between 1 and"),
         ("checkpoint.every_steps", 0, "at least 1"),
-        ("machine.num_threads", 0, "between 1 and"),
+        ("machine.num_threads", -1, "between 0 and"),
         ("seed", -1, "between 0 and"),
         ("seed", 2**31, "between 0 and"),
     ],

@@ -74,7 +74,7 @@ class Classifier(nnx.Module):
 
 class MaxPool(nnx.Module):
     def __call__(self, x):
-        return nnx.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+        return nnx.max_pool(x, (3, 3), (2, 2), [(1, 1), (1, 1)])  # type: ignore[arg-type]
 
 
 def make_net(c: ResNet | FCN, channels: int, *, dtype) -> Classifier:

@@ -70,7 +70,8 @@ def as_row(program: CompiledProgram, target: Target) -> dict[str, Any]:
 
 def traffic_of_program(program: CompiledProgram) -> Traffic:
     """Return what one call of a program moves and launches on one device."""
-    return sum((traffic_of(part.run.as_text()) for part in program.parts or (program,)), start=Traffic())
+    executables: list[Any] = [part.run for part in program.parts or (program,)]
+    return sum((traffic_of(executable.as_text()) for executable in executables), start=Traffic())
 
 
 def report_fit(programs: list[CompiledProgram], rows: list[dict[str, Any]], target: Target, *, seconds: float) -> None:

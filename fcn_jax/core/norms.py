@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -222,7 +222,8 @@ def normalise(pooling: Pooling, activation: Activation, maps: Maps, scale, bias)
     No gradient goes through the moments that it returns.
     """
     xs, sizes = zip(*maps, strict=True)
-    outputs, means, variances = _normalise(pooling, activation, xs, sizes, scale, bias)
+    found: Any = _normalise(pooling, activation, xs, sizes, scale, bias)
+    outputs, means, variances = found
     return tuple(map(Map, outputs, sizes)), means, variances
 
 
@@ -236,8 +237,8 @@ def _normalise(pooling, activation, xs, sizes, scale, bias):
 
 
 def _normalise_forward(pooling, activation, xs, sizes, scale, bias):
-    outputs, means, variances = _normalise(pooling, activation, xs, sizes, scale, bias)
-    return (outputs, means, variances), (xs, sizes, scale, bias, means, variances)
+    found: Any = _normalise(pooling, activation, xs, sizes, scale, bias)
+    return found, (xs, sizes, scale, bias, *found[1:])
 
 
 def _normalise_backward(pooling, activation, saved, gradients):

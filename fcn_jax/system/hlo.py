@@ -38,10 +38,17 @@ class Traffic(NamedTuple):
     """Reductions and other exchanges between devices."""
 
     def __add__(self, other: "Traffic") -> "Traffic":  # type: ignore[override]
-        return Traffic(*(a + b for a, b in zip(self, other, strict=True)))
+        return Traffic(
+            self.bytes + other.bytes,
+            self.launches + other.launches,
+            self.fusions + other.fusions,
+            self.collectives + other.collectives,
+        )
 
     def times(self, number: int) -> "Traffic":
-        return Traffic(*(number * value for value in self))
+        return Traffic(
+            number * self.bytes, number * self.launches, number * self.fusions, number * self.collectives
+        )
 
 
 @dataclass(frozen=True)

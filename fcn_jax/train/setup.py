@@ -28,6 +28,7 @@ from fcn_jax.nets.families import Published, config_from_json
 from fcn_jax.nets.model import abstract_model, make_model, smallest_input, with_type
 from fcn_jax.nets.pretrained import load_pretrained
 from fcn_jax.system.console import say
+from fcn_jax.system.machine import threads_of
 from fcn_jax.system.processes import check_devices, gather, is_first, together
 from fcn_jax.train.costs import costs_of
 from fcn_jax.train.optimizer import make_optimizer
@@ -128,7 +129,7 @@ class Setup:
             split.dataset,
             split.stages,
             sharding=NamedSharding(self.mesh, PartitionSpec("rows")),
-            num_threads=machine.num_threads,
+            num_threads=threads_of(machine),
             prefetch_steps=machine.prefetch_steps,
         )
 

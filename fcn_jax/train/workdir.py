@@ -94,7 +94,7 @@ def with_kept_choices(config: Config, workdir: Path) -> Config:
     These are the costs that chose its buckets, and the type that its layers compute in.
     """
     kept = read_config(workdir)
-    choices = {} if config.schedule.costs else {"schedule.costs": kept.schedule.costs}
+    choices: dict[str, Any] = {} if config.schedule.costs else {"schedule.costs": kept.schedule.costs}
     if config.model.dtype == "auto":
         choices["model.dtype"] = kept.model.dtype
     return overridden(config, choices)
