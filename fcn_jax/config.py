@@ -159,7 +159,7 @@ class ModelConfig:
     """The number of channels in a group of GroupNorm."""
     norm_momentum: float = bounded(0.9, 0, 1)
     """The share of their old value that the running statistics of BatchNorm keep at every step."""
-    head: str = chosen("average_first", "average_last", "max", "logsumexp", "attention", "pyramid", "last")
+    head: str = chosen("average", "average_last", "average_first", "max", "logsumexp", "attention", "pyramid", "last")
     """The layers that make one prediction of all positions: see `nets/heads.py`."""
     masked: bool = True
     """False: padding counts as content. This is wrong, and only serves for comparison."""

@@ -62,7 +62,7 @@ def refusal(config: Config) -> str:
         ("model.padding", (-1,), "between 0 and"),
         ("model.adaptive_pool", -1, "between 0 and"),
         ("model.norm", "bacth", "one of: batch, group, layer, none"),
-        ("model.head", "mean", "one of: average_last, average_first"),
+        ("model.head", "mean", "one of: average, average_last"),
         ("model.name", "resnet", "config.model is the config of fcn"),
         ("model.dtype", "float16", "one of: float32, bfloat16"),
         ("model.convolution", "fft", "one of: auto, direct, patches"),

@@ -46,9 +46,7 @@ class Traffic(NamedTuple):
         )
 
     def times(self, number: int) -> "Traffic":
-        return Traffic(
-            number * self.bytes, number * self.launches, number * self.fusions, number * self.collectives
-        )
+        return Traffic(number * self.bytes, number * self.launches, number * self.fusions, number * self.collectives)
 
 
 @dataclass(frozen=True)
