@@ -59,7 +59,7 @@ def make_images(folder: Path, number: int) -> None:
         picture = picture.resize((width, height), Image.Resampling.BICUBIC)
         draw = ImageDraw.Draw(picture)
         for _ in range(12):
-            x, y, r = rng.integers(0, width), rng.integers(0, height), rng.integers(10, 120)
+            x, y, r = (int(rng.integers(low, high)) for low, high in ((0, width), (0, height), (10, 120)))
             draw.ellipse((x - r, y - r, x + r, y + r), fill=tuple(rng.integers(0, 256, 3).tolist()))
         path = folder / "train" / str(index % 2) / f"{index}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +85,7 @@ def main() -> None:
         mean_bytes = np.mean([path.stat().st_size for path in folder.rglob("*.jpg")])
         print("# The way in\n")
         print(
-            f"{arguments.images} JPEGs of 500×375 pixels and {mean_bytes / 1e3:.0f} KB each through the loader, resized "
+            f"{arguments.images} JPEGs of 500×375 pixels and {mean_bytes / 1e3:.0f} KB through the loader, resized "
             f"to at most 224² pixels and mirrored at random; none\nis kept in memory. Images a second: the median of "
             f"{ROUNDS} rounds in turns, with the lowest and the highest.\n"
             f"{os.cpu_count()} CPU cores ({platform.machine()}), Python {platform.python_version()}. Written by "

@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from fcn_jax.core import norms
+from fcn_jax.core import moments
 from fcn_jax.core.layers import Map, masked, masked_mean
-from fcn_jax.core.norms import EPSILON, LAYER_EPSILON, BatchNorm, GroupNorm, LayerNorm, OverAll, moments_of
+from fcn_jax.core.moments import EPSILON, OverAll, moments_of
+from fcn_jax.core.norms import LAYER_EPSILON, BatchNorm, GroupNorm, LayerNorm
 from tests.core.made_maps import CHANNELS, assert_close, inside_of, make_map, shake
 
 
 @pytest.fixture(params=[False, True], ids=["two passes", "one pass"])
 def passes(request, monkeypatch):
     """Each way to compute moments, whatever the type of the maps."""
-    monkeypatch.setattr(norms, "moments_of", partial(moments_of, one_pass=request.param))
+    monkeypatch.setattr(moments, "moments_of", partial(moments_of, one_pass=request.param))
 
 
 @pytest.mark.parametrize("canvas", [(7,), (4, 5)])
@@ -70,7 +71,7 @@ def test_batch_norm_pools_the_true_positions_of_all_blocks(float64, passes):
     inside = [inside_of(m.size, m.x.shape[1:-1]) for m in maps]
     positions = jnp.concatenate([m.x[cut] for m, cut in zip(maps, inside, strict=True)])
     assert len(positions) == 6 + 16 + 7
-    means, variances = norms.moments_of(OverAll(), maps)
+    means, variances = moments.moments_of(OverAll(), maps)
     for mean, var in zip(means, variances, strict=True):
         assert_close(mean[0], positions.mean(axis=0))
         assert_close(var[0], positions.var(axis=0))
