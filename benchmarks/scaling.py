@@ -23,11 +23,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from configs.resnet50 import get_config
-from fcn_jax.commands.compile import parse_target
 from fcn_jax.config_fields import overridden
 from fcn_jax.core.stages import Stages
 from fcn_jax.data.size_table import read_size_table
 from fcn_jax.data.sources import open_data
+from fcn_jax.system.targets import parse_target
 from fcn_jax.train.setup import train_split
 
 ROOT = Path(__file__).parents[1]
@@ -63,7 +63,7 @@ def _stages(fields: dict[str, Any]) -> Stages:
 
 def compile_command(sizes: str, target: str) -> list[str]:
     """Return the command that compiles ResNet-50 for a slice, with one program for training."""
-    devices = int(np.prod(parse_target(target)[1]))
+    devices = int(np.prod(parse_target(target)[2]))
     return [
         *("python", "-m", "fcn_jax", "compile", "--config=configs/resnet50.py", f"--sizes={sizes}"),
         *(f"--target={target}", "--config.model.dtype=bfloat16"),

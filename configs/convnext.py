@@ -19,7 +19,7 @@ def get_config(argument: str = "") -> Config:
             f"where PRESET is one of {', '.join(ConvNeXt.SIZES)}, not {argument!r}"
         )
     config = resnet18.get_config(rest)
-    config.model = ConvNeXt.of_size(preset or "tiny", num_classes=config.model.num_classes)
+    config.model = ConvNeXt.of_size(preset or "tiny", num_classes=config.model.num_classes, dtype="auto")
     config.schedule.rows_multiple_of = 8  # For clusters: up to eight devices share a block without filler.
     config.train.optimizer = "adamw"
     config.train.learning_rate = 1e-3

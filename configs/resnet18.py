@@ -20,7 +20,7 @@ def get_config(argument: str = "") -> Config:
     source, _, size = ("mnist_native,tiny" if argument == "tiny" else argument).partition(",")
     if size not in ("", "tiny"):
         raise ValueError(f"configs/resnet18.py takes SOURCE, SOURCE,tiny or tiny as its argument, not {argument!r}")
-    model = ResNet.of_depth(18, num_classes=10 if source == "mnist_native" else 1000)
+    model = ResNet.of_depth(18, num_classes=10 if source == "mnist_native" else 1000, dtype="auto")
     config = Config(model=model)
     config.data.source = source or "tfds:imagenet2012"
     config.data.channels = 3

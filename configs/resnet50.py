@@ -12,7 +12,7 @@ from fcn_jax.nets.families import ResNet
 
 def get_config(argument: str = "") -> Config:
     config = resnet18.get_config(argument)
-    model = ResNet.of_depth(50, num_classes=config.model.num_classes)
+    model = ResNet.of_depth(50, num_classes=config.model.num_classes, dtype="auto")
     if argument.endswith("tiny"):
         model.channels, model.blocks = config.model.channels, (1,)
     config.model = model

@@ -159,12 +159,12 @@ class ModelConfig:
     """The number of channels in a group of GroupNorm."""
     norm_momentum: float = bounded(0.9, 0, 1)
     """The share of their old value that the running statistics of BatchNorm keep at every step."""
-    head: str = chosen("average_last", "average_first", "max", "logsumexp", "attention", "pyramid", "last")
+    head: str = chosen("average", "average_last", "average_first", "max", "logsumexp", "attention", "pyramid", "last")
     """The layers that make one prediction of all positions: see `nets/heads.py`."""
     masked: bool = True
     """False: padding counts as content. This is wrong, and only serves for comparison."""
-    dtype: str = chosen("float32", "bfloat16")
-    """The type that layers compute in. Parameters, statistics, sums of pools, head and loss stay float32."""
+    dtype: str = chosen("float32", "bfloat16", "auto")
+    """The type that layers compute in; auto: bfloat16 on GPU and TPU. All else stays float32: see docs/models.md."""
     convolution: str = chosen("auto", "direct", "patches")
     """direct: the convolution of XLA. patches: one matrix product over gathered patches. auto: the faster of the two
     on a CPU, direct elsewhere."""
@@ -272,8 +272,8 @@ class MachineConfig:
     """The memory for decoded examples, in MiB."""
     full_digests: bool = False
     """True: every start reads all bytes of all files to see whether the data changed, not only of changed files."""
-    num_threads: int = bounded(2, 1, 1024)
-    """The number of threads that decode ahead of the device."""
+    num_threads: int = bounded(0, 0, 1024)
+    """The number of threads that decode ahead of the device; 0: one for each core that the process may use."""
     prefetch_steps: int = bounded(4, 1, 1024)
     """The number of steps that are decoded ahead."""
     watchdog_seconds: float = bounded(120.0, 0)

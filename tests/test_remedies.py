@@ -20,7 +20,6 @@ import soundfile
 from configs import mnist
 from fcn_jax import cli
 from fcn_jax.command_line import CommandLine
-from fcn_jax.commands.compile import present_target
 from fcn_jax.commands.evaluate import parse_scales
 from fcn_jax.config import Config, ModelConfig, UserError, validate
 from fcn_jax.config_fields import flatten, get_field, overridden
@@ -30,6 +29,7 @@ from fcn_jax.data.sources import open_data
 from fcn_jax.data.tfds import Features, _unknown_split
 from fcn_jax.nets.families import FCN, Flatten, ResNet, WaveNet
 from fcn_jax.nets.model import trace_shapes
+from fcn_jax.system.targets import present_target
 from fcn_jax.train.compile import CompiledProgram
 from fcn_jax.train.optimizer import is_frozen
 from fcn_jax.train.out_of_memory import Part, compile_fitting

@@ -52,7 +52,7 @@ from fcn_jax.train.workdir import (
     meaning_in,
     read_labels,
     unreadable_when_begun,
-    with_kept_costs,
+    with_kept_choices,
 )
 
 SECONDS_BETWEEN_LOOKS = 0.2
@@ -310,7 +310,7 @@ def train(config: Config, workdir: Path, *, strict: bool = False, stop: StopRequ
         resumes = newest is not None
         label_names = read_labels(workdir) if resumes else None
         unreadable = unreadable_when_begun(workdir) if resumes else frozenset()
-        config = with_kept_costs(config, workdir) if resumes else config
+        config = with_kept_choices(config, workdir) if resumes else config
     opener = partial(open_data, unreadable=unreadable)
     setup = prepare_together(config, abstract=resumes, opener=opener, label_names=label_names)
     if config.train.freeze:

@@ -144,7 +144,31 @@ def _matmul_forward(x, kernel):
 def _matmul_backward(saved, dy):
     x, kernel = saved
     flat_x, flat_dy = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
-    return (flat_dy @ kernel.T).reshape(x.shape), flat_x.T @ flat_dy
+    return (flat_dy @ kernel.T).reshape(x.shape), _kernel_gradient(flat_x, flat_dy)
+
+
+PARTS = 4
+"""Parts of the rows, each with a product of its own, that make the gradient of a wide kernel."""
+WIDE, MANY_ROWS = 256, 4096
+"""Columns and rows from which on the gradient of a kernel is computed in another way."""
+
+
+def _kernel_gradient(x: Float[Array, "n c"], dy: Float[Array, "n d"]) -> Float[Array, "c d"]:
+    """Return x^T dy.
+
+    XLA on CPU computes the plain product with one core if c is large. So many rows are split in parts, whose products
+    run side by side, and dy is transposed beforehand; of few rows, x is. On two cores, in ms, plain / this:
+    12,800 × 512 × 64 (n × c × d) 13.9 / 7.1, 2,048 × 1,024 × 128 6.3 / 4.2; 51,200 × 16 × 32 takes 0.5 plain, and 1.4
+    in parts. A step of the default net on 512 images of 20² takes 72 in place of 84.
+    """
+    rows, columns = x.shape
+    if columns < WIDE:
+        return x.T @ dy
+    if rows < MANY_ROWS or rows % PARTS:
+        return lax.optimization_barrier(x.T) @ dy
+    parts = dy.reshape(PARTS, -1, dy.shape[1]).swapaxes(1, 2)
+    products = jnp.einsum("pdn,pnc->pdc", lax.optimization_barrier(parts), x.reshape(PARTS, -1, columns))
+    return products.sum(0).T
 
 
 _matmul.defvjp(_matmul_forward, _matmul_backward)

@@ -49,6 +49,8 @@ class LayerMaker:
     """Channels in a group of GroupNorm."""
     patches: bool | None = False
     """Way to compute convolutions (see `Convolution`); None: patches where `prefers_patches` says so."""
+    reduce_window: bool = False
+    """Way to compute pools over windows (see `slide`)."""
     dtype: Any = jnp.float32
 
     def convolution(
@@ -76,11 +78,11 @@ class LayerMaker:
 
     def max_pool(self, window: Window) -> MaxPool:
         """Make a max pool."""
-        return MaxPool(window, rank=self.rank)
+        return MaxPool(window, rank=self.rank, reduce_window=self.reduce_window)
 
     def average_pool(self, window: Window) -> AveragePool:
         """Make an average pool."""
-        return AveragePool(window, rank=self.rank)
+        return AveragePool(window, rank=self.rank, reduce_window=self.reduce_window)
 
     def adaptive_pool(self, cells: int) -> AdaptiveAveragePool:
         """Make an average pool to `cells` cells on every axis."""

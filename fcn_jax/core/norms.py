@@ -1,14 +1,15 @@
 """Masked normalisation: statistics count the true positions of true examples, and nothing else.
 
-BatchNorm pools its statistics over all blocks of a step, as if they were one batch without padding. It computes the
-variance in a second pass, around the mean, because a single pass loses digits in float32. Maps in bfloat16 are
-normalised in float32. Each norm also applies the activation that follows it, so that one mask serves both.
+BatchNorm pools its statistics over all blocks of a step, as if they were one batch without padding; GroupNorm over a
+group of channels of one example; LayerNorm over the channels of one position. Maps in bfloat16 are normalised in
+float32. Each norm also applies the activation that follows it, so that one mask serves both.
 In every norm, the argument `scale` is the initial value of its trained scale.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -24,14 +25,10 @@ from fcn_jax.core.layers import (
     Maps,
     full_precision,
     identity,
-    mask_of,
     masked,
-    num_positions,
-    spatial_axes,
 )
+from fcn_jax.core.moments import EPSILON, OverAll, OverGroups, normalise, normalised, num_pooled
 
-EPSILON = 1e-5
-"""Number added to the variance in BatchNorm and GroupNorm."""
 LAYER_EPSILON = 1e-6
 """Number added to the variance in LayerNorm, as in ConvNeXt."""
 
@@ -70,32 +67,18 @@ class BatchNorm(Layer):
         self.var = nnx.BatchStat(jnp.ones(channels, dtype))
 
     def apply(self, maps: Maps, *, training: bool) -> Maps:
-        if training:
-            moments = pooled_moments(tuple(Map(full_precision(x), size) for x, size in maps))
-            collected = _collected.get()
-            if collected is not None:
-                collected[id(self)] = moments
-            _, mean, var = moments
-            self.mean[...] = self.momentum * self.mean[...] + (1 - self.momentum) * lax.stop_gradient(mean)
-            self.var[...] = self.momentum * self.var[...] + (1 - self.momentum) * lax.stop_gradient(var)
-        else:
-            mean, var = self.mean[...], self.var[...]
-        factor = self.scale[...] * lax.rsqrt(var + EPSILON)
-        shift = self.bias[...]
-        outputs = []
-        for x, size in maps:
-            y = self.activation((full_precision(x) - mean) * factor + shift)
-            outputs.append(masked(Map(y.astype(x.dtype), size)))
-        return tuple(outputs)
-
-
-def pooled_moments(maps: Maps) -> Moments:
-    """Return the moments over all true positions of all blocks."""
-    count = jnp.asarray(sum(num_positions(size).sum() for _, size in maps))
-    divisor = jnp.maximum(count, 1).astype(maps[0].x.dtype)
-    mean = sum(x.sum(axis=(0, *spatial_axes(x))) for x, _ in maps) / divisor
-    squares = [masked(Map(jnp.square(x - mean), size)).x for x, size in maps]
-    return Moments(count, mean, sum(square.sum(axis=(0, *spatial_axes(square))) for square in squares) / divisor)
+        scale, bias = self.scale[...], self.bias[...]
+        if not training:
+            means, deviations = ((v[None],) * len(maps) for v in (self.mean[...], lax.rsqrt(self.var[...] + EPSILON)))
+            return tuple(map(partial(normalised, self.activation, scale, bias), maps, means, deviations))
+        outputs, (mean, *_), (var, *_) = normalise(OverAll(), self.activation, maps, scale, bias)
+        moments = Moments(num_pooled(tuple(size for _, size in maps)), mean[0], var[0])
+        collected = _collected.get()
+        if collected is not None:
+            collected[id(self)] = moments
+        self.mean[...] = self.momentum * self.mean[...] + (1 - self.momentum) * lax.stop_gradient(moments.mean)
+        self.var[...] = self.momentum * self.var[...] + (1 - self.momentum) * lax.stop_gradient(moments.var)
+        return outputs
 
 
 def batch_norms(module: nnx.Module) -> list[BatchNorm]:
@@ -139,19 +122,7 @@ class GroupNorm(Layer):
         self.bias = nnx.Param(jnp.zeros(channels, dtype))
 
     def apply(self, maps: Maps, *, training: bool) -> Maps:
-        return tuple(self._normalise(m) for m in maps)
-
-    def _normalise(self, m: Map) -> Map:
-        x = full_precision(m.x).reshape(*m.x.shape[:-1], -1, self.group_size)
-        axes = (*spatial_axes(m.x), x.ndim - 1)
-        count = jnp.maximum(num_positions(m.size) * self.group_size, 1).astype(x.dtype)
-        count = count.reshape(-1, *[1] * (x.ndim - 1))
-        inside = mask_of(m.size, m.x.shape[1:-1])[..., None]
-        mean = x.sum(axes, keepdims=True) / count
-        centred = jnp.where(inside, x - mean, 0)
-        var = jnp.square(centred).sum(axes, keepdims=True) / count
-        y = (centred * lax.rsqrt(var + EPSILON)).reshape(m.x.shape) * self.scale[...] + self.bias[...]
-        return masked(Map(self.activation(y).astype(m.x.dtype), m.size))
+        return normalise(OverGroups(self.group_size), self.activation, maps, self.scale[...], self.bias[...])[0]
 
 
 class LayerNorm(Layer):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import reduce
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Num
@@ -31,10 +32,14 @@ from fcn_jax.core.layers import (
 
 
 class MaxPool(Layer):
-    """The largest true value in every window, as in PyTorch and flax."""
+    """The largest true value in every window, as in PyTorch and flax.
 
-    def __init__(self, window: Window, *, rank: int):
-        self.window, self.rank = window, rank
+    Args:
+        reduce_window: compute it with XLA's reduce_window instead of slices: see `slide`.
+    """
+
+    def __init__(self, window: Window, *, rank: int, reduce_window: bool = False):
+        self.window, self.rank, self.reduce_window = window, rank, reduce_window
 
     @property
     def windows(self) -> tuple[Window, ...]:
@@ -45,7 +50,7 @@ class MaxPool(Layer):
 
     def _pool(self, m: Map) -> Map:
         x = jnp.where(mask_of(m.size, m.x.shape[1:-1]), m.x, -jnp.inf)
-        y = slide(x, self.window, larger, outside=-jnp.inf)
+        y = slide(x, self.window, larger, outside=-jnp.inf, reduce_window=self.reduce_window)
         return masked(Map(jnp.where(y == -jnp.inf, 0, y), size_after(self.window, m.size)))
 
     def __str__(self) -> str:
@@ -56,10 +61,13 @@ class AveragePool(Layer):
     """The mean of the true values in every window.
 
     It does not count the zeros of the window's padding, like `count_include_pad=False` in PyTorch and flax.
+
+    Args:
+        reduce_window: compute it with XLA's reduce_window instead of slices: see `slide`.
     """
 
-    def __init__(self, window: Window, *, rank: int):
-        self.window, self.rank = window, rank
+    def __init__(self, window: Window, *, rank: int, reduce_window: bool = False):
+        self.window, self.rank, self.reduce_window = window, rank, reduce_window
 
     @property
     def windows(self) -> tuple[Window, ...]:
@@ -69,7 +77,7 @@ class AveragePool(Layer):
         return tuple(self._pool(m) for m in maps)
 
     def _pool(self, m: Map) -> Map:
-        total = slide(full_precision(m.x), self.window, operator.add, outside=0.0)
+        total = slide(full_precision(m.x), self.window, operator.add, outside=0.0, reduce_window=self.reduce_window)
         count = slide(mask_of(m.size, m.x.shape[1:-1]).astype(total.dtype), self.window, operator.add, outside=0.0)
         mean = (total / jnp.maximum(count, 1)).astype(m.x.dtype)
         return masked(Map(mean, size_after(self.window, m.size)))
@@ -121,13 +129,24 @@ def cell_shares(side: Int[Array, " b"], canvas: Side, cells: int, dtype: DTypeLi
 
 
 def slide(
-    x: Num[Array, "b *spatial c"], window: Window, combine: Callable[[Array, Array], Array], *, outside: float
+    x: Num[Array, "b *spatial c"],
+    window: Window,
+    combine: Callable[[Array, Array], Array],
+    *,
+    outside: float,
+    reduce_window: bool = False,
 ) -> Num[Array, "b *places c"]:
     """Combine the values in every place of a window, axis by axis.
 
-    It combines slices, because XLA's reduce_window has no gradient for dilated windows and takes 4 times as long on CPU
-    (175 ms against 45 for 32×56×56×64, kernel 3, stride 2, forward and gradient).
+    It combines slices. XLA's reduce_window has no gradient for dilated windows and takes 4 times as long on CPU (175 ms
+    against 45 for 32×56×56×64, kernel 3, stride 2, forward and gradient), and on GPU it moves more bytes. On TPU
+    reduce_window is the better way: slices move 1.5 GB more in a step of ResNet-50 on 64 images of 224².
     """
+    if reduce_window and window.dilation == 1:
+        rank, monoid = x.ndim - 2, lax.max if combine is larger else lax.add
+        around = [(0, 0), *[(window.padding, window.padding)] * rank, (0, 0)]
+        sides, strides = (1, *[window.kernel] * rank, 1), (1, *[window.stride] * rank, 1)
+        return lax.reduce_window(x, np.asarray(outside, x.dtype), monoid, sides, strides, around)
     for axis in spatial_axes(x):
         last = (window.output_side(x.shape[axis]) - 1) * window.stride
         around = [(0, 0)] * x.ndim

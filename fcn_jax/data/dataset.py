@@ -15,7 +15,7 @@ from fcn_jax.core.block import Block, filler_block
 from fcn_jax.core.geometry import format_size
 from fcn_jax.core.schedule import FILLER
 from fcn_jax.data.bad_examples import BadExampleError, BadExamples
-from fcn_jax.data.source import OpenSplit, Source
+from fcn_jax.data.source import OpenSplit, Source, size_of
 from fcn_jax.data.sources import in_order_of, open_data
 from fcn_jax.data.transforms import Colour, Motion, Resize, Views, widen, widened_sizes
 
@@ -72,11 +72,11 @@ class Dataset:
         """
         example = self._decoded.get(index)
         if example is None:
-            example = self.source.read(index)
-            if example.shape[:-1] != tuple(self.source.sizes[index]):
-                found, expected = format_size(example.shape[:-1]), format_size(self.source.sizes[index].tolist())
-                raise BadExampleError(f"it is {found}, but was {expected} when it was measured")
-            example = self._resize.apply(example, background=self._background)
+            decoded, expected = self.source.decoded(index), tuple(self.source.sizes[index].tolist())
+            if size_of(decoded) != expected:
+                found = format_size(size_of(decoded))
+                raise BadExampleError(f"it is {found}, but was {format_size(expected)} when it was measured")
+            example = self._resize.apply(decoded, background=self._background)
             if example.nbytes <= self._room:
                 self._room -= example.nbytes
                 self._decoded[index] = example
@@ -86,26 +86,32 @@ class Dataset:
         """Put examples on a canvas; index -1, or an example that turns out bad, makes a filler row."""
         block = filler_block(len(index), canvas, self.channels)
         rows = np.flatnonzero(index != FILLER)
-        view = self.views.draw(epoch, index[rows])
-        colours = None if self._colour is None else self._colour.draw(epoch, index[rows])
-        motions = None if self._motion is None else self._motion.draw(epoch, index[rows])
-        for number, (row, number_of_example) in enumerate(zip(rows.tolist(), index[rows].tolist(), strict=True)):
+        examples = index[rows]
+        view = self.views.draw(epoch, examples)
+        is_short = np.any(view.cropped < self._min_side, axis=1)
+        colours = None if self._colour is None else self._colour.draw(epoch, examples)
+        motions = None if self._motion is None else self._motion.draw(epoch, examples)
+        is_read = np.ones(len(rows), bool)
+        for number, (row, number_of_example) in enumerate(zip(rows.tolist(), examples.tolist(), strict=True)):
             try:
                 example = self.example(number_of_example)
             except BadExampleError as error:
                 self.bad.add(self.source.name(number_of_example), str(error))
+                is_read[number] = False
                 continue
             if self.bad.has_unread:
                 self.bad.read_well(self.source.name(number_of_example))
             example = view.apply(example, number)
             if colours is not None and self._colour is not None:
                 example = self._colour.apply(example, colours[number])
-            example = widen(example, self._min_side, self._background)
+            if is_short[number]:
+                example = widen(example, self._min_side, self._background)
             if motions is not None and self._motion is not None:
                 example = self._motion.apply(example, motions[number])
-            block.image[(row, *(slice(side) for side in example.shape[:-1]))] = example
-            block.size[row], block.label[row] = example.shape[:-1], self.labels[number_of_example]
-            block.weight[row], block.index[row] = 1, number_of_example
+            block.image[(row, *map(slice, example.shape[:-1]))] = example
+        rows, examples = rows[is_read], examples[is_read]
+        block.size[rows] = widened_sizes(view.cropped[is_read], self._min_side)
+        block.label[rows], block.weight[rows], block.index[rows] = self.labels[examples], 1, examples
         return block
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Num
 
 from fcn_jax.config import UserError
-from fcn_jax.data.source import Source
+from fcn_jax.data.source import Decoded, Source, values_of
 from fcn_jax.system.console import hushing_tfds
 
 DIRECTORY = Path(__file__).parent / "embedded"
@@ -70,7 +70,7 @@ class EmbeddedSource(Source):
         UserError: there is no such split.
     """
 
-    def __init__(self, name: str, split: str, *, decode: Callable[[bytes], np.ndarray]):
+    def __init__(self, name: str, split: str, *, decode: Callable[[bytes], Decoded]):
         import tensorflow_datasets as tfds
 
         part = embedded_split(name, split)
@@ -91,7 +91,7 @@ class EmbeddedSource(Source):
         return len(self._encoded)
 
     def read(self, index: int) -> Num[np.ndarray, "*spatial c"]:
-        return self._decode(self._encoded[index])
+        return values_of(self._decode(self._encoded[index]))
 
     def name(self, index: int) -> str:
         return f"{self._label} #{index}"

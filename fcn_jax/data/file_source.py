@@ -14,10 +14,11 @@ from fcn_jax.data.images import read_image_size, too_large
 from fcn_jax.data.listing import Listing
 from fcn_jax.data.signals import read_signal_header, resampled_length
 from fcn_jax.data.sizes import Measured, measure_files, same_contents
-from fcn_jax.data.source import Source
+from fcn_jax.data.source import Decoded, Source, values_of
 from fcn_jax.data.transforms import decoder_of
 from fcn_jax.system.cache import cache_folder
 from fcn_jax.system.console import say
+from fcn_jax.system.machine import threads_of
 
 VALUE_RANGES = {IMAGES: (0.0, 255.0), SIGNALS: (-1.0, 1.0)}
 """{rank: lowest and highest value} of decoded files."""
@@ -47,7 +48,7 @@ class FileData:
         self._sizes = self._measured.sizes[:, : listing.rank]
         if config.data.sampling_rate and listing.rank == SIGNALS:
             self._sizes = resampled_length(self._sizes, self._measured.sizes[:, 1:2], config.data.sampling_rate)
-        check_same_files(listing, self._measured, num_threads=config.machine.num_threads)
+        check_same_files(listing, self._measured, num_threads=threads_of(config.machine))
 
     def __call__(self, split: str) -> "FileSource":
         """Open a split, or a part of one.
@@ -88,7 +89,7 @@ class FileSource(Source):
         full_contents: str,
         bad: dict[int, str],
         sampling_rate: int | None,
-        decode: Callable[[bytes], np.ndarray],
+        decode: Callable[[bytes], Decoded],
     ):
         self._listing, self._positions, self._decode = listing, positions, decode
         self._contents, self.full_contents = contents, full_contents
@@ -105,6 +106,9 @@ class FileSource(Source):
         return len(self._positions)
 
     def read(self, index: int) -> Num[np.ndarray, "*spatial c"]:
+        return values_of(self.decoded(index))
+
+    def decoded(self, index: int) -> Decoded:
         return self._decode(read_file(self.name(index)))
 
     def name(self, index: int) -> str:
@@ -134,7 +138,7 @@ def _measured(listing: Listing, config: Config) -> Measured:
         read,
         columns=columns,
         cache=cache_folder(machine),
-        num_threads=machine.num_threads,
+        num_threads=threads_of(machine),
         full=machine.full_digests,
     )
     if listing.rank == IMAGES:

@@ -116,7 +116,17 @@ def read_image_size(file: BinaryFile, *, max_pixels: int) -> tuple[int, int]:
 
 
 def decode_image(encoded: bytes, *, channels: int, background: int, max_pixels: int) -> UInt8[np.ndarray, "h w c"]:
-    """Return the pixels of an encoded image.
+    """Return the pixels of an encoded image; arguments and errors are those of `decode_picture`."""
+    return pixels_of(decode_picture(encoded, channels=channels, background=background, max_pixels=max_pixels))
+
+
+def pixels_of(picture: Image.Image) -> UInt8[np.ndarray, "h w c"]:
+    """Return the pixels of a grey or RGB picture."""
+    return np.asarray(picture).reshape(picture.height, picture.width, -1)
+
+
+def decode_picture(encoded: bytes, *, channels: int, background: int, max_pixels: int) -> Image.Image:
+    """Decode an image as Pillow holds it, in grey or RGB: to resize it, no array has to be made of it before.
 
     Args:
         channels: 1 (grey) or 3 (RGB).
@@ -129,9 +139,7 @@ def decode_image(encoded: bytes, *, channels: int, background: int, max_pixels: 
         raise BadExampleError("the file is empty")
     image, orientation = _open(io.BytesIO(encoded), max_pixels=max_pixels)
     picture = _in_mode(_load(image, encoded), "L" if channels == 1 else "RGB", background)
-    if orientation in TURNS:
-        picture = picture.transpose(TURNS[orientation])
-    return np.asarray(picture).reshape(picture.height, picture.width, channels)
+    return picture.transpose(TURNS[orientation]) if orientation in TURNS else picture
 
 
 def with_channels(pixels: Num[np.ndarray, "h w c"], *, channels: int, background: int) -> UInt8[np.ndarray, "h w d"]:

@@ -11,6 +11,22 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int, Num
+from PIL import Image
+
+from fcn_jax.data import images
+
+Decoded = np.ndarray | Image.Image
+"""A decoded example: values, [*size, c], or an image as Pillow holds it, which can be resized without a copy."""
+
+
+def size_of(example: Decoded) -> tuple[int, ...]:
+    """Return the size of a decoded example."""
+    return (example.height, example.width) if isinstance(example, Image.Image) else example.shape[:-1]
+
+
+def values_of(example: Decoded) -> Num[np.ndarray, "*spatial c"]:
+    """Return the values of a decoded example."""
+    return images.pixels_of(example) if isinstance(example, Image.Image) else example
 
 
 @runtime_checkable
@@ -42,6 +58,10 @@ class Source(Protocol):
     def read(self, index: int) -> Num[np.ndarray, "*spatial c"]:
         """Return one decoded example: uint8 if an image, float32 if a signal."""
         ...
+
+    def decoded(self, index: int) -> Decoded:
+        """Return the same example; an image may come as Pillow holds it, which spares a copy before it is resized."""
+        return self.read(index)
 
     def name(self, index: int) -> str:
         """Return a name by which a person can find the example, such as its path."""

@@ -14,7 +14,7 @@ from fcn_jax.data.files import MOST_NAMES, below, describe_left_out
 from fcn_jax.data.folder import list_folder
 from fcn_jax.data.signals import unpack_frames
 from fcn_jax.data.size_table import SizeTable
-from fcn_jax.data.source import OpenSplit, Source
+from fcn_jax.data.source import Decoded, OpenSplit, Source
 from fcn_jax.data.table import list_table
 from fcn_jax.data.tfds import TfdsSource
 from fcn_jax.data.transforms import decoder_of
@@ -104,6 +104,9 @@ class Reordered(Source):
 
     def read(self, index: int) -> Num[np.ndarray, "*spatial c"]:
         return self._source.read(int(self._kept[index]))
+
+    def decoded(self, index: int) -> Decoded:
+        return self._source.decoded(int(self._kept[index]))
 
     def name(self, index: int) -> str:
         return self._source.name(int(self._kept[index]))

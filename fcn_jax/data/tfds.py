@@ -23,6 +23,7 @@ from fcn_jax.data.source import Source
 from fcn_jax.data.tfds_builder import one_line, open_builder
 from fcn_jax.system.cache import cache_folder, keep_arrays, load_arrays
 from fcn_jax.system.console import hushing_tfds, say
+from fcn_jax.system.machine import threads_of
 
 _say_once = cache(say)
 
@@ -145,7 +146,7 @@ class TfdsSource(Source):
         self._channels, self._background = config.data.channels, config.data.background
         self._max_pixels = round(config.data.max_megapixels * 1e6)
         self._label = f"tfds:{name} {split}"
-        measured, digests, reasons = self._measured(_cache_file(builder, split, config), config.machine.num_threads)
+        measured, digests, reasons = self._measured(_cache_file(builder, split, config), threads_of(config.machine))
         good = np.array([position for position in range(len(measured)) if position not in reasons], np.int64)
         if not len(good):
             raise UserError(f"split {split!r} of tfds:{name} has no example that can be read: #0: {reasons[0]}")

@@ -20,6 +20,7 @@ from fcn_jax.config import AugmentConfig, Config, UserError
 from fcn_jax.core.geometry import format_size, parse_size
 from fcn_jax.core.random import uniform
 from fcn_jax.data import images, signals
+from fcn_jax.data.source import Decoded, size_of, values_of
 
 
 def make_decoder(
@@ -30,7 +31,7 @@ def make_decoder(
     max_megapixels: float,
     sampling_rate: int | None = None,
     resamples: bool = False,
-) -> Callable[[bytes], np.ndarray]:
+) -> Callable[[bytes], Decoded]:
     """Return the function that decodes images (rank 2) or signals (rank 1), for training and prediction alike.
 
     Args:
@@ -50,10 +51,10 @@ def make_decoder(
             resamples=resamples,
         )
     images.check_image_channels(channels)
-    return partial(images.decode_image, channels=channels, background=background, max_pixels=limit)
+    return partial(images.decode_picture, channels=channels, background=background, max_pixels=limit)
 
 
-def decoder_of(config: Config, *, rank: int, sampling_rate: int | None = None) -> Callable[[bytes], np.ndarray]:
+def decoder_of(config: Config, *, rank: int, sampling_rate: int | None = None) -> Callable[[bytes], Decoded]:
     """Return the function that decodes an encoded example to values with the config's channels.
 
     Args:
@@ -130,11 +131,11 @@ class Resize:
                 scale = self.n / sizes.prod(1, dtype=np.int64) ** (1 / sizes.shape[1])
         return scaled_sizes(sizes, np.minimum(scale, 1)[:, None])
 
-    def apply(self, example: Num[np.ndarray, "*spatial c"], *, background: int) -> Num[np.ndarray, "*resized c"]:
+    def apply(self, example: Decoded, *, background: int) -> Num[np.ndarray, "*resized c"]:
         """Resize one example by the rule."""
-        (size,) = self.sizes(np.array([example.shape[:-1]])).tolist()
+        (size,) = self.sizes(np.array([size_of(example)])).tolist()
         if self.kind == "canvas":
-            return centred(example, size, background)
+            return centred(values_of(example), size, background)
         return resample(example, tuple(size))
 
 
@@ -144,7 +145,7 @@ def scaled_sizes(sizes: Int[np.ndarray, "n r"], factor: Float[np.ndarray, "n #r"
 
 
 def resample(
-    example: Num[np.ndarray, "*spatial c"],
+    example: Decoded,
     size: tuple[int, ...],
     *,
     start: tuple[float, ...] | None = None,
@@ -156,16 +157,17 @@ def resample(
         size: size of the result.
         start, extent: where the part begins and its size, in positions of the example; None: the whole example.
     """
-    start, extent = start or (0,) * len(size), extent or example.shape[:-1]
+    start, extent = start or (0,) * len(size), extent or size_of(example)
     if size == tuple(extent) and all(float(place).is_integer() for place in start):
-        return example[tuple(slice(int(place), int(place) + side) for place, side in zip(start, size, strict=True))]
-    if len(size) == 1:
+        part = [slice(int(place), int(place) + side) for place, side in zip(start, size, strict=True)]
+        return values_of(example)[tuple(part)]
+    if isinstance(example, np.ndarray) and len(size) == 1:
         places = start[0] + (np.arange(size[0]) + 0.5) * extent[0] / size[0] - 0.5
         known = np.arange(len(example))
         return np.stack([np.interp(places, known, channel) for channel in example.T], axis=1).astype(example.dtype)
     box = (start[1], start[0], start[1] + extent[1], start[0] + extent[0])
-    resized = to_picture(example).resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box)
-    return np.asarray(resized).reshape(*size, -1)
+    picture = example if isinstance(example, Image.Image) else to_picture(example)
+    return images.pixels_of(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box))
 
 
 def to_picture(image: Num[np.ndarray, "h w c"]) -> Image.Image:
@@ -243,9 +245,11 @@ class Motion:
         )  # fmt: skip
 
     def apply(self, image: UInt8[np.ndarray, "h w c"], matrix: Float[np.ndarray, " 6"]) -> UInt8[np.ndarray, "h w c"]:
-        """Move one image by one matrix, with bilinear interpolation."""
+        """Move one image by one matrix, with bilinear interpolation; one that only mirrors it needs none."""
         height, width, channels = image.shape
         a, b, shift_x, d, e, shift_y = matrix.tolist()
+        if (abs(a), b, shift_x, d, e, shift_y) == (1, 0, 0, 0, 1, 0):
+            return image if a == 1 else image[:, ::-1]
         x, y = width / 2, height / 2
         moved = to_picture(image).transform(
             (width, height),
@@ -254,7 +258,7 @@ class Motion:
             Image.Resampling.BILINEAR,
             fillcolor=(self._background,) * channels if channels > 1 else self._background,
         )
-        return np.asarray(moved).reshape(height, width, channels)
+        return images.pixels_of(moved)
 
 
 class Colour:
@@ -300,9 +304,10 @@ class View:
 
     def apply(self, example: Num[np.ndarray, "*spatial c"], number: int) -> Num[np.ndarray, "*cropped c"]:
         """Return the seen part of a whole example, which has position `number` in this view."""
-        scaled, size = self.scaled[number], tuple(self.cropped[number].tolist())
+        size = tuple(self.cropped[number].tolist())
         if size == example.shape[:-1]:
             return example
+        scaled = self.scaled[number]
         ratio = np.array(example.shape[:-1]) / scaled
         start, extent = self.start[number] * ratio, self.cropped[number] * ratio
         return resample(example, size, start=tuple(start.tolist()), extent=tuple(extent.tolist()))

@@ -24,7 +24,7 @@ from fcn_jax.inference.classifier import Answer, Answering, Classifier, Ladder, 
 from fcn_jax.inference.inputs import Recipe
 from fcn_jax.system.cache import use_compilation_cache
 from fcn_jax.system.disk import parse_json, write_bytes, write_json
-from fcn_jax.system.machine import describe_versions
+from fcn_jax.system.machine import describe_versions, threads_of
 
 FORMATS = ("stablehlo", "onnx")
 TO_MAKE_ONNX = ("jax2onnx", "onnx", "onnxruntime")
@@ -135,7 +135,7 @@ def classifier_of_artifact(artifact: Path) -> Classifier[Answer]:
         Ladder(recipe, tuple(parse_size(bucket) for bucket in sidecar.buckets)),
         variables=(),
         function=lambda variables, image, size: net(image, size),
-        num_threads=MachineConfig().num_threads,
+        num_threads=threads_of(MachineConfig()),
         is_compiled=sidecar.format != "onnx",
     )
 

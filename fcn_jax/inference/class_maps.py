@@ -143,8 +143,7 @@ def check_has_map(model: Model) -> None:
     why = why or _why_not_a_mean(model.net.head)
     if why:
         raise UserError(
-            f"this net has no class activation map: {why}. Train a net of convolutions with "
-            "config.model.head=average_last or average_first"
+            f"this net has no class activation map: {why}. Train a net of convolutions with config.model.head=average"
         )
 
 

@@ -23,6 +23,7 @@ from fcn_jax.data.meaning import Meaning
 from fcn_jax.inference.inputs import Recipe, recipe_of
 from fcn_jax.nets.model import abstract_model, smallest_input
 from fcn_jax.system.cache import use_compilation_cache
+from fcn_jax.system.machine import threads_of
 from fcn_jax.train.checkpoint import read_latest
 from fcn_jax.train.optimizer import make_optimizer
 from fcn_jax.train.workdir import read_config, read_meaning
@@ -218,7 +219,7 @@ def classifier_of_trained(
         Ladder(recipe, trained.plan.shapes),
         variables=(params, stats),
         function=lambda variables, image, size: answer(nnx.merge(graphdef, *variables), image, size),
-        num_threads=trained.config.machine.num_threads,
+        num_threads=threads_of(trained.config.machine),
     )
 
 

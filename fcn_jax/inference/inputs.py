@@ -21,6 +21,7 @@ from fcn_jax.core.geometry import format_size
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.data.file_source import VALUE_RANGES
 from fcn_jax.data.files import describe_left_out, files_below, read_file
+from fcn_jax.data.source import Decoded, size_of
 from fcn_jax.data.transforms import Resize, Views, make_decoder, widen
 from fcn_jax.system.console import say
 
@@ -68,7 +69,7 @@ class Recipe:
     """True if the net tells padding from content."""
 
     @cached_property
-    def _decode(self) -> Callable[[bytes], np.ndarray]:
+    def _decode(self) -> Callable[[bytes], Decoded]:
         return make_decoder(
             rank=self.rank,
             channels=self.channels,
@@ -121,7 +122,7 @@ class Recipe:
             values = views.draw(0, np.zeros(1, np.int64)).apply(values, 0)
         values = widen(values, self.min_side, self.background)
         self._check_size(values.shape[:-1])
-        return Example(decoded.shape[:-1], values)
+        return Example(size_of(decoded), values)
 
     def _check_size(self, size: tuple[int, ...]) -> None:
         least, most = self.smallest_side, self.largest_side

@@ -50,7 +50,7 @@ def fcn_layers(
 
 
 def make_fcn1d(c: FCN1D, input_channels: int, make: LayerMaker) -> Net:
-    """Make a net of convolutions of stride 1; the paper's head is `average_last`."""
+    """Make a net of convolutions of stride 1; the paper's head is `average`."""
     windows = [Window(kernel, padding=kernel // 2) for kernel in each(len(c.channels), c.kernel)]
     layers = fcn_layers(input_channels, c.channels, windows, make=make)
     return Net(layers, make_head(c.head, c.channels[-1], c.num_classes, make=make))
@@ -63,7 +63,7 @@ TAIL = (Window(3, padding=1), Window(1))
 def make_all_cnn(c: AllCNN, input_channels: int, make: LayerMaker) -> Net:
     """Make an All-CNN: stages of three 3×3 convolutions, the third halving the size; then a 3×3 and a 1×1 convolution.
 
-    The paper's head is `average_last`.
+    The paper's head is `average`.
     """
     columns = [*((width, window) for width in c.channels for window in STAGE), *((c.channels[-1], w) for w in TAIL)]
     widths, windows = zip(*columns, strict=True)
@@ -77,7 +77,7 @@ POOL = Window(3, 2, padding=1)
 def make_nin(c: NIN, input_channels: int, make: LayerMaker) -> Net:
     """Make a Network in Network: blocks of k×k, 1×1 and 1×1 convolutions; a pool between blocks halves the size.
 
-    The first pool takes the maximum, the others the average. The paper's head is `average_last`.
+    The first pool takes the maximum, the others the average. The paper's head is `average`.
     """
     kernels = each(c.num_blocks, c.kernel)
     layers: list[Layer] = []

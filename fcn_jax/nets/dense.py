@@ -101,7 +101,7 @@ def make_flatten(c: families.Flatten, input_channels: int, make: LayerMaker) -> 
     """Make a net of convolutions as in `make_fcn`, a flatten layer, and a dense layer to the classes.
 
     An input of another size is taken as well if the convolutions make a map of the same size of it. Every head sees one
-    position, so the head average_last is the dense layer.
+    position, so the head average is the dense layer.
 
     Raises:
         UserError: nothing is left of an input of side `input_side` after the convolutions.
@@ -117,7 +117,7 @@ def make_flatten(c: families.Flatten, input_channels: int, make: LayerMaker) -> 
 def make_mlp(c: families.MLP | families.Dense, input_channels: int, make: LayerMaker) -> Net:
     """Make a net of dense layers over the flattened input, which `Dense` first pads with zeros to the largest size.
 
-    Every head sees one position, so the head average_last is a dense layer.
+    Every head sees one position, so the head average is a dense layer.
     """
     behind: list[Layer] = []
     features = input_channels * c.input_side**make.rank

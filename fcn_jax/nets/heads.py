@@ -1,9 +1,10 @@
 """The heads, which turn feature maps into logits. They read true positions only.
 
 `average_last` is a 1×1 convolution to the classes, then the average; `average_first` is the average, then a dense
-layer. With the same weights they are the same function. `max` and `logsumexp` pool the class scores of all positions in
-other ways. `attention` gives each position a weight. `pyramid` also keeps rough places. `last` reads the last position,
-for nets that go through a signal. Every head also gives `logits_2d`, the score of each class at each position.
+layer. With the same weights they are the same function, and `average` chooses between them. `max` and `logsumexp` pool
+the class scores of all positions in other ways. `attention` gives each position a weight. `pyramid` also keeps rough
+places. `last` reads the last position, for nets that go through a signal. Every head also gives `logits_2d`, the score
+of each class at each position.
 """
 
 from collections.abc import Sequence
@@ -145,6 +146,21 @@ def lowest_outside(m: Map) -> Float[Array, "b *spatial c"]:
     return jnp.where(mask_of(m.size, m.x.shape[1:-1]) | filler, m.x, -jnp.inf)
 
 
+class AverageHead(ClassifyFirst):
+    """A 1×1 convolution to the classes, then the average; a training step takes the average first.
+
+    It is the same function in both orders, and cheaper with the average first.
+    """
+
+    def __call__(self, maps: Maps, *, training: bool) -> tuple[Prediction, ...]:
+        if not training:
+            return super().__call__(maps, training=False)
+        logits = self.classifier(self.pool(maps, training=True), training=True)
+        return predictions(logits, self.classifier.apply(maps, training=True))
+
+
+AVERAGES = ("average", "average_last", "average_first")
+"""The heads that average, in one order or the other."""
 PYRAMID_LEVELS = (1, 2, 4)
 
 
@@ -220,6 +236,8 @@ def make_head(name: str, channels: int, num_classes: int, *, num_backward: int =
         return make.convolution((features, outputs), Window(1), bias=bias, init_scale=1.0)
 
     match name:
+        case "average":
+            return AverageHead(dense(channels), GlobalAverage())
         case "average_last":
             return ClassifyFirst(dense(channels), GlobalAverage())
         case "average_first":
@@ -243,6 +261,6 @@ def make_head(name: str, channels: int, num_classes: int, *, num_backward: int =
 def make_head_with_norm(name: str, channels: int, num_classes: int, *, make: LayerMaker) -> Head:
     """Make the head of a name for features without a norm: LayerNorm follows an average, and precedes other heads."""
     norm = make.layer_norm(channels)
-    if name in ("average_last", "average_first"):
+    if name in AVERAGES:
         return NormedAverage(make.convolution((channels, num_classes), Window(1), bias=True, init_scale=1.0), norm)
     return NormFirst(norm, make_head(name, channels, num_classes, make=make))

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fcn_jax.config import Config, ModelConfig, UserError
+from fcn_jax.config_fields import overridden
 from fcn_jax.core.block import abstract_block
 from fcn_jax.core.geometry import format_size, smallest_side
 from fcn_jax.core.layers import Record, recording
@@ -44,15 +45,18 @@ MAKERS: dict[type[ModelConfig], Callable[[Any, int, LayerMaker], Net]] = {
 """{config of a family: function that makes its net from the config, the number of input channels and a LayerMaker}"""
 
 
-def make_model(config: Config, *, rank: int, dtype=jnp.float32) -> Model:
+def make_model(config: Config, *, rank: int, dtype=jnp.float32, platform: str | None = None) -> Model:
     """Make the model of a config, and draw its parameters from the config's seed.
 
     Args:
         rank: number of spatial axes: 2 for images, 1 for signals.
         dtype: type of its parameters, and of its computation unless the config says bfloat16.
+        platform: kind of the devices that it is for: cpu, gpu or tpu; None: JAX's default. It decides how layers
+            compute, not what.
     """
-    c = config.model
-    by_window = None if jax.default_backend() == "cpu" else False
+    platform = platform or jax.default_backend()
+    c = with_type(config, platform).model
+    by_window = None if platform == "cpu" else False
     patches = {"direct": False, "patches": True, "auto": by_window}[c.convolution]
     make = LayerMaker(
         rank=rank,
@@ -61,6 +65,7 @@ def make_model(config: Config, *, rank: int, dtype=jnp.float32) -> Model:
         norm_momentum=c.norm_momentum,
         group_size=c.group_size,
         patches=patches,
+        reduce_window=platform == "tpu",
         dtype=dtype,
     )
     return Model(
@@ -88,9 +93,16 @@ def make_net(config: Config, make: LayerMaker) -> Net:
     return MAKERS[type(c)](c, config.data.channels, make)
 
 
-def abstract_model(config: Config, *, rank: int) -> Model:
+def with_type(config: Config, platform: str) -> Config:
+    """Return the config with the type that its layers compute in on a kind of device, where it says auto."""
+    if config.model.dtype != "auto":
+        return config
+    return overridden(config, {"model.dtype": "float32" if platform == "cpu" else "bfloat16"})
+
+
+def abstract_model(config: Config, *, rank: int, platform: str | None = None) -> Model:
     """Make the model of a config without its arrays."""
-    return nnx.eval_shape(lambda: make_model(config, rank=rank))
+    return nnx.eval_shape(lambda: make_model(config, rank=rank, platform=platform))
 
 
 def smallest_input(config: Config) -> int:

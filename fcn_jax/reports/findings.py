@@ -216,7 +216,7 @@ def _input_wait(files: RunFiles) -> Finding | None:
         return Finding(False, f"Input is fast enough: {wait:.1%} of the steps' time was spent waiting for it.")
     return Finding(
         True,
-        f"{wait:.0%} of the steps' time was spent waiting for input. Raise machine.num_threads, "
+        f"{wait:.0%} of the steps' time was spent waiting for input. Give it more cores (machine.num_threads), raise "
         "machine.prefetch_steps or machine.cache_mib, or store smaller files.",
     )
 

@@ -16,6 +16,7 @@ from fcn_jax.config import Config
 from fcn_jax.config_fields import changes_result, flatten
 from fcn_jax.core.geometry import format_size
 from fcn_jax.inference.statistics import Proportion
+from fcn_jax.nets.heads import AVERAGES
 from fcn_jax.reports.findings import find_cost, find_learning
 from fcn_jax.reports.html import Picture, Table, document, figure
 from fcn_jax.reports.run_files import BadExample, EvaluationRecord, ProgramRecord, RunFiles, Summary, read_run
@@ -23,7 +24,6 @@ from fcn_jax.reports.run_plots import draw_curves
 from fcn_jax.system.disk import write_atomically
 
 CONFIG_FILE = "again.py"
-HEADS_WITH_MAPS = ("average_last", "average_first")
 """Heads of the nets for which `cam` can draw maps."""
 
 
@@ -60,7 +60,7 @@ def commands_to_use(files: RunFiles) -> str:
     workdir = _workdir(files.workdir)
     page = shlex.quote(f"--out={files.workdir / 'test'}")
     commands = [f"evaluate {workdir} --split=test {page}", f"predict {workdir} PATH..."]
-    if files.config is not None and files.config.model.head in HEADS_WITH_MAPS:
+    if files.config is not None and files.config.model.head in AVERAGES:
         commands.append(f"cam {workdir} --out=maps PATH...")
     commands.append(f"export {workdir} --out=net.bin")
     return "\n".join(f"python -m fcn_jax {command}" for command in commands)

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from fcn_jax.config import UserError
+from fcn_jax.config import MachineConfig, UserError
 from fcn_jax.version import VERSION
 
 
@@ -88,6 +88,11 @@ def usable_cores() -> int:
         return max(1, min(cores, int(quota) // int(period)))
     except (OSError, ValueError):  # There is no such file, or no quota: "max".
         return cores
+
+
+def threads_of(machine: MachineConfig) -> int:
+    """Return the number of threads that read data."""
+    return machine.num_threads or usable_cores()
 
 
 def device_memory_mib() -> float:

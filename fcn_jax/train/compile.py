@@ -7,9 +7,10 @@ executable, which accepts no other shape. `compile_in_threads.py` has the jobs d
 
 import math
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import jax
@@ -97,10 +98,10 @@ class CompiledProgram:
     peak_mib: float
     """Memory that it needs on one device: arguments, results and temporaries, and what else waits there meanwhile."""
     gflop: float
-    """Floating-point operations of one call, in 10⁹, as XLA counts them."""
+    """Floating-point operations of one call on one device, in 10⁹, as XLA counts them."""
     run: Callable[..., Any]
     parts: "tuple[CompiledProgram, ...]" = ()
-    """The compiled programs that it calls, if it computes an update in micro-steps."""
+    """The compiled programs that it calls, one after the other, if it computes an update in micro-steps."""
 
     def as_row(self) -> dict[str, Any]:
         return {
@@ -122,20 +123,21 @@ def cells(program: CompiledProgram) -> list[str]:
 
 
 def print_programs(
-    programs: Sequence[CompiledProgram], *, seconds: float, place: str = "", at_peak: Sequence[float] | None = None
+    programs: Sequence[CompiledProgram],
+    *,
+    seconds: float,
+    place: str = "",
+    more: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> None:
     """Print the table of programs.
 
     Args:
         seconds: seconds spent on compiling all programs.
         place: text that names the devices.
-        at_peak: lowest possible seconds of one call of each program.
+        more: further columns by title, with a text for each program.
     """
-    columns, rows = list(COLUMNS), [cells(program) for program in programs]
-    if at_peak is not None:
-        columns.insert(-1, "ms at peak")
-        for row, least in zip(rows, at_peak, strict=True):
-            row.insert(-1, f"{1e3 * least:,.3f}")
+    columns = [*COLUMNS[:-1], *more, COLUMNS[-1]]
+    rows = [[*row[:-1], *others, row[-1]] for row, *others in zip(map(cells, programs), *more.values(), strict=True)]
     print_table(f"{len(rows)} programs compiled in {seconds:.1f} s{place}", columns, rows)
 
 
@@ -147,15 +149,32 @@ def compile_job(job: Job, *, is_trial: bool = False) -> CompiledProgram:
             executable = job.step.lower(*job.arguments).compile()
     except jax.errors.JaxRuntimeError as error:
         raise jax.errors.JaxRuntimeError(f"{job.name}: {error}") from error
-    cost = executable.cost_analysis() or {"flops": float("nan")}
     return CompiledProgram(
         job.name,
         job.blocks,
         seconds=time.perf_counter() - began,
         peak_mib=peak_mib(executable) + job.waiting_mib,
-        gflop=cost.get("flops", 0.0) / 1e9,  # XLA leaves out a number that is 0.
+        gflop=_flops(job, executable) / 1e9,
         run=executable,
     )
+
+
+def _flops(job: Job, executable: Any) -> float:
+    """Return the operations of one call on one device.
+
+    XLA has no count for a program compiled for a GPU that is not here: then it counts the function before it is
+    compiled, and the devices share its work.
+    """
+    try:
+        cost = executable.cost_analysis()
+    except jax.errors.JaxRuntimeError:
+        cost = None
+    if cost:
+        return cost.get("flops", 0.0)  # XLA leaves out a number that is 0.
+    plain = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), job.arguments)
+    devices = max(leaf.sharding.num_devices for leaf in jax.tree.leaves(job.arguments))
+    cost = job.step.lower(*plain).cost_analysis() or {"flops": float("nan")}
+    return cost.get("flops", 0.0) / devices
 
 
 def joined(update: Update, parts: Sequence[CompiledProgram]) -> CompiledProgram:
@@ -170,7 +189,7 @@ def joined(update: Update, parts: Sequence[CompiledProgram]) -> CompiledProgram:
         peak_mib=max(part.peak_mib for part in once),
         gflop=sum(part.gflop for part in parts),
         run=in_turn(parts[0].run, [part.run for part in parts[1:-1]], parts[-1].run),
-        parts=once,
+        parts=tuple(parts),
     )
 
 

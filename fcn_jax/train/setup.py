@@ -25,9 +25,10 @@ from fcn_jax.data.loader import Loader
 from fcn_jax.data.source import OpenSplit, Source
 from fcn_jax.data.sources import open_data
 from fcn_jax.nets.families import Published, config_from_json
-from fcn_jax.nets.model import abstract_model, make_model, smallest_input
+from fcn_jax.nets.model import abstract_model, make_model, smallest_input, with_type
 from fcn_jax.nets.pretrained import load_pretrained
 from fcn_jax.system.console import say
+from fcn_jax.system.machine import threads_of
 from fcn_jax.system.processes import check_devices, gather, is_first, together
 from fcn_jax.train.costs import costs_of
 from fcn_jax.train.optimizer import make_optimizer
@@ -128,7 +129,7 @@ class Setup:
             split.dataset,
             split.stages,
             sharding=NamedSharding(self.mesh, PartitionSpec("rows")),
-            num_threads=machine.num_threads,
+            num_threads=threads_of(machine),
             prefetch_steps=machine.prefetch_steps,
         )
 
@@ -155,8 +156,9 @@ def prepare(
     validate(config)
     mesh = make_mesh(devices or jax.devices())
     open_split = opener(config)
-    config, train = train_split(config, open_split, platform=mesh.devices.flat[0].platform, label_names=label_names)
-    model = (abstract_model if abstract else make_model)(config, rank=train.dataset.rank)
+    platform = mesh.devices.flat[0].platform
+    config, train = train_split(with_type(config, platform), open_split, platform=platform, label_names=label_names)
+    model = (abstract_model if abstract else make_model)(config, rank=train.dataset.rank, platform=platform)
     if isinstance(config.model, Published) and config.model.init_from and not abstract:
         say(load_pretrained(model, config.model))
     graphdef, params, stats = split_model(model)

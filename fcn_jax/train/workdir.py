@@ -88,10 +88,16 @@ def read_config(workdir: Path) -> Config:
         ) from error
 
 
-def with_kept_costs(config: Config, workdir: Path) -> Config:
-    """Return the config of a run that goes on, with the costs that chose its buckets, unless it has others."""
-    kept = read_config(workdir).schedule.costs
-    return config if config.schedule.costs else overridden(config, {"schedule.costs": kept})
+def with_kept_choices(config: Config, workdir: Path) -> Config:
+    """Return the config of a run that goes on, with what the run chose when it began, where the config leaves it open.
+
+    These are the costs that chose its buckets, and the type that its layers compute in.
+    """
+    kept = read_config(workdir)
+    choices: dict[str, Any] = {} if config.schedule.costs else {"schedule.costs": kept.schedule.costs}
+    if config.model.dtype == "auto":
+        choices["model.dtype"] = kept.model.dtype
+    return overridden(config, choices)
 
 
 def _differences(old: Config, new: Config) -> list[str]:

@@ -1,76 +1,64 @@
-"""Targets: what is one, what each chip can do, and programs compiled for one that is not here."""
+"""`compile --target`: programs compiled for devices that are not here."""
 
 import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-
-from fcn_jax.commands import compile
-from fcn_jax.commands.compile import CHIPS, config_for_tpu, parse_target, tpu_target
-from fcn_jax.config import Config
-from fcn_jax.nets.families import FCN
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_targets_are_read():
-    assert parse_target("tpu:v5e:4x4") == ("v5e", (4, 4))
-    assert parse_target("tpu:v6e:16x16") == ("v6e", (16, 16))
-    assert parse_target("tpu:v5p:2x2x4") == ("v5p", (2, 2, 4))
+def has(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("gpu:h100:8", "it must be tpu:CHIP:SHAPE"),
-        ("tpu:v9:4x4", "one of the chips v5e, v5p, v6e"),
-        ("tpu:v5e", "it must be tpu:CHIP:SHAPE"),
-        ("tpu:v5e:4x0", "it must be tpu:CHIP:SHAPE"),
-        ("tpu:v5e:4x4x4", "v5e has 2 axes"),
-        ("tpu:v5p:4x4", "v5p has 3 axes"),
-        ("tpu:v6e:16x32", "at most 256 chips"),
-    ],
-)
-def test_what_is_no_target_is_refused(text, said):
-    with pytest.raises(ValueError, match=said):
-        parse_target(text)
-
-
-def test_without_libtpu_it_says_how_to_install_it(monkeypatch):
-    monkeypatch.setattr(compile.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(ValueError, match=r"pip install -r requirements-tpu.txt"):
-        tpu_target("tpu:v5e:4x4")
-    assert (ROOT / "requirements-tpu.txt").exists()
-
-
-@pytest.mark.parametrize(("flops", "moved", "seconds"), [(197e12, 1.0, 1.0), (1.0, 819e9, 1.0), (394e12, 819e9, 2.0)])
-def test_the_estimate_is_the_longer_of_computing_and_moving(flops, moved, seconds):
-    executable = SimpleNamespace(cost_analysis=lambda: {"flops": flops, "bytes accessed": moved})
-    assert CHIPS["v5e"].estimated_seconds(executable) == pytest.approx(seconds)
-
-
-def test_a_tpu_computes_convolutions_directly():
-    config = Config(model=FCN())
-    assert config_for_tpu(config).model.convolution == "direct"
-    assert config.model.convolution == "auto"
-    config.model.convolution = "patches"
-    assert config_for_tpu(config).model.convolution == "patches"
-
-
-@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs requirements-tpu.txt")
-def test_programs_compile_for_tpus_that_are_not_here(tmp_path):
+def compile_for(target: str, tmp_path, *flags: str) -> subprocess.CompletedProcess:
     command = [
-        *(sys.executable, "-m", "fcn_jax", "compile", "--target=tpu:v5e:2x2", f"--out={tmp_path / 'out'}"),
+        *(sys.executable, "-m", "fcn_jax", "compile", f"--target={target}", f"--out={tmp_path / 'out'}"),
         *("--config=configs/mnist.py:tiny", "--config.model.channels=(4,4)"),
-        f"--config.machine.cache_dir={tmp_path / 'cache'}",
+        *(f"--config.machine.cache_dir={tmp_path / 'cache'}", *flags),
     ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=600)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+
+
+TARGETS = [
+    pytest.param(
+        *("tpu:v5e:2x2", 4, 16128.0),
+        marks=pytest.mark.skipif(not has("libtpu"), reason="needs requirements-tpu.txt"),
+    ),
+    pytest.param(
+        *("gpu:h100:8", 8, 60756.0),
+        marks=pytest.mark.skipif(not has("jax_plugins.xla_cuda12"), reason="needs requirements-gpu.txt"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("target", "devices", "memory"), TARGETS)
+def test_programs_compile_for_devices_that_are_not_here(tmp_path, target, devices, memory):
+    done = compile_for(target, tmp_path)
+    assert done.returncode == 0, done.stderr
     assert "it fits" in done.stdout
+    for column in ("GB moved", "launches", "collectives", "ms at peak"):
+        assert column in done.stderr
     rows = json.loads((tmp_path / "out" / "compile.json").read_text())
-    assert {(row["target"], row["devices"], row["memory_mib"]) for row in rows} == {("tpu:v5e:2x2", 4, 16128.0)}
+    assert {(row["target"], row["devices"], row["memory_mib"]) for row in rows} == {(target, devices, memory)}
     assert all(0 < row["estimated_seconds"] < 1e-3 for row in rows)
+    assert all(row["gflop"] > 0 and row["bytes"] > 0 and row["launches"] > 5 for row in rows)
+    train = next(row for row in rows if row["program"].startswith("train"))
+    assert train["collectives"] > 0
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(("target", "devices", "memory"), TARGETS)
+def test_what_does_not_fit_such_a_device_is_refused_with_the_step_that_does(tmp_path, target, devices, memory):
+    step = "--config.schedule.examples_per_step=1000000"
+    done = compile_for(target, tmp_path, step, "--config.model.channels=(256,256)", "--config.schedule.max_buckets=1")
+    assert done.returncode == 2
+    assert "set --config.schedule.examples_per_step=" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -10,6 +10,7 @@ from flax import nnx
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from fcn_jax.core import convolution
 from fcn_jax.core.convolution import Convolution, convolve_direct, convolve_patches
 from fcn_jax.core.geometry import Window
 from fcn_jax.core.layers import Map
@@ -77,3 +78,13 @@ def test_groups_do_not_see_each_other(float64, groups):
     (y,) = layer(maps, training=True)
     assert_close(y.x, np.concatenate(expected, axis=-1))
     assert y.size.tolist() == [[4, 3], [2, 3]]
+
+
+@pytest.mark.parametrize(("wide", "many"), [(1, 1), (1, 10**6), (10**6, 1)], ids=["in parts", "turned", "plain"])
+@pytest.mark.parametrize("rows", [8, 9])
+def test_the_gradient_of_a_kernel_is_a_product_in_any_way(float64, monkeypatch, wide, many, rows):
+    monkeypatch.setattr(convolution, "WIDE", wide)
+    monkeypatch.setattr(convolution, "MANY_ROWS", many)
+    rng = np.random.default_rng(0)
+    x, dy = rng.standard_normal((rows, 5)), rng.standard_normal((rows, 3))
+    assert_close(jax.jit(convolution._kernel_gradient)(x, dy), x.T @ dy)

@@ -40,7 +40,7 @@ class Net:
     windows: tuple[Window, ...]
     rank: int = 2
     norm: str = "batch"
-    head: str = "average_last"
+    head: str = "average"
     patches: bool = True
     input_channels: int = 2
 
@@ -70,7 +70,7 @@ def nets(draw):
         tuple(draw(st.lists(windows, min_size=1, max_size=3))),
         rank=draw(st.sampled_from([2, 1])),
         norm=draw(st.sampled_from(["batch", "group", "layer", "none"])),
-        head=draw(st.sampled_from(["average_last", "average_first"])),
+        head=draw(st.sampled_from(["average", "average_last", "average_first"])),
         patches=draw(st.booleans()),
     )
 

@@ -33,13 +33,14 @@ def places_of(window: Window, size):
 
 
 @pytest.mark.parametrize("window", POOL_WINDOWS, ids=lambda window: window.describe(1))
+@pytest.mark.parametrize("reduce_window", [False, True], ids=["slices", "reduce_window"])
 @pytest.mark.parametrize("layer", [MaxPool, AveragePool])
 @pytest.mark.parametrize("canvas", [(7,), (5, 8)])
-def test_pools_see_true_positions_only(float64, layer, window, canvas):
+def test_pools_see_true_positions_only(float64, layer, window, canvas, reduce_window):
     sizes = [canvas, (4, 3)[: len(canvas)], (0, 0)[: len(canvas)]]
     m = make_map(np.random.default_rng(0), sizes, canvas, channels=2)
     m = Map(-m.x, m.size)
-    ((y, size),) = layer(window, rank=len(canvas))((m,), training=True)
+    ((y, size),) = layer(window, rank=len(canvas), reduce_window=reduce_window)((m,), training=True)
     statistic = np.max if layer is MaxPool else np.mean
     for row in range(2):
         assert size[row].tolist() == [window.output_side(side) for side in sizes[row]]
@@ -60,3 +61,18 @@ def test_the_gradient_of_a_pool_is_that_of_xla(float64):
         return (nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1))) ** 2).sum()
 
     assert_close(jax.grad(ours)(m.x), jax.grad(theirs)(m.x))
+
+
+@pytest.mark.parametrize("layer", [MaxPool, AveragePool])
+def test_both_ways_to_pool_have_the_same_gradient(float64, layer):
+    m = make_map(np.random.default_rng(0), [(9, 8), (4, 3), (0, 0)], (9, 8))
+
+    def total(x, reduce_window):
+        pool = layer(Window(3, 2, padding=1), rank=2, reduce_window=reduce_window)
+        ((y, _),) = pool((Map(x, m.size),), training=True)
+        return (y**2).sum()
+
+    slices, windows = (jax.grad(total)(m.x, way) for way in (False, True))
+    assert_close(slices, windows)
+    assert np.asarray(slices)[0].any()
+    assert not np.asarray(windows)[1, 4:].any()

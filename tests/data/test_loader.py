@@ -10,6 +10,7 @@ import pytest
 from fcn_jax.config import AugmentConfig, ScheduleConfig
 from fcn_jax.core.schedule import FILLER
 from fcn_jax.core.stages import Stages, training_stages
+from fcn_jax.data import loader as loading
 from fcn_jax.data.dataset import Dataset
 from fcn_jax.data.loader import Loader, local_rows
 from tests.data.made import Signals, assert_same, dataset, mnist, strong_motion
@@ -48,8 +49,10 @@ def test_steps_from_the_middle_are_the_tail_of_all_steps(kind):
                 assert_same(block, other)
 
 
+@pytest.mark.parametrize("positions_of_a_piece", [10**9, 900, 1], ids=["whole steps", "pieces", "single rows"])
 @pytest.mark.parametrize("kind", ["stratified", "bucketed"])
-def test_steps_are_those_of_the_course(kind):
+def test_steps_are_those_of_the_course(monkeypatch, kind, positions_of_a_piece):
+    monkeypatch.setattr(loading, "POSITIONS_OF_A_PIECE", positions_of_a_piece)
     data, stages = two_stages(kind)
     seen = []
     for number, step in enumerate(make_loader(data, stages).steps(0, stages.total_steps)):

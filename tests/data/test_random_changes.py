@@ -7,9 +7,10 @@ import pytest
 import scipy.ndimage
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from fcn_jax.config import AugmentConfig
-from fcn_jax.data.transforms import LUMA, Colour, Motion
+from fcn_jax.data.transforms import LUMA, Colour, Motion, to_picture
 
 MANY = np.arange(4000)
 IDENTITY = np.array([1.0, 0, 0, 0, 1, 0])
@@ -233,3 +234,19 @@ def test_without_saturation_a_picture_is_its_luma():
     grey = colour().apply(image, matrix)
     assert np.ptp(grey.astype(int), axis=-1).max() <= 1
     assert np.abs(grey[..., 0] - image @ LUMA).max() <= 1
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(1, 1), (7, 10), (8, 3)])
+def test_a_mirrored_image_has_its_columns_in_the_other_order(size, channels):
+    image = noise(*size, channels)
+    flips = motion(flip=True).draw(0, np.arange(20))
+    mirrored = [motion(flip=True).apply(image, matrix) for matrix in flips]
+    assert {matrix[0] for matrix in flips} == {-1.0, 1.0}
+    for matrix, found in zip(flips, mirrored, strict=True):
+        assert (found == (image if matrix[0] > 0 else image[:, ::-1])).all()
+    # Pillow's bilinear interpolation gives the same.
+    height, width = size
+    affine = (-1.0, 0.0, float(width), 0.0, 1.0, 0.0)
+    moved = to_picture(image).transform((width, height), Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR)
+    assert (np.asarray(moved).reshape(image.shape) == image[:, ::-1]).all()

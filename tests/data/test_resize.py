@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcn_jax.data.transforms import Resize, centred, resample, widen, widened_sizes
+from fcn_jax.data.transforms import Resize, centred, resample, to_picture, widen, widened_sizes
 
 SIZES = st.lists(st.tuples(st.integers(1, 400), st.integers(1, 400)), min_size=1, max_size=8).map(np.array)
 
@@ -115,3 +115,11 @@ def test_signals_are_interpolated():
     np.testing.assert_allclose(double[1:-1, 0], np.arange(0.25, 9, 0.5), atol=1e-6)
     np.testing.assert_allclose(double.sum(1), 9, atol=1e-5)
     assert resample(signal, (4,), start=(3.0,), extent=(4.0,))[:, 0].tolist() == [3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("rule", ["none", "area:9", "square:30", "shortest:5", "canvas:4x40"])
+def test_a_picture_is_resized_like_its_pixels(rule, channels):
+    pixels = np.random.default_rng(0).integers(0, 256, (13, 22, channels)).astype(np.uint8)
+    resize, picture = Resize.parse(rule), to_picture(pixels)
+    assert (resize.apply(picture, background=7) == resize.apply(pixels, background=7)).all()

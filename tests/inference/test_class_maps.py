@@ -66,7 +66,7 @@ def test_the_mean_of_a_map_is_the_logit_beside_any_neighbours(fields):
 def test_a_net_without_maps_says_why(fields, why):
     config = small_config(**fields)
     model = abstract_model(config, rank=2 if config.model.takes_images else 1)
-    with pytest.raises(ValueError, match=f"no class activation map: {why}.*average_last or average_first"):
+    with pytest.raises(ValueError, match=f"no class activation map: {why}.*config.model.head=average"):
         check_has_map(model)
 
 

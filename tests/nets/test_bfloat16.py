@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 from fcn_jax.core.block import Block
-from fcn_jax.nets.model import make_model, smallest_input
+from fcn_jax.nets.model import abstract_model, make_model, smallest_input, with_type
 from tests.core.padding import QUICK, alone, by_number, drawn, make_images, spread
 from tests.nets.test_families import CHANNELS, FAMILIES, LAYOUTS, SIZES, Layout, config_of
 
@@ -62,3 +62,15 @@ def test_logits_are_near_those_of_float32_and_padding_changes_nothing(family, no
     found = logits_of(model, unpadded, modes)
     assert 1e-5 < largest_difference(expected, found) < AGAINST_FLOAT32
     assert largest_difference(found, logits_of(model, padded, modes)) < OF_PADDING
+
+
+@pytest.mark.parametrize(("said", "platform", "meant"), [
+    ("auto", "cpu", "float32"), ("auto", "gpu", "bfloat16"), ("auto", "tpu", "bfloat16"),
+    ("float32", "tpu", "float32"), ("bfloat16", "cpu", "bfloat16"),
+])  # fmt: skip
+def test_auto_means_what_the_platform_is_fast_in(said, platform, meant):
+    config = config_of("fcn")
+    config.model.dtype = said
+    assert with_type(config, platform).model.dtype == meant
+    assert abstract_model(config, rank=2, platform=platform).dtype == jnp.dtype(meant)
+    assert config.model.dtype == said

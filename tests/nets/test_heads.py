@@ -30,7 +30,7 @@ def of_positions(name: str, head, x: np.ndarray) -> np.ndarray:
     kernel, bias = np.asarray(head.classifier.kernel[...])[0, 0], np.asarray(head.classifier.bias[...])
     values = x.reshape(-1, CHANNELS)
     match name:
-        case "average_last" | "average_first":
+        case "average" | "average_last" | "average_first":
             return values.mean(0) @ kernel + bias
         case "last":
             return x[-1, -1] @ kernel + bias

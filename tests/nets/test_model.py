@@ -118,7 +118,7 @@ def test_both_head_orders_are_one_function(training):
     assert np.array_equal(a.logits_2d.size, b.logits_2d.size)
 
 
-@pytest.mark.parametrize("head", ["average_last", "average_first"])
+@pytest.mark.parametrize("head", ["average", "average_last", "average_first"])
 def test_logits_are_the_mean_of_the_class_map(head):
     (prediction,) = predict(make_model(config_with(head=head), rank=2), (BLOCK,), training=True)
     x, size = prediction.logits_2d

@@ -53,7 +53,7 @@ def test_the_page_says_what_came_out(workdir):
     for text in (
         "Test accuracy 98.00% (95% interval 97.29% to 98.53%), loss 0.1200.",
         "Finished: epoch 8 of 8, step 160.",
-        "fcn (norm batch, head average_last) on mnist_native, stratified steps, 8 epochs, seed 5.",
+        "fcn (norm batch, head average) on mnist_native, stratified steps, 8 epochs, seed 5.",
         "0.950 (plan fill 0.970, filler share 0.010)",
         "c0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ff",
         '<th scope="row">20×12</th><td>240</td><td>8</td>',

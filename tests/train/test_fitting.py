@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from configs.mnist import get_config
 from fcn_jax.cli import main
 from fcn_jax.commands import compile
-from fcn_jax.commands.compile import present_target
 from fcn_jax.config_fields import overridden
+from fcn_jax.system.targets import present_target
 from fcn_jax.train.compile import CompiledProgram
 from fcn_jax.train.out_of_memory import TOLERANCE, Part, compile_fitting, largest_fitting, parts_of, try_compiling
 from fcn_jax.train.setup import Setup, prepare
