@@ -140,12 +140,12 @@ def plan(argv: list[str]) -> None:
 
 
 def compile_(argv: list[str]) -> None:
-    """Compile all programs, print their needs: --config=FILE [--target=tpu:v5e:4x4] [--sizes=FILE.csv] [--out=DIR]"""
+    """Compile all programs, print their needs: --config=FILE [--target=gpu:h100:8] [--sizes=FILE.csv] [--out=DIR]"""
     import_libraries("jax")
     from fcn_jax.commands.compile import report_programs
 
     texts = {
-        "target": "TPUs to compile for, such as tpu:v5e:4x4; this machine need not have them",
+        "target": "TPUs or GPUs to compile for, such as tpu:v5e:4x4 or gpu:h100:8; this machine need not have them",
         "sizes": "a CSV of height,width,count instead of the data",
         "out": "folder for compile.json",
     }

@@ -16,7 +16,7 @@ from fcn_jax.system.disk import make_folder, write_json
 from fcn_jax.system.hlo import Traffic, traffic_of
 from fcn_jax.system.targets import Target, absent_target, present_target
 from fcn_jax.train.compile import CompiledProgram, print_programs
-from fcn_jax.train.devices import describe_filler
+from fcn_jax.train.devices import describe_devices
 from fcn_jax.train.out_of_memory import compile_fitting, parts_of
 from fcn_jax.train.setup import prepare
 
@@ -40,7 +40,8 @@ def report_programs(config: Config, *, target: str | None, sizes: Path | None, o
         config = overridden(config, {"data.source": f"sizes:{sizes}"})
     prepare_here = partial(prepare, devices=place.devices, abstract=True)
     setup = prepare_here(config)
-    if line := describe_filler(setup.train, config, len(place.devices)):
+    number, platform = len(place.devices), place.devices[0].platform
+    for line in describe_devices(setup.train, config, number, platform=platform):
         say(line)
     began = time.perf_counter()
     programs = [program for part in parts_of(setup) for program in compile_fitting(part, setup, place, prepare_here)]

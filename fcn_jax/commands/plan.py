@@ -48,7 +48,7 @@ class Planned:
 
 def plan_of_config(config: Config) -> tuple[list[Planned], str]:
     """Return the plan of every stage of training, and lines about the devices here and what size tells."""
-    from fcn_jax.train.devices import describe_filler
+    from fcn_jax.train.devices import describe_devices
     from fcn_jax.train.setup import train_split
 
     validate(config)
@@ -61,8 +61,8 @@ def plan_of_config(config: Config) -> tuple[list[Planned], str]:
         title = f"stage {number}, epochs {stage.epochs.start + 1} to {stage.epochs.stop}"
         ones = np.ones(len(sizes), np.int64)
         planned.append(Planned(title, stage.plan, stage.schedule, stage.epochs[0], sizes, ones))
-    filler = describe_filler(train, config, jax.device_count())
-    return planned, "\n".join([filler, *size_lines(size_and_class_of(train.dataset, config), config)]).strip()
+    lines = describe_devices(train, config, jax.device_count(), platform=jax.default_backend())
+    return planned, "\n".join([*lines, *size_lines(size_and_class_of(train.dataset, config), config)]).strip()
 
 
 def _say_sources(config: Config, train: Source, open_split: OpenSplit) -> None:

@@ -38,7 +38,7 @@ from fcn_jax.train.compile_in_threads import (
     program_of,
 )
 from fcn_jax.train.compile_monitor import monitoring_compilation
-from fcn_jax.train.devices import describe_change, describe_filler
+from fcn_jax.train.devices import describe_change, describe_devices
 from fcn_jax.train.log import Clock, Meter, MetricsWriter, NotFiniteError, check_state, describe
 from fcn_jax.train.not_finite import describe_not_finite
 from fcn_jax.train.optimizer import describe_frozen
@@ -323,8 +323,10 @@ def train(config: Config, workdir: Path, *, strict: bool = False, stop: StopRequ
                 say(line)
             of_sizes = what_size_tells(setup)
             if is_first():
-                if not resumes and (line := describe_filler(setup.train, setup.config, setup.mesh.size)):
-                    say(line)
+                if not resumes:
+                    platform = setup.mesh.devices.flat[0].platform
+                    for line in describe_devices(setup.train, setup.config, setup.mesh.size, platform=platform):
+                        say(line)
                 keep_same_data(setup, workdir, resumes=resumes)
                 write_plan(setup.train, workdir)
                 write_json(workdir / LABELS, setup.train.dataset.source.label_names)

@@ -1,17 +1,26 @@
-"""What the number of devices costs: the filler rows of every block whose rows it does not divide.
+"""What the number and the kind of devices cost: filler rows where the number does not divide a block's, small blocks.
 
-Filler changes no result, so a run goes on with any number of devices. It only costs time, which these lines tell.
+Neither changes a result, so a run goes on with any devices. They only cost time, which these lines tell.
 """
 
 import math
 from dataclasses import replace
 
 from fcn_jax.config import Config
+from fcn_jax.core.block import rows_on_devices
 from fcn_jax.core.stages import Stages, training_stages
 from fcn_jax.train.setup import Split
 
+ROWS_OF_A_GPU = 32
+"""The rows of a block on a GPU below which a line advises larger blocks."""
 WORTH_SAYING = 0.005
 """Relative loss of run fill from which the filler of the devices is worth a line."""
+
+
+def describe_devices(train: Split, config: Config, devices: int, *, platform: str) -> list[str]:
+    """Return the lines on what so many devices of a kind cost; none if they cost little."""
+    lines = (describe_filler(train, config, devices), describe_small_blocks(train, devices, platform=platform))
+    return [line for line in lines if line]
 
 
 def describe_filler(train: Split, config: Config, devices: int) -> str:
@@ -24,6 +33,21 @@ def describe_filler(train: Split, config: Config, devices: int) -> str:
     if here >= (1 - WORTH_SAYING) * best:
         return line
     return f"{line}; a new run with --config.schedule.rows_multiple_of={multiple} has {best:.3f}"
+
+
+def describe_small_blocks(train: Split, devices: int, *, platform: str) -> str:
+    """Return a line on blocks that are too small for GPUs; empty if they are not, or if the devices are no GPUs."""
+    blocks = [
+        block for stage in train.stages for program in stage.schedule.step_plan.programs for block in program.blocks
+    ]
+    rows = sum(rows_on_devices(block.rows, devices) for block in blocks) / devices / len(blocks)
+    if platform in ("cpu", "tpu") or rows >= ROWS_OF_A_GPU or len(blocks) == len(train.stages):
+        return ""
+    return (
+        f"a block has {rows:.0f} rows on each GPU in the mean: below {ROWS_OF_A_GPU}, launching its kernels may take "
+        "longer than running them. Set fewer buckets (config.schedule.max_buckets) or more "
+        "config.schedule.examples_per_step, and compare true Mpx/s"
+    )
 
 
 def describe_change(stages: Stages, *, before: int, now: int) -> str:

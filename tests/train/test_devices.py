@@ -11,7 +11,13 @@ from fcn_jax.config import Config, UserError
 from fcn_jax.config_fields import overridden
 from fcn_jax.data.sources import open_data
 from fcn_jax.system.processes import check_devices
-from fcn_jax.train.devices import WORTH_SAYING, describe_change, describe_filler, largest_divisor
+from fcn_jax.train.devices import (
+    WORTH_SAYING,
+    describe_change,
+    describe_filler,
+    describe_small_blocks,
+    largest_divisor,
+)
 from fcn_jax.train.setup import Split, train_split
 
 
@@ -86,3 +92,20 @@ def test_going_on_with_more_devices_is_told_with_its_cost():
 
 def test_divisors():
     assert [largest_divisor(number) for number in (1, 2, 3, 4, 9, 12, 35, 256)] == [1, 1, 1, 2, 3, 6, 7, 128]
+
+
+def test_small_blocks_are_said_on_gpus_alone():
+    small, large, whole = (
+        split_of(config_of(128)),
+        split_of(config_of(512)),
+        split_of(config_of(16, max_buckets=1)),
+    )
+    assert re.match(r"a block has \d+ rows on each GPU", describe_small_blocks(small, 1, platform="gpu"))
+    assert "config.schedule.examples_per_step" in describe_small_blocks(large, 8, platform="gpu")
+    for line in (
+        describe_small_blocks(small, 1, platform="cpu"),
+        describe_small_blocks(small, 1, platform="tpu"),
+        describe_small_blocks(large, 1, platform="gpu"),
+        describe_small_blocks(whole, 1, platform="gpu"),
+    ):
+        assert not line
