@@ -1,19 +1,23 @@
-"""One training step of one block without padding: this repository's beside plain flax's, in one run.
+"""One training step: this repository's beside those of plain flax and of PyTorch, in one run.
 
-    python benchmarks/step.py --net=mnist                               measured on this machine, in turns
+    python benchmarks/step.py --net=mnist --torch=PYTHON                measured on this machine, in turns
     python benchmarks/step.py --net=resnet50 --target=tpu:v5e:1x1       from compilation alone
     python benchmarks/step.py --net=resnet50 --target=gpu:h100:1
 
 Of a target it says what one device moves and launches; here, what a step takes, and which part of the speed of a large
 matrix product (measured in the same run) it reaches. Operations are those of the convolutions and the dense layer, a
-multiplication and an addition counting two, three times for a step, however they are computed.
+multiplication and an addition counting two, three times for a step, however they are computed. The others pad all
+images to the largest canvas. PYTHON is an interpreter with benchmarks/peers/requirements.txt.
 """
 
 import argparse
+import json
 import statistics
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -26,10 +30,10 @@ from configs import mnist, resnet18, resnet50
 from fcn_jax.config import Config
 from fcn_jax.core.block import Block, abstract_block
 from fcn_jax.core.step import abstract_state, initial_state, make_train_step, split_model
-from fcn_jax.nets.families import FCN, ResNet
+from fcn_jax.nets.families import FCN, ResNet, each
 from fcn_jax.nets.model import make_model, trace_shapes, with_type
 from fcn_jax.system.hlo import traffic_of
-from fcn_jax.system.machine import keep_freed_memory, peak_mib
+from fcn_jax.system.machine import keep_freed_memory, peak_mib, usable_cores
 from fcn_jax.system.targets import Target, absent_target, present_target
 from fcn_jax.train.optimizer import make_optimizer
 from fcn_jax.train.setup import make_mesh
@@ -42,14 +46,29 @@ class Net:
     """A net, and a block for it."""
 
     config: Callable[[], Config]
-    rows: int
-    side: int
+    blocks: tuple[tuple[int, int, int], ...]
+    """Rows, height and width of each block."""
+
+    @property
+    def rows(self) -> int:
+        return sum(rows for rows, _, _ in self.blocks)
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """The canvas that holds every image."""
+        return max(height for _, height, _ in self.blocks), max(width for _, _, width in self.blocks)
+
+    def __str__(self) -> str:
+        return " + ".join(f"{rows} × {height}×{width}" for rows, height, width in self.blocks)
 
 
+MNIST = ((32, 20, 8), (74, 20, 12), (83, 20, 14), (97, 20, 16), (81, 20, 18), (145, 20, 20))
+"""The step of `make train`."""
 NETS = {
-    "mnist": Net(lambda: mnist.get_config(""), 512, 20),
-    "resnet18": Net(lambda: resnet18.get_config(""), 64, 224),
-    "resnet50": Net(lambda: resnet50.get_config(""), 64, 224),
+    "mnist": Net(lambda: mnist.get_config(""), MNIST),
+    "mnist_padded": Net(lambda: mnist.get_config(""), ((512, 20, 20),)),
+    "resnet18": Net(lambda: resnet18.get_config(""), ((64, 224, 224),)),
+    "resnet50": Net(lambda: resnet50.get_config(""), ((64, 224, 224),)),
 }
 
 
@@ -76,12 +95,21 @@ def programs_of(config: Config, net: Net, target: Target, *, platform: str) -> l
     mesh = make_mesh(target.devices)
     everywhere, by_rows = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("rows",)))
     optimizer = make_optimizer(config.train, warmup_steps=10, total_steps=1000)
-    rows, canvas = net.rows * len(target.devices), (net.side, net.side)
+    devices, channels = len(target.devices), config.data.channels
+    rows = net.rows * devices
     rng = np.random.default_rng(0)
-    image = rng.integers(0, 256, (rows, *canvas, config.data.channels)).astype(np.uint8)
-    label = rng.integers(0, config.model.num_classes, rows).astype(np.int32)
-    weight, size = np.ones(rows, np.float32), np.full((rows, 2), canvas, np.int32)
-    block = Block(image, size, label, weight, np.arange(rows, dtype=np.int32))
+
+    def images(rows: int, canvas: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        image = rng.integers(0, 256, (rows, *canvas, channels)).astype(np.uint8)
+        return image, rng.integers(0, config.model.num_classes, rows).astype(np.int32)
+
+    def whole_block(rows: int, canvas: tuple[int, int]) -> Block:
+        image, label = images(rows, canvas)
+        size, weight = np.full((rows, 2), canvas, np.int32), np.ones(rows, np.float32)
+        return Block(image, size, label, weight, np.arange(rows, dtype=np.int32))
+
+    blocks = tuple(whole_block(rows * devices, (height, width)) for rows, height, width in net.blocks)
+    image, label = images(rows, net.canvas)
 
     def compiled(name, model, make_step, batch, arrays) -> Program:
         graphdef, params, stats = split_model(model)
@@ -96,15 +124,15 @@ def programs_of(config: Config, net: Net, target: Target, *, platform: str) -> l
     ours = make_model(config, rank=2, platform=platform)
     dtype = jnp.dtype(config.model.dtype)
     assert isinstance(config.model, FCN | ResNet)
-    plain = plain_flax.make_net(config.model, config.data.channels, dtype=dtype)
+    plain = plain_flax.make_net(config.model, channels, dtype=dtype)
     placed = [jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=by_rows) for x in (image, label)]
     return [
         compiled(
             "this repository",
             ours,
             lambda graphdef: make_train_step(graphdef, optimizer, config.train, mean_examples=rows),
-            [(abstract_block(rows, canvas, config.data.channels, sharding=by_rows),)],
-            [(block,)],
+            [tuple(abstract_block(len(b.label), b.image.shape[1:3], channels, sharding=by_rows) for b in blocks)],
+            [blocks],
         ),
         compiled(
             "plain flax",
@@ -159,17 +187,14 @@ def roof(dtype) -> float:
 
 
 def operations(config: Config, net: Net) -> float:
-    """Return the operations of a step, with convolutions counted as direct ones."""
-    records = trace_shapes(config, (net.side, net.side))
-    return (
-        6
-        * net.rows
-        * sum(
-            kernel_size(record.parameters, record.channels) * np.prod(record.canvas, dtype=float)
-            for record in records
-            if record.layer.startswith("Convolution")
-        )
-    )
+    """Return the operations of a step, with convolutions counted as direct ones and all images on their own canvas."""
+    total = 0.0
+    for rows, *canvas in net.blocks:
+        for record in trace_shapes(config, tuple(canvas)):
+            if record.layer.startswith("Convolution"):
+                positions = np.prod(record.canvas, dtype=float)
+                total += 6 * rows * kernel_size(record.parameters, record.channels) * positions
+    return total
 
 
 def kernel_size(parameters: int, channels: int) -> int:
@@ -177,47 +202,90 @@ def kernel_size(parameters: int, channels: int) -> int:
     return parameters - parameters % channels
 
 
-def report_times(programs: list[Program], config: Config, net: Net, calls: int) -> None:
+class Torch:
+    """PyTorch's step, in a process of its own."""
+
+    def __init__(self, python: str, config: Config, net: Net):
+        c = config.model
+        assert isinstance(c, FCN)
+        columns = (each(len(c.channels), values) for values in (c.kernel, c.stride, c.padding))
+        asked = {
+            "threads": usable_cores(),
+            "blocks": net.blocks,
+            "net": {
+                "input_channels": config.data.channels,
+                "classes": c.num_classes,
+                "convolutions": list(zip(c.channels, *columns, strict=True)),
+            },
+        }
+        command = [python, str(Path(__file__).parent / "peers" / "torch_step.py")]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._say(json.dumps(asked))
+        assert self._line() == "ready"
+
+    def _say(self, line: str) -> None:
+        assert self._process.stdin
+        print(line, file=self._process.stdin, flush=True)
+
+    def _line(self) -> str:
+        assert self._process.stdout
+        return self._process.stdout.readline().strip()
+
+    def milliseconds(self, calls: int) -> dict[str, float]:
+        self._say(str(calls))
+        return {f"PyTorch, {way}": taken for way, taken in json.loads(self._line()).items()}
+
+    def close(self) -> None:
+        self._process.terminate()
+
+
+def report_times(programs: list[Program], config: Config, net: Net, calls: int, torch: Torch | None) -> None:
     flops, dtype = operations(config, net), jnp.dtype(config.model.dtype)
-    taken: dict[str, list[float]] = {program.name: [] for program in programs}
+    taken: dict[str, list[float]] = {}
     roofs = []
     for _ in range(ROUNDS):
         roofs.append(roof(dtype))
         for program in programs:
-            taken[program.name].append(milliseconds(program, calls))
+            taken.setdefault(program.name, []).append(milliseconds(program, calls))
+        for name, found in torch.milliseconds(calls).items() if torch else ():
+            taken.setdefault(name, []).append(found)
     print("| step | ms (lowest, highest) | examples/s | GFLOP/s | of the matrix product |\n|-|-|-|-|-|")
-    for name, each in taken.items():
-        ms = statistics.median(each)
+    for name, every in taken.items():
+        ms = statistics.median(every)
         rate = flops / ms * 1e3
         print(
-            f"| {name} | {ms:.1f} ({min(each):.1f}, {max(each):.1f}) | {1e3 * net.rows / ms:,.0f} | {rate / 1e9:.0f} "
-            f"| {rate / statistics.median(roofs):.2f} |"
+            f"| {name} | {ms:.1f} ({min(every):.1f}, {max(every):.1f}) | {1e3 * net.rows / ms:,.0f} "
+            f"| {rate / 1e9:.0f} | {rate / statistics.median(roofs):.2f} |"
         )
-    print(f"\nThe matrix product: {statistics.median(roofs) / 1e9:.0f} GFLOP/s.")
+    print(
+        f"\nThe matrix product: {statistics.median(roofs) / 1e9:.0f} GFLOP/s. Operations are {flops / 1e9:.2f} GFLOP, "
+        "those of the images on their own canvases."
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--net", choices=NETS, default="mnist")
     parser.add_argument("--target", help="devices to compile for, such as tpu:v5e:1x1 or gpu:h100:8")
-    parser.add_argument("--rows", type=int, help="examples of a device")
+    parser.add_argument("--torch", help="an interpreter that has PyTorch")
     parser.add_argument("--norm", choices=("batch", "group"), default="batch")
     parser.add_argument("--calls", type=int, default=20)
     arguments = parser.parse_args()
     keep_freed_memory()
     net = NETS[arguments.net]
-    if arguments.rows:
-        net = Net(net.config, arguments.rows, net.side)
     config = net.config()
     config.model.norm = arguments.norm
     target = absent_target(arguments.target) if arguments.target else present_target()
     platform = arguments.target.split(":")[0] if arguments.target else jax.default_backend()
     programs = programs_of(config, net, target, platform=platform)
-    print(f"{arguments.net}, {net.rows} × {net.side}×{net.side} on each of {len(target.devices)} × {target.name}\n")
+    print(f"{arguments.net}, {net} on each of {len(target.devices)} × {target.name}\n")
     report_traffic(programs)
     if not arguments.target:
         print()
-        report_times(programs, with_type(config, platform), net, arguments.calls)
+        torch = Torch(arguments.torch, config, net) if arguments.torch else None
+        report_times(programs, with_type(config, platform), net, arguments.calls, torch)
+        if torch:
+            torch.close()
 
 
 if __name__ == "__main__":
