@@ -147,10 +147,8 @@ def _matmul_backward(saved, dy):
     return (flat_dy @ kernel.T).reshape(x.shape), _kernel_gradient(flat_x, flat_dy)
 
 
-PARTS = 4
-"""Parts of the rows, each with a product of its own, that make the gradient of a wide kernel."""
-WIDE, MANY_ROWS = 256, 4096
-"""Columns and rows from which on the gradient of a kernel is computed in another way."""
+PARTS, WIDE, MANY_ROWS = 4, 256, 4096
+"""Parts of the rows that make the gradient of a kernel, from so many columns and so many rows on."""
 
 
 def _kernel_gradient(x: Float[Array, "n c"], dy: Float[Array, "n d"]) -> Float[Array, "c d"]:

@@ -86,19 +86,20 @@ def normalised(activation: Activation, scale, bias, m: Map, mean, inverse_deviat
     return masked(Map(y.astype(m.x.dtype), m.size))
 
 
-def normalise(pooling: Pooling, activation: Activation, maps: Maps, scale, bias) -> tuple[Maps, Sums, Sums]:
+def normalise(
+    pooling: Pooling, activation: Activation, maps: Maps, scale, bias, *, training: bool
+) -> tuple[Maps, Sums, Sums]:
     """Normalise maps by their own moments, and apply the activation; return the maps, the means and the variances.
 
-    No gradient goes through the moments that it returns.
+    In training no gradient goes through the moments that it returns. In evaluation the gradient is the automatic one.
     """
     xs, sizes = zip(*maps, strict=True)
-    found: Any = _normalise(pooling, activation, xs, sizes, scale, bias)
+    found: Any = (_normalise if training else _plain)(pooling, activation, xs, sizes, scale, bias)
     outputs, means, variances = found
     return tuple(map(Map, outputs, sizes)), means, variances
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _normalise(pooling, activation, xs, sizes, scale, bias):
+def _plain(pooling, activation, xs, sizes, scale, bias):
     maps = tuple(map(Map, xs, sizes))
     means, variances = moments_of(pooling, maps)
     inverse = [lax.rsqrt(var + EPSILON) for var in variances]
@@ -106,8 +107,11 @@ def _normalise(pooling, activation, xs, sizes, scale, bias):
     return tuple(m.x for m in outputs), means, variances
 
 
+_normalise = partial(jax.custom_vjp, nondiff_argnums=(0, 1))(_plain)
+
+
 def _normalise_forward(pooling, activation, xs, sizes, scale, bias):
-    found: Any = _normalise(pooling, activation, xs, sizes, scale, bias)
+    found = _plain(pooling, activation, xs, sizes, scale, bias)
     return found, (xs, sizes, scale, bias, *found[1:])
 
 

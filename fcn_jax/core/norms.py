@@ -71,7 +71,7 @@ class BatchNorm(Layer):
         if not training:
             means, deviations = ((v[None],) * len(maps) for v in (self.mean[...], lax.rsqrt(self.var[...] + EPSILON)))
             return tuple(map(partial(normalised, self.activation, scale, bias), maps, means, deviations))
-        outputs, (mean, *_), (var, *_) = normalise(OverAll(), self.activation, maps, scale, bias)
+        outputs, (mean, *_), (var, *_) = normalise(OverAll(), self.activation, maps, scale, bias, training=True)
         moments = Moments(num_pooled(tuple(size for _, size in maps)), mean[0], var[0])
         collected = _collected.get()
         if collected is not None:
@@ -122,7 +122,8 @@ class GroupNorm(Layer):
         self.bias = nnx.Param(jnp.zeros(channels, dtype))
 
     def apply(self, maps: Maps, *, training: bool) -> Maps:
-        return normalise(OverGroups(self.group_size), self.activation, maps, self.scale[...], self.bias[...])[0]
+        scale, bias, pooling = self.scale[...], self.bias[...], OverGroups(self.group_size)
+        return normalise(pooling, self.activation, maps, scale, bias, training=training)[0]
 
 
 class LayerNorm(Layer):

@@ -32,11 +32,7 @@ from fcn_jax.core.layers import (
 
 
 class MaxPool(Layer):
-    """The largest true value in every window, as in PyTorch and flax.
-
-    Args:
-        reduce_window: compute it with XLA's reduce_window instead of slices: see `slide`.
-    """
+    """The largest true value in every window, as in PyTorch and flax; `slide` says what `reduce_window` is."""
 
     def __init__(self, window: Window, *, rank: int, reduce_window: bool = False):
         self.window, self.rank, self.reduce_window = window, rank, reduce_window
@@ -61,9 +57,6 @@ class AveragePool(Layer):
     """The mean of the true values in every window.
 
     It does not count the zeros of the window's padding, like `count_include_pad=False` in PyTorch and flax.
-
-    Args:
-        reduce_window: compute it with XLA's reduce_window instead of slices: see `slide`.
     """
 
     def __init__(self, window: Window, *, rank: int, reduce_window: bool = False):

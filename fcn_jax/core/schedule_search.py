@@ -126,11 +126,7 @@ def describe_choice(best: Choice, faster: Choice | None, max_blocks: int) -> str
 
 
 def _time(seconds: float) -> str:
-    """Return seconds as people say them: 5.3 s, 12 min, 3 h, 40 days."""
-    for unit, name in ((86400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * unit:
-            return f"{seconds / unit:,.0f} {name}"
-    return f"{seconds:.1f} s"
+    return f"{seconds / 3600:,.1f} hours" if seconds >= 7200 else f"{seconds:,.1f} s"
 
 
 class Search:
