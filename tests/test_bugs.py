@@ -13,7 +13,7 @@ BUG = "import numpy; numpy.zeros(3) + numpy.zeros(4)"
 TRAIN = ["train", "--config=configs/mnist.py:tiny", "--config.train.epochs=1", "--workdir=run"]
 PLACES = {
     "a layer": ("core/convolution.py", "    def apply(", TRAIN),
-    "the loader": ("data/loader.py", "    def __getitem__(", TRAIN),
+    "the loader": ("data/loader.py", "    def read(", TRAIN),
     "a report": ("reports/run_page.py", "def headline(", ["report", "--workdir=run"]),
 }
 

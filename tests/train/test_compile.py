@@ -75,7 +75,11 @@ def test_parts_need_less_memory():
         for number in (1, 4)
     )
     train, update = whole.train[0][0].compiled(), parts.train[0][0].compiled()
-    assert [program.name for program in update.parts] == ["train zeros", "train micro-step", "train update"]
+    assert [program.name for program in update.parts] == [
+        "train zeros",
+        *["train micro-step"] * 4,
+        "train update",
+    ]
     assert update.peak_mib == max(program.peak_mib for program in parts.all) < 0.5 * train.peak_mib
     assert 0.9 * train.gflop < update.gflop < 1.3 * train.gflop
 

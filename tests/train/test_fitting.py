@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from configs.mnist import get_config
 from fcn_jax.cli import main
-from fcn_jax.commands import compile
 from fcn_jax.config_fields import overridden
+from fcn_jax.system import targets
 from fcn_jax.system.targets import present_target
 from fcn_jax.train.compile import CompiledProgram
 from fcn_jax.train.out_of_memory import TOLERANCE, Part, compile_fitting, largest_fitting, parts_of, try_compiling
@@ -148,7 +148,7 @@ def test_what_xla_refuses_to_compile_does_not_fit():
 
 
 def test_the_command_refuses_in_one_line(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(compile, "device_memory_mib", lambda: 1e-3)
+    monkeypatch.setattr(targets, "device_memory_mib", lambda: 1e-3)
     flags = ["--config.model.channels=(4,4)", "--config.schedule.examples_per_step=8", f"--out={tmp_path / 'out'}"]
     assert main(["fcn_jax", "compile", "--config=configs/mnist.py:tiny", *flags]) == 2
     printed = capsys.readouterr()
