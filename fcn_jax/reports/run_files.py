@@ -5,6 +5,7 @@ Reading needs no data, no checkpoint and no device. A run may still write while 
 
 import fcntl
 import typing
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -62,9 +63,12 @@ class ProgramRecord:
 
     @property
     def rows(self) -> dict[str, int]:
-        """The rows of each block: {canvas: rows}."""
-        pairs = (block.partition(" × ") for block in self.blocks.split("  ") if block)
-        return {canvas: int(rows) for rows, _, canvas in pairs}
+        """The rows of all blocks of a canvas: {canvas: rows}. Micro-steps have several blocks of it."""
+        found: Counter[str] = Counter()
+        for block in filter(None, self.blocks.split("  ")):
+            rows, _, canvas = block.partition(" × ")
+            found[canvas] += int(rows)
+        return dict(found)
 
 
 @dataclass(frozen=True)

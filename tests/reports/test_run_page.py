@@ -14,7 +14,7 @@ from configs.mnist import get_config
 from fcn_jax.commands.train import train
 from fcn_jax.config_fields import differences
 from fcn_jax.core.buckets import BucketPlan
-from fcn_jax.reports.run_files import read_run
+from fcn_jax.reports.run_files import ProgramRecord, read_run
 from fcn_jax.reports.run_page import launch_file, write_report
 from fcn_jax.train.workdir import read_config
 from tests.commands.stopped import train_until
@@ -234,3 +234,9 @@ def test_a_real_run_stopped_and_resumed_has_its_page(tmp_path):
         assert command.format(workdir) in html
     assert not re.search(r"cannot be used|is missing|Left out", html)
     assert len(Reader(html).images) == len(PICTURES)
+
+
+def test_blocks_of_micro_steps_count_together():
+    blocks = "8 × 20×12  24 × 20×20  8 × 20×12  25 × 20×20"
+    record = ProgramRecord("train", blocks, seconds=1.0, peak_mib=2.0, gflop=3.0)
+    assert record.rows == {"20×12": 16, "20×20": 49}
