@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic
+from typing import Any, Generic
 
 import jax
 import numpy as np
@@ -19,8 +19,8 @@ from fcn_jax.core.geometry import format_size
 from fcn_jax.inference.classifier import AnswerT, Classifier
 from fcn_jax.system.machine import device_memory_mib, peak_mib
 
-POSITIONS = 2**16
-"""Positions of a batch: more do not fit in a processor's cache, and fewer leave it partly unused."""
+POSITIONS = {"cpu": 2**16, "gpu": 2**23, "tpu": 2**23}
+"""Positions of a batch by platform. On a CPU more do not fit in its cache; an accelerator needs many to be busy."""
 MOST_ROWS = 256
 SHARE_OF_MEMORY = 0.8
 """Largest share of the device's memory that a program may take."""
@@ -67,28 +67,36 @@ class CanvasPrograms(Generic[AnswerT]):
         return program
 
     def _compile(self, canvas: tuple[int, ...]) -> CanvasProgram[AnswerT] | TooLargeError:
-        recipe, rows = self._classifier.recipe, rows_of(canvas, most=self._most_rows)
+        rows = rows_of(canvas, most=self._most_rows, platform=jax.default_backend())
         if not self._classifier.is_compiled:
             return CanvasProgram(rows, partial(self._classifier.function, self._classifier.variables))
+        available = device_memory_mib()
+        while True:
+            executable = self._executable(canvas, rows)
+            needed = peak_mib(executable)
+            if needed <= SHARE_OF_MEMORY * available:
+                return CanvasProgram(rows, partial(executable, self._variables))
+            if rows == 1:
+                return TooLargeError(
+                    f"its canvas of {format_size(canvas)} needs {needed:,.0f} MiB of memory, and the device has "
+                    f"{available:,.0f}: make the file smaller"
+                )
+            rows = max(1, min(rows // 2, int(rows * SHARE_OF_MEMORY * available / needed)))
+
+    def _executable(self, canvas: tuple[int, ...], rows: int) -> Any:
+        recipe = self._classifier.recipe
         image = jax.ShapeDtypeStruct((rows, *canvas, recipe.channels), VALUE_TYPES[recipe.rank])
         size = jax.ShapeDtypeStruct((rows, recipe.rank), np.int32)
         try:
-            executable = self._jitted.lower(self._variables, image, size).compile()
+            return self._jitted.lower(self._variables, image, size).compile()
         except jax.errors.JaxRuntimeError as error:
             reason = str(error).split("\n")[0]
             raise UserError(
                 f"the program for a canvas of {format_size(canvas)} cannot be compiled ({reason}): if you use an "
                 "artifact, export it again"
             ) from error
-        needed, available = peak_mib(executable), device_memory_mib()
-        if needed > SHARE_OF_MEMORY * available:
-            return TooLargeError(
-                f"its canvas of {format_size(canvas)} needs {needed:,.0f} MiB of memory, and the device has "
-                f"{available:,.0f}: make the file smaller"
-            )
-        return CanvasProgram(rows, lambda image, size: executable(self._variables, image, size))
 
 
-def rows_of(canvas: tuple[int, ...], *, most: int) -> int:
-    """Return the number of rows of a batch on a canvas."""
-    return max(1, min(most, POSITIONS // math.prod(canvas)))
+def rows_of(canvas: tuple[int, ...], *, most: int, platform: str) -> int:
+    """Return the number of rows of a batch on a canvas, if they fit in the memory."""
+    return max(1, min(most, POSITIONS.get(platform, POSITIONS["gpu"]) // math.prod(canvas)))

@@ -17,6 +17,7 @@ from fcn_jax.inference import inputs, programs
 from fcn_jax.inference import predict as predict_module
 from fcn_jax.inference.classifier import answer_of, classifier_of_workdir, restore_trained
 from fcn_jax.inference.predict import predict
+from fcn_jax.system.machine import peak_mib
 from tests.inference.made import LABEL_NAMES, make_workdir, small_config, write_picture
 
 SMALLEST = 4
@@ -39,7 +40,7 @@ def lonely_then_many(tmp_path):
 
 
 def test_every_answer_is_that_of_the_image_alone(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(programs, "POSITIONS", 2000)
+    monkeypatch.setitem(programs.POSITIONS, jax.default_backend(), 2000)
     workdir, model = trained
     pixels = [write_picture(tmp_path / f"{number}.png", size) for number, size in enumerate(SIZES)]
     paths = [str(tmp_path / f"{number}.png") for number in range(len(SIZES))]
@@ -59,7 +60,7 @@ def test_every_answer_is_that_of_the_image_alone(trained, tmp_path, monkeypatch)
 def test_answers_come_when_a_batch_is_full_or_the_oldest_has_waited(trained, lonely_then_many, monkeypatch):
     monkeypatch.setattr(predict_module, "WINDOW", 40)
     monkeypatch.setattr(inputs, "CHUNK_FILES", 10)
-    monkeypatch.setattr(programs, "POSITIONS", 16 * 144)
+    monkeypatch.setitem(programs.POSITIONS, jax.default_backend(), 16 * 144)
     known = [len(outcomes) for outcomes in predict(classifier_of_workdir(trained[0]), lonely_then_many)]
     assert sum(known) == 91
     assert known[:3] == [0, 0, 0]
@@ -100,12 +101,33 @@ def test_csv_has_a_column_for_every_logit(trained, tmp_path, capsys, monkeypatch
 def test_what_needs_more_memory_than_there_is_is_refused_by_name(trained, tmp_path, monkeypatch):
     write_picture(tmp_path / "small.png", (12, 12))
     write_picture(tmp_path / "large.png", (500, 500))
-    monkeypatch.setattr(programs, "POSITIONS", 144)
+    monkeypatch.setitem(programs.POSITIONS, jax.default_backend(), 144)
     monkeypatch.setattr(programs, "device_memory_mib", lambda: 1.0)
     paths = [str(tmp_path / name) for name in ("large.png", "small.png", "large.png")]
     outcomes = [outcome for known in predict(classifier_of_workdir(trained[0]), paths) for outcome in known]
     assert [bool(outcome.error) for outcome in outcomes] == [True, False, True]
     assert "MiB of memory, and the device has 1" in outcomes[0].error
+
+
+def test_a_batch_has_as_many_rows_as_fit(trained, monkeypatch):
+    classifier, canvas = classifier_of_workdir(trained[0]), (24, 24)
+    needed = {}
+    for rows in (1, 64):
+        monkeypatch.setitem(programs.POSITIONS, jax.default_backend(), rows * 24 * 24)
+        monkeypatch.setattr(
+            programs, "peak_mib", lambda executable, rows=rows: needed.setdefault(rows, peak_mib(executable))
+        )
+        assert programs.CanvasPrograms(classifier)[canvas].rows == rows
+    monkeypatch.setattr(programs, "peak_mib", peak_mib)
+    monkeypatch.setattr(programs, "device_memory_mib", lambda: (needed[1] + needed[64]) / 2)
+    assert 1 < programs.CanvasPrograms(classifier)[canvas].rows < 64
+
+
+def test_rows_fill_a_processors_cache_or_an_accelerator():
+    assert programs.rows_of((224, 224), most=256, platform="cpu") == 1
+    assert programs.rows_of((224, 224), most=256, platform="gpu") == 167
+    assert programs.rows_of((20, 20), most=256, platform="tpu") == 256
+    assert programs.rows_of((20, 20), most=1, platform="tpu") == 1
 
 
 def test_signals_have_a_length(tmp_path, capsys):
