@@ -151,12 +151,15 @@ def absent_target(text: str) -> Target:
     """
     platform, name, numbers = parse_target(text)
     if platform == "tpu":
-        _check_installed(text, "libtpu", "libtpu, the compiler of TPUs", "requirements-tpu.txt")
+        _check_installed(text, "libtpu", "libtpu, the compiler of TPUs", "-r requirements-tpu.txt")
         os.environ.update(WITHOUT_TPU)
         chip: Chip = TPUS[name]
     else:
         _check_installed(
-            text, "jax_plugins.xla_cuda12", "JAX's CUDA plugin, the compiler of GPUs", "requirements-gpu.txt"
+            text,
+            "jax_plugins.xla_cuda12",
+            "JAX's CUDA plugin, the compiler of GPUs",
+            "--no-deps -r requirements-gpu.txt",
         )
         chip = GPUS[name]
     jax.config.update("jax_platforms", "cpu")
@@ -166,15 +169,13 @@ def absent_target(text: str) -> Target:
     return Target(text, devices, chip.memory_mib, chip)
 
 
-def _check_installed(text: str, module: str, what: str, requirements: str) -> None:
+def _check_installed(text: str, module: str, what: str, arguments: str) -> None:
     try:
         found = importlib.util.find_spec(module)
     except ModuleNotFoundError:
         found = None
     if found is None:
-        raise UserError(
-            f"--target={text} needs {what}, which is not installed: python -m pip install -r {requirements}"
-        )
+        raise UserError(f"--target={text} needs {what}, which is not installed: python -m pip install {arguments}")
 
 
 def _tpus(text: str, name: str, sides: tuple[int, ...]) -> Sequence[Any]:
