@@ -84,6 +84,7 @@ GPUS = {
 }
 """The variants of 80 GB (SXM) of A100 and H100."""
 MOST_GPUS = 4096
+CUDA_PLUGINS = ("jax_plugins.xla_cuda12", "jax_plugins.xla_cuda13")
 GPUS_A_HOST = 8
 EXAMPLES = "tpu:v5e:4x4, tpu:v6e:2x4, tpu:v5p:2x2x4, gpu:h100:8"
 
@@ -151,7 +152,7 @@ def absent_target(text: str) -> Target:
     """
     platform, name, numbers = parse_target(text)
     if platform == "tpu":
-        _check_installed(text, "libtpu", "libtpu, the compiler of TPUs", "-r requirements-tpu.txt")
+        _check_installed(text, "libtpu, the compiler of TPUs", "-r requirements-tpu.txt", "libtpu")
         os.environ.update(WITHOUT_TPU)
         chip: Chip = TPUS[name]
     else:
@@ -169,13 +170,18 @@ def absent_target(text: str) -> Target:
     return Target(text, devices, chip.memory_mib, chip)
 
 
-def _check_installed(text: str, module: str, what: str, arguments: str) -> None:
-    try:
-        found = importlib.util.find_spec(module)
-    except ModuleNotFoundError:
-        found = None
-    if found is None:
+def _check_installed(text: str, what: str, arguments: str, *modules: str) -> None:
+    """Check that one of the modules is installed."""
+    if not any(is_installed(module) for module in modules):
         raise UserError(f"--target={text} needs {what}, which is not installed: python -m pip install {arguments}")
+
+
+def is_installed(module: str) -> bool:
+    """Return whether a module can be imported, whose package may be missing too."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _tpus(text: str, name: str, sides: tuple[int, ...]) -> Sequence[Any]:

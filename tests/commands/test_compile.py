@@ -1,6 +1,5 @@
 """`compile --target`: programs compiled for devices that are not here."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -8,14 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from fcn_jax.system.targets import CUDA_PLUGINS, is_installed
+
 ROOT = Path(__file__).parents[2]
-
-
-def has(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
 
 
 def compile_for(target: str, tmp_path, *flags: str) -> subprocess.CompletedProcess:
@@ -30,11 +24,11 @@ def compile_for(target: str, tmp_path, *flags: str) -> subprocess.CompletedProce
 TARGETS = [
     pytest.param(
         *("tpu:v5e:2x2", 4, 16128.0),
-        marks=pytest.mark.skipif(not has("libtpu"), reason="needs requirements-tpu.txt"),
+        marks=pytest.mark.skipif(not is_installed("libtpu"), reason="needs requirements-tpu.txt"),
     ),
     pytest.param(
         *("gpu:h100:8", 8, 60756.0),
-        marks=pytest.mark.skipif(not has("jax_plugins.xla_cuda12"), reason="needs requirements-gpu.txt"),
+        marks=pytest.mark.skipif(not any(map(is_installed, CUDA_PLUGINS)), reason="needs requirements-gpu.txt"),
     ),
 ]
 
