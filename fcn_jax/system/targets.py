@@ -156,12 +156,8 @@ def absent_target(text: str) -> Target:
         os.environ.update(WITHOUT_TPU)
         chip: Chip = TPUS[name]
     else:
-        _check_installed(
-            text,
-            "jax_plugins.xla_cuda12",
-            "JAX's CUDA plugin, the compiler of GPUs",
-            "--no-deps -r requirements-gpu.txt",
-        )
+        plugin = "JAX's CUDA plugin, the compiler of GPUs"
+        _check_installed(text, plugin, "--no-deps -r requirements-gpu.txt", *CUDA_PLUGINS)
         chip = GPUS[name]
     jax.config.update("jax_platforms", "cpu")
     # A program for devices that are not here can be written to the cache, but not read again.
