@@ -173,7 +173,7 @@ def _flops(job: Job, executable: Any) -> float:
         return cost.get("flops", 0.0)  # XLA leaves out a number that is 0.
     plain = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), job.arguments)
     devices = max(leaf.sharding.num_devices for leaf in jax.tree.leaves(job.arguments))
-    cost = job.step.lower(*plain).cost_analysis() or {"flops": float("nan")}
+    cost = jax.jit(job.step.__wrapped__).lower(*plain).cost_analysis() or {"flops": float("nan")}
     return cost.get("flops", 0.0) / devices
 
 

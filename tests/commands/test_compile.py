@@ -12,10 +12,10 @@ from fcn_jax.system.targets import CUDA_PLUGINS, is_installed
 ROOT = Path(__file__).parents[2]
 
 
-def compile_for(target: str, tmp_path, *flags: str) -> subprocess.CompletedProcess:
+def compile_for(target: str, tmp_path, *flags: str, channels: int = 4) -> subprocess.CompletedProcess:
     command = [
         *(sys.executable, "-m", "fcn_jax", "compile", f"--target={target}", f"--out={tmp_path / 'out'}"),
-        *("--config=configs/mnist.py:tiny", "--config.model.channels=(4,4)"),
+        *("--config=configs/mnist.py:tiny", f"--config.model.channels=({channels},{channels})"),
         *(f"--config.machine.cache_dir={tmp_path / 'cache'}", *flags),
     ]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
@@ -51,8 +51,10 @@ def test_programs_compile_for_devices_that_are_not_here(tmp_path, target, device
 
 @pytest.mark.parametrize(("target", "devices", "memory"), TARGETS)
 def test_what_does_not_fit_such_a_device_is_refused_with_the_step_that_does(tmp_path, target, devices, memory):
-    step = "--config.schedule.examples_per_step=1000000"
-    done = compile_for(target, tmp_path, step, "--config.model.channels=(256,256)", "--config.schedule.max_buckets=1")
+    sizes = tmp_path / "sizes.csv"
+    sizes.write_text("height,width,count\n64,64,2000000\n")
+    flags = ("--config.schedule.examples_per_step=1000000", "--config.data.train_split=train", f"--sizes={sizes}")
+    done = compile_for(target, tmp_path, *flags, channels=64)
     assert done.returncode == 2
     assert "set --config.schedule.examples_per_step=" in done.stderr
     assert "Traceback" not in done.stderr
