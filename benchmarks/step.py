@@ -14,6 +14,7 @@ import argparse
 import json
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.peers import plain_flax
 from configs import mnist, resnet18, resnet50
 from fcn_jax.config import Config
