@@ -53,20 +53,19 @@ def report_programs(config: Config, *, target: str | None, sizes: Path | None, o
 
 
 def as_row(program: CompiledProgram, target: Target) -> dict[str, Any]:
-    """Return the row of a program in compile.json; what depends on a kind of chip is null for the devices here."""
-    traffic = None if target.chip is None else traffic_of_program(program)
-    return {
+    """Return the row of a program in compile.json; what a chip needs is there for devices that are elsewhere."""
+    row = {
         **program.as_row(),
         "target": target.name,
         "devices": len(target.devices),
         "memory_mib": round(target.memory_mib, 2),
-        "bytes": traffic and traffic.bytes,
-        "launches": traffic and traffic.launches,
-        "collectives": traffic and traffic.collectives,
-        "estimated_seconds": traffic
-        and target.chip
-        and target.chip.least_seconds(flops=1e9 * program.gflop, moved=traffic.bytes),
+        "estimated_seconds": None,
     }
+    if target.chip is not None:
+        traffic = traffic_of_program(program)
+        row |= {"bytes": traffic.bytes, "launches": traffic.launches, "collectives": traffic.collectives}
+        row["estimated_seconds"] = target.chip.least_seconds(flops=1e9 * program.gflop, moved=traffic.bytes)
+    return row
 
 
 def traffic_of_program(program: CompiledProgram) -> Traffic:

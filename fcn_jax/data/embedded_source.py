@@ -91,7 +91,10 @@ class EmbeddedSource(Source):
         return len(self._encoded)
 
     def read(self, index: int) -> Num[np.ndarray, "*spatial c"]:
-        return values_of(self._decode(self._encoded[index]))
+        return values_of(self.decoded(index))
+
+    def decoded(self, index: int) -> Decoded:
+        return self._decode(self._encoded[index])
 
     def name(self, index: int) -> str:
         return f"{self._label} #{index}"

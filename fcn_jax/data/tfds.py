@@ -19,7 +19,7 @@ from fcn_jax.config import Config, UserError
 from fcn_jax.data import images, signals
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.data.sizes import DIGEST_SIZE, read_in_parallel, state_of
-from fcn_jax.data.source import Source
+from fcn_jax.data.source import Decoded, Source, values_of
 from fcn_jax.data.tfds_builder import one_line, open_builder
 from fcn_jax.system.cache import cache_folder, keep_arrays, load_arrays
 from fcn_jax.system.console import hushing_tfds, say
@@ -174,12 +174,15 @@ class TfdsSource(Source):
         return self._contents
 
     def read(self, index: int) -> Num[np.ndarray, "*spatial c"]:
+        return values_of(self.decoded(index))
+
+    def decoded(self, index: int) -> Decoded:
         value = self._example(int(self._positions[index]))[self._features.value]
         if self._features.rank == 1:
             return signals.with_channels(signals.from_integers(np.asarray(value)), self._channels)
         how = {"channels": self._channels, "background": self._background}
         if isinstance(value, bytes):
-            return images.decode_image(value, max_pixels=self._max_pixels, **how)
+            return images.decode_picture(value, max_pixels=self._max_pixels, **how)
         return images.with_channels(value, **how)
 
     def _example(self, position: int) -> dict[str, Any]:

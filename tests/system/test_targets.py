@@ -65,3 +65,10 @@ def test_a_gpu_is_described_by_its_own_numbers():
     assert "memory_bandwidth: 300000000000" in text
     assert "ACCELERATED" not in text
     assert "ACCELERATED" in description_of("h100", GPUS["h100"])
+
+
+def test_the_plugin_for_gpus_has_the_version_of_jax():
+    lock = (ROOT / "requirements.lock").read_text().splitlines()
+    (version,) = [line.partition("==")[2] for line in lock if line.startswith("jax==")]
+    pinned = [line for line in (ROOT / "requirements-gpu.txt").read_text().splitlines() if not line.startswith("#")]
+    assert pinned == [f"jax-cuda12-plugin=={version}", f"jax-cuda12-pjrt=={version}"]
