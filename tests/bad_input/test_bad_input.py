@@ -96,5 +96,10 @@ def test_a_hang_is_noticed(run, monkeypatch):
 
 
 def test_gigabytes_are_noticed(run, monkeypatch):
-    monkeypatch.setattr("tests.bad_input.attempt.MIB", 1.0)
-    assert "MiB" in run(config(b"")).failure
+    assert "MiB" in run(config(b"held = b'1' * 1_700_000_000")).failure
+
+
+def test_gigabytes_of_another_are_not(run):
+    held = b"1" * 1_700_000_000
+    assert "MiB" not in run(config(b"")).failure
+    del held

@@ -72,16 +72,24 @@ def _check(path: object) -> None:
         _Watch.forbidden.append(f"it writes {whole}")
 
 
-def reset_peak() -> None:
-    """Let the peak of resident memory begin anew, on Linux."""
+def reset_peak() -> float:
+    """Let the peak of resident memory begin anew, on Linux; return what is resident now, in MiB.
+
+    The process may have done much before: what the tests' other programs hold is none of the attempt's.
+    """
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
+    return _status_mib("VmRSS")
 
 
 def peak_mib() -> float:
-    """The largest resident memory since then; 0 where the system does not tell."""
+    """Return the largest resident memory since then, in MiB; 0 where the system does not tell."""
+    return _status_mib("VmHWM")
+
+
+def _status_mib(field: str) -> float:
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
+            if line.startswith(f"{field}:"):
                 return int(line.split()[1]) / 1024
     return 0.0
