@@ -12,7 +12,8 @@ import sys
 from collections.abc import Callable, Sequence
 
 from fcn_jax.command_line import HELP, CommandLine, HelpAsked
-from fcn_jax.config import Config, UserError, validate
+from fcn_jax.config import Config, UserError
+from fcn_jax.config_rules import validate
 from fcn_jax.nets.families import FCN
 from fcn_jax.system.console import accept_any_text, complain, say, silence_closed_output
 from fcn_jax.system.machine import draw_without_window, find_devices, import_libraries, keep_freed_memory

@@ -21,8 +21,9 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from fcn_jax.config import Config, UserError, check_types
+from fcn_jax.config import Config, UserError
 from fcn_jax.config_fields import check_path, of_family
+from fcn_jax.config_rules import check_types
 
 HELP = ("--help", "-h")
 CONFIG_HELP = "a name such as mnist, or FILE.py, perhaps with :ARGUMENT; --config.a.b=value sets a field"

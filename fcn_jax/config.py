@@ -1,16 +1,11 @@
-"""The config: nested dataclasses, with a default and bounds beside each field, and the rules between fields.
+"""The config: nested dataclasses, with a default and bounds beside each field.
 
 Launch configs (`configs/*.py`) return a `Config`. Flags override single fields: `--config.train.epochs=3`. Values that
-follow from others (canvas shapes, steps, the smallest side) are computed, never stored here. Rules that need the data
-(classes, sizes, splits) are checked when the data is opened.
+follow from others (canvas shapes, steps, the smallest side) are computed, never stored here. `config_rules.py` has the
+rules between fields. Rules that need the data (classes, sizes, splits) are checked when the data is opened.
 """
 
-import dataclasses
 import math
-import re
-import sys
-import types
-import typing
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
@@ -294,107 +289,7 @@ class Config:
     machine: MachineConfig = field(default_factory=MachineConfig)
 
 
-def validate(config: Config) -> None:
-    """Check every rule that needs no data.
-
-    Raises:
-        UserError: a rule is broken; the message names the first one, its field and the value.
-    """
-    check_types(config)
-    _check_values(config, "config")
-    config.model.check()
-    try:
-        re.compile(config.train.freeze)
-    except re.error as error:
-        raise UserError(
-            f"config.train.freeze is {config.train.freeze!r}, which is no regular expression: {error}"
-        ) from error
-    check_length("config.data.mean", config.data.mean, config.data.channels)
-    check_length("config.data.std", config.data.std, config.data.channels)
-    if len(config.schedule.costs) not in (0, 4):
-        raise UserError(f"config.schedule.costs has {len(config.schedule.costs)} values, but it must have 0 or 4")
-    check_length("config.train.stage_shares", config.train.stage_shares, len(config.train.stage_scales))
-    if not config.train.stage_scales:
-        raise UserError(
-            "config.train.stage_scales is (), but it needs at least one stage: set config.train.stage_scales=(1.0,)"
-        )
-    scale = config.data.augment.scale
-    if len(scale) != 2 or scale[0] > scale[1]:
-        raise UserError(f"config.data.augment.scale is {scale}, but it must be (smallest, largest)")
-    if config.train.precise_batch_norm and config.model.norm != "batch":
-        norms = next(item.metadata["choices"] for item in dataclasses.fields(config.model) if item.name == "norm")
-        raise UserError(
-            f"config.train.precise_batch_norm is True, but config.model.norm={config.model.norm} keeps no statistics: "
-            f"set {'config.model.norm=batch, or ' * ('batch' in norms)}config.train.precise_batch_norm=False"
-        )
-    parts, programs = config.train.accumulate, config.schedule.programs
-    in_parts = parts > 1 or (programs == "bucket" and config.schedule.kind == "stratified")
-    if in_parts and config.model.norm == "batch" and config.train.statistics == "step":
-        raise UserError(
-            f"config.train.accumulate is {parts} and config.schedule.programs is {programs}, so steps are computed in "
-            "micro-steps, but BatchNorm needs the statistics of all examples of a step at once: set "
-            "config.model.norm=group, or config.schedule.programs=step and config.train.accumulate=1, or "
-            "config.train.statistics=micro_step"
-        )
-    if config.schedule.positions_per_step and config.schedule.kind != "bucketed":
-        raise UserError(
-            f"config.schedule.positions_per_step is {config.schedule.positions_per_step}, but a stratified step always "
-            "holds the same blocks: set config.schedule.kind=bucketed, or config.schedule.positions_per_step=0"
-        )
-
-
 def check_length(path: str, value: tuple, number: int) -> None:
     """Check that there is one value for all, or one for each of `number` things."""
     if len(value) not in (1, number):
         raise UserError(f"{path} has {len(value)} values, but it must have 1 or {number}")
-
-
-def _check_values(config: Any, prefix: str) -> None:
-    """Check every field against the choices and the bounds beside it."""
-    for item in dataclasses.fields(config):
-        value, path = getattr(config, item.name), f"{prefix}.{item.name}"
-        if dataclasses.is_dataclass(value):
-            _check_values(value, path)
-        choices = item.metadata.get("choices", (value,))
-        if value not in choices:
-            raise UserError(f"{path} is {value!r}, but it must be one of: {', '.join(choices)}")
-        low, high = item.metadata.get("bounds", (None, None))
-        for number in value if isinstance(value, tuple) else (value,):
-            if low is not None and number is not None and not low <= number <= high:
-                rule = f"at least {low}" if high == math.inf else f"between {low} and {high}"
-                raise UserError(f"{path} is {value}, but it must be {rule}")
-
-
-def check_types(config: Any, prefix: str = "config") -> None:
-    """Check that every field holds what its annotation says; an int may stand for a float."""
-    hints = typing.get_type_hints(type(config))
-    for item in dataclasses.fields(config):
-        value, kind, path = getattr(config, item.name), hints[item.name], f"{prefix}.{item.name}"
-        if dataclasses.is_dataclass(kind) and isinstance(value, typing.cast(type, kind)):
-            check_types(value, path)
-        else:
-            check_type(path, value, kind)
-
-
-def check_type(path: str, value: Any, kind: Any) -> None:
-    """Check one value against an annotation."""
-    if not _matches(value, kind):
-        raise UserError(f"{path} is {value!r}, but it must be {_describe(kind)}")
-
-
-def _matches(value: Any, kind: Any) -> bool:
-    if isinstance(kind, types.UnionType):
-        return any(_matches(value, option) for option in typing.get_args(kind))
-    if typing.get_origin(kind) is tuple:
-        return isinstance(value, tuple) and all(_matches(item, typing.get_args(kind)[0]) for item in value)
-    if kind is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-    if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, kind)
-
-
-def _describe(kind: Any) -> str:
-    if typing.get_origin(kind) is tuple:
-        return f"a tuple of {typing.get_args(kind)[0].__name__}"
-    return str(kind) if isinstance(kind, types.UnionType) else f"of type {kind.__name__}"

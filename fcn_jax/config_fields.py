@@ -7,7 +7,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from fcn_jax.config import FAMILIES, Config, ModelConfig, UserError, check_type, check_types
+from fcn_jax.config import FAMILIES, Config, ModelConfig, UserError
+from fcn_jax.config_rules import check_type, check_types
 
 
 def get_field(config: Any, path: str) -> Any:

@@ -7,8 +7,9 @@ import typing
 import pytest
 
 from configs import mnist
-from fcn_jax.config import Config, ModelConfig, validate
+from fcn_jax.config import Config, ModelConfig
 from fcn_jax.config_fields import get_field
+from fcn_jax.config_rules import validate
 from fcn_jax.nets.families import FCN, ConvNeXt
 
 

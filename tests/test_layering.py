@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CONFIG = {"config", "config_fields"}
+CONFIG = {"config", "config_rules", "config_fields"}
 MAY_IMPORT = {
     "version": set(),
     "config": set(),
-    "config_fields": {"config"},
+    "config_rules": {"config"},
+    "config_fields": {"config", "config_rules"},
     "core": CONFIG,
     "system": CONFIG | {"version"},
     "data": CONFIG | {"core", "system"},
@@ -45,7 +46,7 @@ EXPERIMENTS_MAY_IMPORT = {
 }
 """`experiments` builds on `train`; what is data (ablation, ablations) on the config alone."""
 WITHOUT_JAX = [
-    *("config.py", "config_fields.py", "nets/families.py"),
+    *("config.py", "config_rules.py", "config_fields.py", "nets/families.py"),
     *(f"core/{name}.py" for name in ("geometry", "buckets", "bucket_search", "step_plan", "schedule", "random")),
 ]
 

@@ -21,8 +21,9 @@ from configs import mnist
 from fcn_jax import cli
 from fcn_jax.command_line import CommandLine
 from fcn_jax.commands.evaluate import parse_scales
-from fcn_jax.config import Config, ModelConfig, UserError, validate
+from fcn_jax.config import Config, ModelConfig, UserError
 from fcn_jax.config_fields import flatten, get_field, overridden
+from fcn_jax.config_rules import validate
 from fcn_jax.core.stages import scale_of_epochs
 from fcn_jax.data.dataset import open_dataset
 from fcn_jax.data.sources import open_data

@@ -7,7 +7,8 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
-from fcn_jax.config import Config, validate
+from fcn_jax.config import Config
+from fcn_jax.config_rules import validate
 from fcn_jax.core.buckets import BucketPlan, fill_curve
 from fcn_jax.core.geometry import format_size
 from fcn_jax.core.schedule import Schedule

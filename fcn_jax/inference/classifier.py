@@ -14,7 +14,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Num
 
-from fcn_jax.config import Config, UserError, validate
+from fcn_jax.config import Config, UserError
+from fcn_jax.config_rules import validate
 from fcn_jax.core.block import AnyArray, Block
 from fcn_jax.core.buckets import BucketPlan
 from fcn_jax.core.net import Model, Prediction

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from fcn_jax.config import AugmentConfig, Config, UserError, validate
+from fcn_jax.config import AugmentConfig, Config, UserError
 from fcn_jax.config_fields import overridden
+from fcn_jax.config_rules import validate
 from fcn_jax.core.step import TrainState
 from fcn_jax.data.bad_examples import first_of
 from fcn_jax.data.classes import compare_classes

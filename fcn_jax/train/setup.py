@@ -15,8 +15,9 @@ import numpy as np
 import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from fcn_jax.config import Config, UserError, validate
+from fcn_jax.config import Config, UserError
 from fcn_jax.config_fields import flatten, overridden
+from fcn_jax.config_rules import validate
 from fcn_jax.core.buckets import BucketPlan, plan_buckets
 from fcn_jax.core.stages import Stages, evaluation_stages, scale_of_epochs, training_stages, used
 from fcn_jax.core.step import TrainState, abstract_state, initial_state, replicate, split_model

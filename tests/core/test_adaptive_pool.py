@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fcn_jax.config import Config, validate
+from fcn_jax.config import Config
+from fcn_jax.config_rules import validate
 from fcn_jax.core.pooling import AdaptiveAveragePool, cell_shares
 from fcn_jax.nets.families import FCN
 from fcn_jax.nets.model import make_model, smallest_input, trace_shapes

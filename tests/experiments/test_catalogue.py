@@ -10,7 +10,7 @@ from experiments.plots import draw
 from experiments.results import select
 from experiments.tables import results_table
 from experiments.words import answer
-from fcn_jax.config import validate
+from fcn_jax.config_rules import validate
 from tests.experiments.made import made_row
 
 MINUTES_OF_ALL = 100

@@ -7,7 +7,8 @@ import pytest
 from flax import nnx
 
 from configs import resnet18
-from fcn_jax.config import Config, validate
+from fcn_jax.config import Config
+from fcn_jax.config_rules import validate
 from fcn_jax.core.block import filler_block
 from fcn_jax.core.geometry import Window
 from fcn_jax.core.layers import count_parameters, masked

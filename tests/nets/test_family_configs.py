@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from configs import all_cnn, convnext, dense, fcn1d, flatten, lstm, mlp, nin, tacotron2_encoder, wavenet
-from fcn_jax.config import FAMILIES, validate
+from fcn_jax.config import FAMILIES
+from fcn_jax.config_rules import validate
 from fcn_jax.nets.model import smallest_input, trace_shapes
 
 CONFIGS = {

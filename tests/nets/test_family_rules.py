@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from fcn_jax.config import FAMILIES, Config, ModelConfig, UserError, validate
+from fcn_jax.config import FAMILIES, Config, ModelConfig, UserError
+from fcn_jax.config_rules import validate
 from fcn_jax.nets.families import FCN, ConvNeXt, ResNet
 from fcn_jax.nets.model import MAKERS
 from tests.made_models import NORMS, choices_of, model_of

@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcn_jax.config import Config, validate
+from fcn_jax.config import Config
+from fcn_jax.config_rules import validate
 from fcn_jax.core.layers import count_parameters
 from fcn_jax.nets.model import abstract_model, format_shapes, make_model, smallest_input, trace_shapes
 from tests.core.padding import NUM_CLASSES, Layout, check, drawn, make_block, make_images

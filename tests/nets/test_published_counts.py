@@ -2,7 +2,8 @@
 
 import pytest
 
-from fcn_jax.config import Config, ModelConfig, validate
+from fcn_jax.config import Config, ModelConfig
+from fcn_jax.config_rules import validate
 from fcn_jax.core.layers import count_parameters
 from fcn_jax.nets.families import ConvNeXt
 from fcn_jax.nets.model import abstract_model
