@@ -89,6 +89,9 @@ class DataConfig:
     resize: str = "none"
     """none; longest:N, shortest:N or area:N (N² pixels), which never enlarge; square:N; or canvas:HxW, which does not
     resample: it centres a smaller example on a canvas of background, and cuts the middle out of a larger one."""
+    decode: str = chosen("exact", "fast")
+    """fast: a JPEG that data.resize shrinks is decoded at a half, a quarter or an eighth of its size, and grey is what
+    it stores as brightness. The pixels are slightly others, for training and prediction alike."""
     group_pattern: str = ""
     """A regular expression for a file's path; files with the same match stay in the same split."""
     max_megapixels: float = bounded(100.0, 0, 1e9)

@@ -11,22 +11,21 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int, Num
-from PIL import Image
 
-from fcn_jax.data import images
+from fcn_jax.data.images import Picture
 
-Decoded = np.ndarray | Image.Image
-"""A decoded example: values, [*size, c], or an image as Pillow holds it, which can be resized without a copy."""
+Decoded = np.ndarray | Picture
+"""A decoded example: values, [*size, c], or a picture, which can be resized without a copy."""
 
 
 def size_of(example: Decoded) -> tuple[int, ...]:
     """Return the size of a decoded example."""
-    return (example.height, example.width) if isinstance(example, Image.Image) else example.shape[:-1]
+    return example.size if isinstance(example, Picture) else example.shape[:-1]
 
 
 def values_of(example: Decoded) -> Num[np.ndarray, "*spatial c"]:
     """Return the values of a decoded example."""
-    return images.pixels_of(example) if isinstance(example, Image.Image) else example
+    return example.pixels if isinstance(example, Picture) else example
 
 
 @runtime_checkable
@@ -60,7 +59,7 @@ class Source(Protocol):
         ...
 
     def decoded(self, index: int) -> Decoded:
-        """Return the same example; an image may come as Pillow holds it, which spares a copy before it is resized."""
+        """Return the same example; an image may come as a picture, which spares a copy before it is resized."""
         return self.read(index)
 
     def name(self, index: int) -> str:

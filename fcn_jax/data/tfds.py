@@ -21,6 +21,7 @@ from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.data.sizes import DIGEST_SIZE, read_in_parallel, state_of
 from fcn_jax.data.source import Decoded, Source, values_of
 from fcn_jax.data.tfds_builder import one_line, open_builder
+from fcn_jax.data.transforms import decoder_of
 from fcn_jax.system.cache import cache_folder, keep_arrays, load_arrays
 from fcn_jax.system.console import hushing_tfds, say
 from fcn_jax.system.machine import threads_of
@@ -144,6 +145,7 @@ class TfdsSource(Source):
             _say_once(f"tfds:{name}: {told}")
         self._data = _open_split(builder, name, split, self._features, config)
         self._channels, self._background = config.data.channels, config.data.background
+        self._decode = decoder_of(config, rank=self._features.rank)
         self._max_pixels = round(config.data.max_megapixels * 1e6)
         self._label = f"tfds:{name} {split}"
         measured, digests, reasons = self._measured(_cache_file(builder, split, config), threads_of(config.machine))
@@ -180,10 +182,9 @@ class TfdsSource(Source):
         value = self._example(int(self._positions[index]))[self._features.value]
         if self._features.rank == 1:
             return signals.with_channels(signals.from_integers(np.asarray(value)), self._channels)
-        how = {"channels": self._channels, "background": self._background}
         if isinstance(value, bytes):
-            return images.decode_picture(value, max_pixels=self._max_pixels, **how)
-        return images.with_channels(value, **how)
+            return self._decode(value)
+        return images.with_channels(value, channels=self._channels, background=self._background)
 
     def _example(self, position: int) -> dict[str, Any]:
         try:

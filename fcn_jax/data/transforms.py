@@ -20,6 +20,7 @@ from fcn_jax.config import AugmentConfig, Config, UserError
 from fcn_jax.core.geometry import format_size, parse_size
 from fcn_jax.core.random import uniform
 from fcn_jax.data import images, signals
+from fcn_jax.data.images import Picture
 from fcn_jax.data.source import Decoded, size_of, values_of
 
 
@@ -31,12 +32,15 @@ def make_decoder(
     max_megapixels: float,
     sampling_rate: int | None = None,
     resamples: bool = False,
+    decode: str = "exact",
+    resize: str = "none",
 ) -> Callable[[bytes], Decoded]:
     """Return the function that decodes images (rank 2) or signals (rank 1), for training and prediction alike.
 
     Args:
         sampling_rate: samples a second that every signal must have; None: any.
         resamples: whether a signal of another rate is resampled, and not refused.
+        decode, resize: the config's `data.decode` and `data.resize`.
 
     Raises:
         UserError: images cannot have so many channels.
@@ -51,7 +55,14 @@ def make_decoder(
             resamples=resamples,
         )
     images.check_image_channels(channels)
-    return partial(images.decode_picture, channels=channels, background=background, max_pixels=limit)
+    rule = Resize.parse(resize)
+    return partial(
+        images.decode_picture,
+        channels=channels,
+        background=background,
+        max_pixels=limit,
+        resized=rule.size if decode == "fast" and rule.resamples else None,
+    )
 
 
 def decoder_of(config: Config, *, rank: int, sampling_rate: int | None = None) -> Callable[[bytes], Decoded]:
@@ -71,6 +82,8 @@ def decoder_of(config: Config, *, rank: int, sampling_rate: int | None = None) -
         max_megapixels=data.max_megapixels,
         sampling_rate=sampling_rate,
         resamples=bool(data.sampling_rate),
+        decode=data.decode,
+        resize=data.resize,
     )
 
 
@@ -105,6 +118,15 @@ class Resize:
             "canvas:HxW"
         )
 
+    @property
+    def resamples(self) -> bool:
+        """Whether the rule may change the number of pixels that show the same thing."""
+        return self.kind not in ("none", "canvas")
+
+    def size(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the size of one example after the rule."""
+        return tuple(self.sizes(np.array([size]))[0].tolist())
+
     def sizes(self, sizes: Int[np.ndarray, "n r"]) -> Int[np.ndarray, "n r"]:
         """Return the sizes after the rule.
 
@@ -133,10 +155,10 @@ class Resize:
 
     def apply(self, example: Decoded, *, background: int) -> Num[np.ndarray, "*resized c"]:
         """Resize one example by the rule."""
-        (size,) = self.sizes(np.array([size_of(example)])).tolist()
+        size = self.size(size_of(example))
         if self.kind == "canvas":
             return centred(values_of(example), size, background)
-        return resample(example, tuple(size))
+        return resample(example, size)
 
 
 def scaled_sizes(sizes: Int[np.ndarray, "n r"], factor: Float[np.ndarray, "n #r"]) -> Int[np.ndarray, "n r"]:
@@ -157,7 +179,7 @@ def resample(
         size: size of the result.
         start, extent: where the part begins and its size, in positions of the example; None: the whole example.
     """
-    start, extent = start or (0,) * len(size), extent or size_of(example)
+    start, extent = start or (0.0,) * len(size), extent or size_of(example)
     if size == tuple(extent) and all(float(place).is_integer() for place in start):
         part = [slice(int(place), int(place) + side) for place, side in zip(start, size, strict=True)]
         return values_of(example)[tuple(part)]
@@ -165,12 +187,11 @@ def resample(
         places = start[0] + (np.arange(size[0]) + 0.5) * extent[0] / size[0] - 0.5
         known = np.arange(len(example))
         return np.stack([np.interp(places, known, channel) for channel in example.T], axis=1).astype(example.dtype)
-    box = (start[1], start[0], start[1] + extent[1], start[0] + extent[0])
-    picture = example if isinstance(example, Image.Image) else to_picture(example)
-    return images.pixels_of(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box))
+    picture = example if isinstance(example, Picture) else Picture(to_pillow(example), size_of(example))
+    return picture.resized(size, start=start, extent=extent)
 
 
-def to_picture(image: Num[np.ndarray, "h w c"]) -> Image.Image:
+def to_pillow(image: Num[np.ndarray, "h w c"]) -> Image.Image:
     """Make a Pillow image of a grey or RGB array."""
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
@@ -251,7 +272,7 @@ class Motion:
         if (abs(a), b, shift_x, d, e, shift_y) == (1, 0, 0, 0, 1, 0):
             return image if a == 1 else image[:, ::-1]
         x, y = width / 2, height / 2
-        moved = to_picture(image).transform(
+        moved = to_pillow(image).transform(
             (width, height),
             Image.Transform.AFFINE,
             (a, b, x - a * x - b * y + shift_x, d, e, y - d * x - e * y + shift_y),
@@ -291,7 +312,7 @@ class Colour:
         if image.shape[-1] == 1:
             levels = np.arange(256) * matrix[0, :3].sum() + matrix[0, 3]
             return np.clip(np.rint(levels), 0, 255).astype(np.uint8)[image]
-        return np.asarray(to_picture(image).convert("RGB", tuple(matrix.ravel().tolist())))
+        return np.asarray(to_pillow(image).convert("RGB", tuple(matrix.ravel().tolist())))
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def check_installed(packages: Sequence[str], purpose: str) -> None:
         )
 
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 DAMAGED = "the artifact is damaged, or this version of JAX cannot read it: export it again"
 
 

@@ -47,6 +47,8 @@ class Recipe:
     channels: int
     resize: str
     """The config's `data.resize`."""
+    decode: str
+    """The config's `data.decode`."""
     scale: float
     """The config's `evaluate.scale`."""
     min_side: int
@@ -77,6 +79,8 @@ class Recipe:
             max_megapixels=self.max_megapixels,
             sampling_rate=self.sampling_rate or None,
             resamples=self.resamples,
+            decode=self.decode,
+            resize=self.resize,
         )
 
     @cached_property
@@ -99,6 +103,8 @@ class Recipe:
         ):
             if not low <= value <= high:
                 raise UserError(f"{name} is {value}, but it must be between {low} and {high}")
+        if self.decode not in ("exact", "fast"):
+            raise UserError(f"decode is {self.decode!r}, but it must be exact or fast")
         if self.value_range and self.value_range != VALUE_RANGES[self.rank]:
             low, high = VALUE_RANGES[self.rank]
             raise UserError(
@@ -148,6 +154,7 @@ def recipe_of(
         rank=rank,
         channels=data.channels,
         resize=data.resize,
+        decode=data.decode,
         scale=config.evaluate.scale,
         min_side=smallest_side if data.min_side is None else data.min_side,
         background=data.background,

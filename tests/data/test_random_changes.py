@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fcn_jax.config import AugmentConfig
-from fcn_jax.data.transforms import LUMA, Colour, Motion, to_picture
+from fcn_jax.data.transforms import LUMA, Colour, Motion, to_pillow
 
 MANY = np.arange(4000)
 IDENTITY = np.array([1.0, 0, 0, 0, 1, 0])
@@ -248,5 +248,5 @@ def test_a_mirrored_image_has_its_columns_in_the_other_order(size, channels):
     # Pillow's bilinear interpolation gives the same.
     height, width = size
     affine = (-1.0, 0.0, float(width), 0.0, 1.0, 0.0)
-    moved = to_picture(image).transform((width, height), Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR)
+    moved = to_pillow(image).transform((width, height), Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR)
     assert (np.asarray(moved).reshape(image.shape) == image[:, ::-1]).all()

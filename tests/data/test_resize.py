@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcn_jax.data.transforms import Resize, centred, resample, to_picture, widen, widened_sizes
+from fcn_jax.data.images import Picture
+from fcn_jax.data.transforms import Resize, centred, resample, to_pillow, widen, widened_sizes
 
 SIZES = st.lists(st.tuples(st.integers(1, 400), st.integers(1, 400)), min_size=1, max_size=8).map(np.array)
 
@@ -121,5 +122,5 @@ def test_signals_are_interpolated():
 @pytest.mark.parametrize("rule", ["none", "area:9", "square:30", "shortest:5", "canvas:4x40"])
 def test_a_picture_is_resized_like_its_pixels(rule, channels):
     pixels = np.random.default_rng(0).integers(0, 256, (13, 22, channels)).astype(np.uint8)
-    resize, picture = Resize.parse(rule), to_picture(pixels)
+    resize, picture = Resize.parse(rule), Picture(to_pillow(pixels), pixels.shape[:2])
     assert (resize.apply(picture, background=7) == resize.apply(pixels, background=7)).all()

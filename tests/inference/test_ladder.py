@@ -12,6 +12,7 @@ RECIPE = Recipe(
     rank=2,
     channels=1,
     resize="none",
+    decode="exact",
     scale=1.0,
     min_side=8,
     background=0,
