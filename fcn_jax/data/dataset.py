@@ -15,9 +15,10 @@ from fcn_jax.core.block import Block, filler_block
 from fcn_jax.core.geometry import format_size
 from fcn_jax.core.schedule import FILLER
 from fcn_jax.data.bad_examples import BadExampleError, BadExamples
+from fcn_jax.data.random_changes import Colour, Motion
 from fcn_jax.data.source import OpenSplit, Source, size_of
 from fcn_jax.data.sources import in_order_of, open_data
-from fcn_jax.data.transforms import Colour, Motion, Resize, Views, widen, widened_sizes
+from fcn_jax.data.transforms import Resize, Views, widen, widened_sizes
 
 
 class Dataset:

@@ -1,7 +1,7 @@
 """The steps from an encoded example to what the net sees: decoding, `data.resize`, random views and changes.
 
 `Resize` gives every example its size, once. `Views` chooses the part of an example that is seen in an epoch, and its
-size (scaled, stretched, cropped), before the example is decoded. `Motion` and `Colour` change an example and keep its
+size (scaled, stretched, cropped), before the example is decoded; `random_changes.py` has the changes that keep the
 size. Every random draw is a pure function of (seed, epoch, example). So the sizes of any epoch are known from the
 headers alone, and an example looks the same on any host and after any resume. No draw makes a side shorter than
 the model can take; a side that is too short already is not made shorter.
@@ -10,10 +10,10 @@ the model can take; a side that is too short already is not made shorter.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
-from jaxtyping import Float, Int, Num, UInt8
+from jaxtyping import Float, Int, Num
 from PIL import Image
 
 from fcn_jax.config import AugmentConfig, Config, UserError
@@ -125,7 +125,7 @@ class Resize:
 
     def size(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """Return the size of one example after the rule."""
-        return tuple(self.sizes(np.array([size]))[0].tolist())
+        return _size_after(self, size)
 
     def sizes(self, sizes: Int[np.ndarray, "n r"]) -> Int[np.ndarray, "n r"]:
         """Return the sizes after the rule.
@@ -159,6 +159,11 @@ class Resize:
         if self.kind == "canvas":
             return centred(values_of(example), size, background)
         return resample(example, size)
+
+
+@lru_cache(maxsize=4096)
+def _size_after(rule: Resize, size: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(rule.sizes(np.array([size]))[0].tolist())
 
 
 def scaled_sizes(sizes: Int[np.ndarray, "n r"], factor: Float[np.ndarray, "n #r"]) -> Int[np.ndarray, "n r"]:
@@ -216,103 +221,6 @@ def centred(example: np.ndarray, canvas: Sequence[int], background: int) -> np.n
         around = [(max(0, gap) // 2, max(0, gap) - max(0, gap) // 2) for gap in gaps]
         example = np.pad(example, [*around, (0, 0)], constant_values=background)
     return example
-
-
-LUMA = np.array([0.299, 0.587, 0.114])
-MIDDLE_GREY = 127.5
-
-
-class _Draws:
-    """Uniform draws for some examples, symmetric around 0; each name is an independent stream."""
-
-    def __init__(self, seed: int, epoch: int, index: Int[np.ndarray, " n"]):
-        self._key = (seed, epoch, index)
-
-    def __call__(self, stream: str, largest: float) -> Float[np.ndarray, " n"]:
-        return (2 * uniform(*self._key, stream=stream) - 1) * largest
-
-
-class Motion:
-    """Random rotation, shear, stretch, shift and mirroring of an image on its own canvas.
-
-    Args:
-        config: the largest changes.
-        background: value of pixels that move in from outside.
-    """
-
-    def __init__(self, config: AugmentConfig, *, seed: int, background: int):
-        self._config, self._seed, self._background = config, seed, background
-
-    @property
-    def is_identity(self) -> bool:
-        c = self._config
-        return not (c.rotate or c.shear or c.stretch or c.shift or c.flip)
-
-    def draw(self, epoch: int, index: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 6"]:
-        """Draw (a, b, c, d, e, f) for every example.
-
-        The pixel at (x, y), measured from the centre, is read at (ax + by + c, dx + ey + f).
-        """
-        c, draw = self._config, _Draws(self._seed, epoch, index)
-        angle, shear = draw("rotate", math.radians(c.rotate)), np.tan(draw("shear", math.radians(c.shear)))
-        scale_x, scale_y = 1 + draw("scale_x", c.stretch), 1 + draw("scale_y", c.stretch)
-        if c.flip:
-            scale_x = scale_x * np.where(draw("flip", 1.0) < 0, -1, 1)
-        cos, sin = np.cos(angle), np.sin(angle)
-        return np.stack(
-            [cos / scale_x, (sin + shear * cos) / scale_x, draw("shift_x", c.shift),
-             -sin / scale_y, (cos - shear * sin) / scale_y, draw("shift_y", c.shift)],
-            axis=1,
-        )  # fmt: skip
-
-    def apply(self, image: UInt8[np.ndarray, "h w c"], matrix: Float[np.ndarray, " 6"]) -> UInt8[np.ndarray, "h w c"]:
-        """Move one image by one matrix, with bilinear interpolation; one that only mirrors it needs none."""
-        height, width, channels = image.shape
-        a, b, shift_x, d, e, shift_y = matrix.tolist()
-        if (abs(a), b, shift_x, d, e, shift_y) == (1, 0, 0, 0, 1, 0):
-            return image if a == 1 else image[:, ::-1]
-        x, y = width / 2, height / 2
-        moved = to_pillow(image).transform(
-            (width, height),
-            Image.Transform.AFFINE,
-            (a, b, x - a * x - b * y + shift_x, d, e, y - d * x - e * y + shift_y),
-            Image.Resampling.BILINEAR,
-            fillcolor=(self._background,) * channels if channels > 1 else self._background,
-        )
-        return images.pixels_of(moved)
-
-
-class Colour:
-    """Random brightness, contrast (around middle grey) and saturation.
-
-    Args:
-        config: the largest relative changes.
-    """
-
-    def __init__(self, config: AugmentConfig, *, seed: int):
-        self._config, self._seed = config, seed
-
-    @property
-    def is_identity(self) -> bool:
-        return not (self._config.brightness or self._config.contrast or self._config.saturation)
-
-    def draw(self, epoch: int, index: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 3 4"]:
-        """Draw, for every example, a linear map of (red, green, blue, 1) to colours."""
-        c, draw = self._config, _Draws(self._seed, epoch, index)
-        brightness, contrast, saturation = (
-            (1 + draw(name, largest))[:, None, None]
-            for name, largest in (("brightness", c.brightness), ("contrast", c.contrast), ("saturation", c.saturation))
-        )
-        linear = brightness * contrast * (saturation * np.eye(3) + (1 - saturation) * LUMA)
-        offset = np.broadcast_to((1 - contrast) * MIDDLE_GREY, (len(index), 3, 1))
-        return np.concatenate([linear, offset], axis=2)
-
-    def apply(self, image: UInt8[np.ndarray, "h w c"], matrix: Float[np.ndarray, "3 4"]) -> UInt8[np.ndarray, "h w c"]:
-        """Change the colours of one image; a grey image is treated as red = green = blue."""
-        if image.shape[-1] == 1:
-            levels = np.arange(256) * matrix[0, :3].sum() + matrix[0, 3]
-            return np.clip(np.rint(levels), 0, 255).astype(np.uint8)[image]
-        return np.asarray(to_pillow(image).convert("RGB", tuple(matrix.ravel().tolist())))
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ import numpy as np
 from fcn_jax.config import AugmentConfig, Config
 from fcn_jax.data.bad_examples import BadExamples
 from fcn_jax.data.dataset import Dataset, open_dataset
+from fcn_jax.data.random_changes import Motion
 from fcn_jax.data.source import Source
 from fcn_jax.data.sources import open_source
-from fcn_jax.data.transforms import Motion, Resize, Views
+from fcn_jax.data.transforms import Resize, Views
 from fcn_jax.nets.families import FCN
 
 SMALLEST = 8
