@@ -268,10 +268,15 @@ class MachineConfig:
     """The folder that keeps compiled programs and measured sizes; empty: no cache."""
     cache_mib: int = bounded(1024, 0)
     """The memory for decoded examples, in MiB."""
+    disk_cache_mib: int = bounded(0, 0)
+    """The disk space for decoded and resized examples in cache_dir, in MiB, for later epochs and runs; 0: none."""
     full_digests: bool = False
     """True: every start reads all bytes of all files to see whether the data changed, not only of changed files."""
     num_threads: int = bounded(0, 0, 1024)
     """The number of threads that decode ahead of the device; 0: one for each core that the process may use."""
+    num_workers: int = bounded(0, 0, 1024)
+    """The number of processes that decode in place of this one, which share num_threads; 0: this one does it. They pay
+    off where one process with all its threads is too slow, mostly on machines with many cores."""
     prefetch_steps: int = bounded(4, 1, 1024)
     """The number of steps that are decoded ahead."""
     watchdog_seconds: float = bounded(120.0, 0)

@@ -45,6 +45,12 @@ class Schedule:
         self._above = next_covering(plan)
         self._epoch = lru_cache(maxsize=2)(self._make_epoch)
 
+    def __getstate__(self) -> dict:
+        return {name: value for name, value in vars(self).items() if name != "_epoch"}  # Another process makes its own.
+
+    def __setstate__(self, state: dict) -> None:
+        vars(self).update(state, _epoch=lru_cache(maxsize=2)(self._make_epoch))
+
     @property
     def steps_per_epoch(self) -> int:
         return self.step_plan.steps_per_epoch

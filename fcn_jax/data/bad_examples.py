@@ -9,6 +9,7 @@ import math
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -77,6 +78,21 @@ class BadExamples:
         with self._lock:
             if self._unread.pop(name, None) is not None:
                 self._events.append((name, ""))
+
+    def note(self, events: Iterable[tuple[str, str]]) -> None:
+        """Note what another process of this host read: (name, reason; empty if it was read well)."""
+        for name, reason in events:
+            if reason:
+                self.add(name, reason)
+            else:
+                self.read_well(name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a process that reads for this one gets: all but the lock."""
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.Lock())
 
     def take_events(self) -> list[tuple[str, str]]:
         """Return what happened since the last call, for other processes: (name, reason; empty if it was read well)."""

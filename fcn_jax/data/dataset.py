@@ -3,8 +3,9 @@
 Only here do source, views and augmentation meet. The loader asks a `Dataset` for blocks.
 """
 
+import copy
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,13 @@ from fcn_jax.core.block import Block, filler_block
 from fcn_jax.core.geometry import format_size
 from fcn_jax.core.schedule import FILLER
 from fcn_jax.data.bad_examples import BadExampleError, BadExamples
+from fcn_jax.data.example_cache import ExampleCache, rule_of
 from fcn_jax.data.random_changes import Colour, Motion
 from fcn_jax.data.source import OpenSplit, Source, size_of
 from fcn_jax.data.sources import in_order_of, open_data
 from fcn_jax.data.transforms import Resize, Views, widen, widened_sizes
+from fcn_jax.system.cache import cache_folder
+from fcn_jax.system.console import say
 
 
 class Dataset:
@@ -34,6 +38,7 @@ class Dataset:
         channels: number of channels of every example.
         colour, motion: random changes that keep the size, for training; None: no such changes.
         cache_bytes: most bytes of decoded and resized examples to keep in memory.
+        on_disk: decoded and resized examples on disk; None: none.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class Dataset:
         colour: Colour | None = None,
         motion: Motion | None = None,
         cache_bytes: int = 0,
+        on_disk: ExampleCache | None = None,
     ):
         self.source, self.views, self.bad, self.channels = source, views, bad, channels
         self.labels = source.labels
@@ -56,7 +62,15 @@ class Dataset:
         self._colour = None if colour is None or colour.is_identity else colour
         self._motion = None if motion is None or motion.is_identity else motion
         self._decoded: dict[int, np.ndarray] = {}
-        self._room = cache_bytes
+        self._cache_bytes = self._room = cache_bytes
+        self._on_disk = on_disk
+
+    def for_process(self, number: int) -> "Dataset":
+        """Return what one of `number` processes reads with: an equal part of the memory, still empty."""
+        one = copy.copy(self)
+        one._decoded, one._cache_bytes = {}, self._cache_bytes // number
+        one._room = one._cache_bytes
+        return one
 
     def __len__(self) -> int:
         return len(self.source)
@@ -73,27 +87,45 @@ class Dataset:
         """
         example = self._decoded.get(index)
         if example is None:
-            decoded, expected = self.source.decoded(index), tuple(self.source.sizes[index].tolist())
-            if size_of(decoded) != expected:
-                found = format_size(size_of(decoded))
-                raise BadExampleError(f"it is {found}, but was {format_size(expected)} when it was measured")
-            example = self._resize.apply(decoded, background=self._background)
+            example = self._read(index) if self._on_disk is None else self._from_disk(index, self._on_disk)
             if example.nbytes <= self._room:
                 self._room -= example.nbytes
                 self._decoded[index] = example
         return example
 
+    def _from_disk(self, index: int, on_disk: ExampleCache) -> Num[np.ndarray, "*spatial c"]:
+        """Return an example from the disk; if it is not there, read it and put it there."""
+        example = on_disk.read(index)
+        if example is None:
+            example = self._read(index)
+            if self.source.is_unchanged(index):
+                on_disk.write(index, example)
+        return example
+
+    def _read(self, index: int) -> Num[np.ndarray, "*spatial c"]:
+        decoded, expected = self.source.decoded(index), tuple(self.source.sizes[index].tolist())
+        if size_of(decoded) != expected:
+            found = format_size(size_of(decoded))
+            raise BadExampleError(f"it is {found}, but was {format_size(expected)} when it was measured")
+        return self._resize.apply(decoded, background=self._background)
+
     def block(self, index: Int[np.ndarray, " b"], canvas: tuple[int, ...], *, epoch: int) -> Block:
         """Put examples on a canvas; index -1, or an example that turns out bad, makes a filler row."""
         block = filler_block(len(index), canvas, self.channels)
-        rows = np.flatnonzero(index != FILLER)
-        examples = index[rows]
+        self.fill([block], [index], epoch=epoch)
+        return block
+
+    def fill(self, blocks: Sequence[Block], index: Sequence[Int[np.ndarray, " _"]], *, epoch: int) -> None:
+        """Put examples into blocks of filler rows, which may be some rows of larger ones."""
+        rows = [np.flatnonzero(each != FILLER) for each in index]
+        examples = np.concatenate([each[own] for each, own in zip(index, rows, strict=True)])
         view = self.views.draw(epoch, examples)
         is_short = np.any(view.cropped < self._min_side, axis=1)
         colours = None if self._colour is None else self._colour.draw(epoch, examples)
         motions = None if self._motion is None else self._motion.draw(epoch, examples)
-        is_read = np.ones(len(rows), bool)
-        for number, (row, number_of_example) in enumerate(zip(rows.tolist(), examples.tolist(), strict=True)):
+        is_read = np.ones(len(examples), bool)
+        images = [block.image[row] for block, own in zip(blocks, rows, strict=True) for row in own.tolist()]
+        for number, (image, number_of_example) in enumerate(zip(images, examples.tolist(), strict=True)):
             try:
                 example = self.example(number_of_example)
             except BadExampleError as error:
@@ -109,11 +141,20 @@ class Dataset:
                 example = widen(example, self._min_side, self._background)
             if motions is not None and self._motion is not None:
                 example = self._motion.apply(example, motions[number])
-            block.image[(row, *map(slice, example.shape[:-1]))] = example
-        rows, examples = rows[is_read], examples[is_read]
-        block.size[rows] = widened_sizes(view.cropped[is_read], self._min_side)
-        block.label[rows], block.weight[rows], block.index[rows] = self.labels[examples], 1, examples
-        return block
+            image[tuple(map(slice, example.shape[:-1]))] = example
+        sizes = widened_sizes(view.cropped, self._min_side)
+        start = 0
+        for block, own in zip(blocks, rows, strict=True):
+            read = is_read[start : start + len(own)]
+            of_block, own = start + np.flatnonzero(read), own[read]
+            block.size[own], block.index[own] = sizes[of_block], examples[of_block]
+            block.label[own], block.weight[own] = self.labels[examples[of_block]], 1
+            start += len(read)
+
+    def note_read(self, index: Int[np.ndarray, " b"]) -> None:
+        """Note that these examples, or filler rows, were read well: they are bad no more."""
+        for example in index[index != FILLER].tolist():
+            self.bad.read_well(self.source.name(example))
 
 
 def open_dataset(
@@ -170,7 +211,27 @@ def open_dataset(
         colour=colour,
         motion=motion,
         cache_bytes=config.machine.cache_mib * 2**20,
+        on_disk=_open_cache(config, source, split, sizes),
     )
+
+
+def _open_cache(config: Config, source: Source, split: str, sizes: Int[np.ndarray, "n r"]) -> ExampleCache | None:
+    """Open the examples of a split that are on disk, if the config asks for it; say how many there are."""
+    folder = cache_folder(config.machine) if config.machine.disk_cache_mib else None
+    digests = source.digests() if folder is not None else None
+    if folder is None or digests is None:
+        return None
+    on_disk = ExampleCache(
+        folder / "examples",
+        rule_of(config.data, source.sampling_rate),
+        digests,
+        source.sizes,
+        sizes,
+        channels=config.data.channels,
+        max_bytes=config.machine.disk_cache_mib * 2**20,
+    )
+    say(f"{split}: {len(on_disk):,} of {len(source):,} examples are on disk, decoded; the others are added")
+    return on_disk
 
 
 def _check_classes(config: Config, source: Source) -> None:

@@ -13,7 +13,7 @@ from fcn_jax.data.files import IMAGES, OTHER_KIND, SIGNALS, rank_by_content, rea
 from fcn_jax.data.images import read_image_size, too_large
 from fcn_jax.data.listing import Listing
 from fcn_jax.data.signals import read_signal_header, resampled_length
-from fcn_jax.data.sizes import Measured, measure_files, same_contents
+from fcn_jax.data.sizes import DIGEST_SIZE, READ_WHOLE, Measured, measure_files, same_contents, state_of
 from fcn_jax.data.source import Decoded, Source, values_of
 from fcn_jax.data.transforms import decoder_of
 from fcn_jax.system.cache import cache_folder
@@ -67,7 +67,8 @@ class FileData:
             split,
             good,
             sizes=self._sizes[good].astype(np.int32),
-            contents=_digest(self._measured.digests[good]),
+            digests=self._measured.digests[good],
+            stats=self._measured.stats[good],
             full_contents="" if (full := self._measured.full_digests) is None else _digest(full[good]),
             bad={position: bad[position] for position in positions.tolist() if position in bad},
             sampling_rate=self.sampling_rate,
@@ -85,14 +86,15 @@ class FileSource(Source):
         positions: Int[np.ndarray, " n"],
         *,
         sizes: Int[np.ndarray, "n r"],
-        contents: str,
+        digests: UInt8[np.ndarray, "n 16"],
+        stats: Int[np.ndarray, "n 4"],
         full_contents: str,
         bad: dict[int, str],
         sampling_rate: int | None,
         decode: Callable[[bytes], Decoded],
     ):
         self._listing, self._positions, self._decode = listing, positions, decode
-        self._contents, self.full_contents = contents, full_contents
+        self._digests, self._stats, self.full_contents = digests, stats, full_contents
         self.sizes, self.left_out = sizes, dict(listing.left_out)
         self.bad = {listing.paths[position]: reason for position, reason in bad.items()}
         self.unreadable = tuple(listing.names[position] for position in bad)
@@ -117,8 +119,22 @@ class FileSource(Source):
     def key(self, index: int) -> bytes:
         return os.fsencode(self._listing.names[self._positions[index]])
 
+    def digests(self) -> UInt8[np.ndarray, "n 16"]:
+        """Return a digest of the contents of every example; of a large file, of its length, times and inode too."""
+        digests = self._digests.copy()
+        for index in np.flatnonzero(self._stats[:, 0] > READ_WHOLE).tolist():
+            both = digests[index].tobytes() + self._stats[index].tobytes()
+            digests[index] = np.frombuffer(hashlib.blake2b(both, digest_size=DIGEST_SIZE).digest(), np.uint8)
+        return digests
+
+    def is_unchanged(self, index: int) -> bool:
+        try:
+            return state_of(os.stat(self.name(index))) == tuple(self._stats[index].tolist())
+        except OSError:
+            return False
+
     def contents(self) -> str:
-        return self._contents
+        return _digest(self._digests)
 
 
 def _digest(digests: UInt8[np.ndarray, "n 16"]) -> str:

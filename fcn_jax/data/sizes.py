@@ -44,14 +44,19 @@ class Measured:
     """What is known of files; zeros where a file is bad."""
 
     sizes: Int[np.ndarray, "n columns"]
-    lengths: Int[np.ndarray, " n"]
-    """In bytes."""
+    stats: Int[np.ndarray, "n 4"]
+    """Length in bytes, modification time, change time and inode."""
     digests: UInt8[np.ndarray, "n 16"]
     """The same for the same contents, whether or not full ones were asked for."""
     full_digests: UInt8[np.ndarray, "n 16"] | None
     """None if they were not asked for."""
     bad: dict[int, str]
     """{position: reason} of the bad files."""
+
+    @property
+    def lengths(self) -> Int[np.ndarray, " n"]:
+        """In bytes."""
+        return self.stats[:, 0]
 
 
 def measure_files(
@@ -94,7 +99,7 @@ def measure_files(
             _cache_file(paths, cache),
             rules=np.array(RULES), names=_names(paths), stats=stats, sizes=sizes, digests=digests,
         )  # fmt: skip
-    return Measured(sizes=sizes, lengths=stats[:, 0], digests=digests, full_digests=full_digests, bad=bad)
+    return Measured(sizes=sizes, stats=stats, digests=digests, full_digests=full_digests, bad=bad)
 
 
 def same_contents(paths: Sequence[str], measured: Measured, *, num_threads: int) -> Int[np.ndarray, " n"]:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int, Num
+from jaxtyping import Int, Num, UInt8
 
 from fcn_jax.data.images import Picture
 
@@ -69,6 +69,14 @@ class Source(Protocol):
     def key(self, index: int) -> bytes:
         """Return a name that stays the same wherever the data set lies, such as the path below its root."""
         return os.fsencode(self.name(index))
+
+    def digests(self) -> UInt8[np.ndarray, "n 16"] | None:
+        """Return a digest of the contents of every example; None if they are unknown."""
+        return None
+
+    def is_unchanged(self, index: int) -> bool:
+        """Return whether the contents of an example still have the digest that `digests` gives."""
+        return True
 
     def contents(self) -> str:
         """Return a digest of the contents of all examples, in order; empty if it is unknown."""

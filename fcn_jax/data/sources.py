@@ -4,7 +4,7 @@ from collections.abc import Container, Mapping
 from functools import partial
 
 import numpy as np
-from jaxtyping import Num
+from jaxtyping import Num, UInt8
 
 from fcn_jax.config import Config, UserError
 from fcn_jax.data.classes import compare_classes, first_names, places_of
@@ -113,6 +113,13 @@ class Reordered(Source):
 
     def key(self, index: int) -> bytes:
         return self._source.key(int(self._kept[index]))
+
+    def digests(self) -> UInt8[np.ndarray, "n 16"] | None:
+        digests = self._source.digests()
+        return None if digests is None else digests[self._kept]
+
+    def is_unchanged(self, index: int) -> bool:
+        return self._source.is_unchanged(int(self._kept[index]))
 
     def contents(self) -> str:
         return self._source.contents()

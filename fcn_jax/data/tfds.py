@@ -157,7 +157,7 @@ class TfdsSource(Source):
         self.label_names = self._features.label_names
         self.origin = f"split {split} in {builder.data_dir}"
         self.sampling_rate, self.value_range = self._features.sampling_rate, self._features.value_range
-        self._contents = hashlib.sha256(digests[good].tobytes()).hexdigest()
+        self._digests = digests[good]
         without = np.flatnonzero((self.labels < 0) | (self.labels >= len(self.label_names)))
         if len(without):
             example = int(without[0])
@@ -172,8 +172,11 @@ class TfdsSource(Source):
     def name(self, index: int) -> str:
         return f"{self._label} #{self._positions[index]}"
 
+    def digests(self) -> UInt8[np.ndarray, "n 16"]:
+        return self._digests
+
     def contents(self) -> str:
-        return self._contents
+        return hashlib.sha256(self._digests.tobytes()).hexdigest()
 
     def read(self, index: int) -> Num[np.ndarray, "*spatial c"]:
         return values_of(self.decoded(index))

@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -104,3 +105,20 @@ def of_all(stop: StopRequest) -> StopRequest:
     import jax  # Imported late: a process can be asked to stop while it imports JAX.
 
     return JointStopRequest() if jax.process_count() > 1 else stop
+
+
+SECONDS_TO_LOOK_FOR_PARENT = 2.0
+
+
+def leave_signals_to_parent() -> None:
+    """Make a process that serves another one end when that one does, and not at a signal that both receive."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    parent = os.getppid()
+
+    def follow() -> None:
+        while os.getppid() == parent:
+            time.sleep(SECONDS_TO_LOOK_FOR_PARENT)
+        os._exit(0)
+
+    threading.Thread(target=follow, daemon=True).start()

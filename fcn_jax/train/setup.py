@@ -132,6 +132,7 @@ class Setup:
             sharding=NamedSharding(self.mesh, PartitionSpec("rows")),
             num_threads=threads_of(machine),
             prefetch_steps=machine.prefetch_steps,
+            num_workers=machine.num_workers,
         )
 
 

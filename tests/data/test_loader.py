@@ -11,9 +11,9 @@ from fcn_jax.config import AugmentConfig, ScheduleConfig
 from fcn_jax.core.schedule import FILLER
 from fcn_jax.core.stages import Stages, training_stages
 from fcn_jax.data import loader as loading
-from fcn_jax.data.dataset import Dataset
-from fcn_jax.data.loader import Loader, local_rows
-from tests.data.made import Signals, assert_same, dataset, mnist, strong_motion
+from fcn_jax.data.dataset import Dataset, open_dataset
+from fcn_jax.data.loader import Loader, OwnDevices
+from tests.data.made import Signals, assert_same, config_for, dataset, mnist, strong_motion
 
 
 def make_loader(data: Dataset, stages: Stages, *, num_threads: int = 2) -> Loader:
@@ -108,10 +108,10 @@ def test_an_error_in_a_thread_arrives():
 def test_rows_of_the_devices_are_those_of_the_schedule_and_filler_behind_them():
     """Two processes of two devices each: every one takes its own rows, and all together take every row once."""
     index = np.array([4, FILLER, 7, 9, 2])
-    taken = [local_rows(HalfOfFour(half), index).tolist() for half in (0, 1)]
+    taken = [OwnDevices.of(HalfOfFour(half)).rows(index).tolist() for half in (0, 1)]
     assert taken == [[4, FILLER, 7, 9], [2, FILLER, FILLER, FILLER]]
     alone = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    assert local_rows(alone, index).tolist() == index.tolist()
+    assert OwnDevices.of(alone).rows(index).tolist() == index.tolist()
 
 
 class HalfOfFour(jax.sharding.Sharding):
@@ -128,3 +128,35 @@ class HalfOfFour(jax.sharding.Sharding):
         return {
             number: (slice(number * each, (number + 1) * each),) for number in range(4) if number // 2 == self._half
         }
+
+
+def test_processes_read_what_threads_read(folder, monkeypatch, tmp_path):
+    """With a file that turns out bad in another process: it is named here, and forgotten once it is read well."""
+    monkeypatch.setattr(loading, "EXAMPLES_FOR_PROCESSES", 0)
+    config = config_for(f"folder:{folder}", max_bad_fraction=1.0)
+    config.machine.cache_dir, config.machine.disk_cache_mib = str(tmp_path / "cache"), 10
+    config.data.augment = AugmentConfig(scale=(0.9, 1.1), flip=True)
+    data = open_dataset(config, "train", smallest_input=8, training=True)
+    schedule = ScheduleConfig(max_buckets=2, examples_per_step=5, num_programs=1)
+    stages = training_stages(data.views, [range(20)], schedule, seed=5)
+    bad, content = folder / "train/cat/0.png", (folder / "train/cat/0.png").read_bytes()
+    bad.write_bytes(content[:40])
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    loader = Loader(data, stages, sharding=device, num_threads=2, prefetch_steps=1, num_workers=2)
+    steps = loader.steps(0, stages.total_steps)
+    taken = [next(steps)]
+    while not data.bad.unread:
+        taken.append(next(steps))
+    assert list(data.bad.unread) == [str(bad)]
+    bad.write_bytes(content)
+    taken += steps
+    assert not data.bad.unread
+    config.machine.disk_cache_mib = 0
+    again = make_loader(open_dataset(config, "train", smallest_input=8, training=True), stages)
+    expected = list(again.steps(0, stages.total_steps))
+    number_of_bad = data.source.paths.index(str(bad)) if hasattr(data.source, "paths") else 0
+    for step, other in zip(taken, expected, strict=True):
+        for block, whole in zip(step.blocks, other.blocks, strict=True):
+            read = (np.asarray(block.index) >= 0) | (np.asarray(whole.index) != number_of_bad)
+            assert_same(jax.tree.map(lambda a, r=read: a[r], block), jax.tree.map(lambda a, r=read: a[r], whole))
+    assert sum(step.num_examples for step in taken) < sum(step.num_examples for step in expected)
