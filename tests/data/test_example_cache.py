@@ -164,7 +164,8 @@ def test_examples_of_long_ago_make_room(tmp_path):
     old, used = cache_of(tmp_path, rule="old", count=250, side=100), cache_of(tmp_path, rule="used", side=50)
     fill(old, 100)
     fill(used)
-    del old, used
+    assert old.read(249) is not None  # So the last file of each is finished.
+    assert used.read(39) is not None
     before = len(list(tmp_path.glob("old/*")))
     for path in tmp_path.glob("*/*"):
         os.utime(path, (1, 1))
