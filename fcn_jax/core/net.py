@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
 from fcn_jax.core.block import Block
@@ -29,6 +30,9 @@ from fcn_jax.core.layers import (
 )
 from fcn_jax.core.norms import BatchNorm, GroupNorm, LayerNorm
 from fcn_jax.core.pooling import AdaptiveAveragePool, AveragePool, MaxPool
+
+LAYER = "layer"
+"""The name under which the gradient can keep what leaves a layer of a net."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +182,7 @@ class Net(nnx.Module):
 
     def __call__(self, maps: Maps, *, training: bool) -> tuple[Prediction, ...]:
         for layer in self.layers:
-            maps = layer(maps, training=training)
+            maps = tuple(Map(checkpoint_name(x, LAYER), size) for x, size in layer(maps, training=training))
         return self.head(tuple(Map(full_precision(x), size) for x, size in maps), training=training)
 
 

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 from fcn_jax.config import TrainConfig
 from fcn_jax.core.block import Block, abstract_block
 from fcn_jax.core.buckets import BucketPlan
-from fcn_jax.core.net import Model, Prediction
+from fcn_jax.core.net import LAYER, Model, Prediction
 from fcn_jax.core.norms import Moments, batch_norms, collecting_moments
 from fcn_jax.core.step_plan import StepPlan
 
@@ -88,6 +88,7 @@ class Sums(NamedTuple):
 
 
 ZERO = Sums(0.0, 0.0, 0.0)
+ONLY_LAYERS = jax.checkpoint_policies.save_only_these_names(LAYER)
 
 
 def sums_of(predictions: tuple[Prediction, ...], blocks: tuple[Block, ...], *, label_smoothing: float) -> Sums:
@@ -107,9 +108,12 @@ def sums_of(predictions: tuple[Prediction, ...], blocks: tuple[Block, ...], *, l
 
 
 def make_loss(
-    graphdef: Any, *, label_smoothing: float, mean_examples: float | None = None
+    graphdef: Any, config: TrainConfig, *, mean_examples: float | None = None
 ) -> Callable[..., tuple[Array, tuple[Sums, Any]]]:
     """Return the loss function: (parameters, statistics, blocks) -> (mean loss, (sums, new statistics)).
+
+    With `config.remat` its gradient keeps what leaves each layer of the net, and computes the rest of the way there
+    again (arXiv:1604.06174).
 
     Args:
         mean_examples: number by which the sum of losses is divided; None: the number of examples in the blocks.
@@ -117,11 +121,11 @@ def make_loss(
 
     def loss(params: Any, stats: Any, blocks: tuple[Block, ...]) -> tuple[Array, tuple[Sums, Any]]:
         model = nnx.merge(graphdef, params, stats)
-        sums = sums_of(model(blocks, training=True), blocks, label_smoothing=label_smoothing)
+        sums = sums_of(model(blocks, training=True), blocks, label_smoothing=config.label_smoothing)
         stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
         return jnp.asarray(sums.loss / (mean_examples or jnp.maximum(sums.weight, 1))), (sums, stats)
 
-    return loss
+    return jax.checkpoint(loss, policy=ONLY_LAYERS) if config.remat else loss
 
 
 def make_train_step(
@@ -133,11 +137,7 @@ def make_train_step(
         mean_examples: mean number of examples in a step of an epoch. `config.loss_mean` and `config.rate_scaling` say
             how it decides the weight of small and large steps.
     """
-    loss = make_loss(
-        graphdef,
-        label_smoothing=config.label_smoothing,
-        mean_examples=mean_examples if config.loss_mean == "epoch" else None,
-    )
+    loss = make_loss(graphdef, config, mean_examples=mean_examples if config.loss_mean == "epoch" else None)
     gradient = jax.grad(loss, has_aux=True)
     update = make_update(optimizer, config, mean_examples=mean_examples)
 

@@ -238,7 +238,7 @@ def _jobs_in_micro_steps(
     """Return the jobs of `in_turn`, in the order in which they run; those of the same key compile the same."""
     everywhere, state = _everywhere(setup), _abstract(setup.state)
     added = _abstract(jax.eval_shape(no_gradients, state.params), everywhere)
-    add_gradients = make_add_gradients(setup.graphdef, label_smoothing=setup.config.train.label_smoothing)
+    add_gradients = make_add_gradients(setup.graphdef, setup.config.train)
     apply_gradients = make_apply_gradients(setup.optimizer, setup.config.train, mean_examples=mean_examples)
     begin = jax.jit(no_gradients, out_shardings=everywhere)
     micro_step = jax.jit(add_gradients, donate_argnums=2, out_shardings=everywhere)

@@ -79,7 +79,7 @@ def table_costs(config: Config, size: tuple[int, ...], *, platform: str) -> Cost
 def measured_costs(config: Config, size: tuple[int, ...]) -> Costs:
     """Measure the costs of a config's net on the first device of this process; this compiles three small steps."""
     graphdef, params, stats = split_model(make_model(config, rank=len(size)))
-    gradient = jax.jit(jax.grad(make_loss(graphdef, label_smoothing=config.train.label_smoothing), has_aux=True))
+    gradient = jax.jit(jax.grad(make_loss(graphdef, config.train), has_aux=True))
     rows = max(1, config.schedule.examples_per_step // 4)
 
     def seconds(*rows_of_blocks: int) -> tuple[float, float]:

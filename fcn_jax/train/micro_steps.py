@@ -32,10 +32,10 @@ def no_gradients(params: Any) -> Added:
 
 
 def make_add_gradients(
-    graphdef: Any, *, label_smoothing: float
+    graphdef: Any, config: TrainConfig
 ) -> Callable[[Any, Any, Added, tuple[Block, ...]], tuple[Added, Any]]:
     """Return the function of one micro-step: (parameters, statistics, added, blocks) -> (added, statistics)."""
-    loss = make_loss(graphdef, label_smoothing=label_smoothing, mean_examples=1.0)
+    loss = make_loss(graphdef, config, mean_examples=1.0)
     gradient = jax.grad(loss, has_aux=True)
 
     def add_gradients(params: Any, stats: Any, added: Added, blocks: tuple[Block, ...]) -> tuple[Added, Any]:

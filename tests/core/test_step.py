@@ -9,10 +9,12 @@ import optax
 import pytest
 
 from configs.mnist import get_config
+from fcn_jax.config import Config, TrainConfig
 from fcn_jax.core.block import Block, filler_block
 from fcn_jax.core.layers import Map
 from fcn_jax.core.net import Prediction
 from fcn_jax.core.step import ZERO, initial_state, make_evaluate_step, make_loss, make_train_step, split_model, sums_of
+from fcn_jax.nets.families import FCN, ConvNeXt, ResNet
 from fcn_jax.nets.model import make_model
 from fcn_jax.train.optimizer import learning_rate_schedule, make_optimizer
 
@@ -56,7 +58,7 @@ def assert_close(one, other, tolerance=1e-10):
 
 def gradients(tiny, blocks):
     _, graphdef, params, stats = tiny
-    return jax.jit(jax.grad(make_loss(graphdef, label_smoothing=0.1), has_aux=True))(params, stats, blocks)
+    return jax.jit(jax.grad(make_loss(graphdef, TrainConfig(label_smoothing=0.1)), has_aux=True))(params, stats, blocks)
 
 
 def test_two_blocks_are_one_batch(tiny):
@@ -136,7 +138,7 @@ def test_an_example_weighs_the_same_in_every_step_where_the_mean_is_of_the_epoch
     few, many = (blocks_of([(12, 9)] * n, (14, 14), rng=np.random.default_rng(n)) for n in (2, 6))
     for block, number in ((few, 2), (many, 6)):
         mean, epoch = (
-            jax.jit(jax.grad(make_loss(graphdef, label_smoothing=0.0, mean_examples=m), has_aux=True))(
+            jax.jit(jax.grad(make_loss(graphdef, TrainConfig(), mean_examples=m), has_aux=True))(
                 params, stats, (block,)
             )
             for m in (None, 4.0)
@@ -158,3 +160,26 @@ def test_the_mean_of_the_epoch_reaches_the_update(tiny):
     plain_sgd = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "warmup_epochs": 0.0}
     step, epoch = (updated(tiny, block, loss_mean=mean, **plain_sgd)[0].params for mean in ("step", "epoch"))
     assert_close(epoch, jax.tree.map(lambda old, new: old + (new - old) * 2 / 4, tiny[2], step))
+
+
+NETS = {
+    "fcn": FCN(channels=(4, 4, 4)),
+    "resnet": ResNet(channels=(4, 8), blocks=(1, 1)),
+    "convnext": ConvNeXt(channels=(4, 8), blocks=(1, 1)),
+}
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_what_is_computed_again_is_the_same(net, float64):
+    """Loss, gradients and statistics, though fewer values are kept between the two passes."""
+    config = Config(model=NETS[net])
+    graphdef, params, stats = split_model(make_model(config, rank=2, dtype=jnp.float64))
+    block = blocks_of([(40, 64), (52, 33)], (64, 64), rng=np.random.default_rng(0))
+    gradients, kept = {}, {}
+    for remat in (False, True):
+        loss = make_loss(graphdef, TrainConfig(remat=remat, label_smoothing=0.1))
+        gradients[remat] = jax.jit(jax.grad(loss, has_aux=True))(params, stats, (block,))
+        _, pullback, _ = jax.vjp(lambda p, loss=loss: loss(p, stats, (block,)), params, has_aux=True)
+        kept[remat] = sum(leaf.nbytes for leaf in jax.tree.leaves(pullback))
+    assert_close(gradients[False], gradients[True], 1e-12)
+    assert kept[True] < 0.6 * kept[False]

@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from configs.mnist import get_config
+from fcn_jax.config import TrainConfig
 from fcn_jax.core.block import Block, filler_block
 from fcn_jax.core.step import initial_state, make_loss, make_train_step, split_model
 from fcn_jax.core.step_plan import BlockShape, Program, StepPlan, in_micro_steps
@@ -48,7 +49,7 @@ def functions(norm: str, way: str) -> Functions:
     train = dataclasses.replace(config.train, learning_rate=0.1, warmup_epochs=0.0, **WAYS[way])
     graphdef, params, stats = split_model(make_model(config, rank=2, dtype=jnp.float64))
     optimizer = remembering(make_optimizer(train, warmup_steps=0, total_steps=100))
-    add_gradients = make_add_gradients(graphdef, label_smoothing=train.label_smoothing)
+    add_gradients = make_add_gradients(graphdef, train)
     return Functions(
         graphdef,
         initial_state(params, stats, optimizer, average=train.ema_decay > 0),
@@ -157,7 +158,7 @@ def test_every_micro_step_updates_the_statistics_of_batch_norm(float64):
     net, rng = functions("batch", "plain"), np.random.default_rng(1)
     parts = tuple(random_block(6, CANVASES[0], rng) for _ in range(2))
     state, _ = in_turn(net.begin, [net.micro_step] * 2, net.end)(net.state, parts)
-    stats, loss = net.state.stats, jax.jit(make_loss(net.graphdef, label_smoothing=0.0))
+    stats, loss = net.state.stats, jax.jit(make_loss(net.graphdef, TrainConfig()))
     for part in parts:
         _, (_, stats) = loss(net.state.params, stats, (part,))
     assert_same(stats, state.stats)
