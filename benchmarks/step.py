@@ -38,6 +38,7 @@ from fcn_jax.system.hlo import traffic_of
 from fcn_jax.system.machine import keep_freed_memory, peak_mib, usable_cores
 from fcn_jax.system.targets import Target, absent_target, present_target
 from fcn_jax.train.optimizer import make_optimizer
+from fcn_jax.train.placement import with_sharding
 from fcn_jax.train.setup import make_mesh
 
 ROUNDS = 5
@@ -115,7 +116,8 @@ def programs_of(config: Config, net: Net, target: Target, *, platform: str) -> l
 
     def compiled(name, model, make_step, batch, arrays) -> Program:
         graphdef, params, stats = split_model(model)
-        state = abstract_state(params, stats, optimizer, average=False, place=everywhere)
+        state = abstract_state(params, stats, optimizer, average=False)
+        state = jax.tree.map(lambda array: with_sharding(array, everywhere), state)
 
         def fresh() -> tuple:
             state = initial_state(params, stats, optimizer, average=False)

@@ -159,9 +159,11 @@ def compile_(argv: list[str]) -> None:
 
 
 def train(argv: list[str]) -> None:
-    """Train a net, or resume its training: --config=FILE --workdir=DIR [--config.a.b=value] [--strict]"""
-    line = _cluster_line(argv, texts={"workdir": "folder of the run"}, takes_config=True)
+    """Train a net, or resume it: --config=FILE --workdir=DIR [--config.a.b=value] [--strict] [--profile=DIR]"""
+    texts = {"workdir": "folder of the run", "profile": "folder for a profile of five steps"}
+    line = _cluster_line(argv, texts=texts, takes_config=True)
     config, workdir = line.config, line.needed_path("workdir")
+    profile = line.folder("profile") if line.given("profile") else None
     with stop_on_sigterm() as stop:
         import_libraries("jax", "matplotlib")
         from fcn_jax.commands.train import train
@@ -170,7 +172,7 @@ def train(argv: list[str]) -> None:
         from fcn_jax.train.log import format_summary
 
         _join(line)
-        summary = train(config, workdir, strict=line.switch("strict"), stop=of_all(stop))
+        summary = train(config, workdir, strict=line.switch("strict"), stop=of_all(stop), profile=profile)
         if is_first():
             print(format_summary(summary))
 

@@ -258,7 +258,10 @@ class EvaluateConfig:
 class CheckpointConfig:
     """The rules for saving the state of a run."""
 
-    every_steps: int = bounded(200, 1)
+    every_steps: int = bounded(200, 0)
+    """The number of steps from one save to the next; 0: only minutes decide."""
+    every_minutes: float = bounded(0.0, 0)
+    """The minutes from one save to the next, to the next line of the log; 0: only steps decide."""
     keep: int = bounded(2, 1)
     """The number of newest checkpoints that are kept."""
 
@@ -282,6 +285,8 @@ class MachineConfig:
     off where one process with all its threads is too slow, mostly on machines with many cores."""
     prefetch_steps: int = bounded(4, 1, 1024)
     """The number of steps that are decoded ahead."""
+    share_optimizer: str = chosen("auto", "always", "never")
+    """The optimiser's state is shared among the devices, where they divide an axis of its arrays. auto: from 1 GiB."""
     watchdog_seconds: float = bounded(120.0, 0)
     """A run that waits this long, in seconds, says what it waits for; 0: never."""
 

@@ -53,6 +53,11 @@ def validate(config: Config) -> None:
             "config.model.norm=group, or config.schedule.programs=step and config.train.accumulate=1, or "
             "config.train.statistics=micro_step"
         )
+    if not config.checkpoint.every_steps and not config.checkpoint.every_minutes:
+        raise UserError(
+            "config.checkpoint.every_steps is 0, but every_minutes is 0 too, so a run that breaks would begin anew: "
+            "set config.checkpoint.every_minutes=10"
+        )
     if config.schedule.positions_per_step and config.schedule.kind != "bucketed":
         raise UserError(
             f"config.schedule.positions_per_step is {config.schedule.positions_per_step}, but a stratified step always "

@@ -156,6 +156,7 @@ CONFIGS = [
     Situation("keeps no statistics", broken(WaveNet(), train__precise_batch_norm=True), validate),
     Situation("so steps are computed in micro-steps", broken(train__accumulate=2), validate, ways=3),
     Situation("so steps are computed in micro-steps", broken(schedule__programs="bucket"), validate, ways=3),
+    Situation("every_minutes is 0 too", broken(checkpoint__every_steps=0), validate),
     Situation("a stratified step always holds", broken(schedule__positions_per_step=100), validate, ways=2),
     Situation("config.model.group_size is", broken(model__norm="group", model__channels=(12, 18)), validate),
     Situation("published weights of a resnet", broken(ResNet(norm="group", init_from="x")), validate, behind="; set "),

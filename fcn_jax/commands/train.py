@@ -44,6 +44,7 @@ from fcn_jax.train.not_finite import describe_not_finite
 from fcn_jax.train.optimizer import describe_frozen
 from fcn_jax.train.out_of_memory import check_fits_device, compile_all, fitting
 from fcn_jax.train.passes import evaluate, with_precise_statistics
+from fcn_jax.train.profiler import Profiler
 from fcn_jax.train.setup import Setup, Split, prepare_together
 from fcn_jax.train.workdir import (
     LABELS,
@@ -78,6 +79,8 @@ class Run:
     clock: Clock = field(default_factory=Clock)
     devices: int = 0
     """Number of devices on which the run began."""
+    profile: Path | None = None
+    """Folder for a profile of some steps; None: none."""
     first_step_began: float | None = None
     """Time of the first step since the start of the command, on the clock of `time.perf_counter`."""
     _usable: set[PendingProgram] = field(default_factory=set)
@@ -176,10 +179,11 @@ class Run:
             self.wait_and_show([self.next_program])
         with Bar("train", total, done=self.step) as bar:
             meter = Meter(self.clock, loader, rank=self.setup.train.dataset.rank)
-            hooks = _RunHooks(self, workdir, writer, meter, bar)
+            hooks = _RunHooks(self, workdir, writer, meter, bar, Profiler(self.profile))
             hooks.validate_if_due(state)
             self.attend(f"the input of step {self.step + 1}")
-            return train_steps(state, loader.steps(self.step, total), updates, hooks)
+            with hooks.profiler:
+                return train_steps(state, loader.steps(self.step, total), updates, hooks)
 
     def evaluate(self, state: TrainState, split: Split, *, title: str) -> dict[str, float]:
         """Return {loss, accuracy, count} over a split."""
@@ -202,6 +206,7 @@ class _RunHooks:
     writer: MetricsWriter | None
     meter: Meter
     bar: Bar
+    profiler: Profiler
 
     def before_step(self, step: Step) -> None:
         del step
@@ -218,8 +223,10 @@ class _RunHooks:
             with suppress(Stopped), self.bar.pause():  # A stop is seen below, where the step just done is saved.
                 self._wait_for([run.next_program])
         is_last = run.step == run.setup.total_steps
-        saves = is_last or run.step % config.checkpoint.every_steps == 0 or run.stop.requested
-        if saves or run.epoch.is_integer() or run.step % config.train.log_every_steps == 0:
+        logs = run.epoch.is_integer() or run.step % config.train.log_every_steps == 0
+        saves = is_last or run.stop.requested or run.checkpoints.are_due(run.step, config.checkpoint, together=logs)
+        self.profiler.after_step()
+        if saves or logs:
             self.bar.note(describe(self._log()))
             with self.meter.pause(), self.bar.pause():
                 state = self._pause(state, saves=saves)
@@ -288,7 +295,9 @@ class _RunHooks:
         say(f"epoch {round(run.epoch):>3}  validation accuracy {means['accuracy']:.4f}  loss {means['loss']:.4f}")
 
 
-def train(config: Config, workdir: Path, *, strict: bool = False, stop: StopRequest | None = None) -> dict[str, Any]:
+def train(
+    config: Config, workdir: Path, *, strict: bool = False, stop: StopRequest | None = None, profile: Path | None = None
+) -> dict[str, Any]:
     """Train a config in a workdir, or go on where an earlier run stopped; return the summary.
 
     Where compiling does not disturb the run, training begins once the program of its first step is compiled.
@@ -296,6 +305,7 @@ def train(config: Config, workdir: Path, *, strict: bool = False, stop: StopRequ
     Args:
         strict: fail if the newest checkpoint is damaged.
         stop: request to stop the run.
+        profile: folder for a profile of some steps; None: none.
 
     Raises:
         UserError: the config, the data, the workdir or the disk has a problem, which the message names.
@@ -342,7 +352,7 @@ def train(config: Config, workdir: Path, *, strict: bool = False, stop: StopRequ
             Watchdog(config.machine.watchdog_seconds, workdir / "watchdog.log") as watchdog,
             Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints,
         ):
-            run = Run(setup, programs, checkpoints, stop, watchdog, programs_are_reported=not beside)
+            run = Run(setup, programs, checkpoints, stop, watchdog, programs_are_reported=not beside, profile=profile)
             test = _train_and_test(run, workdir, strict=strict)
         monitor.check_complete()
         seconds = {"compile_seconds": programs.seconds, "wall_seconds": time.perf_counter() - began}
@@ -372,6 +382,7 @@ def _train_and_test(run: Run, workdir: Path, *, strict: bool) -> dict[str, float
         try:
             state = run.train(state, workdir, writer)
         except NotFiniteError as error:  # Every process raises it.
+            run.checkpoints.wait()
             kept = run.checkpoints.latest
             with together():
                 if is_first():

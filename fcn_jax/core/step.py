@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int
@@ -58,17 +59,15 @@ def initial_state(params: Any, stats: Any, optimizer: optax.GradientTransformati
     )
 
 
-def abstract_state(
-    params: Any, stats: Any, optimizer: optax.GradientTransformation, *, average: bool, place: jax.sharding.Sharding
-) -> TrainState:
-    """Return the shapes, types and sharding of a state, to restore a checkpoint or to compile a program."""
-    state = jax.eval_shape(lambda p, s: initial_state(p, s, optimizer, average=average), params, stats)
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), state)
+def abstract_state(params: Any, stats: Any, optimizer: optax.GradientTransformation, *, average: bool) -> TrainState:
+    """Return the shapes and types of a state, to restore a checkpoint or to compile a program."""
+    return jax.eval_shape(lambda p, s: initial_state(p, s, optimizer, average=average), params, stats)
 
 
-def replicate(tree: Any, sharding: jax.sharding.Sharding) -> Any:
-    """Copy arrays, which every process has, to all devices of all processes."""
-    return jax.make_array_from_process_local_data(sharding, jax.device_get(tree))
+def put(array: Any, sharding: jax.sharding.Sharding) -> Array:
+    """Put an array, which every process has as a whole, on the devices of all processes."""
+    on_host = np.asarray(array)
+    return jax.make_array_from_callback(on_host.shape, sharding, on_host.__getitem__)
 
 
 class Sums(NamedTuple):

@@ -27,6 +27,7 @@ from fcn_jax.system.cache import use_compilation_cache
 from fcn_jax.system.machine import threads_of
 from fcn_jax.train.checkpoint import read_latest
 from fcn_jax.train.optimizer import make_optimizer
+from fcn_jax.train.placement import with_sharding
 from fcn_jax.train.workdir import read_config, read_meaning
 
 
@@ -69,7 +70,8 @@ def restore_trained(workdir: Path, *, convolution: str | None = None, strict: bo
     optimizer = make_optimizer(config.train, warmup_steps=0, total_steps=1)
     place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     average = config.train.ema_decay > 0
-    target = abstract_state(params, stats, optimizer, average=average, place=place)
+    target = abstract_state(params, stats, optimizer, average=average)
+    target = jax.tree.map(lambda array: with_sharding(array, place), target)
     restored = read_latest(workdir, target, strict=strict)
     state, meaning = restored.state, read_meaning(workdir, restored)
     model = nnx.merge(graphdef, state.evaluated_params, state.stats)

@@ -1,6 +1,8 @@
 """Checkpoints: the state and its position in the schedule, saved by Orbax.
 
-A save is finished before the next step begins, so a kill loses at most the steps since the last save. The position
+A save copies the state, and a thread writes the copy while training goes on; the next save and the end of the run wait
+for it. With several processes it is written before the next step, since they have to agree on it. So a kill loses at
+most the steps since the last save that was written. The position
 holds what the run has cost so far and a checksum of state and position: Orbax notices a file that is cut off, but not
 a flipped bit in an array. Restoring needs an abstract target, so a checkpoint of another model fails with a one-line
 error. Nothing is unpickled. A damaged checkpoint is renamed, and the one before it is restored.
@@ -13,7 +15,9 @@ import os
 import shutil
 import sys
 import textwrap
+import time
 import warnings
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,12 +25,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
-from fcn_jax.config import UserError
+from fcn_jax.config import CheckpointConfig, UserError
 from fcn_jax.core.step import TrainState
 from fcn_jax.system.console import say
 from fcn_jax.system.disk import MAKE_ROOM
-from fcn_jax.system.processes import is_first, together
+from fcn_jax.system.processes import gather, is_first, together
 
 
 class CheckpointManager(ocp.CheckpointManager):
@@ -106,24 +111,65 @@ class Checkpoints:
                 "_CHECKPOINT_METADATA is damaged"
             ) from error
         self.directory, self._only_reads = directory, keep is None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: Future[None] | None = None
+        self._last_save = time.monotonic()
 
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_) -> None:
-        self._manager.close()
+    def __exit__(self, kind: type[BaseException] | None, *_) -> None:
+        try:
+            self.wait()
+        except UserError as error:
+            if kind is None:
+                raise
+            say(str(error))
+        finally:
+            self._thread.shutdown()
+            self._manager.close()
 
     @property
     def latest(self) -> int | None:
-        """Number of updates done at the newest checkpoint; None if there is no checkpoint."""
+        """Number of updates done at the newest checkpoint that is written; None if there is none."""
         return self._manager.latest_step()
 
+    def are_due(self, step: int, config: CheckpointConfig, *, together: bool) -> bool:
+        """Return whether to save after a step; the clock of process 0 counts the minutes.
+
+        Args:
+            together: whether all processes wait for each other here anyway, so that they can agree on the time.
+        """
+        if config.every_steps and step % config.every_steps == 0:
+            return True
+        are_over = time.monotonic() - self._last_save >= 60 * config.every_minutes
+        return bool(config.every_minutes) and together and gather(are_over)[0]
+
     def save(self, step: int, state: TrainState, position: dict[str, Any]) -> None:
-        """Save a checkpoint.
+        """Save a checkpoint: on return, the state is copied, and may be changed; `wait` returns when it is written.
 
         Raises:
-            UserError: the checkpoint cannot be written; the checkpoints before it are kept.
+            UserError: this checkpoint, or the one before it, cannot be written; those before are kept.
         """
+        self.wait()
+        self._last_save = time.monotonic()
+        if jax.process_count() > 1:
+            self._write(step, state, position)
+        else:
+            copied = jax.tree.map(lambda leaf: np.array(leaf, copy=True), state)
+            self._writing = self._thread.submit(self._write, step, copied, position)
+
+    def wait(self) -> None:
+        """Wait until the last checkpoint is written.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def _write(self, step: int, state: TrainState, position: dict[str, Any]) -> None:
         position = {**position, CHECKSUM: checksum(state, position)}
         try:
             self._manager.save(
@@ -145,6 +191,7 @@ class Checkpoints:
         Raises:
             UserError: every checkpoint (with `strict`: the newest) is damaged or belongs to another model.
         """
+        self.wait()
         damaged: dict[int, str] = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
@@ -208,10 +255,17 @@ def checksum(state: TrainState, position: dict[str, Any]) -> str:
     """Return the SHA-256 of the position and of every array of a state with its path, type and shape."""
     digest = hashlib.sha256(json.dumps(position, sort_keys=True).encode())
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-        array = np.asarray(leaf)
+        array = _whole(leaf)
         digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape} ".encode())
         digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
+
+
+def _whole(array: Any) -> np.ndarray:
+    """Return an array that may be shared among the devices of several processes; each of them calls this."""
+    if isinstance(array, jax.Array) and not (array.is_fully_addressable or array.is_fully_replicated):
+        array = multihost_utils.process_allgather(array, tiled=True)
+    return np.asarray(array)
 
 
 def _first_line(error: Exception) -> str:

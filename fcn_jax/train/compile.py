@@ -19,12 +19,13 @@ from jax.sharding import NamedSharding, PartitionSpec
 from fcn_jax.core.block import Block, abstract_block, rows_on_devices
 from fcn_jax.core.geometry import format_size
 from fcn_jax.core.stages import Stage
-from fcn_jax.core.step import make_evaluate_step, make_moments_step, make_train_step
+from fcn_jax.core.step import TrainState, make_evaluate_step, make_moments_step, make_train_step
 from fcn_jax.core.step_plan import Program
 from fcn_jax.system.console import print_table
 from fcn_jax.system.machine import mib_of, peak_mib
 from fcn_jax.train.compile_monitor import TRIAL, compiling
 from fcn_jax.train.micro_steps import in_turn, make_add_gradients, make_apply_gradients, no_gradients
+from fcn_jax.train.placement import device_mib, with_sharding
 from fcn_jax.train.setup import Setup, Split
 
 WORK_OF_GRADIENT = 2.0
@@ -227,7 +228,7 @@ def _update(setup: Setup, number: int, shared: dict[Hashable, Job], program: Pro
         jobs = _jobs_in_micro_steps(setup, stage, program, mean_examples=mean_examples)
         return Update(name, tuple(shared.setdefault(key, job) for key, job in jobs))
     step = make_train_step(setup.graphdef, setup.optimizer, setup.config.train, mean_examples=mean_examples)
-    jitted = jax.jit(step, donate_argnums=0, out_shardings=_everywhere(setup))
+    jitted = jax.jit(step, donate_argnums=0, out_shardings=_as_now(setup))
     state, shapes = (_abstract(setup.state),), _shapes_of(setup, stage, program)
     return Update(name, (_job(setup, name, jitted, state, shapes, work_of_a_block=WORK_OF_GRADIENT),))
 
@@ -242,9 +243,9 @@ def _jobs_in_micro_steps(
     apply_gradients = make_apply_gradients(setup.optimizer, setup.config.train, mean_examples=mean_examples)
     begin = jax.jit(no_gradients, out_shardings=everywhere)
     micro_step = jax.jit(add_gradients, donate_argnums=2, out_shardings=everywhere)
-    end = jax.jit(apply_gradients, donate_argnums=0, out_shardings=everywhere)
+    end = jax.jit(apply_gradients, donate_argnums=0, out_shardings=_as_now(setup))
     groups = [tuple(_shapes_of(setup, stage, replace(program, blocks=blocks))) for blocks in program.groups]
-    held = mib_of((state.opt_state, state.average))
+    held = device_mib((state.opt_state, state.average))
     held += mib_of([_abstract_blocks(setup, shapes) for shapes in groups]) / setup.mesh.size
     micro_steps = {}
     for shapes in dict.fromkeys(groups):
@@ -288,6 +289,11 @@ def _everywhere(setup: Setup) -> NamedSharding:
     return NamedSharding(setup.mesh, PartitionSpec())
 
 
+def _as_now(setup: Setup) -> tuple[TrainState, NamedSharding]:
+    """Return the shardings of what an update returns: the state where it was, its sums everywhere."""
+    return jax.tree.map(lambda array: array.sharding, setup.state), _everywhere(setup)
+
+
 def _program_name(setup: Setup, stage: Stage, program: Program) -> str:
     """Return a name that tells the programs of a stage apart: the canvas if bucketed, else `_number_of`."""
     if setup.config.schedule.kind == "bucketed":
@@ -317,6 +323,6 @@ def _evaluated_state(setup: Setup) -> tuple[Any, Any]:
     return _abstract(setup.state.params), _abstract(setup.state.stats)
 
 
-def _abstract(tree, sharding: NamedSharding | None = None):
+def _abstract(tree: Any, sharding: NamedSharding | None = None) -> Any:
     """Return the shapes, types and shardings of arrays, without the arrays; `sharding` replaces their own."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding or x.sharding), tree)
+    return jax.tree.map(lambda array: with_sharding(array, sharding), tree)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from fcn_jax.core.norms import Moments, batch_norms
 from fcn_jax.core.schedule import FILLER
-from fcn_jax.core.step import ZERO, TrainState, replicate
+from fcn_jax.core.step import ZERO, TrainState, put
 from fcn_jax.data.bad_examples import share
 from fcn_jax.data.loader import Step
 from fcn_jax.system.console import Bar
@@ -126,5 +126,5 @@ def replaced_statistics(setup: Setup, state: TrainState, moments: Sequence[Momen
     model = nnx.merge(setup.graphdef, state.params, state.stats)
     for layer, found in zip(batch_norms(model), moments, strict=True):
         for statistic, value in ((layer.mean, found.mean), (layer.var, found.var)):
-            statistic[...] = replicate(value.astype(statistic.dtype), statistic.sharding)
+            statistic[...] = put(value.astype(statistic.dtype), statistic.sharding)
     return nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))

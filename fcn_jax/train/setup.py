@@ -20,7 +20,7 @@ from fcn_jax.config_fields import flatten, overridden
 from fcn_jax.config_rules import validate
 from fcn_jax.core.buckets import BucketPlan, plan_buckets
 from fcn_jax.core.stages import Stages, evaluation_stages, scale_of_epochs, training_stages, used
-from fcn_jax.core.step import TrainState, abstract_state, initial_state, replicate, split_model
+from fcn_jax.core.step import TrainState, abstract_state, initial_state, put, split_model
 from fcn_jax.data.dataset import Dataset, changed_data, fingerprint, open_dataset
 from fcn_jax.data.loader import Loader
 from fcn_jax.data.source import OpenSplit, Source
@@ -33,6 +33,7 @@ from fcn_jax.system.machine import threads_of
 from fcn_jax.system.processes import check_devices, gather, is_first, together
 from fcn_jax.train.costs import costs_of
 from fcn_jax.train.optimizer import make_optimizer
+from fcn_jax.train.placement import placement, with_sharding
 
 
 @dataclass(frozen=True)
@@ -168,11 +169,11 @@ def prepare(
     optimizer = make_optimizer(
         config.train, warmup_steps=stages.steps_of(config.train.warmup_epochs), total_steps=stages.total_steps
     )
-    average, everywhere = config.train.ema_decay > 0, NamedSharding(mesh, PartitionSpec())
-    if abstract:
-        state = abstract_state(params, stats, optimizer, average=average, place=everywhere)
-    else:
-        state = replicate(initial_state(params, stats, optimizer, average=average), everywhere)
+    state = (abstract_state if abstract else initial_state)(
+        params, stats, optimizer, average=config.train.ema_decay > 0
+    )
+    places = placement(state, mesh, config.machine.share_optimizer)
+    state = jax.tree.map(with_sharding if abstract else put, state, places)
     return Setup(config, mesh, open_split, train, graphdef, optimizer, state)
 
 

@@ -17,9 +17,10 @@ import optax
 from configs.mnist import get_config
 from fcn_jax.config import Config
 from fcn_jax.core.block import Block, filler_block
-from fcn_jax.core.step import initial_state, make_train_step, replicate, split_model
+from fcn_jax.core.step import TrainState, initial_state, make_train_step, put, split_model
 from fcn_jax.nets.model import make_model
 from fcn_jax.system.processes import is_first
+from fcn_jax.train.placement import placement
 from fcn_jax.train.setup import prepare
 
 STEPS = {"float32": 20, "float64": 50}
@@ -40,15 +41,18 @@ class Run:
 
     def __init__(self, config: Config, devices: list[jax.Device], dtype: str, *, steps: int):
         setup = prepare(config, devices=devices)
-        self.place = setup.state.step.sharding
         graphdef, params, stats = split_model(make_model(config, rank=2, dtype=dtype))
         optimizer = remembering(setup.optimizer)
         state = initial_state(params, stats, optimizer, average=False)
         as_dtype = jax.tree.map(lambda x: x.astype(dtype) if x.dtype.kind == "f" else x, jax.device_get(state))
-        self.state = replicate(as_dtype, self.place)
+        self.places = placement(as_dtype, setup.mesh, config.machine.share_optimizer)
+        self.state = self.placed(as_dtype)
         update = make_train_step(graphdef, optimizer, config.train, mean_examples=64.0)
-        self._step = jax.jit(update, out_shardings=self.place)
+        self._step = jax.jit(update, out_shardings=(self.places, self.places.step))
         self.steps = setup.loader(setup.train).steps(0, steps)
+
+    def placed(self, state: TrainState) -> TrainState:
+        return jax.tree.map(put, state, self.places)
 
     def step(self, blocks: tuple[Block, ...]) -> Any:
         """(loss, statistics, gradients) of an update."""
@@ -83,6 +87,8 @@ def compare(dtype: str, *, steps: int, from_one_state: bool) -> dict[str, Any]:
     config.schedule.examples_per_step = 47  # Two, three, four and five devices divide not all of its blocks.
     config.model.channels = (4, 8, 8)
     config.train.learning_rate, config.train.epochs = 1e-2, 8
+    if jax.process_count() == 1:
+        config.machine.share_optimizer = "always"
     alone = Run(config, jax.local_devices()[:1], dtype, steps=steps) if is_first() else None
     together = Run(config, jax.devices(), dtype, steps=steps)
     same, worst, filler = True, 0.0, 0
@@ -96,11 +102,17 @@ def compare(dtype: str, *, steps: int, from_one_state: bool) -> dict[str, Any]:
         filler += sum(len(block.index) - len(whole.index) for block, whole in zip(blocks, own, strict=True))
         same &= all(same_rows(block, whole) for block, whole in zip(blocks, own, strict=True))
         if from_one_state:
-            alone.state = replicate(before, alone.place)
+            alone.state = alone.placed(before)
         worst = max(worst, largest_difference(alone.step(own), found))
     if alone is not None and not from_one_state:
         worst = max(worst, largest_difference(alone.state.params, together.state.params))
-    return {"same_examples": bool(same), "filler_of_devices": filler, "largest_difference": worst}
+    shared = sum(not leaf.is_fully_replicated for leaf in jax.tree.leaves(together.state.opt_state))
+    return {
+        "same_examples": bool(same),
+        "filler_of_devices": filler,
+        "largest_difference": worst,
+        "shared_arrays": shared,
+    }
 
 
 def compare_both(steps: int | None = None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One device and any other number of them do the same."""
+"""One device and any other number of them do the same, also where they share the optimiser's state."""
 
 import json
 import sys
@@ -18,3 +18,4 @@ def test_any_number_of_devices_takes_the_same_steps_as_one(devices, steps):
         assert found[dtype]["same_examples"]
         assert found[dtype]["filler_of_devices"] > 0
         assert found[dtype]["largest_difference"] <= most
+        assert (found[dtype]["shared_arrays"] > 0) == (devices == 4)  # Their axes have 4, 8 or 10 numbers.

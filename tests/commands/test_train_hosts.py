@@ -44,7 +44,7 @@ def small_config(cache: Path) -> Config:
     config = get_config("tiny")
     config.schedule.examples_per_step = config.evaluate.examples_per_step = 47  # Few devices divide all of its blocks.
     config.model.channels = (4, 8, 8)
-    config.machine.cache_dir = str(cache)
+    config.machine.cache_dir, config.machine.share_optimizer = str(cache), "always"
     return config
 
 

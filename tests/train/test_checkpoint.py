@@ -1,6 +1,7 @@
 """A checkpoint is restored whole or not at all, and holds parameters that another order of the head reads as well."""
 
 import shutil
+import threading
 from pathlib import Path
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from configs.mnist import get_config
+from fcn_jax.config import CheckpointConfig
 from fcn_jax.core.block import Block, filler_block
 from fcn_jax.core.step import TrainState, initial_state, make_evaluate_step, split_model
 from fcn_jax.nets.model import make_model
@@ -149,6 +151,71 @@ def test_none_that_is_whole_is_refused(directory):
         pytest.raises(ValueError, match="none of the 2 checkpoints can"),
     ):
         checkpoints.restore_newest(small_state(0))
+
+
+def test_a_step_goes_on_while_its_state_is_written(tmp_path, monkeypatch):
+    """The next step may take the memory of the state that is being saved; the save after it waits."""
+    may_write = threading.Event()
+    really_save = checkpoint.CheckpointManager.save
+
+    def save(*arguments, **options):
+        assert may_write.wait(60)
+        return really_save(*arguments, **options)
+
+    monkeypatch.setattr(checkpoint.CheckpointManager, "save", save)
+    step = jax.jit(lambda state: jax.tree.map(lambda leaf: leaf + 1, state), donate_argnums=0)
+    with Checkpoints(tmp_path / "checkpoints", keep=2) as checkpoints:
+        state = small_state(1)
+        checkpoints.save(1, state, {})
+        assert checkpoints.latest is None
+        state = step(state)
+        may_write.set()
+        checkpoints.save(2, state, {})
+        step(state)
+        checkpoints.wait()
+        assert checkpoints.latest == 2
+        for number in (2, 1):
+            restored = checkpoints.restore_newest(small_state(0))
+            assert restored is not None
+            expected = np.asarray(small_state(1).params["kernel"]) + (number - 1)
+            np.testing.assert_array_equal(restored.state.params["kernel"], expected)
+            assert restored.step == number
+            shutil.rmtree(tmp_path / f"checkpoints/{number}")
+            checkpoints._manager.reload()
+
+
+def test_what_could_not_be_written_is_raised_by_the_next_save(directory):
+    with file_size_limit(10_000), Checkpoints(directory, keep=2) as checkpoints:
+        checkpoints.save(3, small_state(3), {})
+        with pytest.raises(ValueError, match=r"checkpoints/3 cannot be saved"):
+            checkpoints.save(4, small_state(4), {})
+        assert checkpoints.latest == 2
+
+
+def test_an_error_of_the_run_hides_none_of_the_disk(directory, said):
+    def break_off():
+        with file_size_limit(10_000), Checkpoints(directory, keep=2) as checkpoints:
+            checkpoints.save(3, small_state(3), {})
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        break_off()
+    assert "checkpoints/3 cannot be saved" in said[0]
+
+
+def test_steps_and_minutes_say_when_to_save(tmp_path, monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now)
+    with Checkpoints(tmp_path / "checkpoints", keep=1) as checkpoints:
+        by_steps, by_minutes = CheckpointConfig(every_steps=3), CheckpointConfig(every_steps=0, every_minutes=2.0)
+        assert [checkpoints.are_due(step, by_steps, together=False) for step in (1, 2, 3)] == [False, False, True]
+        now += 119
+        assert not checkpoints.are_due(3, by_minutes, together=True)
+        now += 1
+        assert checkpoints.are_due(3, by_minutes, together=True)
+        assert not checkpoints.are_due(3, by_minutes, together=False)
+        checkpoints.save(3, small_state(3), {})
+        assert not checkpoints.are_due(4, by_minutes, together=True)
 
 
 def test_a_full_disk_is_one_line_and_the_checkpoints_before_stay(directory):
