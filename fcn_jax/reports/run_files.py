@@ -35,6 +35,7 @@ class ReadingRecord:
     megapositions_per_second: float
     """Millions of true pixels (of images) or samples (of signals)."""
     input_wait: float
+    device_idle: float
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class Summary:
     megapositions_per_second: float
     """Millions of true pixels (of images) or samples (of signals)."""
     input_wait: float
+    device_idle: float
     plan_fill: float
     filler_share: float
     fill: float

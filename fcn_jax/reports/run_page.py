@@ -115,7 +115,8 @@ def _cost_rows(files: RunFiles) -> list[tuple[str, str]]:
         speed = f"{summary.examples_per_second:,.0f} {examples}, {summary.megapositions_per_second:.3g} {positions}"
         rows.append(("parameters", f"{summary.parameters:,}"))
         rows.append(("training", f"{summary.train_seconds:,.1f} s, including validation and saving"))
-        rows.append(("throughput", f"{speed}; {summary.input_wait:.1%} of the time was spent waiting for input"))
+        waits = f"{summary.input_wait:.1%} of the time was spent waiting for input"
+        rows.append(("throughput", f"{speed}; {waits}, and for {summary.device_idle:.1%} the devices were idle"))
         rows.append(
             ("fill", f"{summary.fill:.3f} (plan fill {summary.plan_fill:.3f}, filler share {summary.filler_share:.3f})")
         )

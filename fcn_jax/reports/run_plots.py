@@ -179,25 +179,30 @@ def _learning_rate(files: RunFiles, time: Timeline) -> Picture | None:
 
 
 def _speed(files: RunFiles, time: Timeline) -> Picture:
-    """Draw examples a second, positions a second and the waiting for input, one below the other."""
+    """Draw examples a second, positions a second and the shares of waiting, one below the other."""
     readings = files.metrics.readings
     names = files.speed_names
     curves = (
         (names.examples_in_words, "{:,.0f}", [reading.examples_per_second for reading in readings]),
         (names.positions_in_words, "{:.3g}", [reading.megapositions_per_second for reading in readings]),
         ("input wait, %", "{:.1f}%", [100 * reading.input_wait for reading in readings]),
+        ("device idle, %", "{:.1f}%", [100 * reading.device_idle for reading in readings]),
     )
     epochs = time.epochs_at([reading.step for reading in readings])
-    figure, panels = _figure(5.0, len(curves))
+    figure, panels = _figure(6.2, len(curves))
     texts = []
     for axes, (label, form, values) in zip(panels, curves, strict=True):
-        _draw_readings(axes, epochs, np.array(values), INK if "wait" in label else TRAIN)
-        axes.set_ylim(0, 1.08 * max(*values, 1) if "wait" in label else 1.08 * max(values))
+        is_share = label.endswith("%")
+        _draw_readings(axes, epochs, np.array(values), INK if is_share else TRAIN)
+        axes.set_ylim(0, 1.08 * max(*values, 1) if is_share else 1.08 * max(values))
         axes.set_ylabel(label)
         texts.append(f"{label}: {_said(epochs, np.array(values), form)}")
     _label_epochs(panels, time)
     figure.align_ylabels()
-    caption = "Throughput of the training steps, and the share of their time that was spent waiting for input."
+    caption = (
+        "Throughput of the training steps, and the shares of their time in which the run waited for input and in which "
+        "the devices had nothing to do."
+    )
     return Picture("speed", f"{caption}{_light(readings)}", f"{'; '.join(texts)}.", png_of(figure))
 
 

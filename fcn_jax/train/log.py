@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -163,11 +164,13 @@ class Clock:
     """Seconds spent in training steps, waiting for input included."""
     input_seconds: float = 0.0
     """Seconds spent waiting for input."""
+    idle_seconds: float = 0.0
+    """Seconds in which the devices had finished a step, and had not been sent the next one."""
     examples: int = 0
     true_positions: int = 0
 
     def speed(self, rank: int, *, since: "Clock | None" = None) -> dict[str, float]:
-        """Return the speeds and the share of time spent waiting for input since `since`, or over the whole run.
+        """Return the speeds and the shares of time spent waiting, since `since` or over the whole run.
 
         Args:
             rank: 1 for signals, 2 for images.
@@ -178,6 +181,7 @@ class Clock:
             names.examples: (self.examples - since.examples) / seconds,
             names.positions: (self.true_positions - since.true_positions) / seconds / 1e6,
             "input_wait": (self.input_seconds - since.input_seconds) / seconds,
+            "device_idle": (self.idle_seconds - since.idle_seconds) / seconds,
         }
 
 
@@ -197,6 +201,10 @@ class Meter:
         self._then = time.perf_counter()
         self._last = replace(clock)
         self._examples = self._true_positions = 0
+        self._watcher = ThreadPoolExecutor(1, thread_name_prefix="meter")
+        self._sent: Future[float] | None = None
+        """The time at which the step that was sent last will be finished."""
+        self._idle = 0.0
 
     def add(self, step: Step, sums: Sums) -> None:
         """Count a step that was just sent to the device, and wait for the step before it.
@@ -204,8 +212,10 @@ class Meter:
         So the host is at most one step ahead, and the time spent waiting for the loader is time in which the device
         lacks input.
         """
-        if self._pending:
-            jax.block_until_ready(self._pending[-1])
+        now = time.perf_counter()
+        if self._sent is not None:
+            self._idle += max(0.0, now - self._sent.result())
+        self._sent = self._watcher.submit(_when_ready, sums)
         self._pending.append(sums)
         self._examples += step.num_examples
         self._true_positions += step.true_positions
@@ -230,13 +240,14 @@ class Meter:
 
     def _add_to_clock(self, seconds: float) -> None:
         """Add the examples and positions of all processes, and the times of the slowest process."""
-        own = (self._examples, self._true_positions, seconds, self._loader.seconds_waited)
-        examples, true_positions, seconds_of_each, waited = zip(*gather(own), strict=True)
+        own = (self._examples, self._true_positions, seconds, self._loader.seconds_waited, self._idle)
+        examples, true_positions, seconds_of_each, waited, idle = zip(*gather(own), strict=True)
         self.clock.examples += sum(examples)
         self.clock.true_positions += sum(true_positions)
         self.clock.step_seconds += max(seconds_of_each)
         self.clock.input_seconds += max(waited)
-        self._examples = self._true_positions = 0
+        self.clock.idle_seconds += max(idle)
+        self._examples, self._true_positions, self._idle = 0, 0, 0.0
         self._loader.seconds_waited = 0.0
 
     @contextmanager
@@ -244,6 +255,7 @@ class Meter:
         """Leave the time spent inside out of `step_seconds`; call `read` just before."""
         yield
         self._tick()
+        self._sent = None  # What the devices did meanwhile is no step.
 
     @contextmanager
     def leave_out(self) -> Iterator[None]:
@@ -251,6 +263,7 @@ class Meter:
         began = time.perf_counter()
         yield
         self._then += time.perf_counter() - began
+        self._sent = None
 
     def _tick(self) -> float:
         """Return the seconds since the last tick and add them to `train_seconds`."""
@@ -258,6 +271,12 @@ class Meter:
         seconds, self._then = now - self._then, now
         self.clock.train_seconds += seconds
         return seconds
+
+
+def _when_ready(sums: Sums) -> float:
+    """Wait until the devices have computed a step; return the time on the clock of `time.perf_counter`."""
+    jax.block_until_ready(sums)
+    return time.perf_counter()
 
 
 def describe(reading: dict[str, float]) -> str:

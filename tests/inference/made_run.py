@@ -16,7 +16,8 @@ from fcn_jax.system.disk import write_json
 STEPS_PER_EPOCH, STEPS_PER_READING = 20, 5
 SUMMARY = {
     "loss": 0.12, "accuracy": 0.98, "count": 2000, "images_per_second": 1000.0, "true_megapixels_per_second": 3.5,
-    "input_wait": 0.01, "plan_fill": 0.97, "filler_share": 0.01, "fill": 0.95, "train_seconds": 80.0,
+    "input_wait": 0.01, "device_idle": 0.02, "plan_fill": 0.97, "filler_share": 0.01, "fill": 0.95,
+    "train_seconds": 80.0,
     "parameters": 166090, "bad_examples": 0, "compile_seconds": 9.0, "compile_count": 2, "wall_seconds": 99.0,
     "size_accuracy": 0.12, "size_accuracy_low": 0.11, "size_accuracy_high": 0.13, "majority_accuracy": 0.113,
     "versions": {"jax": "1.2.3"}, "device": "1 × cpu", "git_commit": "c0ffee" * 6 + "c0ff",
@@ -40,7 +41,12 @@ def made_rows(*, epochs: int = 8) -> list[dict[str, Any]]:
     for step in range(STEPS_PER_READING, epochs * STEPS_PER_EPOCH + 1, STEPS_PER_READING):
         epoch = step / STEPS_PER_EPOCH
         left = 0.3**epoch
-        speed = {"images_per_second": 1000.0, "true_megapixels_per_second": 3.5, "input_wait": 0.01}
+        speed = {
+            "images_per_second": 1000.0,
+            "true_megapixels_per_second": 3.5,
+            "input_wait": 0.01,
+            "device_idle": 0.02,
+        }
         means = {"loss": 0.2 + 2 * left, "accuracy": 0.98 - 0.9 * left}
         rows.append({"step": step, "kind": "train", "epoch": epoch, **means, **speed})
         if epoch.is_integer():

@@ -10,7 +10,7 @@ from fcn_jax.reports.run_plots import Timeline
 
 def readings(*points: tuple[int, float]) -> list[ReadingRecord]:
     """Make readings from pairs (step, epoch)."""
-    return [ReadingRecord(step, epoch, 1.0, 0.5, 100.0, 1.0, 0.0) for step, epoch in points]
+    return [ReadingRecord(step, epoch, 1.0, 0.5, 100.0, 1.0, 0.0, 0.0) for step, epoch in points]
 
 
 STAGED = TrainConfig(epochs=4, stage_scales=(0.5, 1.0), warmup_epochs=1.0)

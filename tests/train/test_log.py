@@ -1,10 +1,18 @@
 """Progress and the summary name what is counted: images and their pixels, or examples of signals and their samples."""
 
+from typing import NamedTuple
+
+import jax
 import pytest
 
-from fcn_jax.train.log import Clock, describe, format_summary
+from fcn_jax.core.step import Sums
+from fcn_jax.data.loader import Loader, Step
+from fcn_jax.train import log
+from fcn_jax.train.log import Clock, Meter, describe, format_summary
 
-OF_CLOCK = Clock(train_seconds=9.0, step_seconds=4.0, input_seconds=1.0, examples=2000, true_positions=6_000_000)
+OF_CLOCK = Clock(
+    train_seconds=9.0, step_seconds=4.0, input_seconds=1.0, idle_seconds=0.25, examples=2000, true_positions=6_000_000
+)
 REST = {
     "loss": 0.1, "accuracy": 0.9, "count": 10, "train_seconds": 9.0, "fill": 0.9, "compile_count": 2,
     "compile_seconds": 3.0,
@@ -26,7 +34,43 @@ def test_the_words_are_those_of_the_data(rank):
 
 
 def test_a_speed_is_that_since_another_reading():
-    since = Clock(step_seconds=3.0, input_seconds=1.0, examples=1000, true_positions=5_000_000)
+    since = Clock(step_seconds=3.0, input_seconds=1.0, idle_seconds=0.0, examples=1000, true_positions=5_000_000)
     assert OF_CLOCK.speed(2, since=since) == {
-        "images_per_second": 1000, "true_megapixels_per_second": 1.0, "input_wait": 0.0,
+        "images_per_second": 1000, "true_megapixels_per_second": 1.0, "input_wait": 0.0, "device_idle": 0.25,
     }  # fmt: skip
+
+
+class FakeLoader(Loader):
+    def __init__(self):
+        self.seconds_waited = 0.0
+
+
+class Finished(NamedTuple):
+    """What a step returns, with the time at which it is finished."""
+
+    time: float
+
+
+def test_devices_are_idle_from_the_end_of_a_step_to_the_next_and_not_in_a_pause(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(log.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(log, "_when_ready", lambda step: step.time)
+    monkeypatch.setattr(jax, "device_get", lambda sums: [Sums(1.0, 1.0, 1.0) for _ in sums])
+    meter, step = Meter(Clock(), FakeLoader(), rank=2), Step(0, 0, (), 1, 1)
+    for now, finished in (
+        (1.0, 2.0),
+        (2.5, 4.0),  # The input was late: half a second.
+        (3.0, 5.0),  # It was sent before the device was done.
+    ):
+        meter.add(step, Finished(finished))
+    now = 5.25
+    meter.read(3)
+    assert (meter.clock.idle_seconds, meter.clock.step_seconds) == (0.5, 5.25)
+    with meter.pause():
+        now = 9.0
+    meter.add(step, Finished(9.5))
+    now = 9.75
+    meter.add(step, Finished(10.0))
+    meter.read(5)
+    assert meter.clock.idle_seconds == 0.75
+    assert meter.clock.speed(2)["device_idle"] == 0.75 / 6.0
