@@ -1,7 +1,5 @@
 """Progress and the summary name what is counted: images and their pixels, or examples of signals and their samples."""
 
-from typing import NamedTuple
-
 import jax
 import pytest
 
@@ -45,32 +43,26 @@ class FakeLoader(Loader):
         self.seconds_waited = 0.0
 
 
-class Finished(NamedTuple):
-    """What a step returns, with the time at which it is finished."""
-
-    time: float
-
-
 def test_devices_are_idle_from_the_end_of_a_step_to_the_next_and_not_in_a_pause(monkeypatch):
     now = 0.0
     monkeypatch.setattr(log.time, "perf_counter", lambda: now)
-    monkeypatch.setattr(log, "_when_ready", lambda step: step.time)
+    monkeypatch.setattr(log, "_when_ready", lambda sums: sums.loss)  # Here, the time at which a step is finished.
     monkeypatch.setattr(jax, "device_get", lambda sums: [Sums(1.0, 1.0, 1.0) for _ in sums])
     meter, step = Meter(Clock(), FakeLoader(), rank=2), Step(0, 0, (), 1, 1)
-    for now, finished in (
-        (1.0, 2.0),
-        (2.5, 4.0),  # The input was late: half a second.
-        (3.0, 5.0),  # It was sent before the device was done.
-    ):
-        meter.add(step, Finished(finished))
+    now = 1.0
+    meter.add(step, Sums(2.0, 1.0, 1.0))
+    now = 2.5  # The input was late: half a second.
+    meter.add(step, Sums(4.0, 1.0, 1.0))
+    now = 3.0  # It was sent before the device was done.
+    meter.add(step, Sums(5.0, 1.0, 1.0))
     now = 5.25
     meter.read(3)
     assert (meter.clock.idle_seconds, meter.clock.step_seconds) == (0.5, 5.25)
     with meter.pause():
         now = 9.0
-    meter.add(step, Finished(9.5))
+    meter.add(step, Sums(9.5, 1.0, 1.0))
     now = 9.75
-    meter.add(step, Finished(10.0))
+    meter.add(step, Sums(10.0, 1.0, 1.0))
     meter.read(5)
     assert meter.clock.idle_seconds == 0.75
     assert meter.clock.speed(2)["device_idle"] == 0.75 / 6.0
