@@ -1,4 +1,4 @@
-"""Compiled programs of a classifier: one for every canvas that occurs.
+"""Compiled programs of a classifier: one for every canvas that occurs. All devices of this process share its rows.
 
 The compilation cache keeps them for the next run. The canvas alone decides the number of rows. So a last batch with
 fewer examples needs no second program.
@@ -12,12 +12,14 @@ from typing import Any, Generic
 
 import jax
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from fcn_jax.config import UserError
 from fcn_jax.core.block import VALUE_TYPES, AnyArray
 from fcn_jax.core.geometry import format_size
 from fcn_jax.inference.classifier import AnswerT, Classifier
 from fcn_jax.system.machine import device_memory_mib, peak_mib
+from fcn_jax.train.setup import make_mesh
 
 POSITIONS = {"cpu": 2**16, "gpu": 2**23, "tpu": 2**23}
 """Positions of a batch by platform. On a CPU more do not fit in its cache; an accelerator needs many to be busy."""
@@ -43,14 +45,16 @@ class CanvasPrograms(Generic[AnswerT]):
     """The programs of a classifier; each is compiled when it is first asked for.
 
     Args:
-        most_rows: most rows of a batch.
+        most_rows: most rows of a batch on each device.
     """
 
     def __init__(self, classifier: Classifier[AnswerT], *, most_rows: int = MOST_ROWS):
         self._classifier, self._most_rows = classifier, most_rows
         self._jitted = jax.jit(classifier.function)
         self._programs: dict[tuple[int, ...], CanvasProgram[AnswerT] | TooLargeError] = {}
-        self._variables = jax.device_put(classifier.variables, jax.local_devices()[0])
+        # An exported artifact was made for one device.
+        self._mesh = make_mesh(jax.local_devices() if classifier.variables else jax.local_devices()[:1])
+        self._variables = jax.device_put(classifier.variables, NamedSharding(self._mesh, PartitionSpec()))
 
     def __getitem__(self, canvas: tuple[int, ...]) -> CanvasProgram[AnswerT]:
         """Return the program of a canvas.
@@ -70,12 +74,12 @@ class CanvasPrograms(Generic[AnswerT]):
         rows = rows_of(canvas, most=self._most_rows, platform=jax.default_backend())
         if not self._classifier.is_compiled:
             return CanvasProgram(rows, partial(self._classifier.function, self._classifier.variables))
-        available = device_memory_mib()
+        available, devices = device_memory_mib(), self._mesh.size
         while True:
-            executable = self._executable(canvas, rows)
+            executable = self._executable(canvas, rows * devices)
             needed = peak_mib(executable)
             if needed <= SHARE_OF_MEMORY * available:
-                return CanvasProgram(rows, partial(executable, self._variables))
+                return CanvasProgram(rows * devices, partial(executable, self._variables))
             if rows == 1:
                 return TooLargeError(
                     f"its canvas of {format_size(canvas)} needs {needed:,.0f} MiB of memory, and the device has "
@@ -84,9 +88,9 @@ class CanvasPrograms(Generic[AnswerT]):
             rows = max(1, min(rows // 2, int(rows * SHARE_OF_MEMORY * available / needed)))
 
     def _executable(self, canvas: tuple[int, ...], rows: int) -> Any:
-        recipe = self._classifier.recipe
-        image = jax.ShapeDtypeStruct((rows, *canvas, recipe.channels), VALUE_TYPES[recipe.rank])
-        size = jax.ShapeDtypeStruct((rows, recipe.rank), np.int32)
+        recipe, over_rows = self._classifier.recipe, NamedSharding(self._mesh, PartitionSpec("rows"))
+        image = jax.ShapeDtypeStruct((rows, *canvas, recipe.channels), VALUE_TYPES[recipe.rank], sharding=over_rows)
+        size = jax.ShapeDtypeStruct((rows, recipe.rank), np.int32, sharding=over_rows)
         try:
             return self._jitted.lower(self._variables, image, size).compile()
         except jax.errors.JaxRuntimeError as error:
@@ -98,5 +102,5 @@ class CanvasPrograms(Generic[AnswerT]):
 
 
 def rows_of(canvas: tuple[int, ...], *, most: int, platform: str) -> int:
-    """Return the number of rows of a batch on a canvas, if they fit in the memory."""
+    """Return the number of rows of a batch on a device and a canvas, if they fit in the memory."""
     return max(1, min(most, POSITIONS.get(platform, POSITIONS["gpu"]) // math.prod(canvas)))

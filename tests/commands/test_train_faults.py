@@ -146,15 +146,15 @@ def test_data_that_changed_is_refused_where_the_run_goes_on(workdir, cache):
 
 
 def test_a_slow_disk_is_named(cache, tmp_path, monkeypatch):
-    lines, block, calls = [], Dataset.block, []
+    lines, fill, calls = [], Dataset.fill, []
 
     def slow(self, *arguments, **how):
         calls.append(0)
         time.sleep(1.5 * (len(calls) == 7))
-        return block(self, *arguments, **how)
+        return fill(self, *arguments, **how)
 
     monkeypatch.setattr(watchdog, "say", lines.append)
-    monkeypatch.setattr(Dataset, "block", slow)
+    monkeypatch.setattr(Dataset, "fill", slow)
     train(small(cache, machine__watchdog_seconds=0.4, machine__num_threads=1, machine__prefetch_steps=1), tmp_path)
     assert any(line.startswith("waiting for the input of step ") for line in lines)
     assert " in slow\n" in (tmp_path / "watchdog.log").read_text()
@@ -164,6 +164,6 @@ def test_a_reader_that_dies_ends_the_run(cache, tmp_path, monkeypatch):
     def dying(*_, **__):
         raise RuntimeError("the reader died")
 
-    monkeypatch.setattr(Dataset, "block", dying)
+    monkeypatch.setattr(Dataset, "fill", dying)
     with pytest.raises(RuntimeError, match="the reader died"):
         train(small(cache), tmp_path)

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import sys
 from pathlib import Path
 
 import jax
@@ -19,6 +20,7 @@ from fcn_jax.inference.classifier import answer_of, classifier_of_workdir, resto
 from fcn_jax.inference.predict import predict
 from fcn_jax.system.machine import peak_mib
 from tests.inference.made import LABEL_NAMES, make_workdir, small_config, write_picture
+from tests.processes import run_together
 
 SMALLEST = 4
 SIZES = [(12, 12), (9, 17), (3, 30), (11, 12), (40, 9), (9, 18)]
@@ -193,3 +195,34 @@ def test_names_of_files_and_classes_may_be_any_bytes(tmp_path, capsys):
     row = json.loads(capsys.readouterr().out)
     assert row["map_of"] == names[0]
     assert Path(row["picture"]).is_file()
+
+
+ON_DEVICES = """
+import jax, numpy as np
+from configs.mnist import get_config
+from fcn_jax.inference import programs
+from fcn_jax.inference.classifier import Classifier, Ladder, answer_of
+from fcn_jax.inference.inputs import recipe_of
+from fcn_jax.core.step import split_model
+from fcn_jax.nets.model import make_model
+from flax import nnx
+config = get_config("tiny")
+graphdef, *variables = split_model(make_model(config, rank=2))
+recipe = recipe_of(config, rank=2, smallest_side=8, largest_side=None)
+function = lambda variables, image, size: answer_of(nnx.merge(graphdef, *variables), image, size)
+classifier = Classifier(recipe, ("a",) * 10, Ladder(recipe, ()), tuple(variables), function, 1)
+program = programs.CanvasPrograms(classifier, most_rows=2)[(20, 24)]
+rng = np.random.default_rng(0)
+image = rng.integers(0, 256, (program.rows, 20, 24, 1), np.uint8)
+size = rng.integers(10, 21, (program.rows, 2), np.int32)
+found = program.run(image, size)
+assert program.rows == 2 * len(jax.devices()) == 6
+assert len(found.logits.sharding.device_set) == 3
+expected = jax.jit(function)(tuple(variables), image, size)
+np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-6)
+"""
+
+
+def test_all_devices_share_the_rows_of_a_batch():
+    (done,) = run_together([[sys.executable, "-c", ON_DEVICES]], devices=3)
+    assert done.returncode == 0, done.stderr
