@@ -72,6 +72,8 @@ NETS = {
     "mnist_padded": Net(lambda: mnist.get_config(""), ((512, 20, 20),)),
     "resnet18": Net(lambda: resnet18.get_config(""), ((64, 224, 224),)),
     "resnet50": Net(lambda: resnet50.get_config(""), ((64, 224, 224),)),
+    "imagenet": Net(lambda: resnet50.get_config(""), ((12, 192, 256), (28, 224, 224), (16, 256, 192), (8, 160, 288))),
+    "small": Net(lambda: resnet18.get_config(""), ((2, 48, 64), (2, 64, 64))),
 }
 
 
@@ -211,17 +213,14 @@ class Torch:
 
     def __init__(self, python: str, config: Config, net: Net):
         c = config.model
-        assert isinstance(c, FCN)
-        columns = (each(len(c.channels), values) for values in (c.kernel, c.stride, c.padding))
-        asked = {
-            "threads": usable_cores(),
-            "blocks": net.blocks,
-            "net": {
-                "input_channels": config.data.channels,
-                "classes": c.num_classes,
-                "convolutions": list(zip(c.channels, *columns, strict=True)),
-            },
-        }
+        shape: dict[str, Any] = {"input_channels": config.data.channels, "classes": c.num_classes}
+        if isinstance(c, ResNet):
+            shape |= {"channels": c.channels, "blocks": c.blocks, "bottleneck": c.bottleneck}
+        else:
+            assert isinstance(c, FCN)
+            columns = (each(len(c.channels), values) for values in (c.kernel, c.stride, c.padding))
+            shape["convolutions"] = list(zip(c.channels, *columns, strict=True))
+        asked = {"threads": usable_cores(), "blocks": net.blocks, "net": shape}
         command = [python, str(Path(__file__).parent / "peers" / "torch_step.py")]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._say(json.dumps(asked))
@@ -267,6 +266,14 @@ def report_times(programs: list[Program], config: Config, net: Net, calls: int, 
     )
 
 
+def report_memory(program: Program) -> None:
+    """Print the memory that a program was predicted to need, and what was in use at most, where the device counts."""
+    jax.block_until_ready(program.compiled(*program.arguments()))
+    used = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+    measured = f"at most {used / 2**20:,.0f} MiB were in use" if used else "this device does not count what is in use"
+    print(f"\nMemory of {program.name}: {peak_mib(program.compiled):,.0f} MiB predicted; {measured}.")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--net", choices=NETS, default="mnist")
@@ -285,6 +292,7 @@ def main() -> None:
     print(f"{arguments.net}, {net} on each of {len(target.devices)} × {target.name}\n")
     report_traffic(programs)
     if not arguments.target:
+        report_memory(programs[0])
         print()
         torch = Torch(arguments.torch, config, net) if arguments.torch else None
         report_times(programs, with_type(config, platform), net, arguments.calls, torch)
