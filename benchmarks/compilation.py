@@ -2,11 +2,16 @@
 
 python -m benchmarks.compilation threads --threads=1,2
 python -m benchmarks.compilation beside
+python -m benchmarks.compilation against --old=CHECKOUT
 
-Each pair runs both ways in turn, in the other order every second time, without a cache. The config is
-`configs/mnist.py:tiny` with `schedule.num_programs=4`.
+`against` runs one epoch of `configs/mnist.py` here and in a folder with an older commit, first with an empty cache and
+then with what that left. The others use a config of their own: each pair runs both ways in turn, in the other order
+every second time, without a cache. The config is `configs/mnist.py:tiny` with `schedule.num_programs=4`.
 """
 
+import json
+import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -19,6 +24,7 @@ from fcn_jax.train.compile import jobs_of
 from fcn_jax.train.compile_in_threads import CompiledPrograms
 from fcn_jax.train.setup import prepare
 
+ROOT = Path(__file__).parents[1]
 PAIRS = 4
 SECONDS = ("wall_seconds", "seconds_to_first_step", "compile_seconds", "train_seconds")
 
@@ -54,9 +60,30 @@ def compare_beside() -> None:
             print(f"{'beside' if beside else 'first'}: {times}", flush=True)
 
 
+def compare_against(old: Path) -> None:
+    """Print the seconds of compiling and to the first step, cold and warm, here and in an older checkout."""
+    for pair in range(PAIRS):
+        for checkout in (old, ROOT) if pair % 2 else (ROOT, old):
+            with tempfile.TemporaryDirectory() as folder:
+                for cache in ("cold", "warm"):
+                    seconds = _seconds_of_an_epoch(checkout, Path(folder), f"{folder}/{cache}")
+                    times = "  ".join(f"{name} {seconds[name]:.1f}" for name in SECONDS[1:3])
+                    print(f"{'here' if checkout == ROOT else 'old'}, {cache}: {times}", flush=True)
+
+
+def _seconds_of_an_epoch(checkout: Path, cache: Path, workdir: str) -> dict[str, float]:
+    command = [sys.executable, "-m", "fcn_jax", "train", "--config=configs/mnist.py", f"--workdir={workdir}"]
+    command += ["--config.train.epochs=1", f"--config.machine.cache_dir={cache}/cache"]
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    subprocess.run(command, cwd=checkout, env=environment, check=True, capture_output=True)
+    return json.loads((Path(workdir) / "summary.json").read_text())
+
+
 if __name__ == "__main__":
     hush()
-    if sys.argv[1:2] == ["beside"]:
+    if sys.argv[1:2] == ["against"]:
+        compare_against(Path(sys.argv[2].removeprefix("--old=")).resolve())
+    elif sys.argv[1:2] == ["beside"]:
         compare_beside()
     else:
         texts = [text.removeprefix("--threads=") for text in sys.argv[2:]] or ["1,2"]

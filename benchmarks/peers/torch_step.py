@@ -26,7 +26,9 @@ def make_net(net: dict) -> nn.Module:
 def make_row(net: dict) -> tuple[list[nn.Module], int]:
     """Make convolutions in a row, with BatchNorm and ReLU; return them and their last number of channels."""
     layers, features = [], net["input_channels"]
-    for width, kernel, stride, padding in net["convolutions"]:
+    for number, (width, kernel, stride, padding) in enumerate(net["convolutions"]):
+        if net["adaptive_pool"] and number == net["adaptive_pool_after"]:
+            layers.append(nn.AdaptiveAvgPool2d(net["adaptive_pool"]))
         layers += convolution(features, width, kernel, stride, padding), nn.ReLU(inplace=True)
         features = width
     return layers, features
@@ -91,6 +93,8 @@ def main() -> None:
 
     padded = [batch(*largest)]
     ways = {"padded": (part, padded), "blocks": (part, [batch(*block) for block in blocks])}
+    if side := asked["square"]:
+        ways = {f"{side}×{side}": (part, [batch(total, side, side)])}
     if DEVICE == "cuda":
         ways["padded, torch.compile"] = (torch.compile(part), padded)
 
