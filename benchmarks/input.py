@@ -29,11 +29,13 @@ import json, sys, time
 def main():
     from configs import folder
     try:
-        from fcn_jax.train.setup import prepare
         from fcn_jax.system.machine import keep_freed_memory
     except ImportError:
-        from fcn_jax.setup import prepare
         from fcn_jax.memory import keep_freed_memory
+    try:
+        from fcn_jax.train.setup import prepare
+    except ImportError:
+        from fcn_jax.setup import prepare
     keep_freed_memory()
     directory, threads, way = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
     config = folder.get_config(directory)

@@ -13,8 +13,8 @@ import secrets
 import tempfile
 import threading
 import time
-import weakref
 from importlib.metadata import version
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,7 @@ class ExampleCache:
         self._can_write, self._looked = True, -np.inf
         self._lock = threading.Lock()
         self._find_files()
-        weakref.finalize(self, _finish, self._unfinished)
+        Finalize(self, _finish, (self._unfinished,), exitpriority=10)  # Also at the end of a process that only reads.
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _made_again, self._arguments
@@ -133,23 +133,28 @@ class ExampleCache:
             try:
                 if self._unfinished and self._unfinished[0].num_bytes + example.nbytes > self._file_bytes:
                     self._finish_file()
-                if not self._unfinished:
+                if not self._unfinished and self._can_write:
                     if not self._make_room():
                         self._stop_writing(f"its {self._max_bytes / 2**20:,.0f} MiB are full")
                         return
                     self._unfinished.append(_Writer(self._folder, dtype))
+                if not self._unfinished:
+                    return
                 (writer,) = self._unfinished
                 if dtype == writer.dtype and index not in writer.examples:
                     writer.add(index, self._keys[index], example)
                 if writer.seconds > FILE_SECONDS:
                     self._finish_file()
-            except Exception as error:  # A full disk, for example, in one of many kinds.
+            except Exception as error:  # As in `_finish_file`.
                 self._unfinished.clear()
                 self._stop_writing(str(error))
 
     def _finish_file(self) -> None:
         """Finish the file that is being written, so that its examples can be read."""
-        self._unfinished.pop().finish()
+        try:
+            self._unfinished.pop().finish()
+        except Exception as error:  # A full disk, for example, in one of many kinds.
+            self._stop_writing(str(error))
         self._find_files()
 
     def _stop_writing(self, reason: str) -> None:

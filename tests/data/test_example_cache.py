@@ -120,6 +120,18 @@ def test_damage_costs_only_time(config, place, damage):
     assert_equal(values(opened(config)), expected)
 
 
+def test_a_disk_that_fails_at_the_end_of_a_file_costs_only_time(config, monkeypatch, capsys):
+    def finish(self):
+        raise RuntimeError("no space left")
+
+    monkeypatch.setattr(example_cache._Writer, "finish", finish)
+    dataset = opened(config)
+    dataset._room = 0
+    expected = values(dataset)
+    assert_equal(values(dataset), expected)
+    assert "no space left; 12 examples are decoded anew each time" in capsys.readouterr().err
+
+
 def test_a_folder_that_cannot_be_written_costs_only_time(config, capsys):
     expected = filled(config)
     shutil.rmtree(Path(config.machine.cache_dir) / "examples")
