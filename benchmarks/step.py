@@ -134,7 +134,7 @@ def programs_of(config: Config, net: Net, target: Target, *, platform: str) -> l
 
         return compile_step(name, make_step(graphdef), state, *batch, arguments=fresh)
 
-    ours = make_model(config, rank=2, platform=platform)
+    ours = make_model(config, rank=2, platform=platform, devices=devices)
     dtype = jnp.dtype(config.model.dtype)
     assert isinstance(config.model, FCN | ResNet)
     plain = plain_flax.make_net(config.model, channels, dtype=dtype)

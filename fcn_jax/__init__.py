@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from fcn_jax.core.norms import BatchNorm, GroupNorm, LayerNorm
     from fcn_jax.core.pooling import AveragePool, GlobalAverage, MaxPool
     from fcn_jax.core.schedule import Schedule
-    from fcn_jax.core.step import compile_steps
     from fcn_jax.core.step_plan import bucketed_step_plan, stratified_step_plan
     from fcn_jax.data.loader import load_blocks
+    from fcn_jax.train.compile import compile_steps
 
 _STANDS_IN = {
     "UserError": "config",
@@ -38,7 +38,7 @@ _STANDS_IN = {
     "GlobalAverage": "core.pooling",
     "MaxPool": "core.pooling",
     "Schedule": "core.schedule",
-    "compile_steps": "core.step",
+    "compile_steps": "train.compile",
     "bucketed_step_plan": "core.step_plan",
     "stratified_step_plan": "core.step_plan",
     "load_blocks": "data.loader",

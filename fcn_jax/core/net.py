@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -156,10 +157,14 @@ def predictions(logits: Maps, logits_2d: Maps) -> tuple[Prediction, ...]:
 
 
 class Net(nnx.Module):
-    """Layers in a row, then a head. The head computes in float32, whatever the type of the layers."""
+    """Layers in a row, then a head. The head computes in float32, whatever the type of the layers.
+
+    With `joins_blocks`, blocks become one as soon as all have the same canvas, as behind an adaptive pool. That is for
+    one device: rows that are spread over several would have to move between them.
+    """
 
     def __init__(self, layers: Sequence[Layer], head: Head):
-        self.layers, self.head = nnx.List(layers), head
+        self.layers, self.head, self.joins_blocks = nnx.List(layers), head, False
 
     @property
     def windows(self) -> tuple[Window, ...]:
@@ -181,9 +186,16 @@ class Net(nnx.Module):
         sizes_through(self.windows, size)
 
     def __call__(self, maps: Maps, *, training: bool) -> tuple[Prediction, ...]:
+        rows = [m.x.shape[0] for m in maps]
         for layer in self.layers:
             maps = tuple(Map(checkpoint_name(x, LAYER), size) for x, size in layer(maps, training=training))
-        return self.head(tuple(Map(full_precision(x), size) for x, size in maps), training=training)
+            if self.joins_blocks and len(maps) > 1 and len({m.x.shape[1:] for m in maps}) == 1:
+                maps = (jax.tree.map(lambda *parts: jnp.concatenate(parts), *maps),)
+        found = self.head(tuple(Map(full_precision(x), size) for x, size in maps), training=training)
+        if len(found) == len(rows):
+            return found
+        parts = zip(*(jnp.split(leaf, np.cumsum(rows)[:-1]) for leaf in jax.tree.leaves(found)), strict=True)
+        return tuple(jax.tree.unflatten(jax.tree.structure(found[0]), part) for part in parts)
 
 
 class Model(nnx.Module):

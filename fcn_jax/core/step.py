@@ -17,11 +17,9 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from fcn_jax.config import TrainConfig
-from fcn_jax.core.block import Block, abstract_block
-from fcn_jax.core.buckets import BucketPlan
+from fcn_jax.core.block import Block
 from fcn_jax.core.net import LAYER, Model, Prediction
 from fcn_jax.core.norms import Moments, batch_norms, collecting_moments
-from fcn_jax.core.step_plan import StepPlan
 
 
 class TrainState(NamedTuple):
@@ -177,34 +175,6 @@ def make_evaluate_step(graphdef: Any) -> Callable[[Any, Any, tuple[Block, ...]],
         return sums_of(model(blocks, training=False), blocks, label_smoothing=0.0)
 
     return evaluate_step
-
-
-def compile_steps(
-    step: Any,
-    *arguments: Any,
-    plan: BucketPlan,
-    step_plan: StepPlan,
-    channels: int,
-    sharding: jax.sharding.Sharding | None = None,
-) -> list[Callable[..., Any]]:
-    """Compile a step for all programs of a step plan, before the first step is taken.
-
-    Args:
-        step: a function of `arguments` and then a tuple of blocks, wrapped by `jax.jit`.
-        arguments: arrays, or their shapes and types.
-        plan: the buckets that the step plan refers to.
-        channels: channels of the examples.
-        sharding: placement of the rows of blocks on devices, whose number divides them; None: JAX's default device.
-
-    Returns:
-        For every program, a compiled function of (*arguments, blocks) that takes these shapes only.
-    """
-    compiled = []
-    for program in step_plan.programs:
-        shapes = [(block.rows, plan.shapes[block.bucket]) for block in program.blocks]
-        blocks = tuple(abstract_block(rows, shape, channels, sharding=sharding) for rows, shape in shapes)
-        compiled.append(step.lower(*arguments, blocks).compile())
-    return compiled
 
 
 def make_moments_step(graphdef: Any) -> Callable[[Any, Any, tuple[Block, ...]], list[Moments]]:

@@ -45,14 +45,14 @@ MAKERS: dict[type[ModelConfig], Callable[[Any, int, LayerMaker], Net]] = {
 """{config of a family: function that makes its net from the config, the number of input channels and a LayerMaker}"""
 
 
-def make_model(config: Config, *, rank: int, dtype=jnp.float32, platform: str | None = None) -> Model:
+def make_model(config: Config, *, rank: int, dtype=jnp.float32, platform: str | None = None, devices: int = 1) -> Model:
     """Make the model of a config, and draw its parameters from the config's seed.
 
     Args:
         rank: number of spatial axes: 2 for images, 1 for signals.
         dtype: type of its parameters, and of its computation unless the config says bfloat16.
-        platform: kind of the devices that it is for: cpu, gpu or tpu; None: JAX's default. It decides how layers
-            compute, not what.
+        platform, devices: kind and number of the devices that it is for: cpu, gpu or tpu; None: JAX's default. They
+            decide how layers compute, not what.
     """
     platform = platform or jax.default_backend()
     c = with_type(config, platform).model
@@ -68,8 +68,10 @@ def make_model(config: Config, *, rank: int, dtype=jnp.float32, platform: str | 
         reduce_window=platform == "tpu",
         dtype=dtype,
     )
+    net = make_net(config, make)
+    net.joins_blocks = devices == 1
     return Model(
-        make_net(config, make),
+        net,
         mean=config.data.mean,
         std=config.data.std,
         is_masked=c.masked,
@@ -100,9 +102,9 @@ def with_type(config: Config, platform: str) -> Config:
     return overridden(config, {"model.dtype": "float32" if platform == "cpu" else "bfloat16"})
 
 
-def abstract_model(config: Config, *, rank: int, platform: str | None = None) -> Model:
+def abstract_model(config: Config, *, rank: int, platform: str | None = None, devices: int = 1) -> Model:
     """Make the model of a config without its arrays."""
-    return nnx.eval_shape(lambda: make_model(config, rank=rank, platform=platform))
+    return nnx.eval_shape(lambda: make_model(config, rank=rank, platform=platform, devices=devices))
 
 
 def smallest_input(config: Config) -> int:

@@ -17,10 +17,11 @@ import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from fcn_jax.core.block import Block, abstract_block, rows_on_devices
+from fcn_jax.core.buckets import BucketPlan
 from fcn_jax.core.geometry import format_size
 from fcn_jax.core.stages import Stage
 from fcn_jax.core.step import TrainState, make_evaluate_step, make_moments_step, make_train_step
-from fcn_jax.core.step_plan import Program
+from fcn_jax.core.step_plan import Program, StepPlan
 from fcn_jax.system.console import print_table
 from fcn_jax.system.machine import mib_of, peak_mib
 from fcn_jax.train.compile_monitor import TRIAL, compiling
@@ -192,6 +193,34 @@ def joined(update: Update, parts: Sequence[CompiledProgram]) -> CompiledProgram:
         run=in_turn(parts[0].run, [part.run for part in parts[1:-1]], parts[-1].run),
         parts=tuple(parts),
     )
+
+
+def compile_steps(
+    step: Any,
+    *arguments: Any,
+    plan: BucketPlan,
+    step_plan: StepPlan,
+    channels: int,
+    sharding: jax.sharding.Sharding | None = None,
+) -> list[Callable[..., Any]]:
+    """Compile a step for all programs of a step plan, before the first step is taken.
+
+    Args:
+        step: a function of `arguments` and then a tuple of blocks, wrapped by `jax.jit`.
+        arguments: arrays, or their shapes and types.
+        plan: the buckets that the step plan refers to.
+        channels: channels of the examples.
+        sharding: placement of the rows of blocks on devices, whose number divides them; None: JAX's default device.
+
+    Returns:
+        For every program, a compiled function of (*arguments, blocks) that takes these shapes only.
+    """
+    compiled = []
+    for program in step_plan.programs:
+        shapes = [(block.rows, plan.shapes[block.bucket]) for block in program.blocks]
+        blocks = tuple(abstract_block(rows, shape, channels, sharding=sharding) for rows, shape in shapes)
+        compiled.append(step.lower(*arguments, blocks).compile())
+    return compiled
 
 
 def jobs_of(setup: Setup, *, train: bool = True, splits: tuple[Split, ...]) -> Jobs:

@@ -161,7 +161,8 @@ def prepare(
     open_split = opener(config)
     platform = mesh.devices.flat[0].platform
     config, train = train_split(with_type(config, platform), open_split, platform=platform, label_names=label_names)
-    model = (abstract_model if abstract else make_model)(config, rank=train.dataset.rank, platform=platform)
+    make = abstract_model if abstract else make_model
+    model = make(config, rank=train.dataset.rank, platform=platform, devices=mesh.size)
     if isinstance(config.model, Published) and config.model.init_from and not abstract:
         say(load_pretrained(model, config.model))
     graphdef, params, stats = split_model(model)

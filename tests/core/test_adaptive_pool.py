@@ -1,14 +1,18 @@
 """The adaptive average pool: cells of one grid over every true size."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fcn_jax.config import Config
+from fcn_jax.config import Config, TrainConfig
 from fcn_jax.config_rules import validate
+from fcn_jax.core.block import filler_block
 from fcn_jax.core.pooling import AdaptiveAveragePool, cell_shares
+from fcn_jax.core.step import make_loss, split_model
 from fcn_jax.nets.families import FCN
 from fcn_jax.nets.model import make_model, smallest_input, trace_shapes
 from tests.core.made_maps import assert_close, make_map
@@ -74,3 +78,28 @@ def test_a_grid_that_the_net_leaves_nothing_of_is_refused():
     config.model.adaptive_pool_after = 3
     with pytest.raises(ValueError, match=r"config.model.adaptive_pool_after is 3, but the net has 2 convolutions"):
         validate(config)
+
+
+def test_blocks_that_become_one_behind_the_grid_give_the_same(float64):
+    """Predictions and maps of every block, gradients and statistics."""
+    config = Config(model=FCN(channels=(4, 6, 5), kernel=(3,), adaptive_pool=6, head="pyramid"))
+    rng, blocks = np.random.default_rng(0), []
+    for rows, canvas in ((3, (12, 16)), (2, (20, 9)), (4, (16, 16))):
+        block = filler_block(rows, canvas, 1)
+        block.image[:] = rng.integers(0, 256, block.image.shape)
+        block.size[:-1] = rng.integers(8, 1 + np.array(canvas), (rows - 1, 2))  # The last row is filler.
+        block.weight[:-1], block.label[:] = 1, rng.integers(0, 10, rows)
+        blocks.append(block)
+    found = {}
+    for joins in (False, True):
+        model = make_model(config, rank=2, dtype=jnp.float64)
+        model.net.joins_blocks = joins
+        graphdef, params, stats = split_model(model)
+        predictions = jax.jit(lambda g=graphdef, p=params, s=stats: nnx.merge(g, p, s)(tuple(blocks), training=False))()
+        gradient = jax.jit(jax.grad(make_loss(graphdef, TrainConfig()), has_aux=True))
+        text = gradient.lower(params, stats, tuple(blocks)).as_text()
+        found[joins] = predictions, gradient(params, stats, tuple(blocks)), text.count("dot_general")
+        assert [len(one.logits) for one in predictions] == [3, 2, 4]
+    assert found[True][2] < found[False][2]
+    for one, other in zip(jax.tree.leaves(found[True][:2]), jax.tree.leaves(found[False][:2]), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-10)
