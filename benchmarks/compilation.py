@@ -67,7 +67,7 @@ def compare_against(old: Path) -> None:
             with tempfile.TemporaryDirectory() as folder:
                 for cache in ("cold", "warm"):
                     seconds = _seconds_of_an_epoch(checkout, Path(folder), f"{folder}/{cache}")
-                    times = "  ".join(f"{name} {seconds[name]:.1f}" for name in SECONDS[1:3])
+                    times = "  ".join(f"{name} {seconds[name]:.1f}" for name in SECONDS if name in seconds)
                     print(f"{'here' if checkout == ROOT else 'old'}, {cache}: {times}", flush=True)
 
 
