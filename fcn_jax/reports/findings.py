@@ -216,8 +216,9 @@ def _input_wait(files: RunFiles) -> Finding | None:
         return Finding(False, f"Input is fast enough: {wait:.1%} of the steps' time was spent waiting for it.")
     return Finding(
         True,
-        f"{wait:.0%} of the steps' time was spent waiting for input. Keep decoded examples (machine.cache_mib in memory, "
-        "machine.disk_cache_mib on disk), decode JPEGs with data.decode=fast, or give it more cores or smaller files.",
+        f"{wait:.0%} of the steps' time was spent waiting for input. Keep decoded examples (machine.cache_mib in "
+        "memory, machine.disk_cache_mib on disk), decode JPEGs with data.decode=fast, or give it more cores or smaller "
+        "files.",
     )
 
 
