@@ -231,7 +231,7 @@ class TrainConfig:
     """A step is computed in up to so many micro-steps, whose gradients are added, to need less memory."""
     remat: bool = False
     """True: the gradient keeps only what leaves each layer or residual block, and computes the rest again. It needs
-    less memory and about a third more time; the numbers are the same to rounding."""
+    less memory and a third more operations; the numbers are the same to rounding."""
     statistics: str = chosen("step", "micro_step")
     """The examples by which BatchNorm normalises: those of a step, which forbids micro-steps, or of a micro-step."""
     stage_scales: tuple[float, ...] = bounded((1.0,), 0.01, 100)
