@@ -7,8 +7,7 @@ over the background. 16-bit values keep their upper 8 bits. CMYK, YCbCr, LAB and
 (colours of more than 8 bits in JPEG 2000 and AVIF are rounded by their decoders). Colour profiles and gamma are not
 applied. Damaged metadata are left out; they never cost the pixels.
 
-Where an image will be shrunk, `decode_picture` may decode a JPEG at a half, a quarter or an eighth of its size, which
-is faster and gives slightly other pixels.
+Where a JPEG will be shrunk, `decode_picture` may decode it at a half, a quarter or an eighth: faster, nearly the same.
 """
 
 import io
