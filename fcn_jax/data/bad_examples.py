@@ -88,11 +88,11 @@ class BadExamples:
                 self.read_well(name)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a process that reads for this one gets: all but the lock."""
-        return {name: value for name, value in vars(self).items() if name != "_lock"}
+        """Return what a process that reads for this one gets: no lock, and no events that this one tells itself."""
+        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_events")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _lock=threading.Lock())
+        vars(self).update(state, _lock=threading.Lock(), _events=[])
 
     def take_events(self) -> list[tuple[str, str]]:
         """Return what happened since the last call, for other processes: (name, reason; empty if it was read well)."""

@@ -3,6 +3,7 @@
 import builtins
 import errno
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -141,3 +142,14 @@ def test_the_counts_of_an_evaluation_are_its_own(folder, failing, capsys):
     evaluation = answered(run, title="validation")
     assert (evaluation.means["count"], evaluation.bad) == (3, {paths[1]: "Input/output error"})
     assert answered(run, title="validation").means["count"] == 4
+
+
+def test_another_process_knows_what_is_bad_and_tells_only_its_own_events():
+    bad = BadExamples("train", 10, max_fraction=1.0)
+    bad.add("a", "it is cut off")
+    other = pickle.loads(pickle.dumps(bad))
+    assert other.unread == {"a": "it is cut off"}
+    assert other.take_events() == []
+    other.read_well("a")
+    bad.note(other.take_events())
+    assert not bad.unread
