@@ -163,11 +163,18 @@ class ModelConfig:
     """False: padding counts as content. This is wrong, and only serves for comparison."""
     dtype: str = chosen("float32", "bfloat16", "auto")
     """The type that layers compute in; auto: bfloat16 on GPU and TPU. All else stays float32: see docs/models.md."""
-    convolution: str = chosen("auto", "direct", "patches")
+    convolution: str = chosen("auto", "direct", "patches", "measured")
     """direct: the convolution of XLA. patches: one matrix product over gathered patches. auto: the faster of the two
-    on a CPU, direct elsewhere."""
+    on a CPU by a rule, direct elsewhere. measured: the faster of the two, timed when a run begins."""
+    convolution_ways: tuple[str, ...] = ()
+    """The way of every convolution, which config.json keeps of a run whose `convolution` is measured."""
     takes_images: ClassVar[bool] = True
     """False: the family takes only signals."""
+
+    @property
+    def leaves_ways_open(self) -> bool:
+        """Whether the ways of its convolutions have to be measured."""
+        return self.convolution == "measured" and not self.convolution_ways
 
     def __init_subclass__(cls) -> None:
         if "name" in vars(cls):
@@ -175,6 +182,11 @@ class ModelConfig:
 
     def check(self) -> None:
         """Check the rules between the fields; raise UserError for the first that is broken."""
+        if not all(way.startswith(("direct: ", "patches: ")) for way in self.convolution_ways):
+            raise UserError(
+                f"config.model.convolution_ways is {self.convolution_ways!r}, but it must be a tuple of ways, as "
+                "config.json keeps them, such as 'direct: kernel 3, padding 1, 64 -> 64 channels'"
+            )
         own = type(self).name
         if self.name != own:
             raise UserError(

@@ -4,7 +4,7 @@
 as the loader makes them, and returns a prediction for each.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
 from fcn_jax.core.block import Block
-from fcn_jax.core.convolution import Convolution, prefers_patches
+from fcn_jax.core.convolution import Convolution
 from fcn_jax.core.geometry import Window, sizes_through
 from fcn_jax.core.layers import (
     Activate,
@@ -52,8 +52,8 @@ class LayerMaker:
     """Momentum of BatchNorm's running statistics."""
     group_size: int = 8
     """Channels in a group of GroupNorm."""
-    patches: bool | None = False
-    """Way to compute convolutions (see `Convolution`); None: patches where `prefers_patches` says so."""
+    patches: bool | Callable[[tuple[int, int], Window], bool] = False
+    """Way to compute convolutions (see `Convolution`), or a function that chooses it by features and window."""
     reduce_window: bool = False
     """Way to compute pools over windows (see `slide`)."""
     dtype: Any = jnp.float32
@@ -68,7 +68,7 @@ class LayerMaker:
         init_scale: float = 2.0,
     ) -> Convolution:
         """Make a convolution. `bias=None` adds a bias unless the net uses BatchNorm, which would subtract it again."""
-        patches = prefers_patches(features[0], window) if self.patches is None else self.patches
+        patches = self.patches if isinstance(self.patches, bool) else self.patches(features, window)
         return Convolution(
             features,
             window,

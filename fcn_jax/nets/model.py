@@ -5,6 +5,7 @@ makes its net, and one line in `MAKERS`. docs/new_model.md shows how.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,7 +15,8 @@ from flax import nnx
 from fcn_jax.config import Config, ModelConfig, UserError
 from fcn_jax.config_fields import overridden
 from fcn_jax.core.block import abstract_block
-from fcn_jax.core.geometry import format_size, smallest_side
+from fcn_jax.core.convolution import prefers_patches
+from fcn_jax.core.geometry import Window, format_size, smallest_side
 from fcn_jax.core.layers import Record, recording
 from fcn_jax.core.net import LayerMaker, Model, Net
 from fcn_jax.nets import families
@@ -56,15 +58,13 @@ def make_model(config: Config, *, rank: int, dtype=jnp.float32, platform: str | 
     """
     platform = platform or jax.default_backend()
     c = with_type(config, platform).model
-    by_window = None if platform == "cpu" else False
-    patches = {"direct": False, "patches": True, "auto": by_window}[c.convolution]
     make = LayerMaker(
         rank=rank,
         rngs=nnx.Rngs(config.seed),
         norm_kind=c.norm,
         norm_momentum=c.norm_momentum,
         group_size=c.group_size,
-        patches=patches,
+        patches=partial(takes_patches, c, platform),
         reduce_window=platform == "tpu",
         dtype=dtype,
     )
@@ -77,6 +77,19 @@ def make_model(config: Config, *, rank: int, dtype=jnp.float32, platform: str | 
         is_masked=c.masked,
         dtype=jnp.bfloat16 if c.dtype == "bfloat16" else dtype,
     )
+
+
+def takes_patches(c: ModelConfig, platform: str, features: tuple[int, int], window: Window) -> bool:
+    """Return whether a convolution of a net is computed by patches (see `Convolution`)."""
+    if c.convolution == "measured" and not c.leaves_ways_open:
+        return way_name("patches", features, window) in c.convolution_ways
+    by_rule = platform == "cpu" and prefers_patches(features, window)
+    return {"direct": False, "patches": True, "auto": by_rule, "measured": by_rule}[c.convolution]
+
+
+def way_name(way: str, features: tuple[int, int], window: Window) -> str:
+    """Return how `model.convolution_ways` names the way of a convolution."""
+    return f"{way}: kernel {window.describe(1)}, {features[0]} -> {features[1]} channels"
 
 
 def make_net(config: Config, make: LayerMaker) -> Net:

@@ -5,6 +5,7 @@ any file.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,6 +19,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from fcn_jax.config import Config, UserError
 from fcn_jax.config_fields import flatten, overridden
 from fcn_jax.config_rules import validate
+from fcn_jax.core.block import rows_on_devices
 from fcn_jax.core.buckets import BucketPlan, plan_buckets
 from fcn_jax.core.stages import Stages, evaluation_stages, scale_of_epochs, training_stages, used
 from fcn_jax.core.step import TrainState, abstract_state, initial_state, put, split_model
@@ -31,6 +33,7 @@ from fcn_jax.nets.pretrained import load_pretrained
 from fcn_jax.system.console import say
 from fcn_jax.system.machine import threads_of
 from fcn_jax.system.processes import check_devices, gather, is_first, together
+from fcn_jax.train.convolution_ways import with_measured_ways
 from fcn_jax.train.costs import costs_of
 from fcn_jax.train.optimizer import make_optimizer
 from fcn_jax.train.placement import placement, with_sharding
@@ -161,6 +164,8 @@ def prepare(
     open_split = opener(config)
     platform = mesh.devices.flat[0].platform
     config, train = train_split(with_type(config, platform), open_split, platform=platform, label_names=label_names)
+    if not abstract:
+        config = _with_ways(config, train, devices=mesh.size)
     make = abstract_model if abstract else make_model
     model = make(config, rank=train.dataset.rank, platform=platform, devices=mesh.size)
     if isinstance(config.model, Published) and config.model.init_from and not abstract:
@@ -211,6 +216,16 @@ def train_split(
     return config, Split(dataset, stages)
 
 
+def largest_step(split: Split, *, devices: int) -> list[tuple[int, tuple[int, ...]]]:
+    """Return rows on one device and canvas of every block of the step with the most positions."""
+    steps = [
+        [(rows_on_devices(block.rows, devices) // devices, stage.plan.shapes[block.bucket]) for block in program.blocks]
+        for stage in split.stages
+        for program in stage.schedule.step_plan.programs
+    ]
+    return max(steps, key=lambda blocks: sum(rows * math.prod(canvas) for rows, canvas in blocks))
+
+
 def say_notes(stages: Stages) -> None:
     for stage in stages:
         for line in stage.note.splitlines():
@@ -239,7 +254,8 @@ def prepare_together(
     with together():
         check_devices()
         _check_same_config(config_from_json(configs[0]), config)
-    if config.schedule.measure_costs and not config.schedule.costs and jax.process_count() > 1:
+    measures_costs = config.schedule.measure_costs and not config.schedule.costs
+    if jax.process_count() > 1 and (measures_costs or config.model.leaves_ways_open):
         config = _measured_by_first(config, opener)
     with together():
         setup = prepare(config, abstract=abstract, opener=opener, label_names=label_names)
@@ -257,12 +273,22 @@ def prepare_together(
 
 
 def _measured_by_first(config: Config, opener: Callable[[Config], OpenSplit]) -> Config:
-    """Return the config with the costs that process 0 measured."""
+    """Return the config with the costs and the ways of convolutions that process 0 measured."""
+    measured, platform = config, jax.default_backend()
     with together():
-        measured, _ = (
-            train_split(config, opener(config), platform=jax.default_backend()) if is_first() else (config, None)
-        )
-    return overridden(config, {"schedule.costs": gather(measured.schedule.costs)[0]})
+        if is_first():
+            typed = with_type(config, platform)
+            measured, train = train_split(typed, opener(config), platform=platform)
+            measured = _with_ways(measured, train, devices=jax.device_count())
+    costs, ways = gather(measured.schedule.costs)[0], gather(measured.model.convolution_ways)[0]
+    return overridden(config, {"schedule.costs": costs, "model.convolution_ways": ways})
+
+
+def _with_ways(config: Config, train: Split, *, devices: int) -> Config:
+    """Return the config with the ways of its convolutions, timed if it leaves them to that."""
+    if not config.model.leaves_ways_open:
+        return config
+    return with_measured_ways(config, largest_step(train, devices=devices))
 
 
 def _check_same_config(first: Config, own: Config) -> None:
