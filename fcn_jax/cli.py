@@ -23,6 +23,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a full disk. Whatever else is written names its file in a `UserError`; only standard output does not."""
 OF_A_RUN = ("evaluate", "predict", "cam", "export", "report")
 """The commands that take the config of a run, not --config."""
+CHECKPOINT = {"checkpoint": "the state to use: best, last or the number of a step; else the best if the run kept one"}
 STRICT = {"strict": "refuse a damaged newest checkpoint, instead of using the one before it"}
 
 
@@ -187,6 +188,7 @@ def evaluate(argv: list[str]) -> None:
         argv,
         texts={
             "workdir": "folder of the run",
+            **CHECKPOINT,
             "split": "split to evaluate, such as test or validation[:100]",
             "data": "other data, such as folder:DIR or table:FILE.csv; classes are matched by name",
             "scale": "test scales, such as 0.5,1,2",
@@ -200,7 +202,14 @@ def evaluate(argv: list[str]) -> None:
     command = f"python -m fcn_jax {shlex.join(argv)}"
     _join(line)
     for row in evaluate_run(
-        workdir, split=split, data=data, scales=scales, out=out, command=command, strict=line.switch("strict")
+        workdir,
+        split=split,
+        data=data,
+        scales=scales,
+        out=out,
+        command=command,
+        which=_checkpoint(line),
+        strict=line.switch("strict"),
     ):
         if is_first():
             print(json.dumps(row), flush=True)
@@ -211,13 +220,29 @@ def predict(argv: list[str]) -> int:
     import_libraries("jax")
     from fcn_jax.commands.predict import predict_paths
 
-    texts = {"workdir": "folder of the run", "artifact": "file that export wrote", "format": "json or csv"}
+    texts = {
+        "workdir": "folder of the run",
+        "artifact": "file that export wrote",
+        "format": "json or csv",
+        **CHECKPOINT,
+    }
     line = _cluster_line(argv, texts=texts, takes_paths=True)
     form = line.text("format") if line.given("format") else "json"
     workdir, artifact = line.path("workdir"), line.path("artifact")
     _join(line)
-    failed = predict_paths(line.paths, workdir=workdir, artifact=artifact, form=form, strict=line.switch("strict"))
+    failed = predict_paths(
+        line.paths,
+        workdir=workdir,
+        artifact=artifact,
+        form=form,
+        which=_checkpoint(line),
+        strict=line.switch("strict"),
+    )
     return 1 if failed else 0
+
+
+def _checkpoint(line: CommandLine) -> str | None:
+    return line.text("checkpoint") if line.given("checkpoint") else None
 
 
 def _cluster_line(
@@ -248,12 +273,17 @@ def cam(argv: list[str]) -> int:
     import_libraries("jax", "matplotlib")
     from fcn_jax.commands.cam import draw_maps
 
-    texts = {"workdir": "folder of the run", "out": "folder for the pictures", "label": "class whose map is drawn"}
+    texts = {
+        "workdir": "folder of the run",
+        "out": "folder for the pictures",
+        "label": "class whose map is drawn",
+        **CHECKPOINT,
+    }
     line = CommandLine(argv, texts=texts, takes_paths=True)
     label = line.text("label") if line.given("label") else None
     workdir, out = line.needed_path("workdir"), line.folder("out")
     find_devices()
-    failed = draw_maps(line.paths, workdir=workdir, out=out, label_name=label)
+    failed = draw_maps(line.paths, workdir=workdir, out=out, label_name=label, which=_checkpoint(line))
     return 1 if failed else 0
 
 
@@ -262,12 +292,12 @@ def export(argv: list[str]) -> None:
     import_libraries("jax")
     from fcn_jax.commands.export import export_workdir
 
-    texts = {"workdir": "folder of the run", "out": "file to write", "format": "stablehlo or onnx"}
+    texts = {"workdir": "folder of the run", "out": "file to write", "format": "stablehlo or onnx", **CHECKPOINT}
     line = CommandLine(argv, texts=texts, switches=STRICT)
     form = line.text("format") if line.given("format") else "stablehlo"
     workdir, out = line.needed_path("workdir"), line.file("out")
     find_devices()
-    print(export_workdir(workdir, out, form=form, strict=line.switch("strict")))
+    print(export_workdir(workdir, out, form=form, which=_checkpoint(line), strict=line.switch("strict")))
 
 
 def report(argv: list[str]) -> None:

@@ -159,6 +159,8 @@ class ModelConfig:
     """The share of their old value that the running statistics of BatchNorm keep at every step."""
     head: str = chosen("average", "average_last", "average_first", "max", "logsumexp", "attention", "pyramid", "last")
     """The layers that make one prediction of all positions: see `nets/heads.py`."""
+    dropout: float = bounded(0.0, 0, 0.95)
+    """The probability that training sets a channel of an example to 0 before the head (arXiv:1411.4280)."""
     masked: bool = True
     """False: padding counts as content. This is wrong, and only serves for comparison."""
     dtype: str = chosen("float32", "bfloat16", "auto")
@@ -214,11 +216,22 @@ class TrainConfig:
     """The training: its length, its optimizer, its learning rate."""
 
     epochs: int = bounded(16, 1, 50_000)
-    optimizer: str = chosen("adamw", "sgd")
+    optimizer: str = chosen("adamw", "sgd", "lion", "lamb", "muon")
+    """adamw (arXiv:1711.05101), sgd with Nesterov's momentum, lion (arXiv:2302.06675; at a third of AdamW's rate), lamb
+    (arXiv:1904.00962), muon (arXiv:2502.16982: kernels by Muon, the rest by Adam with Nesterov's momentum; at AdamW's
+    rate)."""
     learning_rate: float = bounded(3e-3, 0)
-    """The rate at its peak, after the warm-up; then it falls to zero along a cosine."""
+    """The rate at its peak, after the warm-up; then it falls to zero as `decay` says."""
     warmup_epochs: float = bounded(1.0, 0)
     """The number of epochs in which the learning rate rises from zero to its peak."""
+    decay: str = chosen("cosine", "linear", "constant")
+    """The fall of the learning rate: along a cosine (arXiv:1608.03983), along a line, or none."""
+    restarts: int = bounded(0, 0, 1000)
+    """The number of times that the decay begins again from the peak; its cycles are equally long (arXiv:1608.03983)."""
+    clip_norm: float = bounded(0.0, 0)
+    """The largest norm of all gradients together; longer ones are scaled to it (arXiv:1211.5063). 0: no limit."""
+    layer_decay: float = bounded(1.0, 0, 1)
+    """A factor on the learning rate for every layer with a kernel from a parameter to the head (arXiv:2003.10555)."""
     weight_decay: float = bounded(0.05, 0)
     """The decay of kernels; biases and scales do not decay."""
     momentum: float = bounded(0.9, 0, 1)
@@ -253,6 +266,8 @@ class TrainConfig:
     log_every_steps: int = bounded(20, 1)
     evaluate_every_epochs: int = bounded(1, 0)
     """The number of epochs from one validation to the next; 0: no validation."""
+    patience: int = bounded(0, 0)
+    """The number of epochs without a better value of checkpoint.best after which the run ends; 0: it does not."""
 
 
 @dataclass
@@ -276,6 +291,9 @@ class CheckpointConfig:
     """The minutes from one save to the next, to the next line of the log; 0: only steps decide."""
     keep: int = bounded(2, 1)
     """The number of newest checkpoints that are kept."""
+    best: str = chosen("", "accuracy", "loss")
+    """The metric of the validations by which the best state is kept too, in best/; "": none. Where it is set, the test,
+    evaluate, predict, cam and export take the best state."""
 
 
 @dataclass

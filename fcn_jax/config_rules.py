@@ -53,6 +53,21 @@ def validate(config: Config) -> None:
             "config.model.norm=group, or config.schedule.programs=step and config.train.accumulate=1, or "
             "config.train.statistics=micro_step"
         )
+    if config.train.restarts and config.train.decay == "constant":
+        raise UserError(
+            f"config.train.restarts is {config.train.restarts}, but config.train.decay=constant never falls: set "
+            "config.train.decay=cosine, or config.train.restarts=0"
+        )
+    if config.train.patience and not config.checkpoint.best:
+        raise UserError(
+            f"config.train.patience is {config.train.patience}, but config.checkpoint.best names no metric: set "
+            "config.checkpoint.best=accuracy, or config.train.patience=0"
+        )
+    if config.checkpoint.best and not config.train.evaluate_every_epochs:
+        raise UserError(
+            f"config.checkpoint.best is {config.checkpoint.best}, but config.train.evaluate_every_epochs is 0, so "
+            "nothing is validated: set config.train.evaluate_every_epochs=1, or leave out config.checkpoint.best"
+        )
     if not config.checkpoint.every_steps and not config.checkpoint.every_minutes:
         raise UserError(
             "config.checkpoint.every_steps is 0, but every_minutes is 0 too, so a run that breaks would begin anew: "

@@ -29,18 +29,21 @@ MOST_LETTERS = 60
 MOST_NAMES = 20
 
 
-def draw_maps(paths: Sequence[str], *, workdir: Path, out: Path, label_name: str | None) -> int:
+def draw_maps(
+    paths: Sequence[str], *, workdir: Path, out: Path, label_name: str | None, which: str | None = None
+) -> int:
     """Write a picture of every file and a contact sheet, print a line for every file, and return how many failed.
 
     Args:
         label_name: name of the class whose maps are drawn. None: draw the most probable class of each file.
+        which: the checkpoint: best, last or the number of a step; None: the best if the run kept one.
 
     Raises:
         UserError: the command line has a mistake, or the net has no maps; no file has been read yet.
     """
     check_paths(paths)
     use_compilation_cache(read_config(workdir).machine)
-    trained = restore_trained(workdir)
+    trained = restore_trained(workdir, which=which)
     check_has_map(trained.model)
     label = None if label_name is None else _label_of(label_name, trained.label_names)
     maker = MapMaker(trained, label=label)

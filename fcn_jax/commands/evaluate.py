@@ -41,9 +41,10 @@ def evaluate_run(
     scales: Sequence[float] = (),
     out: Path | None = None,
     command: str = "",
+    which: str | None = None,
     strict: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """Evaluate the newest whole checkpoint; yield {split, step, loss, accuracy, count, bad} for each test scale.
+    """Evaluate a whole checkpoint; yield {split, step, loss, accuracy, count, bad} for each test scale.
 
     `bad` is the number of examples of the split that were left out or could not be read. The dict also has `scale` if
     `scales` are given.
@@ -54,6 +55,7 @@ def evaluate_run(
         scales: scales of the examples at test time; if there are none, the scale of the run's config.
         out: folder for index.html, evaluation.json and predictions.csv.
         command: command line that the page shows.
+        which: the checkpoint: best, last or the number of a step; None: the best if the run kept one.
         strict: fail if the newest checkpoint is damaged.
 
     Raises:
@@ -65,7 +67,7 @@ def evaluate_run(
         configs = configs_at_scales(own, scales)
     for config in configs:
         if run is None:
-            run = open_run(workdir, config, split, data=data, strict=strict)
+            run = open_run(workdir, config, split, data=data, which=which, strict=strict)
             run.say_data()
         else:
             run = at_scale(run, config.evaluate.scale)

@@ -23,10 +23,11 @@ from fcn_jax.inference.inputs import SIDES, Recipe
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
-def export_workdir(workdir: Path, out: Path, *, form: str, strict: bool = False) -> str:
-    """Write the artifact of a run's newest whole checkpoint and its sidecar; return a message that describes them.
+def export_workdir(workdir: Path, out: Path, *, form: str, which: str | None = None, strict: bool = False) -> str:
+    """Write the artifact of a run's checkpoint and its sidecar; return a message that describes them.
 
     Args:
+        which: the checkpoint: best, last or the number of a step; None: the best if the run kept one.
         strict: fail if the newest checkpoint is damaged.
 
     Raises:
@@ -36,7 +37,7 @@ def export_workdir(workdir: Path, out: Path, *, form: str, strict: bool = False)
     if out.suffix == ".onnx" and form != "onnx":
         raise UserError(f"--out={out} ends in .onnx, but --format is {form}: add --format=onnx, or choose another name")
     # The other way, by patches, is faster only on some CPUs.
-    trained = restore_trained(workdir, convolution="direct", strict=strict)
+    trained = restore_trained(workdir, convolution="direct", which=which, strict=strict)
     recipe = recipe_of_trained(trained)
     match form:
         case "stablehlo":

@@ -19,11 +19,18 @@ from fcn_jax.system.processes import check_shared, gather, is_first, together
 
 
 def predict_paths(
-    paths: Sequence[str], *, workdir: Path | None, artifact: Path | None, form: str, strict: bool = False
+    paths: Sequence[str],
+    *,
+    workdir: Path | None,
+    artifact: Path | None,
+    form: str,
+    which: str | None = None,
+    strict: bool = False,
 ) -> int:
     """Write a line for every file to standard output; return how many have an error.
 
     Args:
+        which: the checkpoint: best, last or the number of a step; None: the best if the run kept one.
         strict: fail if the newest checkpoint is damaged.
 
     Raises:
@@ -35,7 +42,7 @@ def predict_paths(
     if workdir is not None:
         check_shared(workdir / "checkpoints")
     with together():
-        classifier = _classifier(workdir, artifact, strict=strict)
+        classifier = _classifier(workdir, artifact, which=which, strict=strict)
         files = _listed(paths, classifier.recipe.rank) if is_first() else []
     (files, *_) = gather(files)
     out, failed = sys.stdout, 0
@@ -59,9 +66,11 @@ def _listed(paths: Sequence[str], rank: int) -> list[str]:
     return expand_paths(paths, rank=rank, listed=map(os.fsdecode, sys.stdin.buffer))
 
 
-def _classifier(workdir: Path | None, artifact: Path | None, *, strict: bool) -> Classifier[Answer]:
+def _classifier(workdir: Path | None, artifact: Path | None, *, which: str | None, strict: bool) -> Classifier[Answer]:
     if workdir is not None and artifact is None:
-        return classifier_of_workdir(workdir, strict=strict)
+        return classifier_of_workdir(workdir, which=which, strict=strict)
     if artifact is not None and workdir is None:
+        if which is not None:
+            raise UserError(f"--checkpoint={which} chooses a checkpoint of a run, but --artifact={artifact} holds one")
         return classifier_of_artifact(artifact)
     raise UserError("give either --workdir=DIR or --artifact=FILE")

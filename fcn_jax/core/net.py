@@ -4,9 +4,9 @@
 as the loader makes them, and returns a prediction for each.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import takewhile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import count, takewhile
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from fcn_jax.core.block import Block
 from fcn_jax.core.convolution import Convolution
@@ -31,6 +31,7 @@ from fcn_jax.core.layers import (
 )
 from fcn_jax.core.norms import BatchNorm, GroupNorm, LayerNorm
 from fcn_jax.core.pooling import AdaptiveAveragePool, AveragePool, MaxPool
+from fcn_jax.core.random_layers import Draws, Dropout, StochasticDepth, drawing
 
 LAYER = "layer"
 """The name under which the gradient can keep what leaves a layer of a net."""
@@ -57,6 +58,16 @@ class LayerMaker:
     reduce_window: bool = False
     """Way to compute pools over windows (see `slide`)."""
     dtype: Any = jnp.float32
+    numbers: Iterator[int] = field(default_factory=count)
+    """The numbers of the random layers."""
+
+    def dropout(self, rate: float) -> Dropout | None:
+        """Make a dropout; None at rate 0."""
+        return Dropout(rate, next(self.numbers)) if rate else None
+
+    def stochastic_depth(self, rate: float) -> StochasticDepth | None:
+        """Make a layer that drops a branch; None at rate 0."""
+        return StochasticDepth(rate, next(self.numbers)) if rate else None
 
     def convolution(
         self,
@@ -157,7 +168,7 @@ def predictions(logits: Maps, logits_2d: Maps) -> tuple[Prediction, ...]:
 
 
 class Net(nnx.Module):
-    """Layers in a row, then a head. The head computes in float32, whatever the type of the layers.
+    """Layers in a row, perhaps a dropout, then a head, which computes in float32, whatever the type of the layers.
 
     With `joins_blocks`, blocks become one as soon as all have the same canvas, as behind an adaptive pool. That is for
     one device: rows that are spread over several would have to move between them.
@@ -165,6 +176,7 @@ class Net(nnx.Module):
 
     def __init__(self, layers: Sequence[Layer], head: Head):
         self.layers, self.head, self.joins_blocks = nnx.List(layers), head, False
+        self.dropout: Dropout | None = None
 
     @property
     def windows(self) -> tuple[Window, ...]:
@@ -191,6 +203,8 @@ class Net(nnx.Module):
             maps = tuple(Map(checkpoint_name(x, LAYER), size) for x, size in layer(maps, training=training))
             if self.joins_blocks and len(maps) > 1 and len({m.x.shape[1:] for m in maps}) == 1:
                 maps = (jax.tree.map(lambda *parts: jnp.concatenate(parts), *maps),)
+        if self.dropout is not None:
+            maps = self.dropout(maps, training=training)
         found = self.head(tuple(Map(full_precision(x), size) for x, size in maps), training=training)
         if len(found) == len(rows):
             return found
@@ -207,6 +221,7 @@ class Model(nnx.Module):
             255 first, signals are not.
         is_masked: False treats padding as part of the image, as a net without masks does; for comparison only.
         dtype: type in which the layers compute; their parameters may have another.
+        seed: seed of what its layers draw in training.
     """
 
     def __init__(
@@ -217,15 +232,29 @@ class Model(nnx.Module):
         std: tuple[float, ...],
         is_masked: bool = True,
         dtype=jnp.float32,
+        seed: int = 0,
     ):
         self.net, self.mean, self.std, self.is_masked, self.dtype = net, mean, std, is_masked, dtype
+        self.seed = seed
 
     @property
     def windows(self) -> tuple[Window, ...]:
         return self.net.windows
 
-    def __call__(self, blocks: tuple[Block, ...], *, training: bool) -> tuple[Prediction, ...]:
-        return self.net(tuple(self._scaled(block) for block in blocks), training=training)
+    def __call__(
+        self, blocks: tuple[Block, ...], *, training: bool, step: Int[Array, ""] | None = None
+    ) -> tuple[Prediction, ...]:
+        """Return the prediction of every block.
+
+        Args:
+            step: number of the step that layers draw for; None: they do not draw.
+        """
+        with drawing(None if step is None else self._draws(blocks, step)):
+            return self.net(tuple(self._scaled(block) for block in blocks), training=training)
+
+    def _draws(self, blocks: tuple[Block, ...], step: Int[Array, ""]) -> Draws:
+        key = jax.random.fold_in(jax.random.key(self.seed), step)
+        return Draws(key, tuple(jnp.asarray(block.index) for block in blocks))
 
     def _scaled(self, block: Block) -> Map:
         dtype = jnp.promote_types(self.dtype, jnp.float32)

@@ -107,7 +107,7 @@ def sums_of(predictions: tuple[Prediction, ...], blocks: tuple[Block, ...], *, l
 def make_loss(
     graphdef: Any, config: TrainConfig, *, mean_examples: float | None = None
 ) -> Callable[..., tuple[Array, tuple[Sums, Any]]]:
-    """Return the loss function: (parameters, statistics, blocks) -> (mean loss, (sums, new statistics)).
+    """Return the loss function: (parameters, statistics, blocks, step) -> (mean loss, (sums, new statistics)).
 
     With `config.remat` its gradient keeps what leaves each layer of the net, and computes the rest of the way there
     again (arXiv:1604.06174).
@@ -116,9 +116,11 @@ def make_loss(
         mean_examples: number by which the sum of losses is divided; None: the number of examples in the blocks.
     """
 
-    def loss(params: Any, stats: Any, blocks: tuple[Block, ...]) -> tuple[Array, tuple[Sums, Any]]:
+    def loss(
+        params: Any, stats: Any, blocks: tuple[Block, ...], step: Int[Array, ""] | None = None
+    ) -> tuple[Array, tuple[Sums, Any]]:
         model = nnx.merge(graphdef, params, stats)
-        sums = sums_of(model(blocks, training=True), blocks, label_smoothing=config.label_smoothing)
+        sums = sums_of(model(blocks, training=True, step=step), blocks, label_smoothing=config.label_smoothing)
         stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
         return jnp.asarray(sums.loss / (mean_examples or jnp.maximum(sums.weight, 1))), (sums, stats)
 
@@ -139,7 +141,7 @@ def make_train_step(
     update = make_update(optimizer, config, mean_examples=mean_examples)
 
     def train_step(state: TrainState, blocks: tuple[Block, ...]) -> tuple[TrainState, Sums]:
-        grads, (sums, stats) = gradient(state.params, state.stats, blocks)
+        grads, (sums, stats) = gradient(state.params, state.stats, blocks, state.step)
         return update(state._replace(stats=stats), grads, sums), sums
 
     return train_step

@@ -10,7 +10,7 @@ devices, and the blocks are global arrays.
 import math
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -161,7 +161,7 @@ class Loader:
         self.seconds_waited = 0.0
         """Seconds spent waiting for the next step to be decoded, over all iterations."""
 
-    def steps(self, start: int, stop: int) -> Iterator[Step]:
+    def steps(self, start: int, stop: int) -> Generator[Step]:
         """Yield the steps from `start` up to `stop` (excluded), with their blocks on the device."""
         schedule = self._stages[0].schedule
         examples = (stop - start) * schedule.num_examples / schedule.steps_per_epoch

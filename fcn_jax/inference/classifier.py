@@ -25,7 +25,7 @@ from fcn_jax.inference.inputs import Recipe, recipe_of
 from fcn_jax.nets.model import abstract_model, smallest_input
 from fcn_jax.system.cache import use_compilation_cache
 from fcn_jax.system.machine import threads_of
-from fcn_jax.train.checkpoint import read_latest
+from fcn_jax.train.checkpoint import read_checkpoint
 from fcn_jax.train.optimizer import make_optimizer
 from fcn_jax.train.placement import with_sharding
 from fcn_jax.train.workdir import read_config, read_meaning
@@ -51,11 +51,14 @@ class Trained:
         return self.meaning.label_names
 
 
-def restore_trained(workdir: Path, *, convolution: str | None = None, strict: bool = False) -> Trained:
-    """Restore the newest undamaged checkpoint of a run, on the first device.
+def restore_trained(
+    workdir: Path, *, convolution: str | None = None, which: str | None = None, strict: bool = False
+) -> Trained:
+    """Restore a checkpoint of a run that is whole, on the first device.
 
     Args:
         convolution: replaces the run's `model.convolution`; None keeps it.
+        which: the checkpoint: see `read_checkpoint`.
         strict: refuse the run if its newest checkpoint is damaged.
 
     Raises:
@@ -72,7 +75,7 @@ def restore_trained(workdir: Path, *, convolution: str | None = None, strict: bo
     average = config.train.ema_decay > 0
     target = abstract_state(params, stats, optimizer, average=average)
     target = jax.tree.map(lambda array: with_sharding(array, place), target)
-    restored = read_latest(workdir, target, strict=strict)
+    restored = read_checkpoint(workdir, target, config.checkpoint, which=which, strict=strict)
     state, meaning = restored.state, read_meaning(workdir, restored)
     model = nnx.merge(graphdef, state.evaluated_params, state.stats)
     return Trained(config, plan, meaning, model, step=int(state.step))
@@ -193,17 +196,18 @@ def answer_of(model: Model, image: Num[AnyArray, "b *spatial c"], size: Int[AnyA
     return Answer(jax.nn.softmax(logits), logits)
 
 
-def classifier_of_workdir(workdir: Path, *, strict: bool = False) -> Classifier[Answer]:
-    """Return a classifier made from the newest undamaged checkpoint of a run.
+def classifier_of_workdir(workdir: Path, *, which: str | None = None, strict: bool = False) -> Classifier[Answer]:
+    """Return a classifier made from a checkpoint of a run that is whole.
 
     Args:
+        which: the checkpoint: see `read_checkpoint`.
         strict: refuse the run if its newest checkpoint is damaged.
 
     Raises:
         UserError: there is no run or no checkpoint, or a file is missing or damaged.
     """
     use_compilation_cache(read_config(workdir).machine)
-    return classifier_of_trained(restore_trained(workdir, strict=strict), answer_of)
+    return classifier_of_trained(restore_trained(workdir, which=which, strict=strict), answer_of)
 
 
 def classifier_of_trained(

@@ -31,7 +31,7 @@ from fcn_jax.inference.statistics import Answers, Statistics, answers_of, statis
 from fcn_jax.system.cache import use_compilation_cache
 from fcn_jax.system.console import say
 from fcn_jax.system.processes import check_shared, together
-from fcn_jax.train.checkpoint import check_has_checkpoints, read_latest
+from fcn_jax.train.checkpoint import check_has_checkpoints, read_checkpoint
 from fcn_jax.train.compile_in_threads import compile_programs
 from fcn_jax.train.passes import evaluate, split_logits
 from fcn_jax.train.setup import Setup, Split, prepare_together
@@ -116,14 +116,21 @@ def configs_at_scales(config: Config, scales: Sequence[float]) -> list[Config]:
 
 
 def open_run(
-    workdir: Path, config: Config, split: str | None, *, data: str | None = None, strict: bool = False
+    workdir: Path,
+    config: Config,
+    split: str | None,
+    *,
+    data: str | None = None,
+    which: str | None = None,
+    strict: bool = False,
 ) -> OpenedRun:
-    """Restore the newest undamaged checkpoint of a run, and open a split.
+    """Restore a checkpoint of a run that is whole, and open a split.
 
     Args:
         split: `train`, `validation` or `test` as the config defines them, or any part such as `test[:100]`; None: test
             or, if other data has no splits, all of it.
         data: other data than that of the run, such as `folder:DIR`; its classes are matched by name.
+        which: the checkpoint: see `read_checkpoint`.
         strict: refuse the run if its newest checkpoint is damaged.
 
     Raises:
@@ -146,7 +153,7 @@ def open_run(
         with together():
             chosen = setup.split(split)
     with together():
-        restored = read_latest(workdir, setup.state, strict=strict)
+        restored = read_checkpoint(workdir, setup.state, config.checkpoint, which=which, strict=strict)
         meaning = read_meaning(workdir, restored)
         check_meaning(chosen.dataset.source, meaning, data=setup.config.data.source)
     return OpenedRun(setup, restored.state, chosen, split, part)

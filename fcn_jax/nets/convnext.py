@@ -37,7 +37,7 @@ class LayerScale(Layer):
 class ConvNextBlock(Layer):
     """Depthwise convolution, LayerNorm, two 1×1 convolutions with a GELU between, layer scale; added to the input."""
 
-    def __init__(self, channels: int, kernel: int, *, make: LayerMaker):
+    def __init__(self, channels: int, kernel: int, *, drop_rate: float = 0.0, make: LayerMaker):
         assert kernel % 2 == 1, kernel
         hidden = EXPANSION * channels
         depthwise = Window(kernel, padding=kernel // 2)
@@ -49,7 +49,7 @@ class ConvNextBlock(Layer):
             make.convolution((hidden, channels), Window(1), bias=True, init_scale=1.0),
             LayerScale(channels, dtype=make.dtype),
         ]
-        self.branch, self.add = nnx.List(branch), Add()
+        self.branch, self.drop, self.add = nnx.List(branch), make.stochastic_depth(drop_rate), Add()
 
     @property
     def windows(self) -> tuple[Window, ...]:
@@ -59,6 +59,8 @@ class ConvNextBlock(Layer):
         branch = maps
         for layer in self.branch:
             branch = layer(branch, training=training)
+        if self.drop is not None:
+            branch = self.drop(branch, training=training)
         return self.add(branch, maps)
 
 
@@ -68,12 +70,12 @@ def make_convnext(c: ConvNeXt, input_channels: int, make: LayerMaker) -> Net:
     With an average head, the last LayerNorm follows the pool, as in the paper. With another head, it comes before.
     """
     layers: list[Layer] = []
-    features, stages = input_channels, len(c.channels)
+    features, stages, drop_rates = input_channels, len(c.channels), c.drop_rates
     columns = zip(c.channels, each(stages, c.blocks), each(stages, c.kernel), strict=True)
     for stage, (width, number, kernel) in enumerate(columns):
         side = c.patch if stage == 0 else 2
         entry = make.convolution((features, width), Window(side, side), bias=True, init_scale=1.0)
         layers += [entry, make.layer_norm(width)] if stage == 0 else [make.layer_norm(features), entry]
-        layers += [ConvNextBlock(width, kernel, make=make) for _ in range(number)]
+        layers += [ConvNextBlock(width, kernel, drop_rate=next(drop_rates), make=make) for _ in range(number)]
         features = width
     return Net(layers, make_head_with_norm(c.head, features, c.num_classes, make=make))

@@ -5,6 +5,7 @@ own net reads. The layers are in the other files of this folder; `nets/model.py`
 Nothing here needs JAX, so launch configs may import it.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -117,6 +118,9 @@ class Published(ModelConfig):
 
     blocks: tuple[int, ...] = bounded((2,), *WINDOW)
     """The number of blocks in each stage; one value serves all stages."""
+    stochastic_depth: float = bounded(0.0, 0, 0.95)
+    """The probability that training leaves out the branch of the last block for an example; it grows linearly from 0 at
+    the first block (arXiv:1603.09382)."""
     init_from: str = ""
     """A .safetensors file of initial weights, with tensors named as in timm or, for a resnet, torchvision. If its
     number of classes differs, the classifier keeps its random initial weights."""
@@ -124,6 +128,12 @@ class Published(ModelConfig):
     def check(self) -> None:
         super().check()
         self.check_lengths(len(self.channels), "blocks")
+
+    @property
+    def drop_rates(self) -> Iterator[float]:
+        """The probability of leaving out the branch of each block, one after the other."""
+        number = sum(each(len(self.channels), self.blocks))
+        return iter(self.stochastic_depth * block / max(1, number - 1) for block in range(number))
 
 
 @dataclass

@@ -69,13 +69,14 @@ def make_model(config: Config, *, rank: int, dtype=jnp.float32, platform: str | 
         dtype=dtype,
     )
     net = make_net(config, make)
-    net.joins_blocks = devices == 1
+    net.joins_blocks, net.dropout = devices == 1, make.dropout(c.dropout)
     return Model(
         net,
         mean=config.data.mean,
         std=config.data.std,
         is_masked=c.masked,
         dtype=jnp.bfloat16 if c.dtype == "bfloat16" else dtype,
+        seed=config.seed,
     )
 
 

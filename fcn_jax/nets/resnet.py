@@ -26,10 +26,19 @@ class Residual(Layer):
         width: channels of the 3×3 convolutions.
         bottleneck: whether the block is a bottleneck.
         zero_init: whether the branch begins as zero (Goyal et al., arXiv:1706.02677).
+        drop_rate: probability of leaving out the branch for an example.
     """
 
     def __init__(
-        self, input_channels: int, width: int, stride: int, *, bottleneck: bool, zero_init: bool, make: LayerMaker
+        self,
+        input_channels: int,
+        width: int,
+        stride: int,
+        *,
+        bottleneck: bool,
+        zero_init: bool,
+        drop_rate: float = 0.0,
+        make: LayerMaker,
     ):
         strided, skipped = Window(3, stride, padding=1), Window(1, stride)
         assert all(strided.output_side(side) == skipped.output_side(side) for side in range(1, 3 * stride))
@@ -55,7 +64,7 @@ class Residual(Layer):
         if stride != 1 or channels != input_channels:
             shortcut = [make.convolution((input_channels, channels), skipped), make.norm(channels)]
         self.branch, self.shortcut, self.add = nnx.List(branch), nnx.List(shortcut), Add(jax.nn.relu)
-        self.output_channels = channels
+        self.drop, self.output_channels = make.stochastic_depth(drop_rate), channels
 
     @property
     def windows(self) -> tuple[Window, ...]:
@@ -65,6 +74,8 @@ class Residual(Layer):
         branch = shortcut = maps
         for layer in self.branch:
             branch = layer(branch, training=training)
+        if self.drop is not None:
+            branch = self.drop(branch, training=training)
         for layer in self.shortcut:
             shortcut = layer(shortcut, training=training)
         return self.add(branch, shortcut)
@@ -76,11 +87,19 @@ def make_resnet(c: ResNet, input_channels: int, make: LayerMaker) -> Net:
     layers = [make.convolution((input_channels, c.channels[0]), stem), make.norm(c.channels[0], jax.nn.relu)]
     if c.stem_pool:
         layers.append(make.max_pool(Window(3, 2, padding=1)))
-    features = c.channels[0]
+    features, drop_rates = c.channels[0], c.drop_rates
     for stage, (width, number) in enumerate(zip(c.channels, each(len(c.channels), c.blocks), strict=True)):
         for block in range(number):
             stride = 2 if stage > 0 and block == 0 else 1
-            residual = Residual(features, width, stride, bottleneck=c.bottleneck, zero_init=c.zero_init, make=make)
+            residual = Residual(
+                features,
+                width,
+                stride,
+                bottleneck=c.bottleneck,
+                zero_init=c.zero_init,
+                drop_rate=next(drop_rates),
+                make=make,
+            )
             layers.append(residual)
             features = residual.output_channels
     return Net(layers, make_head(c.head, features, c.num_classes, make=make))

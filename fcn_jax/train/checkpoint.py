@@ -71,6 +71,8 @@ def _is_of_others(record: logging.LogRecord) -> bool:
     return ORBAX not in record.pathname and ORBAX not in record.getMessage()
 
 
+CHECKPOINTS, BEST = "checkpoints", "best"
+"""Folders of a workdir: the newest states, and the best one."""
 ORBAX, CLOSED = "orbax", "Event loop is closed"
 CHECKSUM = "sha256"
 
@@ -214,6 +216,24 @@ class Checkpoints:
         )
         raise UserError(f"checkpoint {self.directory / str(newest)} cannot be restored ({damaged[newest]}): {remedy}")
 
+    @property
+    def steps(self) -> list[int]:
+        """The numbers of updates of all checkpoints, ascending."""
+        return sorted(self._manager.all_steps())
+
+    def restore(self, step: int, target: TrainState) -> Restored:
+        """Restore the checkpoint of one step.
+
+        Raises:
+            UserError: it is damaged or belongs to another model.
+        """
+        try:
+            return self._restore(step, target)
+        except _DamagedError as error:
+            raise UserError(
+                f"checkpoint {self.directory / str(step)} cannot be restored ({error}): choose another --checkpoint"
+            ) from error
+
     def _restore(self, step: int, target: TrainState) -> Restored:
         """Restore one checkpoint and verify its checksum.
 
@@ -286,12 +306,11 @@ def check_name(workdir: Path) -> None:
         raise UserError(f"{path!r} is no UTF-8, so no checkpoint can be written there: choose another path") from error
 
 
-def newest_step(workdir: Path) -> int | None:
+def newest_step(workdir: Path, folder: str = CHECKPOINTS) -> int | None:
     """Return the step of the newest checkpoint of a workdir, from which a run would go on; None if it holds none."""
-    directory = workdir / "checkpoints"
-    if not directory.is_dir():
+    if not (workdir / folder).is_dir():
         return None
-    with Checkpoints(directory, keep=None) as checkpoints:
+    with Checkpoints(workdir / folder, keep=None) as checkpoints:
         return checkpoints.latest
 
 
@@ -301,30 +320,60 @@ def check_has_checkpoints(workdir: Path) -> None:
     Raises:
         UserError: it has not.
     """
-    directory = workdir / "checkpoints"
+    directory = workdir / CHECKPOINTS
     if not directory.is_dir():
         raise UserError(f"--workdir={workdir} holds no checkpoint: there is no {directory}; train it first")
 
 
-def restore_latest(workdir: Path, target: TrainState, *, strict: bool = False) -> TrainState:
-    """Return the state of the newest whole checkpoint of a run: see `read_latest`."""
-    return read_latest(workdir, target, strict=strict).state
+def restore_latest(workdir: Path, target: TrainState) -> TrainState:
+    """Return the state of the newest whole checkpoint of a run: see `read_checkpoint`."""
+    return read_checkpoint(workdir, target, CheckpointConfig(), which="last").state
 
 
-def read_latest(workdir: Path, target: TrainState, *, strict: bool = False) -> Restored:
-    """Restore the newest whole checkpoint of a run, and change nothing in the workdir.
+def read_checkpoint(
+    workdir: Path, target: TrainState, config: CheckpointConfig, *, which: str | None = None, strict: bool = False
+) -> Restored:
+    """Restore a checkpoint of a run that is whole, and change nothing in the workdir; say which, if there was a choice.
 
     Args:
         target: a state of the same shapes; the restored state gets its shardings.
+        config: the rules by which the run saved.
+        which: `last` (the newest whole one), `best`, or the number of a step. None: the best if the run kept one.
         strict: fail if the newest checkpoint is damaged.
 
     Raises:
-        UserError: there is no checkpoint, or none is whole (with `strict`: the newest is damaged).
+        UserError: there is no such checkpoint, or it is not whole (with `strict`: the newest is damaged).
     """
     check_has_checkpoints(workdir)
-    directory = workdir / "checkpoints"
-    with Checkpoints(directory, keep=None) as checkpoints:
+    if which not in (None, "best", "last"):
+        restored = _read_step(workdir, target, which)
+        say(f"checkpoint: step {restored.step}, as --checkpoint says")
+        return restored
+    best = newest_step(workdir, BEST)
+    if which == "best" and best is None:
+        raise UserError(
+            f"{workdir} holds no best checkpoint: a run keeps one only if config.checkpoint.best names a metric; use "
+            "--checkpoint=last"
+        )
+    folder = CHECKPOINTS if which == "last" or best is None else BEST
+    with Checkpoints(workdir / folder, keep=None) as checkpoints:
         restored = checkpoints.restore_newest(target, strict=strict)
     if restored is None:
-        raise UserError(f"{directory} holds no whole checkpoint: train this workdir first")
+        raise UserError(f"{workdir / folder} holds no whole checkpoint: train this workdir first")
+    if folder == BEST:
+        say(f"checkpoint: step {restored.step}, the best by validation {config.best} (--checkpoint=last: the last)")
+    elif best is not None or config.best:
+        say(f"checkpoint: step {restored.step}, the last" + ("; the run has no best one yet" if best is None else ""))
     return restored
+
+
+def _read_step(workdir: Path, target: TrainState, which: str) -> Restored:
+    steps: set[int] = set()
+    for folder in (CHECKPOINTS, BEST):
+        if (workdir / folder).is_dir():
+            with Checkpoints(workdir / folder, keep=None) as checkpoints:
+                if which in map(str, checkpoints.steps):
+                    return checkpoints.restore(int(which), target)
+                steps.update(checkpoints.steps)
+    kept = ", ".join(map(str, sorted(steps)))
+    raise UserError(f"--checkpoint={which} is none of best, last and the steps that {workdir} keeps: {kept or 'none'}")

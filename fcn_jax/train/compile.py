@@ -279,7 +279,7 @@ def _jobs_in_micro_steps(
     micro_steps = {}
     for shapes in dict.fromkeys(groups):
         which = format_size(shapes[0][0]) if len(shapes) == 1 else _number_of(stage, program)
-        name, arguments = f"train micro-step {which}".rstrip(), (state.params, state.stats, added)
+        name, arguments = f"train micro-step {which}".rstrip(), (state.params, state.stats, added, state.step)
         job = _job(setup, name, micro_step, arguments, shapes, work_of_a_block=WORK_OF_GRADIENT)
         waiting = held - mib_of(_abstract_blocks(setup, shapes)) / setup.mesh.size
         micro_steps[shapes] = replace(job, waiting_mib=waiting)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array
 
 from fcn_jax.config import TrainConfig
 from fcn_jax.core.block import Block
@@ -33,13 +34,15 @@ def no_gradients(params: Any) -> Added:
 
 def make_add_gradients(
     graphdef: Any, config: TrainConfig
-) -> Callable[[Any, Any, Added, tuple[Block, ...]], tuple[Added, Any]]:
-    """Return the function of one micro-step: (parameters, statistics, added, blocks) -> (added, statistics)."""
+) -> Callable[[Any, Any, Added, Array, tuple[Block, ...]], tuple[Added, Any]]:
+    """Return the function of one micro-step: (parameters, statistics, added, step, blocks) -> (added, statistics)."""
     loss = make_loss(graphdef, config, mean_examples=1.0)
     gradient = jax.grad(loss, has_aux=True)
 
-    def add_gradients(params: Any, stats: Any, added: Added, blocks: tuple[Block, ...]) -> tuple[Added, Any]:
-        grads, (sums, new_stats) = gradient(params, stats, blocks)
+    def add_gradients(
+        params: Any, stats: Any, added: Added, step: Array, blocks: tuple[Block, ...]
+    ) -> tuple[Added, Any]:
+        grads, (sums, new_stats) = gradient(params, stats, blocks, step)
         # A micro-step of filler alone has no statistics.
         stats = jax.tree.map(lambda old, new: jnp.where(sums.weight > 0, new, old), stats, new_stats)
         return Added(jax.tree.map(jnp.add, added.grads, grads), added.sums + sums), stats
@@ -73,7 +76,7 @@ def in_turn(
     def update(state: TrainState, blocks: tuple[Block, ...]) -> tuple[TrainState, Sums]:
         added, stats, number = begin(state.params), state.stats, len(blocks) // len(micro_steps)
         for turn, add_gradients in enumerate(micro_steps):
-            added, stats = add_gradients(state.params, stats, added, blocks[turn * number :][:number])
+            added, stats = add_gradients(state.params, stats, added, state.step, blocks[turn * number :][:number])
         return end(state._replace(stats=stats), added)
 
     return update

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from configs.mnist import get_config
-from fcn_jax.commands import train as run_module
 from fcn_jax.commands.train import train
 from fcn_jax.config import Config
 from fcn_jax.data.dataset import Dataset
 from fcn_jax.system import watchdog
 from fcn_jax.system.stopping import Stopped, StopRequest
+from fcn_jax.train import run as run_module
 from fcn_jax.train.checkpoint import Checkpoints
 from fcn_jax.train.log import Meter, read_metrics
 from fcn_jax.train.setup import prepare

@@ -135,11 +135,11 @@ def test_a_micro_step_of_filler_adds_nothing(float64, norm):
     del float64
     net, block = functions(norm, "smooth"), random_block(4, CANVASES[0], np.random.default_rng(0))
     params, stats = net.state.params, net.state.stats
-    added, stats = net.micro_step(params, stats, net.begin(params), (block,))
+    added, stats = net.micro_step(params, stats, net.begin(params), net.state.step, (block,))
     before = jax.device_get((added, stats))
     for old, new in zip(
         jax.tree.leaves(before),
-        jax.tree.leaves(net.micro_step(params, stats, added, (filler_block(4, CANVASES[0], 1),))),
+        jax.tree.leaves(net.micro_step(params, stats, added, net.state.step, (filler_block(4, CANVASES[0], 1),))),
         strict=True,
     ):
         np.testing.assert_array_equal(new, old)
