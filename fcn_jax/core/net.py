@@ -176,7 +176,7 @@ class Net(nnx.Module):
 
     def __init__(self, layers: Sequence[Layer], head: Head):
         self.layers, self.head, self.joins_blocks = nnx.List(layers), head, False
-        self.dropout: Dropout | None = None
+        self.dropout: Dropout | None = nnx.data(None)
 
     @property
     def windows(self) -> tuple[Window, ...]:

@@ -25,7 +25,7 @@ from fcn_jax.core.step_plan import Program, StepPlan
 from fcn_jax.system.console import print_table
 from fcn_jax.system.machine import mib_of, peak_mib
 from fcn_jax.train.compile_monitor import TRIAL, compiling
-from fcn_jax.train.micro_steps import in_turn, make_add_gradients, make_apply_gradients, no_gradients
+from fcn_jax.train.micro_steps import in_turn, make_add_gradients, make_apply_gradients, make_no_gradients
 from fcn_jax.train.placement import device_mib, with_sharding
 from fcn_jax.train.setup import Setup, Split
 
@@ -267,6 +267,7 @@ def _jobs_in_micro_steps(
 ) -> list[tuple[Hashable, Job]]:
     """Return the jobs of `in_turn`, in the order in which they run; those of the same key compile the same."""
     everywhere, state = _everywhere(setup), _abstract(setup.state)
+    no_gradients = make_no_gradients()
     added = _abstract(jax.eval_shape(no_gradients, state.params), everywhere)
     add_gradients = make_add_gradients(setup.graphdef, setup.config.train)
     apply_gradients = make_apply_gradients(setup.optimizer, setup.config.train, mean_examples=mean_examples)

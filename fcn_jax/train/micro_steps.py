@@ -26,10 +26,14 @@ class Added(NamedTuple):
     sums: Sums
 
 
-def no_gradients(params: Any) -> Added:
-    """Return zeros, to begin an update."""
-    zero = jnp.zeros((3,), jnp.result_type(*jax.tree.leaves(params)))
-    return Added(jax.tree.map(jnp.zeros_like, params), Sums(*zero))
+def make_no_gradients() -> Callable[[Any], Added]:
+    """Return the function that begins an update: parameters -> zeros. A run has its own, so that it is compiled anew."""
+
+    def no_gradients(params: Any) -> Added:
+        zero = jnp.zeros((3,), jnp.result_type(*jax.tree.leaves(params)))
+        return Added(jax.tree.map(jnp.zeros_like, params), Sums(*zero))
+
+    return no_gradients
 
 
 def make_add_gradients(

@@ -85,7 +85,7 @@ def compare(dtype: str, *, steps: int, from_one_state: bool) -> dict[str, Any]:
     """The first process, with a device of its own, against all of them together; in float64 to be called under x64."""
     config = get_config("tiny")
     config.schedule.examples_per_step = 47  # Two, three, four and five devices divide not all of its blocks.
-    config.model.channels = (4, 8, 8)
+    config.model.channels, config.model.dropout = (4, 8, 8), 0.25
     config.train.learning_rate, config.train.epochs = 1e-2, 8
     if jax.process_count() == 1:
         config.machine.share_optimizer = "always"

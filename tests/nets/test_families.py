@@ -27,6 +27,12 @@ FAMILIES = {
     "fcn": {"name": "fcn", "channels": (4, 4)},
     "resnet": {"name": "resnet", "channels": (2, 4), "blocks": (1,)},
     "resnet with a bottleneck": {"name": "resnet", "channels": (2, 1), "blocks": (1,), "bottleneck": True},
+    "resnet that drops branches and channels": {
+        "name": "resnet", "channels": (4, 4), "blocks": (2, 1), "stochastic_depth": 0.6, "dropout": 0.5
+    },
+    "convnext that drops branches": {
+        "name": "convnext", "channels": (2, 4), "blocks": (2,), "kernel": (3,), "patch": 2, "stochastic_depth": 0.6
+    },
     "all_cnn": {"name": "all_cnn", "channels": (2, 3)},
     "nin": {"name": "nin", "channels": (2, 3, 2, 3, 2, 2, 3, 2), "kernel": (5, 3, 4)},
     "convnext": {"name": "convnext", "channels": (2, 4), "blocks": (1,), "kernel": (3,), "patch": 2},

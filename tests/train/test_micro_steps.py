@@ -17,7 +17,7 @@ from fcn_jax.core.block import Block, filler_block
 from fcn_jax.core.step import initial_state, make_loss, make_train_step, split_model
 from fcn_jax.core.step_plan import BlockShape, Program, StepPlan, in_micro_steps
 from fcn_jax.nets.model import make_model
-from fcn_jax.train.micro_steps import in_turn, make_add_gradients, make_apply_gradients, no_gradients
+from fcn_jax.train.micro_steps import in_turn, make_add_gradients, make_apply_gradients, make_no_gradients
 from fcn_jax.train.optimizer import make_optimizer
 from tests.commands.compare_devices import remembering
 from tests.core.padding import QUICK
@@ -54,7 +54,7 @@ def functions(norm: str, way: str) -> Functions:
         graphdef,
         initial_state(params, stats, optimizer, average=train.ema_decay > 0),
         jax.jit(make_train_step(graphdef, optimizer, train, mean_examples=7.0), compiler_options=QUICK),
-        jax.jit(no_gradients),
+        jax.jit(make_no_gradients()),
         jax.jit(add_gradients, donate_argnums=2, compiler_options=QUICK),
         jax.jit(make_apply_gradients(optimizer, train, mean_examples=7.0)),
     )
