@@ -237,6 +237,11 @@ class TrainConfig:
     momentum: float = bounded(0.9, 0, 1)
     """The momentum of sgd."""
     label_smoothing: float = bounded(0.0, 0, 0.99)
+    mixup: float = bounded(0.0, 0, 1000)
+    """Two examples of a block are blended, with shares from Beta(mixup, mixup) (arXiv:1710.09412); 0: never."""
+    cutmix: float = bounded(0.0, 0, 1000)
+    """A box of one example is put into another, with shares from Beta(cutmix, cutmix) (arXiv:1905.04899); 0: never. If
+    mixup is set too, each example draws which of the two."""
     freeze: str = ""
     """A regular expression, searched for in the path of every parameter, such as net/layers/0/kernel. A parameter
     with a match never changes. BatchNorm's running statistics are not parameters, and still follow the data."""

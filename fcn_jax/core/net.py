@@ -29,6 +29,7 @@ from fcn_jax.core.layers import (
     identity,
     masked,
 )
+from fcn_jax.core.mixing import Mix
 from fcn_jax.core.norms import BatchNorm, GroupNorm, LayerNorm
 from fcn_jax.core.pooling import AdaptiveAveragePool, AveragePool, MaxPool
 from fcn_jax.core.random_layers import Draws, Dropout, StochasticDepth, drawing
@@ -242,19 +243,24 @@ class Model(nnx.Module):
         return self.net.windows
 
     def __call__(
-        self, blocks: tuple[Block, ...], *, training: bool, step: Int[Array, ""] | None = None
+        self, blocks: tuple[Block, ...], *, training: bool, key: Array | None = None, mixes: tuple[Mix, ...] = ()
     ) -> tuple[Prediction, ...]:
         """Return the prediction of every block.
 
         Args:
-            step: number of the step that layers draw for; None: they do not draw.
+            key: key of the step that layers draw for (see `key_of`); None: they do not draw.
+            mixes: how the examples of every block are mixed; (): they are not.
         """
-        with drawing(None if step is None else self._draws(blocks, step)):
-            return self.net(tuple(self._scaled(block) for block in blocks), training=training)
+        maps = tuple(self._scaled(block) for block in blocks)
+        if mixes:
+            maps = tuple(mix.apply(m) for mix, m in zip(mixes, maps, strict=True))
+        examples = tuple(jnp.asarray(block.index) for block in blocks)
+        with drawing(None if key is None else Draws(key, examples)):
+            return self.net(maps, training=training)
 
-    def _draws(self, blocks: tuple[Block, ...], step: Int[Array, ""]) -> Draws:
-        key = jax.random.fold_in(jax.random.key(self.seed), step)
-        return Draws(key, tuple(jnp.asarray(block.index) for block in blocks))
+    def key_of(self, step: Int[Array, ""]) -> Array:
+        """Return the key of all that is drawn in a step."""
+        return jax.random.fold_in(jax.random.key(self.seed), step)
 
     def _scaled(self, block: Block) -> Map:
         dtype = jnp.promote_types(self.dtype, jnp.float32)

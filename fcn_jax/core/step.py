@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int
 
 from fcn_jax.config import TrainConfig
 from fcn_jax.core.block import Block
+from fcn_jax.core.mixing import Mix, draw_mixes
 from fcn_jax.core.net import LAYER, Model, Prediction
 from fcn_jax.core.norms import Moments, batch_norms, collecting_moments
 
@@ -88,17 +89,33 @@ ZERO = Sums(0.0, 0.0, 0.0)
 ONLY_LAYERS = jax.checkpoint_policies.save_only_these_names(LAYER)
 
 
-def sums_of(predictions: tuple[Prediction, ...], blocks: tuple[Block, ...], *, label_smoothing: float) -> Sums:
-    """Return the sums of cross entropy and of correct answers over all blocks. Filler has weight 0."""
+def sums_of(
+    predictions: tuple[Prediction, ...],
+    blocks: tuple[Block, ...],
+    *,
+    label_smoothing: float,
+    mixes: tuple[Mix, ...] = (),
+) -> Sums:
+    """Return the sums of cross entropy and of correct answers over all blocks. Filler has weight 0.
+
+    Args:
+        mixes: how the examples of every block are mixed: both labels count, each with its share.
+    """
     total = ZERO
-    for prediction, block in zip(predictions, blocks, strict=True):
+    for prediction, block, mix in zip(predictions, blocks, mixes or (None,) * len(blocks), strict=True):
         logits = prediction.logits
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, block.label)
+        answer = logits.argmax(-1)
+        correct = answer == block.label
+        if mix is not None:
+            other = block.label[mix.partner]
+            other_loss = optax.softmax_cross_entropy_with_integer_labels(logits, other)
+            loss = mix.share * loss + (1 - mix.share) * other_loss
+            correct = mix.share * correct + (1 - mix.share) * (answer == other)
         if label_smoothing:
             # Cross entropy against the uniform distribution, arXiv:1512.00567.
             uniform = optax.losses.softmax_cross_entropy(logits, jnp.full_like(logits, 1 / logits.shape[-1]))
             loss = (1 - label_smoothing) * loss + label_smoothing * uniform
-        correct = logits.argmax(-1) == block.label
         weight = block.weight
         total += Sums((loss * weight).sum(), (correct * weight).sum(), weight.sum())
     return total
@@ -120,7 +137,10 @@ def make_loss(
         params: Any, stats: Any, blocks: tuple[Block, ...], step: Int[Array, ""] | None = None
     ) -> tuple[Array, tuple[Sums, Any]]:
         model = nnx.merge(graphdef, params, stats)
-        sums = sums_of(model(blocks, training=True, step=step), blocks, label_smoothing=config.label_smoothing)
+        key = None if step is None else model.key_of(step)
+        mixes = () if key is None else draw_mixes(key, blocks, mixup=config.mixup, cutmix=config.cutmix)
+        predictions = model(blocks, training=True, key=key, mixes=mixes)
+        sums = sums_of(predictions, blocks, label_smoothing=config.label_smoothing, mixes=mixes)
         stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
         return jnp.asarray(sums.loss / (mean_examples or jnp.maximum(sums.weight, 1))), (sums, stats)
 

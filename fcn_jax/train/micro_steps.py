@@ -27,7 +27,7 @@ class Added(NamedTuple):
 
 
 def make_no_gradients() -> Callable[[Any], Added]:
-    """Return the function that begins an update: parameters -> zeros. A run has its own, so that it is compiled anew."""
+    """Return the function that begins an update: parameters -> zeros. Each run compiles its own."""
 
     def no_gradients(params: Any) -> Added:
         zero = jnp.zeros((3,), jnp.result_type(*jax.tree.leaves(params)))

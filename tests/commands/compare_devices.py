@@ -86,6 +86,7 @@ def compare(dtype: str, *, steps: int, from_one_state: bool) -> dict[str, Any]:
     config = get_config("tiny")
     config.schedule.examples_per_step = 47  # Two, three, four and five devices divide not all of its blocks.
     config.model.channels, config.model.dropout = (4, 8, 8), 0.25
+    config.train.mixup, config.train.cutmix = 0.4, 1.0
     config.train.learning_rate, config.train.epochs = 1e-2, 8
     if jax.process_count() == 1:
         config.machine.share_optimizer = "always"

@@ -93,7 +93,7 @@ def outcome(model: Model, blocks: tuple[Block, ...], *, quick: bool = True) -> d
 
     def loss_of(params, stats, blocks):
         net = nnx.merge(graphdef, params, stats)
-        predictions = net(blocks, training=True, step=jnp.asarray(3, jnp.int32))
+        predictions = net(blocks, training=True, key=net.key_of(jnp.asarray(3, jnp.int32)))
         total = 0.0
         for prediction, block in zip(predictions, blocks, strict=True):
             chosen = jnp.take_along_axis(jax.nn.log_softmax(prediction.logits), block.label[:, None], axis=1)[:, 0]

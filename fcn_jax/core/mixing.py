@@ -1,0 +1,109 @@
+"""Mixing of the examples of a block in training: mixup (arXiv:1710.09412) and CutMix (arXiv:1905.04899), under masks.
+
+An example is mixed with the next example of its block, by a draw that depends on the seed, the step and the example
+alone. Its true size is the union of both under mixup, and its own under CutMix, whose box lies inside both. Labels
+weigh as the true positions that they stand for. So a pair gives the same loss and gradients on any canvas.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from fcn_jax.core.block import Block
+from fcn_jax.core.layers import Map, mask_of, num_positions
+
+NUMBER = 2**31 - 1
+"""The number under which a step draws its mixes; layers have small ones."""
+
+
+class Mix(NamedTuple):
+    """How every example of a block is mixed with another one of the block."""
+
+    partner: Int[Array, " b"]
+    """The row of the other example."""
+    size: Int[Array, "b r"]
+    """The true size of the mixed example."""
+    keeps: Float[Array, " b"]
+    """The factor of the own values where both are blended; the other's is 1 less this. 1 under CutMix."""
+    start: Int[Array, "b r"]
+    """The first position of the box that holds the other example's values."""
+    stop: Int[Array, "b r"]
+    """The position behind the box; the box of mixup is empty."""
+    share: Float[Array, " b"]
+    """The weight of the own label; the other label weighs 1 less this."""
+
+    def apply(self, m: Map) -> Map:
+        """Return the mixed map of a block, whose values are 0 outside of every true size."""
+        other = m.x[self.partner]
+        keeps = self.keeps.reshape(-1, *[1] * (m.x.ndim - 1)).astype(m.x.dtype)
+        canvas = m.x.shape[1:-1]
+        box = mask_of(self.stop, canvas) & _from(self.start, canvas)
+        return Map(jnp.where(box, other, keeps * m.x + (1 - keeps) * other), self.size)
+
+
+def draw_mixes(key: Array, blocks: tuple[Block, ...], *, mixup: float, cutmix: float) -> tuple[Mix, ...]:
+    """Draw how every example of every block is mixed.
+
+    Args:
+        key: key of the seed and the step.
+        mixup, cutmix: parameters of the Beta distributions of the shares; 0: the one is not used. If both are used,
+            each example draws which; if neither is, the result is ().
+    """
+    if not mixup and not cutmix:
+        return ()
+    key = jax.random.fold_in(key, NUMBER)
+    return tuple(_draw_mix(key, block, mixup=mixup, cutmix=cutmix) for block in blocks)
+
+
+def _draw_mix(key: Array, block: Block, *, mixup: float, cutmix: float) -> Mix:
+    index, size = jnp.asarray(block.index), jnp.asarray(block.size)
+    rank, real = size.shape[1], num_positions(size) > 0
+    partner = _next_example(real)
+    other = size[partner]
+
+    def draw(example: Int[Array, ""]) -> tuple[Array, Array, Array, Array]:
+        of_mixup, of_cutmix, of_choice, of_place = jax.random.split(jax.random.fold_in(key, example), 4)
+        return (
+            jax.random.beta(of_mixup, mixup, mixup) if mixup else jnp.ones(()),
+            jax.random.beta(of_cutmix, cutmix, cutmix) if cutmix else jnp.ones(()),
+            jax.random.bernoulli(of_choice, 0.5 if mixup and cutmix else float(mixup > 0)),
+            jax.random.uniform(of_place, (rank,)),
+        )
+
+    blend, cut, blends, place = jax.vmap(draw)(index)
+    blends = blends & real
+    both = jnp.minimum(size, other)
+    # The box has the share 1 - cut of what both examples have in common.
+    sides = jnp.floor((1 - cut[:, None]) ** (1 / rank) * both + 0.5).astype(size.dtype)
+    sides = jnp.where((blends | ~real)[:, None], 0, sides)
+    start = jnp.floor(place * (both - sides + 1)).astype(size.dtype)
+    keeps = jnp.where(blends, blend, 1)
+    own_area, other_area = num_positions(size), num_positions(other)
+    blended = keeps * own_area / jnp.maximum(keeps * own_area + (1 - keeps) * other_area, 1e-9)
+    pasted = 1 - num_positions(sides) / jnp.maximum(own_area, 1)
+    return Mix(
+        partner=partner,
+        size=jnp.where(blends[:, None], jnp.maximum(size, other), size),
+        keeps=keeps,
+        start=start,
+        stop=start + sides,
+        share=jnp.where(real, jnp.where(blends, blended, pasted), 1.0),
+    )
+
+
+def _next_example(real: Bool[Array, " b"]) -> Int[Array, " b"]:
+    """Return, for every row, the row of the next example; after the last comes the first. Filler is left out."""
+    rows_of_examples = jnp.argsort(~real, stable=True)
+    number = jnp.cumsum(real)
+    return rows_of_examples[number % jnp.maximum(real.sum(), 1)]
+
+
+def _from(start: Int[Array, "b r"], canvas: tuple[int, ...]) -> Bool[Array, "b *spatial 1"]:
+    """Return a mask that is true from a position on, on every axis."""
+    rank, inside = len(canvas), jnp.ones((1,) * (len(canvas) + 2), bool)
+    for axis, side in enumerate(canvas):
+        ahead = jnp.arange(side) >= start[:, axis, None]
+        inside = inside & ahead.reshape(-1, *(side if other == axis else 1 for other in range(rank)), 1)
+    return inside
