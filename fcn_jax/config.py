@@ -56,12 +56,23 @@ class AugmentConfig:
     """The largest shift, in pixels."""
     flip: bool = False
     """True: mirror every second example, on average, left to right."""
+    flip_vertical: bool = False
+    """True: mirror every second example, on average, upside down."""
     brightness: float = bounded(0.0, 0, 1)
     """The largest relative change of brightness."""
     contrast: float = bounded(0.0, 0, 1)
     """The largest relative change of contrast."""
     saturation: float = bounded(0.0, 0, 1)
     """The largest relative change of saturation."""
+    policy: str = chosen("none", "trivial", "rand")
+    """trivial: one operation of any strength (TrivialAugment, arXiv:2103.10158). rand: several of one strength
+    (RandAugment, arXiv:1909.13719). data/random_operations.py lists the operations."""
+    operations: int = bounded(2, 1, 16)
+    """The number of operations of policy=rand."""
+    magnitude: float = bounded(9.0, 0, 10)
+    """The strength of the operations of policy=rand."""
+    erase: float = bounded(0.0, 0, 1)
+    """The probability that noise covers a box of an example (arXiv:1708.04896)."""
 
 
 @dataclass

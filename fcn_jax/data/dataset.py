@@ -6,7 +6,7 @@ Only here do source, views and augmentation meet. The loader asks a `Dataset` fo
 import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int, Num
@@ -18,11 +18,30 @@ from fcn_jax.core.schedule import FILLER
 from fcn_jax.data.bad_examples import BadExampleError, BadExamples
 from fcn_jax.data.example_cache import ExampleCache, rule_of
 from fcn_jax.data.random_changes import Colour, Motion
+from fcn_jax.data.random_operations import Erasing, Policy
 from fcn_jax.data.source import OpenSplit, Source, size_of
 from fcn_jax.data.sources import in_order_of, open_data
 from fcn_jax.data.transforms import Resize, Views, widen, widened_sizes
 from fcn_jax.system.cache import cache_folder
 from fcn_jax.system.console import say
+
+
+@runtime_checkable
+class Change(Protocol):
+    """A random change of an image that keeps its size: each draw is a pure function of (seed, epoch, example)."""
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether it changes nothing."""
+        ...
+
+    def draw(self, epoch: int, index: Int[np.ndarray, " n"], /) -> Num[np.ndarray, "n *drawn"]:
+        """Draw for every example."""
+        ...
+
+    def apply(self, image: Any, drawn: Any, /) -> Any:
+        """Change one image by what was drawn for it."""
+        ...
 
 
 class Dataset:
@@ -36,7 +55,7 @@ class Dataset:
         background: value of the added pixels or samples.
         bad: notes the examples that turn out bad.
         channels: number of channels of every example.
-        colour, motion: random changes that keep the size, for training; None: no such changes.
+        colours, motions: random changes that keep the size, for training; the first come before the widening.
         cache_bytes: most bytes of decoded and resized examples to keep in memory.
         on_disk: decoded and resized examples on disk; None: none.
     """
@@ -51,16 +70,16 @@ class Dataset:
         background: int,
         bad: BadExamples,
         channels: int,
-        colour: Colour | None = None,
-        motion: Motion | None = None,
+        colours: Sequence[Change] = (),
+        motions: Sequence[Change] = (),
         cache_bytes: int = 0,
         on_disk: ExampleCache | None = None,
     ):
         self.source, self.views, self.bad, self.channels = source, views, bad, channels
         self.labels = source.labels
         self._resize, self._min_side, self._background = resize, min_side, background
-        self._colour = None if colour is None or colour.is_identity else colour
-        self._motion = None if motion is None or motion.is_identity else motion
+        self._colours = [change for change in colours if not change.is_identity]
+        self._motions = [change for change in motions if not change.is_identity]
         self._decoded: dict[int, np.ndarray] = {}
         self._cache_bytes = self._room = cache_bytes
         self._on_disk = on_disk
@@ -121,8 +140,8 @@ class Dataset:
         examples = np.concatenate([each[own] for each, own in zip(index, rows, strict=True)])
         view = self.views.draw(epoch, examples)
         is_short = np.any(view.cropped < self._min_side, axis=1)
-        colours = None if self._colour is None else self._colour.draw(epoch, examples)
-        motions = None if self._motion is None else self._motion.draw(epoch, examples)
+        colours = [(change, change.draw(epoch, examples)) for change in self._colours]
+        motions = [(change, change.draw(epoch, examples)) for change in self._motions]
         is_read = np.ones(len(examples), bool)
         images = [block.image[row] for block, own in zip(blocks, rows, strict=True) for row in own.tolist()]
         for number, (image, number_of_example) in enumerate(zip(images, examples.tolist(), strict=True)):
@@ -135,12 +154,12 @@ class Dataset:
             if self.bad.has_unread:
                 self.bad.read_well(self.source.name(number_of_example))
             example = view.apply(example, number)
-            if colours is not None and self._colour is not None:
-                example = self._colour.apply(example, colours[number])
+            for change, drawn in colours:
+                example = change.apply(example, drawn[number])
             if is_short[number]:
                 example = widen(example, self._min_side, self._background)
-            if motions is not None and self._motion is not None:
-                example = self._motion.apply(example, motions[number])
+            for change, drawn in motions:
+                example = change.apply(example, drawn[number])
             image[tuple(map(slice, example.shape[:-1]))] = example
         sizes = widened_sizes(view.cropped, self._min_side)
         start = 0
@@ -193,9 +212,12 @@ def open_dataset(
     _check_smallest(config, source, widened_sizes(sizes, min_side), smallest_input)
     augment = data.augment if training else AugmentConfig()
     views = Views(sizes, scale=scale, augment=augment, seed=config.seed, smallest=max(min_side, smallest_input))
-    colour = Colour(augment, seed=config.seed)
-    motion = Motion(augment, seed=config.seed, background=data.background)
-    if views.rank != 2 and not (colour.is_identity and motion.is_identity and not augment.aspect):
+    colours = [
+        Policy(augment, seed=config.seed, background=data.background),
+        Colour(augment, seed=config.seed),
+    ]
+    motions = [Motion(augment, seed=config.seed, background=data.background), Erasing(augment, seed=config.seed)]
+    if views.rank != 2 and not (all(change.is_identity for change in (*colours, *motions)) and not augment.aspect):
         raise UserError(
             f"config.data.augment changes what only images have, but {data.source} holds signals: for signals, "
             "set only config.data.augment.scale and crop"
@@ -208,8 +230,8 @@ def open_dataset(
         background=data.background,
         bad=bad,
         channels=data.channels,
-        colour=colour,
-        motion=motion,
+        colours=colours,
+        motions=motions,
         cache_bytes=config.machine.cache_mib * 2**20,
         on_disk=_open_cache(config, source, split, sizes),
     )

@@ -41,7 +41,7 @@ class Motion:
     @property
     def is_identity(self) -> bool:
         c = self._config
-        return not (c.rotate or c.shear or c.stretch or c.shift or c.flip)
+        return not (c.rotate or c.shear or c.stretch or c.shift or c.flip or c.flip_vertical)
 
     def draw(self, epoch: int, index: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 6"]:
         """Draw (a, b, c, d, e, f) for every example.
@@ -53,6 +53,8 @@ class Motion:
         scale_x, scale_y = 1 + draw("scale_x", c.stretch), 1 + draw("scale_y", c.stretch)
         if c.flip:
             scale_x = scale_x * np.where(draw("flip", 1.0) < 0, -1, 1)
+        if c.flip_vertical:
+            scale_y = scale_y * np.where(draw("flip_vertical", 1.0) < 0, -1, 1)
         cos, sin = np.cos(angle), np.sin(angle)
         return np.stack(
             [cos / scale_x, (sin + shear * cos) / scale_x, draw("shift_x", c.shift),
@@ -64,7 +66,8 @@ class Motion:
         """Move one image by one matrix, with bilinear interpolation; one that only mirrors it needs none."""
         height, width, channels = image.shape
         a, b, shift_x, d, e, shift_y = matrix.tolist()
-        if (abs(a), b, shift_x, d, e, shift_y) == (1, 0, 0, 0, 1, 0):
+        if (abs(a), b, shift_x, d, abs(e), shift_y) == (1, 0, 0, 0, 1, 0):
+            image = image if e == 1 else image[::-1]
             return image if a == 1 else _mirrored(image)
         x, y = width / 2, height / 2
         moved = to_pillow(image).transform(

@@ -58,7 +58,7 @@ def dataset(source: Source, *, cache_bytes: int = 2**20, motion: Motion | None =
         bad=BadExamples("train", len(source), max_fraction=0.0),
         channels=2 if isinstance(source, Signals) else 1,
         cache_bytes=cache_bytes,
-        motion=motion,
+        motions=[] if motion is None else [motion],
     )
 
 
