@@ -4,6 +4,24 @@ python -m fcn_jax train --config=configs/convnext.py:PRESET --workdir=runs/convn
 python -m fcn_jax train --config=configs/convnext.py:atto,folder:DIR --config.model.num_classes=N --workdir=runs/mine
 python -m fcn_jax shapes --config=configs/convnext.py:tiny --size=224x224     (needs no data)
 python -m fcn_jax train --config=configs/convnext.py:atto,tiny --workdir=runs/tiny     (seconds, on MNIST)
+
+The recipe is that of the paper (Liu et al., arXiv:2201.03545, table 5), on one quarter of its batch:
+
+| published                                   | here                                                             |
+|---------------------------------------------|------------------------------------------------------------------|
+| AdamW, learning rate 4e-3 for a batch of 4096 | train.optimizer=adamw, learning_rate=1e-3 for examples_per_step=1024 |
+| weight decay 0.05                           | train.weight_decay=0.05                                          |
+| 300 epochs, 20 of linear warm-up, cosine    | train.epochs=300, warmup_epochs=20, decay=cosine                 |
+| RandAugment (9, 0.5)                        | data.augment.policy=rand, operations=2, magnitude=9              |
+| mixup 0.8, CutMix 1.0                       | train.mixup=0.8, cutmix=1.0; each example draws which            |
+| random erasing 0.25                         | data.augment.erase=0.25                                          |
+| label smoothing 0.1                         | train.label_smoothing=0.1                                        |
+| stochastic depth 0.1 / 0.4 / 0.5 for tiny / small / base | model.stochastic_depth; 0.1 for the smaller ones too   |
+| layer scale 1e-6                            | nets/convnext.py                                                 |
+| moving average 0.9999                       | train.ema_decay=0.9999                                           |
+
+RandAugment's magnitudes do not vary here, where timm adds noise of 0.5 to them. Random crops are not in the recipe:
+images keep their own height / width (`resnet18.py`).
 """
 
 from configs import resnet18
@@ -27,7 +45,13 @@ def get_config(argument: str = "") -> Config:
     config.train.warmup_epochs = 20.0
     config.train.weight_decay = 0.05
     config.train.ema_decay = 0.9999
+    config.train.mixup, config.train.cutmix = 0.8, 1.0
+    augment = config.data.augment
+    augment.policy, augment.operations, augment.magnitude, augment.erase = "rand", 2, 9.0, 0.25
+    config.model.stochastic_depth = {"small": 0.4, "base": 0.5}.get(preset, 0.1)
     if rest.split(",")[-1] == "tiny":
-        config.model = ConvNeXt(num_classes=config.model.num_classes, channels=(8, 16, 32, 64), blocks=(1,))
+        config.model = ConvNeXt(
+            num_classes=config.model.num_classes, channels=(8, 16, 32, 64), blocks=(1,), stochastic_depth=0.1
+        )
         config.train.epochs, config.train.warmup_epochs, config.train.ema_decay = 2, 1.0, 0.0
     return config

@@ -9,11 +9,15 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
+from scipy.special import betaincinv
 
 from fcn_jax.core.block import Block
 from fcn_jax.core.layers import Map, mask_of, num_positions
 
+QUANTILES = 2**12
+"""Parts of the table of a Beta distribution."""
 NUMBER = 2**31 - 1
 """The number under which a step draws its mixes; layers have small ones."""
 
@@ -53,27 +57,46 @@ def draw_mixes(key: Array, blocks: tuple[Block, ...], *, mixup: float, cutmix: f
     """
     if not mixup and not cutmix:
         return ()
-    key = jax.random.fold_in(key, NUMBER)
-    return tuple(_draw_mix(key, block, mixup=mixup, cutmix=cutmix) for block in blocks)
-
-
-def _draw_mix(key: Array, block: Block, *, mixup: float, cutmix: float) -> Mix:
-    index, size = jnp.asarray(block.index), jnp.asarray(block.size)
-    rank, real = size.shape[1], num_positions(size) > 0
-    partner = _next_example(real)
-    other = size[partner]
+    key, rank = jax.random.fold_in(key, NUMBER), blocks[0].size.shape[1]
 
     def draw(example: Int[Array, ""]) -> tuple[Array, Array, Array, Array]:
-        of_mixup, of_cutmix, of_choice, of_place = jax.random.split(jax.random.fold_in(key, example), 4)
+        of_share, of_choice, of_place = jax.random.split(jax.random.fold_in(key, example), 3)
+        share = jax.random.uniform(of_share)
         return (
-            jax.random.beta(of_mixup, mixup, mixup) if mixup else jnp.ones(()),
-            jax.random.beta(of_cutmix, cutmix, cutmix) if cutmix else jnp.ones(()),
+            _beta_quantile(share, mixup) if mixup else jnp.ones(()),
+            _beta_quantile(share, cutmix) if cutmix else jnp.ones(()),
             jax.random.bernoulli(of_choice, 0.5 if mixup and cutmix else float(mixup > 0)),
             jax.random.uniform(of_place, (rank,)),
         )
 
-    blend, cut, blends, place = jax.vmap(draw)(index)
-    blends = blends & real
+    drawn = jax.vmap(draw)(jnp.concatenate([jnp.asarray(block.index) for block in blocks]))
+    ends = np.cumsum([len(block.index) for block in blocks])[:-1]
+    parts = zip(*(jnp.split(values, ends) for values in drawn), strict=True)
+    return tuple(_mix_of(jnp.asarray(block.size), *part) for block, part in zip(blocks, parts, strict=True))
+
+
+def _beta_quantile(share: Float[Array, ""], parameter: float) -> Float[Array, ""]:
+    """Return the value below which a share of Beta(parameter, parameter) lies, between the entries of a table.
+
+    Drawing by rejection, as `jax.random.beta` does, is a loop that takes seconds to compile.
+    """
+    table = jnp.asarray(betaincinv(parameter, parameter, np.linspace(0, 1, QUANTILES + 1)), share.dtype)
+    place = share * QUANTILES
+    below = jnp.minimum(jnp.floor(place), QUANTILES - 1).astype(jnp.int32)
+    return table[below] + (place - below) * (table[below + 1] - table[below])
+
+
+def _mix_of(
+    size: Int[Array, "b r"],
+    blend: Float[Array, " b"],
+    cut: Float[Array, " b"],
+    blends: Bool[Array, " b"],
+    place: Float[Array, "b r"],
+) -> Mix:
+    """Return the mix of a block, from the shares of mixup and CutMix, which of them it is, and where the box lies."""
+    rank, real = size.shape[1], num_positions(size) > 0
+    partner = _next_example(real)
+    other, blends = size[partner], blends & real
     both = jnp.minimum(size, other)
     # The box has the share 1 - cut of what both examples have in common.
     sides = jnp.floor((1 - cut[:, None]) ** (1 / rank) * both + 0.5).astype(size.dtype)
