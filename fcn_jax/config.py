@@ -248,6 +248,12 @@ class TrainConfig:
     momentum: float = bounded(0.9, 0, 1)
     """The momentum of sgd."""
     label_smoothing: float = bounded(0.0, 0, 0.99)
+    focal: float = bounded(0.0, 0, 10)
+    """The exponent of the focal loss, which weighs an example by (1 - probability of its label) (arXiv:1708.02002)."""
+    class_weights: tuple[float, ...] = bounded((), 0)
+    """The weight of each class in the loss; (): all weigh 1."""
+    balanced: bool = False
+    """True: classes weigh by 1 / their number of training examples, 1 in the mean; config.json keeps class_weights."""
     mixup: float = bounded(0.0, 0, 1000)
     """Two examples of a block are blended, with shares from Beta(mixup, mixup) (arXiv:1710.09412); 0: never."""
     cutmix: float = bounded(0.0, 0, 1000)

@@ -53,6 +53,8 @@ def validate(config: Config) -> None:
             "config.model.norm=group, or config.schedule.programs=step and config.train.accumulate=1, or "
             "config.train.statistics=micro_step"
         )
+    if config.train.class_weights:
+        check_length("config.train.class_weights", config.train.class_weights, config.model.num_classes)
     if config.train.restarts and config.train.decay == "constant":
         raise UserError(
             f"config.train.restarts is {config.train.restarts}, but config.train.decay=constant never falls: set "

@@ -17,7 +17,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from fcn_jax.config import TrainConfig
-from fcn_jax.core.block import Block
+from fcn_jax.core.block import AnyArray, Block
 from fcn_jax.core.mixing import Mix, draw_mixes
 from fcn_jax.core.net import LAYER, Model, Prediction
 from fcn_jax.core.norms import Moments, batch_norms, collecting_moments
@@ -89,14 +89,38 @@ ZERO = Sums(0.0, 0.0, 0.0)
 ONLY_LAYERS = jax.checkpoint_policies.save_only_these_names(LAYER)
 
 
+LossOfLabels = Callable[[Float[Array, "b k"], Int[AnyArray, " b"]], Float[Array, " b"]]
+"""A loss of every example: (logits, labels) -> losses."""
+cross_entropy: LossOfLabels = optax.softmax_cross_entropy_with_integer_labels
+
+
+def training_loss(config: TrainConfig) -> LossOfLabels:
+    """Return the loss that a config trains with: cross entropy, perhaps smoothed, focal and weighted by classes."""
+
+    def loss_of(logits: Float[Array, "b k"], labels: Int[AnyArray, " b"]) -> Float[Array, " b"]:
+        plain = loss = cross_entropy(logits, labels)
+        if config.label_smoothing:
+            # Cross entropy against the uniform distribution, arXiv:1512.00567.
+            uniform = optax.losses.softmax_cross_entropy(logits, jnp.full_like(logits, 1 / logits.shape[-1]))
+            loss = (1 - config.label_smoothing) * loss + config.label_smoothing * uniform
+        if config.focal:
+            # arXiv:1708.02002. The floor keeps the gradient of the power finite where the answer is certain.
+            loss = loss * jnp.maximum(1 - jnp.exp(-plain), jnp.finfo(plain.dtype).eps) ** config.focal
+        if config.class_weights:
+            loss = loss * jnp.asarray(config.class_weights, loss.dtype)[labels]
+        return loss
+
+    return loss_of
+
+
 def sums_of(
     predictions: tuple[Prediction, ...],
     blocks: tuple[Block, ...],
     *,
-    label_smoothing: float,
+    loss_of: LossOfLabels = cross_entropy,
     mixes: tuple[Mix, ...] = (),
 ) -> Sums:
-    """Return the sums of cross entropy and of correct answers over all blocks. Filler has weight 0.
+    """Return the sums of the losses and of correct answers over all blocks. Filler has weight 0.
 
     Args:
         mixes: how the examples of every block are mixed: both labels count, each with its share.
@@ -104,18 +128,13 @@ def sums_of(
     total = ZERO
     for prediction, block, mix in zip(predictions, blocks, mixes or (None,) * len(blocks), strict=True):
         logits = prediction.logits
-        loss = optax.softmax_cross_entropy_with_integer_labels(logits, block.label)
+        loss = loss_of(logits, block.label)
         answer = logits.argmax(-1)
         correct = answer == block.label
         if mix is not None:
             other = block.label[mix.partner]
-            other_loss = optax.softmax_cross_entropy_with_integer_labels(logits, other)
-            loss = mix.share * loss + (1 - mix.share) * other_loss
+            loss = mix.share * loss + (1 - mix.share) * loss_of(logits, other)
             correct = mix.share * correct + (1 - mix.share) * (answer == other)
-        if label_smoothing:
-            # Cross entropy against the uniform distribution, arXiv:1512.00567.
-            uniform = optax.losses.softmax_cross_entropy(logits, jnp.full_like(logits, 1 / logits.shape[-1]))
-            loss = (1 - label_smoothing) * loss + label_smoothing * uniform
         weight = block.weight
         total += Sums((loss * weight).sum(), (correct * weight).sum(), weight.sum())
     return total
@@ -140,7 +159,7 @@ def make_loss(
         key = None if step is None else model.key_of(step)
         mixes = () if key is None else draw_mixes(key, blocks, mixup=config.mixup, cutmix=config.cutmix)
         predictions = model(blocks, training=True, key=key, mixes=mixes)
-        sums = sums_of(predictions, blocks, label_smoothing=config.label_smoothing, mixes=mixes)
+        sums = sums_of(predictions, blocks, loss_of=training_loss(config), mixes=mixes)
         stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
         return jnp.asarray(sums.loss / (mean_examples or jnp.maximum(sums.weight, 1))), (sums, stats)
 
@@ -194,7 +213,7 @@ def make_evaluate_step(graphdef: Any) -> Callable[[Any, Any, tuple[Block, ...]],
 
     def evaluate_step(params: Any, stats: Any, blocks: tuple[Block, ...]) -> Sums:
         model = nnx.merge(graphdef, params, stats)
-        return sums_of(model(blocks, training=False), blocks, label_smoothing=0.0)
+        return sums_of(model(blocks, training=False), blocks)
 
     return evaluate_step
 

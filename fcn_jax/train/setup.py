@@ -202,6 +202,10 @@ def train_split(
         open_split=open_split,
         label_names=label_names,
     )
+    if config.train.balanced and not config.train.class_weights:
+        weights = balanced_weights(dataset.labels, config.model.num_classes)
+        config = overridden(config, {"train.class_weights": weights})
+        say(f"classes weigh {min(weights):.3g} to {max(weights):.3g} in the loss, since config.train.balanced is set")
     if config.schedule.leaves_open:
         costs = costs_of(config, dataset.views.undrawn(1.0), platform=platform)
         config = overridden(config, {"schedule.costs": dataclasses.astuple(costs)})
@@ -214,6 +218,13 @@ def train_split(
     )
     say_notes(stages)
     return config, Split(dataset, stages)
+
+
+def balanced_weights(labels: np.ndarray, num_classes: int) -> tuple[float, ...]:
+    """Return weights of the classes by 1 / their number of examples; their mean over the examples is 1."""
+    counts = np.bincount(labels, minlength=num_classes)
+    present = (counts > 0).sum()
+    return tuple(float(weight) for weight in len(labels) / (present * np.maximum(counts, 1)))
 
 
 def largest_step(split: Split, *, devices: int) -> list[tuple[int, tuple[int, ...]]]:

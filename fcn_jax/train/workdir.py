@@ -91,12 +91,15 @@ def read_config(workdir: Path) -> Config:
 def with_kept_choices(config: Config, workdir: Path) -> Config:
     """Return the config of a run that goes on, with what the run chose when it began, where the config leaves it open.
 
-    These are the costs that chose its buckets, the type that its layers compute in, and the ways of its convolutions.
+    These are the costs that chose its buckets, the type that its layers compute in, the ways of its
+    convolutions, and the weights of its classes.
     """
     kept = read_config(workdir)
     choices: dict[str, Any] = {} if config.schedule.costs else {"schedule.costs": kept.schedule.costs}
     if config.model.dtype == "auto":
         choices["model.dtype"] = kept.model.dtype
+    if config.train.balanced and not config.train.class_weights:
+        choices["train.class_weights"] = kept.train.class_weights
     if config.model.leaves_ways_open:
         choices["model.convolution_ways"] = kept.model.convolution_ways
     return overridden(config, choices)

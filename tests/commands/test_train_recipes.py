@@ -31,6 +31,8 @@ RECIPES = {
         "train.decay": "constant",
         "train.layer_decay": 0.8,
         "train.mixup": 0.2,
+        "train.focal": 1.5,
+        "train.balanced": True,
         "data.augment.policy": "rand",
         "data.augment.operations": 3,
         "data.augment.magnitude": 5.0,

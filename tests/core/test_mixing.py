@@ -137,5 +137,5 @@ def test_both_labels_count_by_their_shares():
     predictions = model((block,), training=False)
     logits = np.asarray(jax.nn.log_softmax(predictions[0].logits))
     own, other = -logits[[0, 1], block.label], -logits[[0, 1], block.label[::-1]]
-    sums = sums_of(predictions, (block,), label_smoothing=0.0, mixes=(mix,))
+    sums = sums_of(predictions, (block,), mixes=(mix,))
     assert float(sums.loss) == pytest.approx(0.25 * own[0] + 0.75 * other[0] + own[1], rel=1e-5)

@@ -13,10 +13,20 @@ from fcn_jax.config import Config, TrainConfig
 from fcn_jax.core.block import Block, filler_block
 from fcn_jax.core.layers import Map
 from fcn_jax.core.net import Prediction
-from fcn_jax.core.step import ZERO, initial_state, make_evaluate_step, make_loss, make_train_step, split_model, sums_of
+from fcn_jax.core.step import (
+    ZERO,
+    initial_state,
+    make_evaluate_step,
+    make_loss,
+    make_train_step,
+    split_model,
+    sums_of,
+    training_loss,
+)
 from fcn_jax.nets.families import FCN, ConvNeXt, ResNet
 from fcn_jax.nets.model import make_model
 from fcn_jax.train.optimizer import learning_rate_schedule, make_optimizer
+from fcn_jax.train.setup import balanced_weights
 
 
 def blocks_of(sizes, canvas, *, rng) -> Block:
@@ -87,7 +97,7 @@ def test_label_smoothing_is_cross_entropy_with_smoothed_labels(float64):
     rng = np.random.default_rng(2)
     logits, block = jnp.asarray(rng.normal(size=(5, 10))), blocks_of([(9, 9)] * 5, (9, 9), rng=rng)
     prediction = Prediction(logits, Map(logits[:, None, None], jnp.asarray(block.size)))
-    sums = sums_of((prediction,), (block,), label_smoothing=0.1)
+    sums = sums_of((prediction,), (block,), loss_of=training_loss(TrainConfig(label_smoothing=0.1)))
     smoothed = optax.smooth_labels(jax.nn.one_hot(block.label, 10, dtype=jnp.float64), 0.1)
     np.testing.assert_allclose(sums.loss, optax.softmax_cross_entropy(logits, smoothed).sum(), atol=1e-12)
     assert sums.correct == (logits.argmax(-1) == block.label).sum()
@@ -183,3 +193,29 @@ def test_what_is_computed_again_is_the_same(net, float64):
         kept[remat] = sum(leaf.nbytes for leaf in jax.tree.leaves(pullback))
     assert_close(gradients[False], gradients[True], 1e-12)
     assert kept[True] < 0.6 * kept[False]
+
+
+LOGITS, LABELS = jnp.asarray([[2.0, 0.0, -1.0], [0.5, 1.5, 0.0], [0.0, 0.0, 40.0]]), jnp.asarray([0, 2, 2])
+
+
+def test_the_focal_loss_weighs_by_what_is_missing_to_certainty():
+    probability = jax.nn.softmax(LOGITS)[jnp.arange(3), LABELS]
+    found = training_loss(TrainConfig(focal=2.0))(LOGITS, LABELS)
+    np.testing.assert_allclose(found, -((1 - probability) ** 2) * jnp.log(probability), rtol=1e-5, atol=1e-12)
+    for gamma in (0.5, 1.0, 2.0):
+        gradient = jax.grad(lambda x, g=gamma: training_loss(TrainConfig(focal=g))(x, LABELS).sum())(LOGITS)
+        assert np.isfinite(gradient).all()
+
+
+def test_classes_weigh_as_the_config_says():
+    plain = training_loss(TrainConfig(label_smoothing=0.1))(LOGITS, LABELS)
+    weighted = training_loss(TrainConfig(label_smoothing=0.1, class_weights=(0.5, 1.0, 3.0)))(LOGITS, LABELS)
+    np.testing.assert_allclose(weighted, plain * jnp.asarray([0.5, 3.0, 3.0]), rtol=1e-6)
+
+
+def test_balanced_weights_give_every_class_the_same_sum():
+    labels = np.repeat([0, 1, 3], [10, 30, 20])
+    weights = balanced_weights(labels, 4)
+    sums = np.bincount(labels, weights=np.asarray(weights)[labels])
+    np.testing.assert_allclose(sums[[0, 1, 3]], 20)
+    assert np.asarray(weights)[labels].mean() == pytest.approx(1)
