@@ -67,8 +67,8 @@ def main() -> None:
     print(
         "`make train` beside PyTorch with a batch in memory. In its first epoch a run decodes its images; then they\n"
         f"stay in memory, as {EPOCHS} further epochs show. Medians of {arguments.rounds} rounds in turns, with the "
-        f"lowest and the highest.\n{os.cpu_count()} CPU cores ({platform.machine()}), Python {platform.python_version()}. "
-        "Written by `benchmarks/loop.py`.\n"
+        f"lowest and the highest.\n{os.cpu_count()} CPU cores ({platform.machine()}), Python "
+        f"{platform.python_version()}. Written by `benchmarks/loop.py`.\n"
     )
     print("| loop | images/s | ratio to PyTorch, padded |\n|-|-|-|")
     base = taken["PyTorch, padded"]
