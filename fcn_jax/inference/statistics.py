@@ -30,6 +30,8 @@ class Answers:
     """Probability of the predicted class."""
     loss: Float[np.ndarray, " n"]
     """Cross entropy, in nats."""
+    rank: Int[np.ndarray, " n"]
+    """Number of classes with a larger logit than the true one; 0: the prediction is right."""
 
     @property
     def hit(self) -> Bool[np.ndarray, " n"]:
@@ -95,6 +97,7 @@ def answers_of(
         predicted=predicted,
         probability=np.exp(-log_total),  # The largest of the shifted logits is 0.
         loss=log_total - shifted[rows, label],
+        rank=(logits > logits[rows, label, None]).sum(1),
     )
 
 
@@ -149,6 +152,39 @@ def by_class(answers: Answers, num_classes: int) -> list[OfClass]:
     return sorted(
         rows, key=lambda row: (not row.recall.examples, row.recall.value if row.recall.examples else 0, row.label)
     )
+
+
+def balanced_accuracy(classes: list[OfClass]) -> float:
+    """Return the mean recall of the classes that have examples: every class counts the same."""
+    return float(np.mean([row.recall.value for row in classes if row.recall.examples]))
+
+
+def macro_f1(classes: list[OfClass]) -> float:
+    """Return the mean F1 of the classes that are true or predicted somewhere: 2 hits / (examples + predictions)."""
+    sizes = [(row.recall.hits, row.recall.examples + row.precision.examples) for row in classes]
+    return float(np.mean([2 * hits / both for hits, both in sizes if both]))
+
+
+class Coverage(NamedTuple):
+    """The examples that are left if only predictions of at least some probability are accepted."""
+
+    threshold: float
+    """The smallest probability that is accepted."""
+    share: float
+    """The share of all examples that is accepted."""
+    accuracy: Proportion
+    """The accuracy of those."""
+
+
+def coverages(answers: Answers) -> list[Coverage]:
+    """Return the accuracy of the surest 10 %, 20 %, ..., 100 % of the predictions; equal probabilities go together.
+
+    Source: Geifman and El-Yaniv, arXiv:1705.08500.
+    """
+    sure, number = np.sort(answers.probability)[::-1], len(answers.probability)
+    thresholds = {float(sure[max(1, round(number * tenth / 10)) - 1]) for tenth in range(1, 11)}
+    accepted = [(threshold, answers.probability >= threshold) for threshold in sorted(thresholds, reverse=True)]
+    return [Coverage(least, float(which.mean()), proportion_of(answers.hit[which])) for least, which in accepted]
 
 
 class Confusion(NamedTuple):
@@ -210,6 +246,7 @@ class Statistics:
     classes: list[OfClass]
     calibration: list[Bin]
     calibration_error: float
+    coverages: list[Coverage]
     confusions: list[Confusion]
     worst: Int[np.ndarray, " m"]
     """Rows of the worst mistakes."""
@@ -227,6 +264,7 @@ def statistics_of(answers: Answers, num_classes: int) -> Statistics:
         classes=by_class(answers, num_classes),
         calibration=calibrated,
         calibration_error=calibration_error(calibrated),
+        coverages=coverages(answers),
         confusions=confusions(answers),
         worst=worst_mistakes(answers, MOST_MISTAKES),
     )

@@ -1,6 +1,6 @@
 """The files of an evaluation: one HTML page, its numbers as JSON, and a CSV table of the predictions.
 
-The page shows the accuracy, also by size and class, the calibration, the confusions and the worst mistakes.
+The page shows the accuracy, also by size and class, calibration, coverage, confusions and the worst mistakes.
 """
 
 import csv
@@ -20,11 +20,12 @@ from fcn_jax.core.geometry import format_size
 from fcn_jax.data.transforms import Resize, to_pillow
 from fcn_jax.inference.evaluation import Evaluation
 from fcn_jax.inference.inputs import SIDES
-from fcn_jax.inference.statistics import Bin, Proportion, confusion_matrix
+from fcn_jax.inference.statistics import Bin, Proportion, balanced_accuracy, confusion_matrix, macro_f1
 from fcn_jax.reports.evaluation_plots import (
     accuracy_by,
     accuracy_by_scale,
     confusion_picture,
+    coverage_picture,
     percent,
     reliability,
     with_interval,
@@ -58,6 +59,10 @@ def evaluation_json(evaluations: Sequence[Evaluation], shown: Evaluation) -> dic
             for row in found.classes
         ],
         "calibration": [_bin(one) for one in found.calibration],
+        "coverage": [
+            {"threshold": one.threshold, "coverage": one.share, "accuracy": one.accuracy.value}
+            for one in found.coverages
+        ],
         "confusions": [
             {"label": names[one.label], "predicted": names[one.predicted], "count": one.examples}
             for one in found.confusions
@@ -92,9 +97,19 @@ def _headline_numbers(evaluation: Evaluation) -> dict[str, Any]:
         "scale": evaluation.scale,
         **evaluation.means,
         "accuracy_interval": _interval(evaluation.answers.accuracy),
+        "balanced_accuracy": balanced_accuracy(evaluation.findings.classes),
+        "macro_f1": macro_f1(evaluation.findings.classes),
+        "top5_accuracy": _top5(evaluation),
         "expected_calibration_error": evaluation.findings.calibration_error,
         "mean_probability": float(evaluation.answers.probability.mean()),
     }
+
+
+def _top5(evaluation: Evaluation) -> float | None:
+    """Return the share of examples whose class is among the five most probable; None if there are no more classes."""
+    if len(evaluation.label_names) <= 5:
+        return None
+    return float((evaluation.answers.rank < 5).mean())
 
 
 def _example(evaluation: Evaluation, row: int) -> dict[str, Any]:
@@ -209,6 +224,7 @@ def evaluation_page(evaluations: Sequence[Evaluation], shown: Evaluation, *, sub
         *(_scales(evaluations, shown) if len(evaluations) > 1 else ()),
         *_sizes(shown),
         *_calibration(shown),
+        *_coverage(shown),
         *_classes(shown),
         *_confusions(shown),
         *_mistakes(shown),
@@ -223,6 +239,9 @@ def _headline(shown: Evaluation) -> list[str]:
     accuracy = answers.accuracy
     rows = (
         ("accuracy, % [95 % interval]", with_interval(accuracy)),
+        ("balanced accuracy (mean recall of the classes), %", percent(balanced_accuracy(shown.findings.classes))),
+        ("macro F1, %", percent(macro_f1(shown.findings.classes))),
+        *([("top-5 accuracy, %", percent(top5))] if (top5 := _top5(shown)) is not None else []),
         ("mistakes", f"{accuracy.examples - accuracy.hits:,}"),
         ("examples", f"{accuracy.examples:,}"),
         ("examples that could not be read", f"{len(shown.bad):,}"),
@@ -278,6 +297,20 @@ def _calibration(shown: Evaluation) -> list[str]:
         "calibration error is the mean gap between probability and accuracy in these bins, weighted by their examples: "
         f"{percent(found.calibration_error)} percentage points.</p>",
         figure(reliability(found.calibration)),
+    ]
+
+
+def _coverage(shown: Evaluation) -> list[str]:
+    rows = tuple(
+        (f"{one.threshold:.4f}", f"{percent(one.share)} %", with_interval(one.accuracy))
+        for one in shown.findings.coverages
+    )
+    return [
+        "<h2>Coverage and accuracy</h2>",
+        "<p>If only predictions with at least some probability are accepted, fewer examples are answered, but more of "
+        "the answers are right.</p>",
+        figure(coverage_picture(shown.findings.coverages)),
+        _scrolling(Table(("smallest probability", "examples answered", "accuracy, % [95 % interval]"), rows)),
     ]
 
 

@@ -9,7 +9,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from fcn_jax.inference.statistics import Bin, Confusion, Proportion
+from fcn_jax.inference.statistics import Bin, Confusion, Coverage, Proportion
 from fcn_jax.reports.html import Picture, png_of
 from fcn_jax.system.console import as_line
 
@@ -115,6 +115,20 @@ def reliability(bins: Sequence[Bin]) -> Picture:
     )
     caption = "Reliability: accuracy of predictions by their probability. Below the diagonal the net is overconfident"
     return _picture("reliability", caption, f"{text}.", figure)
+
+
+def coverage_picture(coverages: Sequence[Coverage]) -> Picture:
+    """Plot the accuracy of the surest predictions against their share of all."""
+    figure, (axes,) = _axes(WIDTH * 0.45)
+    shares, values = [100 * one.share for one in coverages], [100 * one.accuracy.value for one in coverages]
+    bars = _error_bars([one.accuracy for one in coverages])
+    axes.errorbar(shares, values, yerr=bars, fmt="o-", color="tab:blue", capsize=3)
+    axes.set(xlabel="examples answered, %", ylabel="accuracy, %", xlim=(0, 103))
+    axes.grid(alpha=0.3)
+    text = "; ".join(
+        f"{share:.0f} % answered: accuracy {value:.2f} %" for share, value in zip(shares, values, strict=True)
+    )
+    return _picture("coverage", "Accuracy of the surest predictions, by how many are answered", f"{text}.", figure)
 
 
 def confusion_picture(

@@ -129,7 +129,7 @@ def test_bad_examples_are_named(run, at_three_scales):
 def test_the_page_stands_alone_and_its_pictures_have_words(at_three_scales):
     page = (at_three_scales[0] / "index.html").read_text()
     images = Reader(page).images
-    assert len(images) == len(["scale", "side", "aspect", "reliability", "confusions"]) + 24
+    assert len(images) == len(["scale", "side", "aspect", "reliability", "coverage", "confusions"]) + 24
     for image in images:
         assert image["src"].startswith("data:image/png;base64,")
         assert sum(letter.isdigit() for letter in image["alt"]) > 4

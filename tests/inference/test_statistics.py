@@ -13,11 +13,14 @@ from fcn_jax.inference.statistics import (
     Confusion,
     Proportion,
     answers_of,
+    balanced_accuracy,
     by_class,
     calibration,
     calibration_error,
     confusion_matrix,
     confusions,
+    coverages,
+    macro_f1,
     quantile_bins,
     statistics_of,
     worst_mistakes,
@@ -33,6 +36,7 @@ def made_answers(label, predicted, probability=None, *, size=None) -> Answers:
         predicted=np.array(predicted),
         probability=np.full(number, 0.5) if probability is None else np.array(probability),
         loss=np.ones(number),
+        rank=(np.array(label) != np.array(predicted)).astype(int),
     )
 
 
@@ -47,6 +51,7 @@ def test_answers_are_softmax_and_cross_entropy():
     logits = np.array([[0.0, math.log(3)], [1000 + math.log(3), 1000.0]], np.float32)
     answers = answers_of(logits, index=np.array([4, 6]), size=np.full((2, 1), 9), label=np.array([0, 0]))
     assert answers.predicted.tolist() == [1, 0]
+    assert answers.rank.tolist() == [1, 0]
     np.testing.assert_allclose(answers.probability, [0.75, 0.75], atol=2e-5)
     np.testing.assert_allclose(answers.loss, [math.log(4), math.log(4 / 3)], atol=5e-5)
     assert answers.accuracy == Proportion(1, 2)
@@ -144,3 +149,27 @@ def test_sizes_are_sides_and_aspects_of_images_and_lengths_of_signals():
     }
     signals = statistics_of(made_answers([0, 0], [0, 1], size=[[7], [9]]), 2)
     assert {name: (one.low, one.high) for name, (one,) in signals.by_size.items()} == {"length": (7, 9)}
+
+
+def test_every_class_counts_the_same_in_balanced_accuracy_and_macro_f1():
+    classes = by_class(CONFUSED, 4)  # Nothing is or is taken for class 3.
+    assert balanced_accuracy(classes) == pytest.approx((2 / 4 + 3 / 3 + 0) / 3)
+    assert macro_f1(classes) == pytest.approx((2 * 2 / (4 + 3) + 2 * 3 / (3 + 7) + 0) / 3)
+
+
+def test_coverage_takes_the_surest_predictions_and_equal_ones_together():
+    found = coverages(CONFUSED)
+    assert [one.threshold for one in found] == [0.99, 0.95, 0.9, 0.7, 0.62, 0.61]
+    assert [one.share for one in found] == pytest.approx([0.1, 0.3, 0.6, 0.7, 0.8, 1.0])
+    assert [one.accuracy for one in found] == [
+        Proportion(0, 1), Proportion(0, 3), Proportion(2, 6), Proportion(2, 7), Proportion(3, 8), Proportion(5, 10)
+    ]  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.floats(0.25, 1)), min_size=1, max_size=60))
+def test_the_last_coverage_is_everything(rows):
+    label, predicted, probability = zip(*rows, strict=True)
+    answers = made_answers(label, predicted, probability)
+    found = coverages(answers)
+    assert (found[-1].share, found[-1].accuracy) == (1.0, answers.accuracy)
+    assert all(one.share < other.share and one.threshold > other.threshold for one, other in pairwise(found))
