@@ -148,6 +148,8 @@ class ResNet(Published):
     """The channels of the 3×3 convolutions of each stage; a bottleneck's output has four times as many."""
     bottleneck: bool = False
     """True: a block has 1×1, 3×3, 1×1 convolutions. False: 3×3, 3×3."""
+    squeeze_excite: bool = False
+    """True: every block weighs its channels by their averages over the example (Hu et al., arXiv:1709.01507)."""
     zero_init: bool = True
     """The last scale of every block begins as 0, so that every block begins as its shortcut (arXiv:1706.02677)."""
     stem_kernel: int = bounded(3, 1, 1023)

@@ -22,7 +22,7 @@ from fcn_jax.core.norms import BatchNorm, LayerNorm
 from fcn_jax.nets.convnext import ConvNextBlock, LayerScale
 from fcn_jax.nets.families import Published, each
 from fcn_jax.nets.heads import AttentionHead, NormedAverage, NormFirst, PyramidHead
-from fcn_jax.nets.resnet import Residual
+from fcn_jax.nets.resnet import Residual, SqueezeExcite
 
 NamedLayers = Iterator[tuple[str, nnx.Module]]
 Places = dict[str, nnx.Variable]
@@ -58,7 +58,11 @@ def _resnet_layers(net: Net, blocks: Sequence[int]) -> NamedLayers:
     residuals = [layer for layer in net.layers if isinstance(layer, Residual)]
     for name, residual in zip(names, residuals, strict=True):
         for position, layer in enumerate(residual.branch):
-            yield f"{name}.{'bn' if position % 2 else 'conv'}{position // 2 + 1}", layer
+            if isinstance(layer, SqueezeExcite):
+                yield f"{name}.se.fc1", layer.reduce
+                yield f"{name}.se.fc2", layer.expand
+            else:
+                yield f"{name}.{'bn' if position % 2 else 'conv'}{position // 2 + 1}", layer
         for position, layer in enumerate(residual.shortcut):
             yield f"{name}.downsample.{position}", layer
 

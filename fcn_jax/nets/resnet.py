@@ -8,13 +8,32 @@ import jax
 from flax import nnx
 
 from fcn_jax.core.geometry import Window
-from fcn_jax.core.layers import Add, Layer, Maps
+from fcn_jax.core.layers import Activate, Add, Layer, Maps
 from fcn_jax.core.net import LayerMaker, Net
+from fcn_jax.core.pooling import GlobalAverage
 from fcn_jax.nets.families import ResNet, each
 from fcn_jax.nets.heads import make_head
 
 EXPANSION = 4
 """Output channels of a bottleneck, divided by the channels of its 3×3 convolution."""
+REDUCTION, MULTIPLE = 16, 8
+"""The hidden channels of a squeeze-and-excitation: a 16th, rounded to a multiple of 8, as in timm."""
+
+
+class SqueezeExcite(Layer):
+    """Factors for the channels, computed from their averages over an example (Hu et al., arXiv:1709.01507)."""
+
+    def __init__(self, channels: int, *, make: LayerMaker):
+        reduced = max(MULTIPLE, (channels // REDUCTION + MULTIPLE // 2) // MULTIPLE * MULTIPLE)
+        self.reduce = make.convolution((channels, reduced), Window(1), bias=True)
+        self.expand = make.convolution((reduced, channels), Window(1), bias=True, init_scale=1.0)
+        self.pool, self.activate = GlobalAverage(), Activate(jax.nn.relu)
+
+    def __call__(self, maps: Maps, *, training: bool) -> Maps:
+        factors = maps
+        for layer in (self.pool, self.reduce, self.activate, self.expand):
+            factors = layer(factors, training=training)
+        return tuple(m._replace(x=m.x * jax.nn.sigmoid(f.x)) for m, f in zip(maps, factors, strict=True))
 
 
 class Residual(Layer):
@@ -26,6 +45,7 @@ class Residual(Layer):
         width: channels of the 3×3 convolutions.
         bottleneck: whether the block is a bottleneck.
         zero_init: whether the branch begins as zero (Goyal et al., arXiv:1706.02677).
+        squeeze_excite: whether factors for the channels end the branch.
         drop_rate: probability of leaving out the branch for an example.
     """
 
@@ -37,6 +57,7 @@ class Residual(Layer):
         *,
         bottleneck: bool,
         zero_init: bool,
+        squeeze_excite: bool = False,
         drop_rate: float = 0.0,
         make: LayerMaker,
     ):
@@ -60,6 +81,8 @@ class Residual(Layer):
                 make.convolution((width, width), Window(3, padding=1)),
                 make.norm(width, scale=scale),
             ]
+        if squeeze_excite:
+            branch.append(SqueezeExcite(channels, make=make))
         shortcut = []
         if stride != 1 or channels != input_channels:
             shortcut = [make.convolution((input_channels, channels), skipped), make.norm(channels)]
@@ -97,6 +120,7 @@ def make_resnet(c: ResNet, input_channels: int, make: LayerMaker) -> Net:
                 stride,
                 bottleneck=c.bottleneck,
                 zero_init=c.zero_init,
+                squeeze_excite=c.squeeze_excite,
                 drop_rate=next(drop_rates),
                 make=make,
             )

@@ -23,8 +23,10 @@ from tests.nets.golden_nets import GOLDEN, NETS
 SIZES = ((64, 64), (64, 96), (75, 101))
 
 
-def resnet(*blocks: int, bottleneck: bool = False) -> Config:
-    return ours.resnet(channels=(64, 128, 256, 512), blocks=blocks, bottleneck=bottleneck)
+def resnet(*blocks: int, bottleneck: bool = False, squeeze_excite: bool = False) -> Config:
+    return ours.resnet(
+        channels=(64, 128, 256, 512), blocks=blocks, bottleneck=bottleneck, squeeze_excite=squeeze_excite
+    )
 
 
 def convnext(width: int, *blocks: int) -> Config:
@@ -35,6 +37,8 @@ PUBLISHED = {
     "timm resnet18": (timm.models.resnet18, resnet(2, 2, 2, 2)),
     "timm resnet34": (timm.models.resnet34, resnet(3, 4, 6, 3)),
     "timm resnet50": (timm.models.resnet50, resnet(3, 4, 6, 3, bottleneck=True)),
+    "timm seresnet18": (timm.models.seresnet18, resnet(2, 2, 2, 2, squeeze_excite=True)),
+    "timm seresnet50": (timm.models.seresnet50, resnet(3, 4, 6, 3, bottleneck=True, squeeze_excite=True)),
     "torchvision resnet18": (torchvision.models.resnet18, resnet(2, 2, 2, 2)),
     "torchvision resnet50": (torchvision.models.resnet50, resnet(3, 4, 6, 3, bottleneck=True)),
     "timm convnext_atto": (timm.models.convnext_atto, convnext(40, 2, 2, 6, 2)),

@@ -32,8 +32,11 @@ def golden_config(name: str) -> Config:
     return config
 
 
-def resnet(*, channels: tuple[int, ...], blocks: tuple[int, ...], bottleneck: bool) -> Config:
-    return photographs(ResNet.of_depth(50, channels=channels, blocks=blocks, bottleneck=bottleneck))
+def resnet(
+    *, channels: tuple[int, ...], blocks: tuple[int, ...], bottleneck: bool = False, squeeze_excite: bool = False
+) -> Config:
+    fields = {"bottleneck": bottleneck, "squeeze_excite": squeeze_excite}
+    return photographs(ResNet.of_depth(50, channels=channels, blocks=blocks, **fields))
 
 
 def convnext(*, channels: tuple[int, ...], blocks: tuple[int, ...]) -> Config:

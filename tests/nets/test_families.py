@@ -33,6 +33,9 @@ FAMILIES = {
     "convnext that drops branches": {
         "name": "convnext", "channels": (2, 4), "blocks": (2,), "kernel": (3,), "patch": 2, "stochastic_depth": 0.6
     },
+    "resnet with squeeze and excitation": {
+        "name": "resnet", "channels": (2, 4), "blocks": (1,), "squeeze_excite": True
+    },
     "all_cnn": {"name": "all_cnn", "channels": (2, 3)},
     "nin": {"name": "nin", "channels": (2, 3, 2, 3, 2, 2, 3, 2), "kernel": (5, 3, 4)},
     "convnext": {"name": "convnext", "channels": (2, 4), "blocks": (1,), "kernel": (3,), "patch": 2},
@@ -157,7 +160,8 @@ def test_the_class_map_is_as_large_as_the_trace_says(family, rank):
     model, block = abstract_model(config, rank=rank), filler_block(1, size, CHANNELS)
     (prediction,) = nnx.eval_shape(lambda model, block: model((block,), training=False), model, block)
     trace = trace_shapes(config, size)
-    before_pool = trace[[record.canvas for record in trace].index(()) - 1]
+    pool = max(place for place, record in enumerate(trace) if record.canvas == ())
+    before_pool = trace[pool - 1]
     assert prediction.logits_2d.x.shape == (1, *before_pool.canvas, NUM_CLASSES)
     assert map_size(model, size) == before_pool.canvas
     assert prediction.logits.shape == (1, trace[-1].channels) == (1, NUM_CLASSES)
