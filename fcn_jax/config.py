@@ -53,7 +53,7 @@ class AugmentConfig:
     stretch: float = bounded(0.0, 0, 0.9)
     """The largest relative change of scale; each axis has its own, and the size stays the same."""
     shift: float = bounded(0.0, 0)
-    """The largest shift, in pixels."""
+    """The largest shift, in pixels or samples."""
     flip: bool = False
     """True: mirror every second example, on average, left to right."""
     flip_vertical: bool = False
@@ -73,6 +73,14 @@ class AugmentConfig:
     """The strength of the operations of policy=rand."""
     erase: float = bounded(0.0, 0, 1)
     """The probability that noise covers a box of an example (arXiv:1708.04896)."""
+    gain: float = bounded(0.0, 0, 60)
+    """The largest change of a signal's level, in decibels."""
+    noise: float = bounded(0.0, 0, 10)
+    """The largest deviation of noise added to a signal, relative to the signal's root mean square."""
+    time_mask: float = bounded(0.0, 0, 0.9)
+    """The largest share of a signal that is set to 0, in one piece (SpecAugment, arXiv:1904.08779)."""
+    channel_mask: float = bounded(0.0, 0, 0.9)
+    """The largest share of a signal's channels, such as frequencies, that is set to 0 (SpecAugment)."""
 
 
 @dataclass

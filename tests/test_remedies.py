@@ -319,6 +319,7 @@ NO_ADVICE = {
     "a value of --config.": "it names no field",
     "or say --config.model.name=FAMILY": "the user chooses",
     "leave it out": "it is no field",
+    "changes what only signals have": "a field that is left out has no value",
     "config.data.group_pattern={group_pattern} finds nothing": "it names what is wrong",
     "more than config.data.max_megapixels": "it names what is wrong",
     "this net has no class activation map": "another net has to be trained",

@@ -6,6 +6,7 @@ Only here do source, views and augmentation meet. The loader asks a `Dataset` fo
 import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -19,6 +20,7 @@ from fcn_jax.data.bad_examples import BadExampleError, BadExamples
 from fcn_jax.data.example_cache import ExampleCache, rule_of
 from fcn_jax.data.random_changes import Colour, Motion
 from fcn_jax.data.random_operations import Erasing, Policy
+from fcn_jax.data.random_signals import OF_SIGNALS, SignalChanges
 from fcn_jax.data.source import OpenSplit, Source, size_of
 from fcn_jax.data.sources import in_order_of, open_data
 from fcn_jax.data.transforms import Resize, Views, widen, widened_sizes
@@ -42,6 +44,10 @@ class Change(Protocol):
     def apply(self, image: Any, drawn: Any, /) -> Any:
         """Change one image by what was drawn for it."""
         ...
+
+
+ANY_RANK = ("scale", "crop", "shift")
+"""The fields of `data.augment` that change images and signals."""
 
 
 class Dataset:
@@ -212,16 +218,7 @@ def open_dataset(
     _check_smallest(config, source, widened_sizes(sizes, min_side), smallest_input)
     augment = data.augment if training else AugmentConfig()
     views = Views(sizes, scale=scale, augment=augment, seed=config.seed, smallest=max(min_side, smallest_input))
-    colours = [
-        Policy(augment, seed=config.seed, background=data.background),
-        Colour(augment, seed=config.seed),
-    ]
-    motions = [Motion(augment, seed=config.seed, background=data.background), Erasing(augment, seed=config.seed)]
-    if views.rank != 2 and not (all(change.is_identity for change in (*colours, *motions)) and not augment.aspect):
-        raise UserError(
-            f"config.data.augment changes what only images have, but {data.source} holds signals: for signals, "
-            "set only config.data.augment.scale and crop"
-        )
+    colours, motions = _changes(config, augment, rank=views.rank)
     return Dataset(
         source,
         resize=resize,
@@ -235,6 +232,30 @@ def open_dataset(
         cache_bytes=config.machine.cache_mib * 2**20,
         on_disk=_open_cache(config, source, split, sizes),
     )
+
+
+def _changes(config: Config, augment: AugmentConfig, *, rank: int) -> tuple[list[Change], list[Change]]:
+    """Return the random changes before an example is widened, and those after.
+
+    Raises:
+        UserError: a change is of images, but the examples are signals, or the other way round.
+    """
+    data, seed = config.data, config.seed
+    changed = [name for name, value in asdict(augment).items() if value != getattr(AugmentConfig(), name)]
+    if rank == 1:
+        if not {*changed} <= {*ANY_RANK, *OF_SIGNALS}:
+            raise UserError(
+                f"config.data.augment changes what only images have, but {data.source} holds signals: for signals, "
+                f"set only config.data.augment.scale, crop, {', '.join(OF_SIGNALS)}"
+            )
+        return [SignalChanges(augment, seed=seed)], []
+    if wrong := [name for name in changed if name in OF_SIGNALS and name not in ANY_RANK]:
+        raise UserError(
+            f"config.data.augment.{wrong[0]} changes what only signals have, but {data.source} holds images: "
+            f"leave out config.data.augment.{wrong[0]}"
+        )
+    colours = [Policy(augment, seed=seed, background=data.background), Colour(augment, seed=seed)]
+    return colours, [Motion(augment, seed=seed, background=data.background), Erasing(augment, seed=seed)]
 
 
 def _open_cache(config: Config, source: Source, split: str, sizes: Int[np.ndarray, "n r"]) -> ExampleCache | None:
