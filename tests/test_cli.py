@@ -85,7 +85,7 @@ WRONG = {
         "there is no flag --sise; did you mean --size? shapes takes --config, --size",
     ),
     "a path that no system has": (["evaluate", "--workdir=\ud800"], "no path has such letters"),
-    "another command's flag": (["evaluate", CONFIG], "evaluate takes --workdir, --split, --data, --scale"),
+    "another command's flag": (["evaluate", CONFIG], "evaluate takes --workdir, --checkpoint, --split, --data"),
     "not a flag": (["shapes", CONFIG, "28x28", "--size=28x28"], "'28x28' is not a flag"),
     "no config": (["shapes", "--size=28x28"], "--config is missing"),
     "a path too long": (["report", f"--workdir={'9' * 400}"], "cannot be used (File name too long)"),

@@ -53,6 +53,11 @@ class Best:
         self.value, self.epoch = found["value"], found["epoch"]
         return restored.state
 
+    def forget(self) -> None:
+        """Delete what an earlier run kept, since a run begins anew."""
+        if self._checkpoints is not None:
+            self._checkpoints.delete_all()
+
     def consider(self, step: int, epoch: float, means: dict[str, float], state: TrainState, position: Any) -> bool:
         """Keep a state that was just validated if it is better than all before; return whether it is.
 
@@ -60,7 +65,8 @@ class Best:
             means: {metric: value} of the validation.
             position: the position that a checkpoint of this step has.
         """
-        if self._checkpoints is None or not self._is_better(means[self.metric]):
+        is_known = self.epoch is not None and epoch <= self.epoch  # The run went back to a checkpoint before the best.
+        if self._checkpoints is None or is_known or not self._is_better(means[self.metric]):
             return False
         self.value, self.epoch = means[self.metric], epoch
         found = {"metric": self.metric, "value": self.value, "epoch": self.epoch}

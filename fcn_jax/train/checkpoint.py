@@ -221,6 +221,11 @@ class Checkpoints:
         """The numbers of updates of all checkpoints, ascending."""
         return sorted(self._manager.all_steps())
 
+    def delete_all(self) -> None:
+        """Delete all checkpoints."""
+        for step in self.steps:
+            self._manager.delete(step)
+
     def restore(self, step: int, target: TrainState) -> Restored:
         """Restore the checkpoint of one step.
 

@@ -134,6 +134,7 @@ class Run:
         self.attend("a checkpoint to be restored")
         restored = self.checkpoints.restore_newest(self.setup.state, strict=strict)
         if restored is None:
+            self.best.forget()
             self.devices = self.setup.mesh.size
             return self.setup.state
         self.step, self.clock = restored.step, Clock(**restored.position["clock"])
@@ -282,6 +283,7 @@ class _RunHooks:
             return
         self._wait_for(list(run.programs.evaluate.values()))
         means = run.evaluate(state, run.setup.validation, title="validation")
+        run.watchdog.waits_for("the best state to be saved")
         is_best = run.best.consider(run.step, run.epoch, means, state, self._position())
         if self.writer is not None:
             self.writer.write(run.step, "validation", {**means, "train_seconds": run.clock.train_seconds})

@@ -98,7 +98,7 @@ def _like(value: object) -> SearchStrategy[str]:
         case float():
             return FLOATS.map(str)
         case tuple():
-            inner = FLOATS if isinstance(value[0], float) else INTEGERS
+            inner = FLOATS if not value or isinstance(value[0], float) else INTEGERS
             return st.lists(inner, max_size=4).map(lambda numbers: str(tuple(numbers)))
         case _:
             return st.sampled_from(ODD)

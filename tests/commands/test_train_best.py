@@ -17,6 +17,7 @@ from fcn_jax.nets.families import FCN
 from fcn_jax.train import run as run_module
 from fcn_jax.train.best import Best
 from fcn_jax.train.log import MetricsWriter
+from tests.commands.stopped import train_until
 from tests.commands.test_train_faults import small, validations
 from tests.data.conftest import picture as draw_picture
 
@@ -104,6 +105,17 @@ def test_a_run_that_breaks_between_the_best_state_and_its_log_ends_the_same(cach
     assert validations(tmp_path / "broken") == validations(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("every_steps", [12, 10**6], ids=["before the best", "at the start"])
+def test_a_run_that_goes_back_behind_its_best_state_keeps_the_right_one(cache, tmp_path, seen, every_steps):
+    config = config_with_best(cache, train__epochs=3, checkpoint__every_steps=every_steps)
+    train_until(config, tmp_path, steps=18)
+    assert folders(tmp_path / "best") == {"16"}
+    summary = train(config, tmp_path)
+    assert folders(tmp_path / "best") == {"16"}
+    assert summary["best_epoch"] == 2.0
+    assert_equal(seen["test"], seen[16])
+
+
 def test_a_damaged_best_state_costs_only_itself(cache, tmp_path, seen, capsys):
     train(config_with_best(cache, train__epochs=2), tmp_path)
     for path in (tmp_path / "best/16").rglob("*"):
@@ -180,6 +192,7 @@ def test_a_metric_knows_which_way_is_better(tmp_path, metric, values, best):
     config.checkpoint.best = metric
     found = Best(tmp_path, config)
     found._checkpoints.save = lambda *_: None  # type: ignore[union-attr]
+    assert not found.consider(1, 1.0, {metric: float("nan")}, NO_STATE, {})
     for epoch, value in enumerate(values, start=1):
         found.consider(epoch, float(epoch), {metric: value}, NO_STATE, {})
     assert found.epoch == best

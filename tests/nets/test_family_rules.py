@@ -32,7 +32,7 @@ def bounds() -> list[tuple[str, str, object]]:
     for name, family in FAMILIES.items():
         for item in dataclasses.fields(family):
             for number, step in zip(item.metadata.get("bounds", ()), (-1, 1), strict=False):
-                value = number + step
+                value = float(number + step) if isinstance(item.default, float) else number + step
                 if value < float("inf"):
                     cases.append((name, item.name, (value,) if isinstance(item.default, tuple) else value))
     return cases
