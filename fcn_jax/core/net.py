@@ -251,9 +251,7 @@ class Model(nnx.Module):
             key: key of the step that layers draw for (see `key_of`); None: they do not draw.
             mixes: how the examples of every block are mixed; (): they are not.
         """
-        maps = tuple(self._scaled(block) for block in blocks)
-        if mixes:
-            maps = tuple(mix.apply(m) for mix, m in zip(mixes, maps, strict=True))
+        maps = tuple(self._input(block, mix) for block, mix in zip(blocks, mixes or (None,) * len(blocks), strict=True))
         examples = tuple(jnp.asarray(block.index) for block in blocks)
         with drawing(None if key is None else Draws(key, examples)):
             return self.net(maps, training=training)
@@ -262,13 +260,16 @@ class Model(nnx.Module):
         """Return the key of all that is drawn in a step."""
         return jax.random.fold_in(jax.random.key(self.seed), step)
 
-    def _scaled(self, block: Block) -> Map:
+    def _input(self, block: Block, mix: Mix | None) -> Map:
+        """Return the scaled values of a block, mixed if `mix` says how."""
         dtype = jnp.promote_types(self.dtype, jnp.float32)
         x = jnp.asarray(block.image, dtype)
         if block.image.dtype == jnp.uint8:
             x = x / 255
         x = (x - np.asarray(self.mean, dtype)) / np.asarray(self.std, dtype)
         m = masked(Map(x.astype(self.dtype), jnp.asarray(block.size)))
+        if mix is not None:
+            m = mix.apply(m)
         if self.is_masked:
             return m
         canvas = jnp.asarray(x.shape[1:-1], m.size.dtype)

@@ -13,6 +13,7 @@ from configs.mnist import get_config
 from fcn_jax.core.block import Block
 from fcn_jax.core.layers import Map
 from fcn_jax.core.mixing import Mix, draw_mixes
+from fcn_jax.core.net import Net
 from fcn_jax.core.step import make_loss, split_model, sums_of
 from fcn_jax.nets.model import make_model
 from tests.core.padding import QUICK, make_block, make_images
@@ -139,3 +140,18 @@ def test_both_labels_count_by_their_shares():
     own, other = -logits[[0, 1], block.label], -logits[[0, 1], block.label[::-1]]
     sums = sums_of(predictions, (block,), mixes=(mix,))
     assert float(sums.loss) == pytest.approx(0.25 * own[0] + 0.75 * other[0] + own[1], rel=1e-5)
+
+
+def test_a_net_without_masks_still_sees_the_whole_canvas(monkeypatch):
+    config, seen, call = get_config("tiny"), [], Net.__call__
+
+    def watched(self, maps, *, training):
+        seen.extend(maps)
+        return call(self, maps, training=training)
+
+    monkeypatch.setattr(Net, "__call__", watched)
+    config.model.masked = False
+    block = block_of((0, 1, -1), (13, 14))
+    mixes = draw_mixes(jax.random.key(0), (block,), mixup=0.8, cutmix=0.0)
+    make_model(config, rank=2)((block,), training=True, mixes=mixes)
+    assert seen[0].size.tolist() == [[13, 14], [13, 14], [0, 0]]
