@@ -39,12 +39,20 @@ def spatial_axes(x: Array) -> tuple[int, ...]:
     return tuple(range(1, x.ndim - 1))
 
 
-def mask_of(size: Int[Array, "b r"], canvas: tuple[Side, ...]) -> Bool[Array, "b *spatial 1"]:
-    """Return a mask that is true inside every true size. It broadcasts over the channels of features on the canvas."""
+def mask_of(
+    size: Int[Array, "b r"], canvas: tuple[Side, ...], *, start: Int[Array, "b r"] | None = None
+) -> Bool[Array, "b *spatial 1"]:
+    """Return a mask that is true inside every true size. It broadcasts over the channels of features on the canvas.
+
+    Args:
+        start: first positions of boxes that end at `size`; None: they begin at 0.
+    """
     rank = len(canvas)
     mask = jnp.ones((1,) * (rank + 2), bool)
     for axis, side in enumerate(canvas):
         inside = jnp.arange(side) < size[:, axis, None]
+        if start is not None:
+            inside = inside & (jnp.arange(side) >= start[:, axis, None])
         mask = mask & inside.reshape(-1, *(side if other == axis else 1 for other in range(rank)), 1)
     return mask
 

@@ -42,8 +42,7 @@ class Mix(NamedTuple):
         """Return the mixed map of a block, whose values are 0 outside of every true size."""
         other = m.x[self.partner]
         keeps = self.keeps.reshape(-1, *[1] * (m.x.ndim - 1)).astype(m.x.dtype)
-        canvas = m.x.shape[1:-1]
-        box = mask_of(self.stop, canvas) & _from(self.start, canvas)
+        box = mask_of(self.stop, m.x.shape[1:-1], start=self.start)
         return Map(jnp.where(box, other, keeps * m.x + (1 - keeps) * other), self.size)
 
 
@@ -121,12 +120,3 @@ def _next_example(real: Bool[Array, " b"]) -> Int[Array, " b"]:
     rows_of_examples = jnp.argsort(~real, stable=True)
     number = jnp.cumsum(real)
     return rows_of_examples[number % jnp.maximum(real.sum(), 1)]
-
-
-def _from(start: Int[Array, "b r"], canvas: tuple[int, ...]) -> Bool[Array, "b *spatial 1"]:
-    """Return a mask that is true from a position on, on every axis."""
-    rank, inside = len(canvas), jnp.ones((1,) * (len(canvas) + 2), bool)
-    for axis, side in enumerate(canvas):
-        ahead = jnp.arange(side) >= start[:, axis, None]
-        inside = inside & ahead.reshape(-1, *(side if other == axis else 1 for other in range(rank)), 1)
-    return inside

@@ -1,6 +1,7 @@
 """Random changes of an example that keep its size: each draw is a pure function of (seed, epoch, example)."""
 
 import math
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -64,20 +65,26 @@ class Motion:
 
     def apply(self, image: UInt8[np.ndarray, "h w c"], matrix: Float[np.ndarray, " 6"]) -> UInt8[np.ndarray, "h w c"]:
         """Move one image by one matrix, with bilinear interpolation; one that only mirrors it needs none."""
-        height, width, channels = image.shape
+        channels = image.shape[-1]
         a, b, shift_x, d, e, shift_y = matrix.tolist()
         if (abs(a), b, shift_x, d, abs(e), shift_y) == (1, 0, 0, 0, 1, 0):
             image = image if e == 1 else image[::-1]
             return image if a == 1 else _mirrored(image)
-        x, y = width / 2, height / 2
-        moved = to_pillow(image).transform(
-            (width, height),
-            Image.Transform.AFFINE,
-            (a, b, x - a * x - b * y + shift_x, d, e, y - d * x - e * y + shift_y),
-            Image.Resampling.BILINEAR,
-            fillcolor=(self._background,) * channels if channels > 1 else self._background,
-        )
-        return pixels_of(moved)
+        fill = (self._background,) * channels if channels > 1 else self._background
+        return pixels_of(moved(to_pillow(image), (a, b, shift_x, d, e, shift_y), fill))
+
+
+def moved(image: Image.Image, matrix: tuple[Any, ...], fill: Any) -> Image.Image:
+    """Read the pixel at (x, y), measured from the centre, at (ax + by + c, dx + ey + f), with bilinear interpolation.
+
+    Args:
+        matrix: (a, b, c, d, e, f).
+        fill: value of pixels that move in from outside, one for each channel of an RGB image.
+    """
+    x, y = image.width / 2, image.height / 2
+    a, b, c, d, e, f = matrix
+    matrix = (a, b, x - a * x - b * y + c, d, e, y - d * x - e * y + f)
+    return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=fill)
 
 
 def _mirrored(image: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w c"]:

@@ -14,23 +14,16 @@ from PIL import Image, ImageEnhance, ImageOps
 from fcn_jax.config import AugmentConfig
 from fcn_jax.core.random import random_bits, uniform
 from fcn_jax.data.images import pixels_of
+from fcn_jax.data.random_changes import moved
 from fcn_jax.data.transforms import to_pillow
 
 Operation = Callable[[Image.Image, float, Any], Image.Image]
 """(image, strength, colour of pixels that move in) -> image of the same size."""
 
 
-def _moved(image: Image.Image, matrix: tuple[Any, ...], fill: Any) -> Image.Image:
-    """Read the pixel at (x, y), measured from the centre, at (ax + by + c, dx + ey + f)."""
-    x, y = image.width / 2, image.height / 2
-    a, b, c, d, e, f = matrix
-    matrix = (a, b, x - a * x - b * y + c, d, e, y - d * x - e * y + f)
-    return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=fill)
-
-
 def _rotate(image: Image.Image, degrees: float, fill: Any) -> Image.Image:
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    return _moved(image, (cos, sin, 0, -sin, cos, 0), fill)
+    return moved(image, (cos, sin, 0, -sin, cos, 0), fill)
 
 
 def _enhanced(kind: Any) -> Operation:
@@ -39,10 +32,10 @@ def _enhanced(kind: Any) -> Operation:
 
 OPERATIONS: dict[str, tuple[Operation, float, float, bool]] = {
     "identity": (lambda image, strength, fill: image, 0, 0, False),
-    "shear_x": (lambda image, share, fill: _moved(image, (1, share, 0, 0, 1, 0), fill), 0.99, 0.3, True),
-    "shear_y": (lambda image, share, fill: _moved(image, (1, 0, 0, share, 1, 0), fill), 0.99, 0.3, True),
-    "shift_x": (lambda image, part, fill: _moved(image, (1, 0, part * image.width, 0, 1, 0), fill), 0.45, 0.45, True),
-    "shift_y": (lambda image, part, fill: _moved(image, (1, 0, 0, 0, 1, part * image.height), fill), 0.45, 0.45, True),
+    "shear_x": (lambda image, share, fill: moved(image, (1, share, 0, 0, 1, 0), fill), 0.99, 0.3, True),
+    "shear_y": (lambda image, share, fill: moved(image, (1, 0, 0, share, 1, 0), fill), 0.99, 0.3, True),
+    "shift_x": (lambda image, part, fill: moved(image, (1, 0, part * image.width, 0, 1, 0), fill), 0.45, 0.45, True),
+    "shift_y": (lambda image, part, fill: moved(image, (1, 0, 0, 0, 1, part * image.height), fill), 0.45, 0.45, True),
     "rotate": (_rotate, 135, 30, True),
     "brightness": (_enhanced(ImageEnhance.Brightness), 0.99, 0.9, True),
     "saturation": (_enhanced(ImageEnhance.Color), 0.99, 0.9, True),
