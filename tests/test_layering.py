@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CONFIG = {"config", "config_rules", "config_fields"}
+CONFIG = {"config", "config_data", "config_fields", "config_rules", "config_values"}
 MAY_IMPORT = {
     "version": set(),
-    "config": set(),
-    "config_rules": {"config"},
+    "config_values": set(),
+    "config_data": {"config_values"},
+    "config": {"config_data", "config_values"},
+    "config_rules": {"config", "config_values"},
     "config_fields": {"config", "config_rules"},
     "core": CONFIG,
     "system": CONFIG | {"version"},
@@ -46,7 +48,8 @@ EXPERIMENTS_MAY_IMPORT = {
 }
 """`experiments` builds on `train`; what is data (ablation, ablations) on the config alone."""
 WITHOUT_JAX = [
-    *("config.py", "config_rules.py", "config_fields.py", "nets/families.py"),
+    *(f"{name}.py" for name in sorted(CONFIG)),
+    "nets/families.py",
     *(f"core/{name}.py" for name in ("geometry", "buckets", "bucket_search", "step_plan", "schedule", "random")),
 ]
 

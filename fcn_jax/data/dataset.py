@@ -12,7 +12,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int, Num
 
-from fcn_jax.config import AugmentConfig, Config, UserError
+from fcn_jax.config import Config, UserError
+from fcn_jax.config_data import AugmentConfig
 from fcn_jax.core.block import Block, filler_block
 from fcn_jax.core.geometry import format_size
 from fcn_jax.core.schedule import FILLER

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
-from fcn_jax.config import AugmentConfig
+from fcn_jax.config_data import AugmentConfig
 from fcn_jax.core.random import uniform
 from fcn_jax.data.images import pixels_of
 from fcn_jax.data.transforms import to_pillow

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageEnhance, ImageOps
 
-from fcn_jax.config import AugmentConfig
+from fcn_jax.config_data import AugmentConfig
 from fcn_jax.core.random import random_bits, uniform
 from fcn_jax.data.images import pixels_of
 from fcn_jax.data.random_changes import moved

@@ -8,7 +8,7 @@ import math
 import numpy as np
 from jaxtyping import Float, Int
 
-from fcn_jax.config import AugmentConfig
+from fcn_jax.config_data import AugmentConfig
 from fcn_jax.core.random import random_bits, uniform
 
 OF_SIGNALS = ("gain", "noise", "shift", "time_mask", "channel_mask")

@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Float, Int, Num
 from PIL import Image
 
-from fcn_jax.config import AugmentConfig, Config, UserError
+from fcn_jax.config import Config, UserError
+from fcn_jax.config_data import AugmentConfig
 from fcn_jax.core.geometry import format_size, parse_size
 from fcn_jax.core.random import uniform
 from fcn_jax.data import images, signals

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from fcn_jax.config import AugmentConfig, Config, UserError
+from fcn_jax.config import Config, UserError
+from fcn_jax.config_data import AugmentConfig
 from fcn_jax.config_fields import overridden
 from fcn_jax.config_rules import validate
 from fcn_jax.core.step import TrainState

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from fcn_jax.config import Config, ModelConfig, UserError, bounded, chosen
+from fcn_jax.config import Config, ModelConfig, UserError
 from fcn_jax.config_fields import from_dict
+from fcn_jax.config_values import bounded, chosen
 
 WIDTH = (1, 2**20)
 """Bounds of a number of channels."""

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fcn_jax.config import AugmentConfig, Config, ScheduleConfig, TrainConfig
+from fcn_jax.config import Config, ScheduleConfig, TrainConfig
+from fcn_jax.config_data import AugmentConfig
 from fcn_jax.core.buckets import BucketPlan, plan_buckets
 from fcn_jax.core.schedule import FILLER
 from fcn_jax.core.stages import (

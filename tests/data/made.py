@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from fcn_jax.config import AugmentConfig, Config
+from fcn_jax.config import Config
+from fcn_jax.config_data import AugmentConfig
 from fcn_jax.data.bad_examples import BadExamples
 from fcn_jax.data.dataset import Dataset, open_dataset
 from fcn_jax.data.random_changes import Motion

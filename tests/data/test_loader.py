@@ -7,7 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from fcn_jax.config import AugmentConfig, ScheduleConfig
+from fcn_jax.config import ScheduleConfig
+from fcn_jax.config_data import AugmentConfig
 from fcn_jax.core.schedule import FILLER
 from fcn_jax.core.stages import Stages, training_stages
 from fcn_jax.data import loader as loading

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fcn_jax.config import AugmentConfig
+from fcn_jax.config_data import AugmentConfig
 from fcn_jax.data.random_changes import LUMA, Colour, Motion
 from fcn_jax.data.transforms import to_pillow
 

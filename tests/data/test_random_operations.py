@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fcn_jax.config import AugmentConfig
+from fcn_jax.config_data import AugmentConfig
 from fcn_jax.data.random_changes import Motion
 from fcn_jax.data.random_operations import NAMES, OPERATIONS, Erasing, Policy
 

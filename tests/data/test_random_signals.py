@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from configs import japanese_vowels, mnist
-from fcn_jax.config import AugmentConfig, UserError
+from fcn_jax.config import UserError
+from fcn_jax.config_data import AugmentConfig
 from fcn_jax.data.dataset import open_dataset
 from fcn_jax.data.random_signals import OF_SIGNALS, SignalChanges
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcn_jax.config import AugmentConfig
+from fcn_jax.config_data import AugmentConfig
 from fcn_jax.data.transforms import Views
 
 SIZES = st.lists(st.tuples(st.integers(1, 90), st.integers(1, 90)), min_size=1, max_size=30).map(np.array)
