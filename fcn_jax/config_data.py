@@ -90,4 +90,7 @@ class DataConfig:
     """Shorter sides are widened to so many pixels or samples. None: the smallest side of the model. 0: an error."""
     max_bad_fraction: float = bounded(0.01, 0, 1)
     """A larger fraction of bad examples in a split stops the run."""
+    balance: float = bounded(0.0, 0, 1)
+    """Rare classes are drawn more often: an epoch draws a class in proportion to its frequency to the power of
+    1 - balance. 0: every example is drawn once an epoch; 1: all classes are drawn equally often."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)

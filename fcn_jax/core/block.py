@@ -36,7 +36,7 @@ class Block:
     weight: Float[AnyArray, " b"]
     """1 for an example, 0 for filler."""
     index: Int[AnyArray, " b"]
-    """Number of the example in its split, from 0."""
+    """Number of the example in its split, from 0; in training with balanced draws, number of the draw in its epoch."""
 
 
 def rows_on_devices(rows: int, devices: int) -> int:

@@ -1,6 +1,7 @@
 """The schedule: which example stands in which row of which step, a pure function of (plan, seed, epoch).
 
-Every epoch fills the step plan in a new order. What always holds: every example stands in exactly one row an epoch;
+Every epoch fills the step plan in a new order. What always holds: every example stands in exactly one row an epoch
+(with balanced draws, "example" means here a draw of the epoch, of which there are as many);
 examples for which their bucket has no row move up to a bucket that covers it; rows left over are filler (-1), spread
 evenly. Nothing depends on the machine, so a run that was stopped goes on from (epoch, step) alone.
 """

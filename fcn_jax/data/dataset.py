@@ -18,6 +18,7 @@ from fcn_jax.core.block import Block, filler_block
 from fcn_jax.core.geometry import format_size
 from fcn_jax.core.schedule import FILLER
 from fcn_jax.data.bad_examples import BadExampleError, BadExamples
+from fcn_jax.data.balance import BalancedDraws
 from fcn_jax.data.example_cache import ExampleCache, rule_of
 from fcn_jax.data.random_changes import Colour, Motion
 from fcn_jax.data.random_operations import Erasing, Policy
@@ -142,13 +143,14 @@ class Dataset:
         return block
 
     def fill(self, blocks: Sequence[Block], index: Sequence[Int[np.ndarray, " _"]], *, epoch: int) -> None:
-        """Put examples into blocks of filler rows, which may be some rows of larger ones."""
+        """Put the examples of some draws of an epoch into blocks of filler rows, or into some rows of larger ones."""
         rows = [np.flatnonzero(each != FILLER) for each in index]
-        examples = np.concatenate([each[own] for each, own in zip(index, rows, strict=True)])
-        view = self.views.draw(epoch, examples)
+        draws = np.concatenate([each[own] for each, own in zip(index, rows, strict=True)])
+        examples = self.views.examples(epoch, draws)
+        view = self.views.draw(epoch, draws)
         is_short = np.any(view.cropped < self._min_side, axis=1)
-        colours = [(change, change.draw(epoch, examples)) for change in self._colours]
-        motions = [(change, change.draw(epoch, examples)) for change in self._motions]
+        colours = [(change, change.draw(epoch, draws)) for change in self._colours]
+        motions = [(change, change.draw(epoch, draws)) for change in self._motions]
         is_read = np.ones(len(examples), bool)
         images = [block.image[row] for block, own in zip(blocks, rows, strict=True) for row in own.tolist()]
         for number, (image, number_of_example) in enumerate(zip(images, examples.tolist(), strict=True)):
@@ -173,13 +175,13 @@ class Dataset:
         for block, own in zip(blocks, rows, strict=True):
             read = is_read[start : start + len(own)]
             of_block, own = start + np.flatnonzero(read), own[read]
-            block.size[own], block.index[own] = sizes[of_block], examples[of_block]
+            block.size[own], block.index[own] = sizes[of_block], draws[of_block]
             block.label[own], block.weight[own] = self.labels[examples[of_block]], 1
             start += len(read)
 
-    def note_read(self, index: Int[np.ndarray, " b"]) -> None:
-        """Note that these examples, or filler rows, were read well: they are bad no more."""
-        for example in index[index != FILLER].tolist():
+    def note_read(self, index: Int[np.ndarray, " b"], *, epoch: int) -> None:
+        """Note that the examples of these draws, or filler rows, were read well: they are bad no more."""
+        for example in self.views.examples(epoch, index[index != FILLER]).tolist():
             self.bad.read_well(self.source.name(example))
 
 
@@ -218,7 +220,19 @@ def open_dataset(
     sizes = resize.sizes(source.sizes)
     _check_smallest(config, source, widened_sizes(sizes, min_side), smallest_input)
     augment = data.augment if training else AugmentConfig()
-    views = Views(sizes, scale=scale, augment=augment, seed=config.seed, smallest=max(min_side, smallest_input))
+    balanced = (
+        BalancedDraws(source.labels, balance=data.balance, seed=config.seed) if training and data.balance else None
+    )
+    if balanced is not None:
+        say(balanced.describe(source.label_names))
+    views = Views(
+        sizes,
+        scale=scale,
+        augment=augment,
+        seed=config.seed,
+        smallest=max(min_side, smallest_input),
+        drawn=None if balanced is None else balanced.examples,
+    )
     colours, motions = _changes(config, augment, rank=views.rank)
     return Dataset(
         source,

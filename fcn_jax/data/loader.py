@@ -106,7 +106,8 @@ class _Pieces:
         self._dataset.bad.note(event for part in parts for event in part.events)
         whole = parts[0]._replace(blocks=tuple(map(_joined, zip(*(part.blocks for part in parts), strict=True))))
         if self._dataset.bad.has_unread:
-            self._dataset.note_read(np.concatenate([block.index for block in whole.blocks]))
+            epoch = self._stages.position(step).epoch
+            self._dataset.note_read(np.concatenate([block.index for block in whole.blocks]), epoch=epoch)
         return whole
 
     def _empty(self, step: int, piece: int | None = None) -> tuple[Position, _Part, list[Int[np.ndarray, " _"]]]:

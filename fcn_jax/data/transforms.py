@@ -252,6 +252,7 @@ class Views:
         augment: the largest random changes of size; None: no such changes.
         seed: seed of the draws.
         smallest: no draw makes a longer side shorter than this; at the end, shorter sides are widened to it.
+        drawn: function that returns the example of every draw of an epoch, [n]; None: draw i is example i.
     """
 
     def __init__(
@@ -262,8 +263,10 @@ class Views:
         augment: AugmentConfig | None = None,
         seed: int = 0,
         smallest: int,
+        drawn: Callable[[int], Int[np.ndarray, " n"]] | None = None,
     ):
         self._sizes, self._scale, self._seed, self._smallest = sizes, scale, seed, smallest
+        self._drawn = drawn
         self._augment = augment or AugmentConfig()
 
     def __len__(self) -> int:
@@ -277,10 +280,14 @@ class Views:
     def is_random(self) -> bool:
         """Return whether sizes differ between epochs of the same scale."""
         a = self._augment
-        return a.scale != (1.0, 1.0) or a.aspect > 0 or a.crop > 0
+        return self._drawn is not None or a.scale != (1.0, 1.0) or a.aspect > 0 or a.crop > 0
+
+    def examples(self, epoch: int, draws: Int[np.ndarray, " b"]) -> Int[np.ndarray, " b"]:
+        """Return the examples that some draws of an epoch stand for."""
+        return draws if self._drawn is None else self._drawn(epoch)[draws]
 
     def sizes(self, epoch: int) -> Int[np.ndarray, "n r"]:
-        """Return the true sizes of all examples in an epoch, after widening."""
+        """Return the true sizes of all draws of an epoch, after widening."""
         return widened_sizes(self.draw(epoch, np.arange(len(self))).cropped, self._smallest)
 
     def undrawn(self, scale: float) -> Int[np.ndarray, "n r"]:
@@ -294,8 +301,8 @@ class Views:
         return widened_sizes(np.ceil(self._sizes * scale).astype(self._sizes.dtype), self._smallest)
 
     def draw(self, epoch: int, index: Int[np.ndarray, " n"]) -> View:
-        """Draw the seen parts of some examples."""
-        sizes = self._sizes[index]
+        """Draw the seen parts of some draws of an epoch."""
+        sizes = self._sizes[self.examples(epoch, index)]
         scaled = sizes
         factor = self._factor(epoch, index)
         if factor is not None:

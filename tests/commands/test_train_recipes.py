@@ -24,6 +24,7 @@ RECIPES = {
         "train.mixup": 0.8,
         "data.augment.policy": "trivial",
         "data.augment.erase": 0.25,
+        "data.balance": 0.6,
         "train.cutmix": 1.0,
     },
     "resnet in micro-steps": {
