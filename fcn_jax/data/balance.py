@@ -56,12 +56,11 @@ class BalancedDraws:
     def describe(self, label_names: Sequence[str]) -> str:
         """Return a line for people: which classes are drawn most and least often for each of their examples."""
         times = self.draws / self.counts
-        most, least = int(times.argmax()), int(times.argmin())
-        return (
-            f"balanced draws: an example of {label_names[self.classes[most]]} ({self.counts[most]:,} examples) is "
-            f"drawn {times[most]:.3g} times an epoch, one of {label_names[self.classes[least]]} ({self.counts[least]:,}) "
-            f"{times[least]:.3g} times"
+        most, least = (
+            f"{label_names[self.classes[place]]} ({self.counts[place]:,} examples) {times[place]:.3g} times"
+            for place in (int(times.argmax()), int(times.argmin()))
         )
+        return f"balanced draws: an epoch draws each example of {most}, and each of {least}"
 
 
 def _rounded(numbers: Float[np.ndarray, " k"]) -> Int[np.ndarray, " k"]:

@@ -57,7 +57,10 @@ def test_without_balance_every_example_is_drawn_once():
 
 def test_the_line_names_the_extremes():
     line = BalancedDraws(labels_of([2, 38]), balance=1.0, seed=0).describe(("rare", "common"))
-    assert "an example of rare (2 examples) is drawn 10 times an epoch, one of common (38) 0.526 times" in line
+    assert line == (
+        "balanced draws: an epoch draws each example of rare (2 examples) 10 times, and each of common (38 examples) "
+        "0.526 times"
+    )
 
 
 @pytest.fixture
@@ -70,7 +73,7 @@ def balanced():
 
 def test_the_blocks_of_an_epoch_hold_its_draws_at_their_sizes(balanced, capsys):
     dataset = open_dataset(balanced, "train[:300]", smallest_input=8, training=True)
-    assert "balanced draws: an example of " in capsys.readouterr().err
+    assert "balanced draws: an epoch draws each example of " in capsys.readouterr().err
     stages = training_stages(dataset.views, [range(3)], balanced.schedule, seed=0)
     schedule, plan = stages[0].schedule, stages[0].plan
     for epoch in (0, 2):
