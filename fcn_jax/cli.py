@@ -10,6 +10,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from fcn_jax.command_line import HELP, CommandLine, HelpAsked
 from fcn_jax.config import Config, UserError
@@ -19,11 +20,18 @@ from fcn_jax.system.console import accept_any_text, complain, say, silence_close
 from fcn_jax.system.machine import draw_without_window, find_devices, import_libraries, keep_freed_memory
 from fcn_jax.system.stopping import Stopped, stop_on_sigterm
 
+if TYPE_CHECKING:
+    from fcn_jax.inference.averaging import Averaging
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a full disk. Whatever else is written names its file in a `UserError`; only standard output does not."""
 OF_A_RUN = ("evaluate", "predict", "cam", "export", "report")
 """The commands that take the config of a run, not --config."""
 CHECKPOINT = {"checkpoint": "the state to use: best, last or the number of a step; else the best if the run kept one"}
+AVERAGING = {
+    "average_scales": "average the answers at these scales, such as 0.8,1,1.25; else as the config says",
+    "flip": "none, mirrored or both: average over an image and its mirror image; else as the config says",
+}
 STRICT = {"strict": "refuse a damaged newest checkpoint, instead of using the one before it"}
 
 
@@ -181,7 +189,8 @@ def train(argv: list[str]) -> None:
 def evaluate(argv: list[str]) -> None:
     """Evaluate a trained net, one JSON line per scale: --workdir=DIR [--split=test] [--scale=0.5,1] [--out=DIR]"""
     import_libraries("jax", "matplotlib")
-    from fcn_jax.commands.evaluate import evaluate_run, parse_scales
+    from fcn_jax.commands.evaluate import evaluate_run
+    from fcn_jax.inference.averaging import parse_scales
     from fcn_jax.system.processes import is_first
 
     line = _cluster_line(
@@ -192,12 +201,15 @@ def evaluate(argv: list[str]) -> None:
             "split": "split to evaluate, such as test or validation[:100]",
             "data": "other data, such as folder:DIR or table:FILE.csv; classes are matched by name",
             "scale": "test scales, such as 0.5,1,2",
+            **AVERAGING,
+            "temperature": "fit: fit it on validation and keep it, so that probabilities are honest; none: forget it",
             "out": "folder for the page, evaluation.json and predictions.csv",
         },
+        switches={"near_duplicates": "show examples that look nearly like one of train on the page"},
     )
     split = line.text("split") if line.given("split") else None
     data = line.text("data") if line.given("data") else None
-    scales = parse_scales(line.text("scale")) if line.given("scale") else ()
+    scales = parse_scales(line.text("scale"), flag="scale") if line.given("scale") else ()
     workdir, out = line.needed_path("workdir"), line.folder("out") if line.given("out") else None
     command = f"python -m fcn_jax {shlex.join(argv)}"
     _join(line)
@@ -206,6 +218,9 @@ def evaluate(argv: list[str]) -> None:
         split=split,
         data=data,
         scales=scales,
+        average=_averaging(line),
+        temperature=line.text("temperature") if line.given("temperature") else None,
+        near_duplicates=line.switch("near_duplicates"),
         out=out,
         command=command,
         which=_checkpoint(line),
@@ -224,6 +239,7 @@ def predict(argv: list[str]) -> int:
         "workdir": "folder of the run",
         "artifact": "file that export wrote",
         "format": "json or csv",
+        **AVERAGING,
         **CHECKPOINT,
     }
     line = _cluster_line(argv, texts=texts, takes_paths=True)
@@ -235,6 +251,7 @@ def predict(argv: list[str]) -> int:
         workdir=workdir,
         artifact=artifact,
         form=form,
+        average=_averaging(line),
         which=_checkpoint(line),
         strict=line.switch("strict"),
     )
@@ -245,15 +262,30 @@ def _checkpoint(line: CommandLine) -> str | None:
     return line.text("checkpoint") if line.given("checkpoint") else None
 
 
+def _averaging(line: CommandLine) -> "Averaging":
+    from fcn_jax.inference.averaging import Averaging, parse_scales
+
+    scales = line.text("average_scales") if line.given("average_scales") else None
+    return Averaging(
+        scales=parse_scales(scales, flag="average_scales") if scales else None,
+        flip=line.text("flip") if line.given("flip") else None,
+    )
+
+
 def _cluster_line(
-    argv: list[str], *, texts: dict[str, str], takes_config: bool = False, takes_paths: bool = False
+    argv: list[str],
+    *,
+    texts: dict[str, str],
+    switches: dict[str, str] | None = None,
+    takes_config: bool = False,
+    takes_paths: bool = False,
 ) -> CommandLine:
     """Read the command line of a command that uses a checkpoint and can run as several processes."""
     return CommandLine(
         argv,
         texts={**texts, "coordinator": "HOST:PORT of the first of several processes"},
         numbers={"num_processes": "number of processes", "process_id": "number of this process, from 0"},
-        switches=STRICT,
+        switches={**STRICT, **(switches or {})},
         takes_config=takes_config,
         takes_paths=takes_paths,
     )

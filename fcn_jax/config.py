@@ -200,6 +200,12 @@ class EvaluateConfig:
     examples_per_step: int = bounded(512, 1, MOST_EXAMPLES_PER_STEP)
     scale: float = bounded(1.0, 0.01, 100)
     """The factor on the size of all examples; one other than in training may be better (FixRes, arXiv:1906.06423)."""
+    average_scales: tuple[float, ...] = bounded((), 0.01, 100)
+    """evaluate and predict average the probabilities of every example at these factors on `scale`; (): at 1 alone.
+    The validations and the test of a training take `scale` alone."""
+    flip: str = chosen("none", "mirrored", "both")
+    """mirrored: every image is mirrored left to right. both: evaluate and predict average over it and its mirror image;
+    the validations and the test of a training take the image alone."""
     padding: int = bounded(0, 0, 65536)
     """Positions added to every side of every canvas. If the model is masked, they change only the time."""
 

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "reports": CONFIG | {"core", "system", "data", "nets", "train", "inference"},
     "commands": CONFIG | {"core", "system", "data", "nets", "train", "inference", "reports"},
     "command_line": CONFIG,
-    "cli": CONFIG | {"command_line", "core", "system", "nets", "train", "reports", "commands"},
+    "cli": CONFIG | {"command_line", "core", "system", "nets", "train", "inference", "reports", "commands"},
     "__main__": {"cli", "system"},
 }
 EXPERIMENTS_MAY_IMPORT = {

@@ -20,7 +20,6 @@ import soundfile
 from configs import mnist
 from fcn_jax import cli
 from fcn_jax.command_line import CommandLine
-from fcn_jax.commands.evaluate import parse_scales
 from fcn_jax.config import Config, ModelConfig, UserError
 from fcn_jax.config_fields import flatten, get_field, overridden
 from fcn_jax.config_rules import validate
@@ -28,6 +27,7 @@ from fcn_jax.core.stages import scale_of_epochs
 from fcn_jax.data.dataset import open_dataset
 from fcn_jax.data.sources import open_data
 from fcn_jax.data.tfds import Features, _unknown_split
+from fcn_jax.inference.averaging import parse_scales
 from fcn_jax.nets.families import FCN, Flatten, ResNet, WaveNet
 from fcn_jax.nets.model import trace_shapes
 from fcn_jax.system.targets import present_target
@@ -298,8 +298,8 @@ def test_the_advice_about_a_command_line_helps():
     for advised in re.findall(r"--config=[\w./]+", message_of("train", "--config.train.epochs=3")):
         assert CommandLine(["train", advised], texts={}, takes_config=True).config == mnist.get_config()
     with pytest.raises(UserError) as error:
-        parse_scales("a")
-    assert parse_scales(str(error.value).rpartition("--scale=")[2]) == (0.5, 1, 2)
+        parse_scales("a", flag="scale")
+    assert parse_scales(str(error.value).rpartition("--scale=")[2], flag="scale") == (0.8, 1, 1.25)
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
@@ -319,6 +319,7 @@ NO_ADVICE = {
     "a value of --config.": "it names no field",
     "or say --config.model.name=FAMILY": "the user chooses",
     "leave it out": "it is no field",
+    "which mirrors images, but": "the check of what signals cannot have tests it",
     "changes what only signals have": "a field that is left out has no value",
     "config.data.group_pattern={group_pattern} finds nothing": "it names what is wrong",
     "more than config.data.max_megapixels": "it names what is wrong",

@@ -7,30 +7,24 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fcn_jax.config import UserError
-from fcn_jax.inference.evaluation import Evaluation, answered, at_scale, configs_at_scales, evaluated, open_run
+from fcn_jax.config import Config, UserError
+from fcn_jax.inference.averaging import AS_THE_RUN, Averaging
+from fcn_jax.inference.evaluation import (
+    OpenedRun,
+    answered,
+    configs_at_scales,
+    evaluated,
+    nearest_in_train,
+    open_run,
+    with_views,
+)
+from fcn_jax.inference.temperature import fit_temperature, read_temperature, write_temperature
 from fcn_jax.reports.evaluation_page import evaluation_json, evaluation_page, predictions_csv
+from fcn_jax.reports.near_duplicates import near_duplicates_json, near_duplicates_part
 from fcn_jax.system.console import say
 from fcn_jax.system.disk import make_folder, write_atomically, write_json
 from fcn_jax.system.processes import is_first, together
 from fcn_jax.train.workdir import read_config
-
-
-def parse_scales(text: str) -> tuple[float, ...]:
-    """Parse scales such as `0.5,1,2`; keep each one once.
-
-    Raises:
-        UserError: a part of the text is not a number.
-    """
-    scales = []
-    for part in text.split(","):
-        try:
-            scales.append(float(part))
-        except ValueError:
-            raise UserError(
-                f"--scale={text}: {part!r} is no number; give one test scale or several, such as --scale=0.5,1,2"
-            ) from None
-    return tuple(dict.fromkeys(scales))
 
 
 def evaluate_run(
@@ -39,6 +33,9 @@ def evaluate_run(
     split: str | None,
     data: str | None = None,
     scales: Sequence[float] = (),
+    average: Averaging = AS_THE_RUN,
+    temperature: str | None = None,
+    near_duplicates: bool = False,
     out: Path | None = None,
     command: str = "",
     which: str | None = None,
@@ -53,6 +50,10 @@ def evaluate_run(
         split: the split; None: test or, if other data has no splits, all of it.
         data: other data than that of the run, such as `folder:DIR`.
         scales: scales of the examples at test time; if there are none, the scale of the run's config.
+        average: the views of an example whose answers are averaged, where they differ from those of the run's config.
+        temperature: `fit` fits the temperature of the probabilities on validation and keeps it in the workdir; `none`
+            forgets it; None uses what the workdir keeps.
+        near_duplicates: look in train for examples that look nearly like one of the split, for the page.
         out: folder for index.html, evaluation.json and predictions.csv.
         command: command line that the page shows.
         which: the checkpoint: best, last or the number of a step; None: the best if the run kept one.
@@ -61,36 +62,77 @@ def evaluate_run(
     Raises:
         UserError: there is no run, no checkpoint or no such split, a scale breaks a rule, or `out` cannot be written.
     """
+    if near_duplicates and out is None:
+        raise UserError("--near_duplicates shows its pairs on a page, but no --out=DIR is given: give one")
     run, evaluations = None, []
     with together():
-        own = read_config(workdir)
+        own = average.on(read_config(workdir))
         configs = configs_at_scales(own, scales)
+    kept = 1.0
     for config in configs:
         if run is None:
             run = open_run(workdir, config, split, data=data, which=which, strict=strict)
             run.say_data()
+            kept = _temperature(workdir, own, temperature, run, which=which, strict=strict)
         else:
-            run = at_scale(run, config.evaluate.scale)
-        title = run.split_name
-        if out is None:
-            means = evaluated(run, title=title)
-        else:
+            run = with_views(run, config.evaluate)
+        title, scale = run.split_name, {"scale": run.scale} if scales else {}
+        row = {"split": title, "step": run.step, **scale, **_views_in(config, kept)}
+        if out is None and not run.is_averaged and kept == 1:
+            yield {**row, **evaluated(run, title=title), "bad": len(run.split.dataset.bad)}
+            continue
+        if out is not None:
             with together():
                 if is_first():
                     make_folder(out)
-            evaluations.append(answered(run, title=title))
-            means = evaluations[-1].means
-        scale = {"scale": run.scale} if scales else {}
-        yield {"split": title, "step": run.step, **scale, **means, "bad": len(run.split.dataset.bad)}
-    if out is not None and is_first():
+        evaluations.append(answered(run, title=title, temperature=kept))
+        yield {**row, **evaluations[-1].means, "bad": len(evaluations[-1].bad)}
+    if run is None or out is None:
+        return
+    found = nearest_in_train(run, title=run.split_name) if near_duplicates else None
+    if is_first():
         shown = next((each for each in evaluations if each.scale == own.evaluate.scale), evaluations[0])
         net = f"{own.model.name} (norm {own.model.norm}, head {own.model.head}) on {own.data.source}"
         net += f", evaluated on {data}" if data else ""
-        _write(out, evaluations, shown, subject=f"{workdir.resolve().name}: {net}", command=command)
+        net += "".join(f", {name.replace('_', ' ')} {value}" for name, value in _views_in(own, kept).items())
+        subject = f"{workdir.resolve().name}: {net}"
+        more, rows = [], {}
+        if found is not None:
+            more = near_duplicates_part(shown, run, found)
+            rows = {"near_duplicates": near_duplicates_json(shown, run, found)}
+            say(f"{len(found):,} examples of {shown.split} are near-duplicates of one of train")
+        page = evaluation_page(evaluations, shown, subject=subject, command=command, more=more)
+        write_atomically(out / "predictions.csv", predictions_csv(evaluations))
+        write_json(out / "evaluation.json", {**evaluation_json(evaluations, shown), **rows})
+        write_atomically(out / "index.html", page)
+        say(f"{out / 'index.html'}, with evaluation.json and predictions.csv beside it")
 
 
-def _write(out: Path, evaluations: Sequence[Evaluation], shown: Evaluation, *, subject: str, command: str) -> None:
-    write_atomically(out / "predictions.csv", predictions_csv(evaluations))
-    write_json(out / "evaluation.json", evaluation_json(evaluations, shown))
-    write_atomically(out / "index.html", evaluation_page(evaluations, shown, subject=subject, command=command))
-    say(f"{out / 'index.html'}, with evaluation.json and predictions.csv beside it")
+def _views_in(config: Config, temperature: float) -> dict[str, Any]:
+    """Return what a row says of views and temperature: only what is not plain."""
+    evaluate = config.evaluate
+    averages = {"average_scales": list(evaluate.average_scales)} if evaluate.average_scales else {}
+    flip = {"flip": evaluate.flip} if evaluate.flip != "none" else {}
+    return {**averages, **flip, **({"temperature": round(temperature, 4)} if temperature != 1 else {})}
+
+
+def _temperature(
+    workdir: Path, config: Config, asked: str | None, run: OpenedRun, *, which: str | None, strict: bool
+) -> float:
+    """Return the temperature of the probabilities; fit it or forget it if that is asked for.
+
+    Raises:
+        UserError: `asked` is neither None nor `fit` nor `none`, or what is kept is damaged.
+    """
+    if asked not in (None, "fit", "none"):
+        raise UserError(f"--temperature={asked}: it must be fit, or none to forget what was fitted")
+    if asked == "fit":
+        validation = open_run(workdir, config, "validation", which=which, strict=strict)
+        found = answered(validation, title="validation")
+        fitted = fit_temperature(found.logits, found.answers.label, step=run.step, split="validation")
+        if is_first():
+            write_temperature(workdir, fitted)
+    if asked == "none" and is_first():
+        write_temperature(workdir, None)
+    with together():
+        return read_temperature(workdir, step=run.step)

@@ -41,9 +41,10 @@ def export_workdir(workdir: Path, out: Path, *, form: str, which: str | None = N
     recipe = recipe_of_trained(trained)
     match form:
         case "stablehlo":
-            serialized, note = bytes(export_model(trained.model, recipe).serialize()), ", ".join(PLATFORMS)
+            exported = export_model(trained.model, recipe, temperature=trained.temperature)
+            serialized, note = bytes(exported.serialize()), ", ".join(PLATFORMS)
         case "onnx":
-            serialized, note = export_onnx(trained.model, recipe, trained.plan.shapes)
+            serialized, note = export_onnx(trained.model, recipe, trained.plan.shapes, temperature=trained.temperature)
         case _:
             raise AssertionError(form)
     sidecar = write_artifact(out, serialized, trained, recipe, form=form)
@@ -55,17 +56,19 @@ def export_workdir(workdir: Path, out: Path, *, form: str, which: str | None = N
     )
 
 
-def export_model(model: Model, recipe: Recipe) -> jax_export.Exported:
+def export_model(model: Model, recipe: Recipe, *, temperature: float = 1.0) -> jax_export.Exported:
     """Export (images or signals [b, *spatial, c], true sizes [b, r]) -> answer.
 
     It holds for any b and, unless the net takes only one size, for any size.
     """
-    answer = answering(model)
+    answer = answering(model, temperature=temperature)
     named = jax.jit(lambda image, size: answer(image, size)._asdict())
     return jax_export.export(named, platforms=PLATFORMS)(*inputs_of(recipe))
 
 
-def export_onnx(model: Model, recipe: Recipe, buckets: Sequence[tuple[int, ...]]) -> tuple[bytes, str]:
+def export_onnx(
+    model: Model, recipe: Recipe, buckets: Sequence[tuple[int, ...]], *, temperature: float = 1.0
+) -> tuple[bytes, str]:
     """Return the same function as a serialized ONNX model, and a note that describes it.
 
     Args:
@@ -85,16 +88,16 @@ def export_onnx(model: Model, recipe: Recipe, buckets: Sequence[tuple[int, ...]]
     canvases = list(dict.fromkeys([smallest, buckets[0], beyond]))
     if recipe.largest_side is not None:
         canvases = [(recipe.largest_side,) * recipe.rank]
-    answer = answering(model)
+    answer = answering(model, temperature=temperature)
     tried = [try_net(model, answer, recipe, canvas) for canvas in canvases]
     serialized, worst = convert(answer, inputs_of(recipe), tried)
     named = ", ".join(format_size(canvas) for canvas in canvases)
     return serialized, f"opset {OPSET}; onnxruntime agrees to {worst:.1e} at {named}"
 
 
-def answering(model: Model) -> Answering:
+def answering(model: Model, *, temperature: float = 1.0) -> Answering:
     graphdef, state = nnx.split(model)
-    return lambda image, size: answer_of(nnx.merge(graphdef, state), image, size)
+    return lambda image, size: answer_of(nnx.merge(graphdef, state), image, size, temperature=temperature)
 
 
 def inputs_of(recipe: Recipe) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:

@@ -7,10 +7,12 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from fcn_jax.config import UserError
 from fcn_jax.inference.artifact import classifier_of_artifact
+from fcn_jax.inference.averaging import AS_THE_RUN, Averaging
 from fcn_jax.inference.classifier import Answer, Classifier, classifier_of_workdir
 from fcn_jax.inference.inputs import check_paths, expand_paths
 from fcn_jax.inference.predict import check_format, outcome_writer, predict_together
@@ -24,12 +26,14 @@ def predict_paths(
     workdir: Path | None,
     artifact: Path | None,
     form: str,
+    average: Averaging = AS_THE_RUN,
     which: str | None = None,
     strict: bool = False,
 ) -> int:
     """Write a line for every file to standard output; return how many have an error.
 
     Args:
+        average: the views of a file whose answers are averaged, where they differ from those of the run's config.
         which: the checkpoint: best, last or the number of a step; None: the best if the run kept one.
         strict: fail if the newest checkpoint is damaged.
 
@@ -43,6 +47,7 @@ def predict_paths(
         check_shared(workdir / "checkpoints")
     with together():
         classifier = _classifier(workdir, artifact, which=which, strict=strict)
+        classifier = replace(classifier, recipe=classifier.recipe.with_views(average))
         files = _listed(paths, classifier.recipe.rank) if is_first() else []
     (files, *_) = gather(files)
     out, failed = sys.stdout, 0

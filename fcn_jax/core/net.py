@@ -28,6 +28,7 @@ from fcn_jax.core.layers import (
     full_precision,
     identity,
     masked,
+    masked_mean,
 )
 from fcn_jax.core.mixing import Mix
 from fcn_jax.core.norms import BatchNorm, GroupNorm, LayerNorm
@@ -198,12 +199,17 @@ class Net(nnx.Module):
         """
         sizes_through(self.windows, size)
 
-    def __call__(self, maps: Maps, *, training: bool) -> tuple[Prediction, ...]:
-        rows = [m.x.shape[0] for m in maps]
+    def features(self, maps: Maps, *, training: bool) -> Maps:
+        """Return the maps that the head takes."""
         for layer in self.layers:
             maps = tuple(Map(checkpoint_name(x, LAYER), size) for x, size in layer(maps, training=training))
             if self.joins_blocks and len(maps) > 1 and len({m.x.shape[1:] for m in maps}) == 1:
                 maps = (jax.tree.map(lambda *parts: jnp.concatenate(parts), *maps),)
+        return maps
+
+    def __call__(self, maps: Maps, *, training: bool) -> tuple[Prediction, ...]:
+        rows = [m.x.shape[0] for m in maps]
+        maps = self.features(maps, training=training)
         if self.dropout is not None:
             maps = self.dropout(maps, training=training)
         found = self.head(tuple(Map(full_precision(x), size) for x, size in maps), training=training)
@@ -255,6 +261,11 @@ class Model(nnx.Module):
         examples = tuple(jnp.asarray(block.index) for block in blocks)
         with drawing(None if key is None else Draws(key, examples)):
             return self.net(maps, training=training)
+
+    def features(self, block: Block) -> Float[Array, "b c"]:
+        """Return, for every example, the mean over its true positions of what the head takes in evaluation."""
+        (features,) = self.net.features((self._input(block, None),), training=False)
+        return masked_mean(Map(full_precision(features.x), features.size))
 
     def key_of(self, step: Int[Array, ""]) -> Array:
         """Return the key of all that is drawn in a step."""

@@ -20,7 +20,7 @@ from fcn_jax.core.schedule import FILLER
 from fcn_jax.data.bad_examples import BadExampleError, BadExamples
 from fcn_jax.data.balance import BalancedDraws
 from fcn_jax.data.example_cache import ExampleCache, rule_of
-from fcn_jax.data.random_changes import Colour, Motion
+from fcn_jax.data.random_changes import Colour, Mirror, Motion
 from fcn_jax.data.random_operations import Erasing, Policy
 from fcn_jax.data.random_signals import OF_SIGNALS, SignalChanges
 from fcn_jax.data.source import OpenSplit, Source, size_of
@@ -234,6 +234,8 @@ def open_dataset(
         drawn=None if balanced is None else balanced.examples,
     )
     colours, motions = _changes(config, augment, rank=views.rank)
+    if config.evaluate.flip == "mirrored" and not training:
+        motions = [Mirror()]
     return Dataset(
         source,
         resize=resize,
@@ -258,6 +260,11 @@ def _changes(config: Config, augment: AugmentConfig, *, rank: int) -> tuple[list
     data, seed = config.data, config.seed
     changed = [name for name, value in asdict(augment).items() if value != getattr(AugmentConfig(), name)]
     if rank == 1:
+        if config.evaluate.flip != "none":
+            raise UserError(
+                f"config.evaluate.flip is {config.evaluate.flip}, which mirrors images, but {data.source} holds "
+                "signals: set config.evaluate.flip=none"
+            )
         if not {*changed} <= {*ANY_RANK, *OF_SIGNALS}:
             raise UserError(
                 f"config.data.augment changes what only images have, but {data.source} holds signals: for signals, "

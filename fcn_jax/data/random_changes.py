@@ -69,7 +69,7 @@ class Motion:
         a, b, shift_x, d, e, shift_y = matrix.tolist()
         if (abs(a), b, shift_x, d, abs(e), shift_y) == (1, 0, 0, 0, 1, 0):
             image = image if e == 1 else image[::-1]
-            return image if a == 1 else _mirrored(image)
+            return image if a == 1 else mirrored(image)
         fill = (self._background,) * channels if channels > 1 else self._background
         return pixels_of(moved(to_pillow(image), (a, b, shift_x, d, e, shift_y), fill))
 
@@ -87,12 +87,28 @@ def moved(image: Image.Image, matrix: tuple[Any, ...], fill: Any) -> Image.Image
     return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=fill)
 
 
-def _mirrored(image: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w c"]:
-    """Mirror an image left to right: channel by channel, which NumPy does five times faster than pixel by pixel."""
-    mirrored = np.empty_like(image)
+class Mirror:
+    """Mirroring of every image left to right."""
+
+    is_identity = False
+
+    def draw(self, epoch: int, index: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 0"]:
+        """Draw nothing."""
+        del epoch
+        return np.empty((len(index), 0))
+
+    def apply(self, image: UInt8[np.ndarray, "h w c"], drawn: Float[np.ndarray, " 0"]) -> UInt8[np.ndarray, "h w c"]:
+        """Mirror one image."""
+        del drawn
+        return mirrored(image)
+
+
+def mirrored(image: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w c"]:
+    """Mirror an image left to right, channel by channel, which NumPy does five times faster than pixel by pixel."""
+    turned = np.empty_like(image)
     for channel in range(image.shape[-1]):
-        mirrored[..., channel] = image[:, ::-1, channel]
-    return mirrored
+        turned[..., channel] = image[:, ::-1, channel]
+    return turned
 
 
 class Colour:

@@ -60,7 +60,7 @@ def check_installed(packages: Sequence[str], purpose: str) -> None:
         )
 
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 DAMAGED = "the artifact is damaged, or this version of JAX cannot read it: export it again"
 
 
@@ -80,6 +80,8 @@ class Sidecar:
     """Canvases of the run's plan, as `28×16`; files that fit one of them closely use it."""
     step: int
     """Number of training steps of the net."""
+    temperature: float
+    """Number by which logits are divided before they become probabilities; 1: none was fitted."""
     made_with: dict
     """Versions, device and git commit of the export."""
 
@@ -102,6 +104,7 @@ def write_artifact(out: Path, serialized: bytes, trained: Trained, recipe: Recip
         recipe=recipe,
         buckets=tuple(format_size(shape) for shape in trained.plan.shapes),
         step=trained.step,
+        temperature=trained.temperature,
         made_with=describe_versions(),
     )
     write_bytes(out, serialized)
@@ -137,6 +140,7 @@ def classifier_of_artifact(artifact: Path) -> Classifier[Answer]:
         function=lambda variables, image, size: net(image, size),
         num_threads=threads_of(MachineConfig()),
         is_compiled=sidecar.format != "onnx",
+        temperature=sidecar.temperature,
     )
 
 

@@ -180,7 +180,7 @@ class MapMaker:
                 if isinstance(example, BadExampleError):
                     yield Unread(path, str(example))
                 else:
-                    yield self._explain(path, example.values)
+                    yield self._explain(path, example.views[0])
 
     def _explain(self, path: str, values: Num[np.ndarray, "*spatial c"]) -> Explained | Unread:
         size = values.shape[:-1]

@@ -4,7 +4,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -22,6 +22,7 @@ from fcn_jax.core.net import Model, Prediction
 from fcn_jax.core.step import abstract_state, split_model
 from fcn_jax.data.meaning import Meaning
 from fcn_jax.inference.inputs import Recipe, recipe_of
+from fcn_jax.inference.temperature import read_temperature
 from fcn_jax.nets.model import abstract_model, smallest_input
 from fcn_jax.system.cache import use_compilation_cache
 from fcn_jax.system.machine import threads_of
@@ -41,6 +42,8 @@ class Trained:
     model: Model
     """The model with the parameters that evaluation uses: their moving average, if the run has one."""
     step: int
+    temperature: float
+    """Number by which logits are divided before they become probabilities; 1: none was fitted."""
 
     @property
     def rank(self) -> int:
@@ -78,7 +81,8 @@ def restore_trained(
     restored = read_checkpoint(workdir, target, config.checkpoint, which=which, strict=strict)
     state, meaning = restored.state, read_meaning(workdir, restored)
     model = nnx.merge(graphdef, state.evaluated_params, state.stats)
-    return Trained(config, plan, meaning, model, step=int(state.step))
+    step = int(state.step)
+    return Trained(config, plan, meaning, model, step, read_temperature(workdir, step=step))
 
 
 def read_plan(workdir: Path) -> BucketPlan:
@@ -177,6 +181,8 @@ class Classifier(Generic[AnswerT]):
     """The net: (variables, images or signals, true sizes) -> answer."""
     num_threads: int
     """Number of threads that read files."""
+    temperature: float = 1.0
+    """Number by which logits are divided before they become probabilities."""
     is_compiled: bool = True
     """True if XLA compiles `function` for every canvas; False for onnxruntime, which takes any shape."""
 
@@ -190,10 +196,12 @@ def predict_batch(model: Model, image: Num[AnyArray, "b *spatial c"], size: Int[
     return prediction
 
 
-def answer_of(model: Model, image: Num[AnyArray, "b *spatial c"], size: Int[AnyArray, "b r"]) -> Answer:
-    """Return the probabilities and logits of a padded batch."""
+def answer_of(
+    model: Model, image: Num[AnyArray, "b *spatial c"], size: Int[AnyArray, "b r"], *, temperature: float = 1.0
+) -> Answer:
+    """Return the probabilities of a padded batch at a temperature, and the logits as they are."""
     logits = predict_batch(model, image, size).logits
-    return Answer(jax.nn.softmax(logits), logits)
+    return Answer(jax.nn.softmax(logits if temperature == 1 else logits / temperature), logits)
 
 
 def classifier_of_workdir(workdir: Path, *, which: str | None = None, strict: bool = False) -> Classifier[Answer]:
@@ -207,7 +215,8 @@ def classifier_of_workdir(workdir: Path, *, which: str | None = None, strict: bo
         UserError: there is no run or no checkpoint, or a file is missing or damaged.
     """
     use_compilation_cache(read_config(workdir).machine)
-    return classifier_of_trained(restore_trained(workdir, which=which, strict=strict), answer_of)
+    trained = restore_trained(workdir, which=which, strict=strict)
+    return classifier_of_trained(trained, partial(answer_of, temperature=trained.temperature))
 
 
 def classifier_of_trained(
@@ -227,6 +236,7 @@ def classifier_of_trained(
         variables=(params, stats),
         function=lambda variables, image, size: answer(nnx.merge(graphdef, *variables), image, size),
         num_threads=threads_of(trained.config.machine),
+        temperature=trained.temperature,
     )
 
 

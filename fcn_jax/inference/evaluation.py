@@ -10,9 +10,9 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
-from fcn_jax.config import Config, UserError
+from fcn_jax.config import Config, EvaluateConfig, UserError
 from fcn_jax.config_data import AugmentConfig
 from fcn_jax.config_fields import overridden
 from fcn_jax.config_rules import validate
@@ -27,14 +27,16 @@ from fcn_jax.data.meaning import check_meaning
 from fcn_jax.data.source import OpenSplit, Source
 from fcn_jax.data.sources import SOURCES, Reordered, describe_sources, open_data
 from fcn_jax.data.splits import SPLITS, TAKEN_OUT, split_named
+from fcn_jax.inference.averaging import averaged, configs_of_views
 from fcn_jax.inference.classifier import read_plan
+from fcn_jax.inference.near_duplicates import Neighbours, near_duplicates
 from fcn_jax.inference.statistics import Answers, Statistics, answers_of, statistics_of
 from fcn_jax.system.cache import use_compilation_cache
 from fcn_jax.system.console import say
 from fcn_jax.system.processes import check_shared, together
 from fcn_jax.train.checkpoint import check_has_checkpoints, read_checkpoint
 from fcn_jax.train.compile_in_threads import compile_programs
-from fcn_jax.train.passes import evaluate, split_logits
+from fcn_jax.train.passes import evaluate, split_features, split_logits
 from fcn_jax.train.setup import Setup, Split, prepare_together
 from fcn_jax.train.workdir import changes_since_begun, read_labels, read_meaning, warning_of_training_data
 
@@ -59,6 +61,11 @@ class OpenedRun:
     def scale(self) -> float:
         return self.setup.config.evaluate.scale
 
+    @property
+    def is_averaged(self) -> bool:
+        """Whether several views of an example make its answer."""
+        return len(configs_of_views(self.setup.config)) > 1
+
     def say_data(self) -> None:
         """Say what was taken of the data."""
         train, own = self.setup.train.dataset.source, self.split.dataset.source
@@ -79,6 +86,8 @@ class Evaluation:
     answers: Answers
     bad: dict[str, str]
     """The examples that could not be read: {name: reason}."""
+    logits: Float[np.ndarray, "n k"]
+    """The logits behind the answers, at temperature 1."""
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -160,10 +169,10 @@ def open_run(
     return OpenedRun(setup, restored.state, chosen, split, part)
 
 
-def at_scale(run: OpenedRun, scale: float) -> OpenedRun:
-    """Return the same net and split at another test scale; no data is listed and no checkpoint read again."""
+def with_views(run: OpenedRun, evaluate: EvaluateConfig) -> OpenedRun:
+    """Return the same net and split with other views of the examples; nothing is listed or restored again."""
     setup = prepare_together(
-        overridden(run.setup.config, {"evaluate.scale": scale}),
+        replace(run.setup.config, evaluate=evaluate),
         abstract=True,
         opener=lambda _: run.setup.open_split,
         label_names=run.setup.train.dataset.source.label_names,
@@ -244,22 +253,44 @@ def evaluated(run: OpenedRun, *, title: str) -> dict[str, float]:
     return evaluate(run.setup, programs, run.state, run.split, title=title)
 
 
-def answered(run: OpenedRun, *, title: str) -> Evaluation:
-    """Evaluate a split and return an answer for every example.
+def answered(run: OpenedRun, *, title: str, temperature: float = 1.0) -> Evaluation:
+    """Evaluate a split and return an answer for every example: that of its views together, if there are several.
+
+    Args:
+        temperature: the number by which logits are divided before they become probabilities.
 
     Raises:
         UserError: no example or too few examples can be read, or logits are not finite.
     """
-    dataset = run.split.dataset
-    logits = split_logits(run.setup, run.state, run.split, title=f"{title} at scale {run.scale:g}")
+    configs = configs_of_views(run.setup.config)
+    views = [run] if len(configs) == 1 else [with_views(run, config.evaluate) for config in configs]
+    logits = averaged([split_logits(v.setup, v.state, v.split, title=f"{title} {_view_of(v)}") for v in views])
+    dataset = views[0].split.dataset
     known = np.isfinite(logits).all(1)
     bad = dataset.bad.reasons
     _check_finite(dataset, np.flatnonzero(~known))
     index = np.flatnonzero(known)
     if not len(index):
         raise UserError(f"no example of {title} can be read: {first_of(bad)}")
-    answers = answers_of(logits[index], index=index, size=dataset.source.sizes[index], label=dataset.labels[index])
-    return Evaluation(title, run.step, run.scale, dataset, answers, bad)
+    logits, label = logits[index], dataset.labels[index]
+    tempered = logits if temperature == 1 else logits / np.float32(temperature)
+    answers = answers_of(tempered, index=index, size=dataset.source.sizes[index], label=label)
+    return Evaluation(title, run.step, run.scale, dataset, answers, bad, logits)
+
+
+def _view_of(run: OpenedRun) -> str:
+    return f"at scale {run.scale:g}" + ", mirrored" * (run.setup.config.evaluate.flip == "mirrored")
+
+
+def nearest_in_train(run: OpenedRun, *, title: str) -> list[Neighbours]:
+    """Return the near-duplicates in train of the examples of a split, the most alike first; they are looked at anew."""
+    setup, dataset = run.setup, run.split.dataset
+    train = setup.split(setup.config.data.train_split)
+    own, others = (
+        split_features(setup, run.state, split, title=f"features of {name}")
+        for split, name in ((run.split, title), (train, "train"))
+    )
+    return near_duplicates(dataset, train.dataset, own, others)
 
 
 def _check_finite(dataset: Dataset, without_answer: Int[np.ndarray, " n"]) -> None:

@@ -8,7 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -21,10 +21,13 @@ from fcn_jax.core.geometry import format_size
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.data.file_source import VALUE_RANGES
 from fcn_jax.data.files import describe_left_out, files_below, read_file
+from fcn_jax.data.random_changes import mirrored
 from fcn_jax.data.source import Decoded, size_of
 from fcn_jax.data.transforms import Resize, Views, make_decoder, widen
+from fcn_jax.inference.averaging import Averaging, View, views_of
 from fcn_jax.system.console import say
 
+FLIPS = ("none", "mirrored", "both")
 SIDES = {1: ("length",), 2: ("height", "width")}
 """Names of the sides of a size, by spatial rank."""
 
@@ -34,8 +37,8 @@ class Example(NamedTuple):
 
     size: tuple[int, ...]
     """Size when it was decoded."""
-    values: Num[np.ndarray, "*spatial c"]
-    """Values that the net will see."""
+    views: tuple[Num[np.ndarray, "*_ c"], ...]
+    """Values that the net will see, for every view that is averaged; mostly there is one."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,10 @@ class Recipe:
     """The config's `data.decode`."""
     scale: float
     """The config's `evaluate.scale`."""
+    average_scales: tuple[float, ...]
+    """The config's `evaluate.average_scales`."""
+    flip: str
+    """The config's `evaluate.flip`."""
     min_side: int
     """Shorter sides are widened to this."""
     background: int
@@ -95,9 +102,12 @@ class Recipe:
         """
         if self.rank not in (1, 2):
             raise UserError(f"rank is {self.rank}, but it must be 1 (signals) or 2 (images)")
+        if self.flip not in FLIPS or (self.rank == 1 and self.flip != "none"):
+            raise UserError(f"flip is {self.flip!r}, but it must be one of {', '.join(FLIPS)}, and none for signals")
         for name, value, low, high in (
             ("smallest_side", self.smallest_side, 1, math.inf),
             ("scale", self.scale, 0.01, 100),
+            *(("average_scales", scale, 0.01, 100) for scale in self.average_scales),
             ("background", self.background, 0, 255),
             ("max_megapixels", self.max_megapixels, 0, 1e9),
         ):
@@ -114,6 +124,21 @@ class Recipe:
         assert self._decode
         assert self._resize
 
+    def with_views(self, average: Averaging) -> "Recipe":
+        """Return the recipe with the views that a command line asks for.
+
+        Raises:
+            UserError: a value is not allowed.
+        """
+        scales, flip = average
+        changed = replace(
+            self,
+            average_scales=self.average_scales if scales is None else scales,
+            flip=self.flip if flip is None else flip,
+        )
+        changed.check()
+        return changed
+
     def read(self, path: str) -> Example:
         """Read a file as the net will see it, with the functions that `Dataset` uses.
 
@@ -121,14 +146,19 @@ class Recipe:
             BadExampleError: it cannot be read, or the net does not take its size.
         """
         decoded = self._decode(read_file(path))
-        values = self._resize.apply(decoded, background=self.background)
-        if self.scale != 1:
+        resized = self._resize.apply(decoded, background=self.background)
+        views = views_of(self.scale, self.average_scales, self.flip)
+        return Example(size_of(decoded), tuple(self._seen(resized, view) for view in views))
+
+    def _seen(self, example: Num[np.ndarray, "*spatial c"], view: View) -> Num[np.ndarray, "*_ c"]:
+        """Return a resized example as a view shows it."""
+        if view.scale != 1:
             smallest = max(self.min_side, self.smallest_side)
-            views = Views(np.array([values.shape[:-1]]), scale=lambda _: self.scale, smallest=smallest)
-            values = views.draw(0, np.zeros(1, np.int64)).apply(values, 0)
-        values = widen(values, self.min_side, self.background)
-        self._check_size(values.shape[:-1])
-        return Example(size_of(decoded), values)
+            views = Views(np.array([example.shape[:-1]]), scale=lambda _: view.scale, smallest=smallest)
+            example = views.draw(0, np.zeros(1, np.int64)).apply(example, 0)
+        example = widen(example, self.min_side, self.background)
+        self._check_size(example.shape[:-1])
+        return mirrored(example) if view.is_mirrored else example
 
     def _check_size(self, size: tuple[int, ...]) -> None:
         least, most = self.smallest_side, self.largest_side
@@ -156,6 +186,8 @@ def recipe_of(
         resize=data.resize,
         decode=data.decode,
         scale=config.evaluate.scale,
+        average_scales=config.evaluate.average_scales,
+        flip=config.evaluate.flip,
         min_side=smallest_side if data.min_side is None else data.min_side,
         background=data.background,
         max_megapixels=data.max_megapixels,

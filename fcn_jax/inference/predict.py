@@ -14,10 +14,12 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from fcn_jax.config import UserError
 from fcn_jax.core.block import filler_block
 from fcn_jax.data.bad_examples import BadExampleError
+from fcn_jax.inference.averaging import averaged, log_softmax
 from fcn_jax.inference.classifier import DECIMALS, Answer, Classifier
 from fcn_jax.inference.inputs import SIDES, Example, read_ahead
 from fcn_jax.inference.programs import CanvasProgram, CanvasPrograms, TooLargeError
@@ -44,6 +46,9 @@ class Outcome:
     @property
     def is_known(self) -> bool:
         return bool(self.error or self.logits)
+
+    def fill(self, probabilities: list[float], logits: list[float], ranking: list[int]) -> None:
+        self.probabilities, self.logits, self.ranking = probabilities, logits, ranking
 
 
 @runtime_checkable
@@ -141,25 +146,48 @@ MOST_RUNNING = 2
 """Most batches that are computed while further files are read."""
 
 
+class _Views:
+    """The answers to several views of a file; the last of them makes the outcome."""
+
+    def __init__(self, outcome: Outcome, number: int, *, temperature: float):
+        self.outcome, self.number, self._temperature = outcome, number, temperature
+        self._logits: list[np.ndarray | None] = [None] * number
+
+    def add(self, number: int, logits: np.ndarray) -> None:
+        """Take the logits of a view."""
+        self._logits[number] = logits
+        known = [each for each in self._logits if each is not None]
+        if len(known) == len(self._logits):
+            mean = averaged(known)
+            self.outcome.fill(*_as_lists(np.exp(log_softmax(mean / self._temperature)), mean))
+
+
+def _as_lists(probabilities: Float[np.ndarray, "*n k"], logits: Float[np.ndarray, "*n k"]) -> tuple[list, list, list]:
+    """Return probabilities, logits and the ranking of the classes, of one example or of a batch."""
+    rounded = (values.astype(np.float64).round(DECIMALS).tolist() for values in (probabilities, logits))
+    return *rounded, np.argsort(-logits, axis=-1, kind="stable").tolist()
+
+
 class _Batch:
-    """Files with the same canvas, collected until the batch is full."""
+    """Views of files with the same canvas, collected until the batch is full."""
 
     def __init__(self, program: CanvasProgram[Answer], canvas: tuple[int, ...], channels: int):
-        self._program, self._outcomes = program, []
+        self._program = program
+        self._views: list[tuple[_Views, int]] = []
         self._block = filler_block(program.rows, canvas, channels)
 
     @property
     def is_full(self) -> bool:
-        return len(self._outcomes) == self._program.rows
+        return len(self._views) == self._program.rows
 
     def begins_with(self, outcome: Outcome) -> bool:
-        return self._outcomes[0] is outcome
+        return self._views[0][0].outcome is outcome
 
-    def add(self, outcome: Outcome, values: np.ndarray) -> None:
-        row, size = len(self._outcomes), values.shape[:-1]
+    def add(self, views: _Views, number: int, values: np.ndarray) -> None:
+        row, size = len(self._views), values.shape[:-1]
         self._block.image[(row, *(slice(side) for side in size))] = values
         self._block.size[row] = size
-        self._outcomes.append(outcome)
+        self._views.append((views, number))
 
     def run(self) -> None:
         """Start the computation; it continues in the background."""
@@ -168,11 +196,12 @@ class _Batch:
     def finish(self) -> None:
         """Wait for the computation and fill in the outcomes."""
         answer = jax.device_get(self._answer)
-        probabilities, logits = (values.astype(np.float64).round(DECIMALS).tolist() for values in answer)
-        rankings = np.argsort(-answer.logits, axis=1, kind="stable").tolist()
-        for row, outcome in enumerate(self._outcomes):
-            outcome.probabilities, outcome.logits = probabilities[row], logits[row]
-            outcome.ranking = rankings[row]
+        rows = zip(*_as_lists(*answer), strict=True)
+        for (views, number), row, logits in zip(self._views, rows, answer.logits, strict=False):
+            if views.number == 1:
+                views.outcome.fill(*row)
+            else:
+                views.add(number, logits)
 
 
 class _Batches:
@@ -184,25 +213,26 @@ class _Batches:
         self._running: deque[_Batch] = deque()
 
     def add(self, outcome: Outcome, example: Example) -> None:
-        """Put a file into the batch of its canvas; run the batch if it is full."""
-        canvas = self._classifier.ladder.canvas(example.values.shape[:-1])
-        if canvas not in self._filling:
-            try:
-                program = self._programs[canvas]
-            except TooLargeError as error:
-                outcome.error = str(error)
-                return
-            self._filling[canvas] = _Batch(program, canvas, self._classifier.recipe.channels)
-        self._filling[canvas].add(outcome, example.values)
-        if self._filling[canvas].is_full:
-            self._run(canvas)
+        """Put every view of a file into the batch of its canvas; run a batch if it is full."""
+        classifier = self._classifier
+        canvases = [classifier.ladder.canvas(view.shape[:-1]) for view in example.views]
+        try:
+            programs = [self._programs[canvas] for canvas in canvases]
+        except TooLargeError as error:
+            outcome.error = str(error)
+            return
+        views = _Views(outcome, len(canvases), temperature=classifier.temperature)
+        for number, (canvas, program) in enumerate(zip(canvases, programs, strict=True)):
+            if canvas not in self._filling:
+                self._filling[canvas] = _Batch(program, canvas, classifier.recipe.channels)
+            self._filling[canvas].add(views, number, example.views[number])
+            if self._filling[canvas].is_full:
+                self._run(canvas)
 
     def answer(self, outcome: Outcome) -> None:
         """Compute an outcome now, even if its batch is not full."""
-        for canvas, batch in self._filling.items():
-            if batch.begins_with(outcome):
-                self._run(canvas)
-                break
+        for canvas in [canvas for canvas, batch in self._filling.items() if batch.begins_with(outcome)]:
+            self._run(canvas)
         while not outcome.is_known:
             self._running.popleft().finish()
 

@@ -10,14 +10,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-import numpy as np
-from jaxtyping import Num
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-from PIL import Image
-
 from fcn_jax.core.geometry import format_size
-from fcn_jax.data.transforms import Resize, to_pillow
 from fcn_jax.inference.evaluation import Evaluation
 from fcn_jax.inference.inputs import SIDES
 from fcn_jax.inference.statistics import Bin, Proportion, balanced_accuracy, confusion_matrix, macro_f1
@@ -30,7 +23,8 @@ from fcn_jax.reports.evaluation_plots import (
     reliability,
     with_interval,
 )
-from fcn_jax.reports.html import Picture, Table, document, figure, png_of
+from fcn_jax.reports.html import Picture, Table, document, figure
+from fcn_jax.reports.pictures import png_of_example
 from fcn_jax.system.console import as_line
 from fcn_jax.system.machine import describe_versions
 
@@ -149,12 +143,6 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-LONGEST_SIDE = 160
-"""Longest side of a picture on the page, pixels. Larger images are reduced; smaller ones grow by a whole factor."""
-MOST_LINES = 4
-"""Most channels that are drawn as lines. A signal with more becomes an image, with one row for each channel."""
-
-
 def mistake_pictures(evaluation: Evaluation) -> list[Picture]:
     """Return pictures of the worst mistakes, the most confident first."""
     return [_mistake(evaluation, row) for row in evaluation.findings.worst.tolist()]
@@ -169,35 +157,8 @@ def _mistake(evaluation: Evaluation, row: int) -> Picture:
     said = f"{true}, predicted as {predicted} with probability {answers.probability[row]:.3f}"
     where = f"{size}, {evaluation.names[row]}"
     example = dataset.example(index)
-    kind, png = ("Image", png_of_image(example)) if dataset.rank == 2 else ("Signal", png_of_signal(example))
-    return Picture(f"mistake_{index}", f"{said}; {where}", f"{kind} of {said}: {where}", png)
-
-
-def png_of_image(image: Num[np.ndarray, "h w c"]) -> bytes:
-    """Return an image as a PNG file with a longest side near LONGEST_SIDE; pixels of a small image become squares."""
-    picture = to_pillow(Resize("longest", LONGEST_SIDE).apply(image, background=0))
-    times = max(1, LONGEST_SIDE // max(picture.size))
-    enlarged = picture.resize((times * picture.width, times * picture.height), Image.Resampling.NEAREST)
-    with io.BytesIO() as file:
-        enlarged.save(file, format="png")
-        return file.getvalue()
-
-
-def png_of_signal(signal: Num[np.ndarray, "t c"]) -> bytes:
-    """Return a plot of a signal as a PNG file: one line for each channel, or an image if there are many."""
-    figure = Figure(figsize=(2.2, 1.5), layout="constrained")
-    axes = figure.add_subplot()
-    if signal.shape[1] <= MOST_LINES:
-        axes.plot(signal, linewidth=1)
-        axes.margins(x=0)
-    else:
-        axes.imshow(signal.T, aspect="auto", cmap="viridis", interpolation="nearest")
-        axes.set_ylabel("channel", fontsize=7)
-        axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axes.set_xlabel("position", fontsize=7)
-    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axes.tick_params(labelsize=7)
-    return png_of(figure)
+    kind = "Image" if dataset.rank == 2 else "Signal"
+    return Picture(f"mistake_{index}", f"{said}; {where}", f"{kind} of {said}: {where}", png_of_example(example))
 
 
 MOST_CLASSES_IN_MATRIX = 50
@@ -206,7 +167,9 @@ MOST_CLASSES_IN_SIGHT = 50
 MOST_CONFUSIONS, MOST_BAD = 20, 100
 
 
-def evaluation_page(evaluations: Sequence[Evaluation], shown: Evaluation, *, subject: str, command: str) -> str:
+def evaluation_page(
+    evaluations: Sequence[Evaluation], shown: Evaluation, *, subject: str, command: str, more: Sequence[str] = ()
+) -> str:
     """Return the page as HTML.
 
     Args:
@@ -214,6 +177,7 @@ def evaluation_page(evaluations: Sequence[Evaluation], shown: Evaluation, *, sub
         shown: one of them; everything but the comparison of the scales describes it.
         subject: names of the run, its net and its data.
         command: the command that makes the page.
+        more: the HTML of further parts.
     """
     answers = shown.answers
     return document(
@@ -228,6 +192,7 @@ def evaluation_page(evaluations: Sequence[Evaluation], shown: Evaluation, *, sub
         *_classes(shown),
         *_confusions(shown),
         *_mistakes(shown),
+        *more,
         *_bad(shown),
         f"<h2>How to make this page</h2><pre>{escape(command)}</pre>",
         f'<p class="small">{escape(_provenance())}</p>',

@@ -8,8 +8,10 @@ import jax
 import numpy as np
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
+from fcn_jax.core.block import Block
+from fcn_jax.core.net import Model
 from fcn_jax.core.norms import Moments, batch_norms
 from fcn_jax.core.schedule import FILLER
 from fcn_jax.core.step import ZERO, TrainState, put
@@ -75,19 +77,38 @@ def evaluate(
 
 def split_logits(setup: Setup, state: TrainState, split: Split, *, title: str) -> Float[np.ndarray, "n k"]:
     """Return the logits of every example, in the order of the split; NaN for a bad example."""
-    graphdef = setup.graphdef
+
+    def logits_of(model: Model, block: Block) -> Array:
+        (prediction,) = model((block,), training=False)
+        return prediction.logits
+
+    return _of_every_example(setup, state, split, logits_of, title=title)
+
+
+def split_features(setup: Setup, state: TrainState, split: Split, *, title: str) -> Float[np.ndarray, "n c"]:
+    """Return the features of every example, in the order of the split; NaN for a bad example."""
+    return _of_every_example(setup, state, split, Model.features, title=title)
+
+
+def _of_every_example(
+    setup: Setup, state: TrainState, split: Split, of: Callable[[Model, Block], Array], *, title: str
+) -> Float[np.ndarray, "n m"]:
+    """Return what a function says of every example, in the order of the split; NaN for a bad example."""
 
     @partial(jax.jit, out_shardings=NamedSharding(setup.mesh, PartitionSpec()))
-    def logits_step(params, stats, blocks):
-        predictions = nnx.merge(graphdef, params, stats)(blocks, training=False)
-        return [(block.index, prediction.logits) for block, prediction in zip(blocks, predictions, strict=True)]
+    def of_block(params, stats, block):
+        return block.index, of(nnx.merge(setup.graphdef, params, stats), block)
 
-    logits = np.full((len(split.dataset), setup.config.model.num_classes), np.nan, np.float32)
+    values = None
     for step in steps_of(setup, split, title=title):
-        for index, found in logits_step(state.evaluated_params, state.stats, step.blocks):
-            rows = np.flatnonzero(np.asarray(index) != FILLER)
-            logits[np.asarray(index)[rows]] = np.asarray(found)[rows]
-    return logits
+        (block,) = step.blocks
+        index, found = map(np.asarray, of_block(state.evaluated_params, state.stats, block))
+        if values is None:
+            values = np.full((len(split.dataset), found.shape[1]), np.nan, np.float32)
+        rows = np.flatnonzero(index != FILLER)
+        values[index[rows]] = found[rows]
+    assert values is not None
+    return values
 
 
 def with_precise_statistics(

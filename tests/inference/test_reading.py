@@ -29,7 +29,7 @@ def test_small_and_large_files_and_what_is_missing_keep_their_order(tmp_path, mo
     assert [path for path, _ in found] == paths
     for path, example in found:
         if path in pixels:
-            np.testing.assert_array_equal(example.values, pixels[path])
+            np.testing.assert_array_equal(example.views[0], pixels[path])
         else:
             assert isinstance(example, BadExampleError)
     assert in_main == {True, False}

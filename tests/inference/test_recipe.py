@@ -31,7 +31,7 @@ def test_a_file_is_read_as_in_evaluation(tmp_path, resize, scale, min_side, size
     read = recipe_of(config, rank=2, smallest_side=SMALLEST, largest_side=None).read(str(paths[0]))
     height, width = block.size[0]
     assert read.size == size
-    np.testing.assert_array_equal(read.values, block.image[0, :height, :width])
+    np.testing.assert_array_equal(read.views[0], block.image[0, :height, :width])
 
 
 def test_signals_are_read_with_their_channels(tmp_path):
@@ -40,7 +40,7 @@ def test_signals_are_read_with_their_channels(tmp_path):
     recipe = recipe_of(small_config(data_channels=12), rank=1, smallest_side=1, largest_side=None)
     read = recipe.read(str(tmp_path / "a.wav"))
     assert read.size == (9,)
-    np.testing.assert_array_equal(read.values, values)
+    np.testing.assert_array_equal(read.views[0], values)
 
 
 @pytest.mark.parametrize(

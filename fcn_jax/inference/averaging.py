@@ -1,0 +1,103 @@
+"""Test-time averaging: a net sees several views of an example, and the mean of its probabilities is the answer.
+
+A view has a scale and may be mirrored. `evaluate.average_scales` and `evaluate.flip` say which views there are.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from fcn_jax.config import Config, UserError
+from fcn_jax.config_fields import overridden
+from fcn_jax.config_rules import validate
+
+
+class View(NamedTuple):
+    """How a net sees an example in evaluation."""
+
+    scale: float
+    """The factor on its size."""
+    is_mirrored: bool
+
+
+def views_of(scale: float, average_scales: Sequence[float], flip: str) -> tuple[View, ...]:
+    """Return the views of a config's fields `evaluate.scale`, `average_scales` and `flip`."""
+    mirrored = {"none": (False,), "mirrored": (True,), "both": (False, True)}[flip]
+    return tuple(View(scale * factor, side) for factor in average_scales or (1.0,) for side in mirrored)
+
+
+class Averaging(NamedTuple):
+    """The views that a command line asks for; None: those of the run's config."""
+
+    scales: tuple[float, ...] | None = None
+    flip: str | None = None
+
+    def on(self, config: Config) -> Config:
+        """Return a config with these views.
+
+        Raises:
+            UserError: a value is not allowed.
+        """
+        asked = {"evaluate.average_scales": self.scales, "evaluate.flip": self.flip}
+        changed = overridden(config, {path: value for path, value in asked.items() if value is not None})
+        validate(changed)
+        return changed
+
+
+AS_THE_RUN = Averaging()
+
+
+def parse_scales(text: str, *, flag: str) -> tuple[float, ...]:
+    """Parse scales such as `0.5,1,2`; keep each one once.
+
+    Args:
+        flag: the flag that gives them, for the error.
+
+    Raises:
+        UserError: a part of the text is not a number.
+    """
+    scales = []
+    for part in text.split(","):
+        try:
+            scales.append(float(part))
+        except ValueError:
+            raise UserError(
+                f"--{flag}={text}: {part!r} is no number; give one scale or several, such as --{flag}=0.8,1,1.25"
+            ) from None
+    return tuple(dict.fromkeys(scales))
+
+
+def configs_of_views(config: Config) -> list[Config]:
+    """Return a config for every view that evaluation averages over; a config with one view comes back as it is."""
+    evaluate = config.evaluate
+    views = views_of(evaluate.scale, evaluate.average_scales, evaluate.flip)
+    if len(views) == 1 and not evaluate.average_scales:
+        return [config]
+    return [
+        overridden(
+            config,
+            {
+                "evaluate.scale": view.scale,
+                "evaluate.average_scales": (),
+                "evaluate.flip": "mirrored" if view.is_mirrored else "none",
+            },
+        )
+        for view in views
+    ]
+
+
+def averaged(logits: Sequence[Float[np.ndarray, "*n k"]]) -> Float[np.ndarray, "*n k"]:
+    """Return the logarithms of the mean probabilities of some views; one view's logits come back as they are."""
+    if len(logits) == 1:
+        return logits[0]
+    log_probabilities = np.stack([log_softmax(each) for each in logits])
+    mean = np.logaddexp.reduce(log_probabilities, axis=0) - np.log(len(logits))
+    return mean.astype(np.float32)
+
+
+def log_softmax(logits: Float[np.ndarray, "*n k"]) -> Float[np.ndarray, "*n k"]:
+    """Return the logarithms of the probabilities, in float64."""
+    shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))

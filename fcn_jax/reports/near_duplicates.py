@@ -1,0 +1,72 @@
+"""The part of an evaluation's page about near-duplicates: pairs of pictures, and the accuracy without them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fcn_jax.inference.evaluation import Evaluation, OpenedRun
+from fcn_jax.inference.near_duplicates import CORRELATION, Neighbours
+from fcn_jax.inference.statistics import proportion_of
+from fcn_jax.reports.evaluation_plots import percent, with_interval
+from fcn_jax.reports.html import Picture, figure
+from fcn_jax.reports.pictures import png_of_example
+
+MOST_PAIRS = 24
+
+
+def near_duplicates_json(shown: Evaluation, run: OpenedRun, found: Sequence[Neighbours]) -> list[dict[str, Any]]:
+    """Return all pairs, ready for JSON."""
+    train = run.setup.train.dataset.source
+    return [
+        {
+            "name": shown.dataset.source.name(pair.in_split),
+            "in_train": train.name(pair.in_train),
+            "correlation": round(pair.correlation, 4),
+            "label": shown.label_names[shown.dataset.labels[pair.in_split]],
+            "label_in_train": shown.label_names[train.labels[pair.in_train]],
+        }
+        for pair in found
+    ]
+
+
+def near_duplicates_part(shown: Evaluation, run: OpenedRun, found: Sequence[Neighbours]) -> list[str]:
+    """Return the HTML of the part."""
+    answers = shown.answers
+    is_copy = np.isin(answers.index, [pair.in_split for pair in found])
+    split = shown.split
+    if not found:
+        return [
+            "<h2>Near-duplicates in train</h2>",
+            f"<p>No example of {split} looks nearly like one of train (correlation of {CORRELATION} or more).</p>",
+        ]
+    without = proportion_of(answers.hit[~is_copy])
+    accuracy = f"The accuracy without these is {with_interval(without)} %" if without.examples else "None is left then"
+    differing = sum(
+        shown.dataset.labels[pair.in_split] != run.setup.train.dataset.labels[pair.in_train] for pair in found
+    )
+    pairs = [_pair(shown, run, pair) for pair in found[:MOST_PAIRS]]
+    share = percent(len(found) / len(answers.index))
+    return [
+        "<h2>Near-duplicates in train</h2>",
+        f"<p>{len(found):,} of {len(answers.index):,} examples of {split} ({share} %) look nearly like one of train: "
+        f"their values correlate by {CORRELATION} or more. {accuracy}; with them it is "
+        f"{with_interval(answers.accuracy)} %. {differing:,} of them have another label in train. If the files of an "
+        "object or a scene are in both splits, name their group with config.data.group_pattern.</p>",
+        f'<div class="cards">{"".join(pairs)}</div>',
+    ]
+
+
+def _pair(shown: Evaluation, run: OpenedRun, pair: Neighbours) -> str:
+    """Return the pictures of both examples."""
+    parts = []
+    for split, dataset, index in (
+        (shown.split, shown.dataset, pair.in_split),
+        ("train", run.setup.train.dataset, pair.in_train),
+    ):
+        label = shown.label_names[dataset.labels[index]]
+        where = f"{split}: {label}, {dataset.source.name(index)}"
+        said = where if split == "train" else f"correlation {pair.correlation:.3f}; {where}"
+        png = png_of_example(dataset.example(index))
+        parts.append(figure(Picture(f"{split}_{index}_of_pair", said, f"Example of {where}", png)))
+    return "".join(parts)
