@@ -12,7 +12,7 @@ The recipe is that of the paper (Liu et al., arXiv:2201.03545, table 5), on one 
 | AdamW, learning rate 4e-3 for a batch of 4096 | train.optimizer=adamw, learning_rate=1e-3 for examples_per_step=1024 |
 | weight decay 0.05                           | train.weight_decay=0.05                                          |
 | 300 epochs, 20 of linear warm-up, cosine    | train.epochs=300, warmup_epochs=20, decay=cosine                 |
-| RandAugment (9, 0.5)                        | data.augment.policy=rand, operations=2, magnitude=9              |
+| RandAugment (9, 0.5) | data.augment: policy=rand, operations=2, magnitude=9, magnitude_noise=0.5 |
 | mixup 0.8, CutMix 1.0                       | train.mixup=0.8, cutmix=1.0; each example draws which            |
 | random erasing 0.25                         | data.augment.erase=0.25                                          |
 | label smoothing 0.1                         | train.label_smoothing=0.1                                        |
@@ -20,8 +20,7 @@ The recipe is that of the paper (Liu et al., arXiv:2201.03545, table 5), on one 
 | layer scale 1e-6                            | nets/convnext.py                                                 |
 | moving average 0.9999                       | train.ema_decay=0.9999                                           |
 
-RandAugment's magnitudes do not vary here, where timm adds noise of 0.5 to them. Random crops are not in the recipe:
-images keep their own height / width (`resnet18.py`).
+Random crops are not in the recipe: images keep their own height / width (`resnet18.py`).
 """
 
 from configs import resnet18
@@ -48,6 +47,7 @@ def get_config(argument: str = "") -> Config:
     config.train.mixup, config.train.cutmix = 0.8, 1.0
     augment = config.data.augment
     augment.policy, augment.operations, augment.magnitude, augment.erase = "rand", 2, 9.0, 0.25
+    augment.magnitude_noise = 0.5
     config.model.stochastic_depth = {"small": 0.4, "base": 0.5}.get(preset, 0.1)
     if rest.split(",")[-1] == "tiny":
         config.model = ConvNeXt(

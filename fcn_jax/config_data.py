@@ -33,13 +33,16 @@ class AugmentConfig:
     """The largest relative change of contrast."""
     saturation: float = bounded(0.0, 0, 1)
     """The largest relative change of saturation."""
-    policy: str = chosen("none", "trivial", "rand")
+    policy: str = chosen("none", "trivial", "rand", "three")
     """trivial: one operation of any strength (TrivialAugment, arXiv:2103.10158). rand: several of one strength
-    (RandAugment, arXiv:1909.13719). data/random_operations.py lists the operations."""
+    (RandAugment, arXiv:1909.13719). three: grey, solarised or blurred (3-Augment, arXiv:2204.07118).
+    data/random_operations.py lists the operations."""
     operations: int = bounded(2, 1, 16)
     """The number of operations of policy=rand."""
     magnitude: float = bounded(9.0, 0, 10)
     """The strength of the operations of policy=rand."""
+    magnitude_noise: float = bounded(0.0, 0, 10)
+    """The standard deviation of normal noise on the magnitude of every operation of policy=rand."""
     erase: float = bounded(0.0, 0, 1)
     """The probability that noise covers a box of an example (arXiv:1708.04896)."""
     gain: float = bounded(0.0, 0, 60)

@@ -1,4 +1,4 @@
-"""Random operations of a policy, TrivialAugment or RandAugment, and random erasing; all keep the size of an image.
+"""Random operations of a policy (TrivialAugment, RandAugment or 3-Augment) and random erasing; all keep the size.
 
 The operations are Pillow's. Each draw is a pure function of (seed, epoch, example).
 """
@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+from scipy.special import ndtri
 
 from fcn_jax.config_data import AugmentConfig
 from fcn_jax.core.random import random_bits, uniform
@@ -48,17 +49,24 @@ OPERATIONS: dict[str, tuple[Operation, float, float, bool]] = {
 }
 """{name: (operation, largest strength of TrivialAugment (Wide) and of RandAugment, whether it has a sign)}. Shifts are
 shares of a side, since sides differ here; the papers' are 32 pixels and 0.45."""
-NAMES = tuple(OPERATIONS)
+THREE: dict[str, tuple[Operation, float, float]] = {
+    "grey": (lambda image, strength, fill: ImageOps.grayscale(image).convert(image.mode), 0, 0),
+    "solarize at half": (lambda image, level, fill: ImageOps.solarize(image, round(level)), 128, 128),
+    "blur": (lambda image, radius, fill: image.filter(ImageFilter.GaussianBlur(radius)), 0.1, 2.0),
+}
+"""{name: (operation, smallest and largest strength)} of 3-Augment (arXiv:2204.07118)."""
+NAMES = (*OPERATIONS, *THREE)
 LARGEST_MAGNITUDE = 10
 
 
 class Policy:
     """Operations drawn for each example.
 
-    TrivialAugment (arXiv:2103.10158) draws one of any strength, RandAugment (arXiv:1909.13719) some of one strength.
+    TrivialAugment (arXiv:2103.10158) draws one of any strength, RandAugment (arXiv:1909.13719) some of one strength, to
+    which normal noise may be added, and 3-Augment (arXiv:2204.07118) one of three others.
 
     Args:
-        config: its fields policy, operations and magnitude.
+        config: its fields policy, operations, magnitude and magnitude_noise.
         background: value of pixels that move in from outside.
     """
 
@@ -72,19 +80,29 @@ class Policy:
     def draw(self, epoch: int, index: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n operations 2"]:
         """Draw (number in NAMES, strength with its sign) of every operation of every example."""
         c = self._config
-        trivial = c.policy == "trivial"
         drawn = []
-        for turn in range(1 if trivial else c.operations):
+        for turn in range(c.operations if c.policy == "rand" else 1):
             which, strength, sign = (
                 uniform(self._seed, epoch, index, stream=f"policy {turn} {name}")
                 for name in ("operation", "strength", "sign")
             )
-            number = (which * len(NAMES)).astype(int)
-            largest = np.array([values[1 if trivial else 2] for values in OPERATIONS.values()])[number]
+            if c.policy == "three":
+                number = (which * len(THREE)).astype(int)
+                low, high = (np.array([values[end] for values in THREE.values()])[number] for end in (1, 2))
+                drawn.append(np.stack([len(OPERATIONS) + number, low + (high - low) * strength], axis=1))
+                continue
+            number = (which * len(OPERATIONS)).astype(int)
+            largest = np.array([values[1 if c.policy == "trivial" else 2] for values in OPERATIONS.values()])[number]
             has_sign = np.array([values[3] for values in OPERATIONS.values()])[number]
-            share = strength if trivial else c.magnitude / LARGEST_MAGNITUDE
+            share = strength if c.policy == "trivial" else self._magnitude(strength) / LARGEST_MAGNITUDE
             drawn.append(np.stack([number, largest * share * np.where(has_sign & (sign < 0.5), -1, 1)], axis=1))
         return np.stack(drawn, axis=1)
+
+    def _magnitude(self, drawn: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """Return the magnitude of RandAugment for each of some draws from [0, 1)."""
+        noise = self._config.magnitude_noise
+        normal = ndtri(np.clip(drawn, 1e-12, None)) if noise else np.zeros(len(drawn))
+        return np.clip(self._config.magnitude + noise * normal, 0, LARGEST_MAGNITUDE)
 
     def apply(
         self, image: UInt8[np.ndarray, "h w c"], drawn: Float[np.ndarray, "operations 2"]
@@ -93,7 +111,8 @@ class Policy:
         changed = to_pillow(image)
         fill = (self._background,) * 3 if image.shape[-1] == 3 else self._background
         for number, strength in drawn.tolist():
-            changed = OPERATIONS[NAMES[int(number)]][0](changed, strength, fill)
+            name = NAMES[int(number)]
+            changed = {**OPERATIONS, **THREE}[name][0](changed, strength, fill)
         return pixels_of(changed)
 
 

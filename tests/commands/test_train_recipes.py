@@ -37,6 +37,7 @@ RECIPES = {
         "data.augment.policy": "rand",
         "data.augment.operations": 3,
         "data.augment.magnitude": 5.0,
+        "data.augment.magnitude_noise": 0.5,
         "data.augment.flip_vertical": True,
         "train.accumulate": 2,
         "model.norm": "group",

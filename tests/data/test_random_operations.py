@@ -5,7 +5,7 @@ import pytest
 
 from fcn_jax.config_data import AugmentConfig
 from fcn_jax.data.random_changes import Motion
-from fcn_jax.data.random_operations import NAMES, OPERATIONS, Erasing, Policy
+from fcn_jax.data.random_operations import NAMES, OPERATIONS, THREE, Erasing, Policy
 
 RNG = np.random.default_rng(0)
 EXAMPLES = np.arange(6000)
@@ -20,7 +20,7 @@ def policy(seed: int = 0, **fields) -> Policy:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("share", [-1, 1])
 def test_an_operation_keeps_size_and_type_and_at_no_strength_the_image(name, channels, share):
     image, (_, trivial, rand, has_sign) = image_of(channels), OPERATIONS[name]
@@ -47,8 +47,8 @@ def test_trivial_augment_draws_one_operation_of_any_strength():
     drawn = policy(policy="trivial").draw(0, EXAMPLES)
     assert drawn.shape == (6000, 1, 2)
     numbers, counts = np.unique(drawn[:, 0, 0], return_counts=True)
-    assert list(numbers) == list(range(len(NAMES)))
-    assert counts.min() > 0.75 * 6000 / len(NAMES)
+    assert list(numbers) == list(range(len(OPERATIONS)))
+    assert counts.min() > 0.75 * 6000 / len(OPERATIONS)
     degrees = drawn[drawn[:, 0, 0] == NAMES.index("rotate"), 0, 1]
     assert (degrees.min() < -120, degrees.max() > 120, np.abs(degrees).max() <= 135) == (True, True, True)
     levels = drawn[drawn[:, 0, 0] == NAMES.index("solarize"), 0, 1]
@@ -62,6 +62,33 @@ def test_rand_augment_draws_some_operations_of_one_strength():
         degrees = drawn[drawn[:, turn, 0] == NAMES.index("rotate"), turn, 1]
         assert set(np.unique(degrees)) == {-15.0, 15.0}
     assert (drawn[:, 0, 0] == drawn[:, 1, 0]).mean() < 0.15
+
+
+def test_noise_on_the_magnitude_is_normal_and_stays_within_the_bounds():
+    drawn = policy(policy="rand", operations=1, magnitude=6.0, magnitude_noise=0.5).draw(0, EXAMPLES)
+    degrees = np.abs(drawn[drawn[:, 0, 0] == NAMES.index("rotate"), 0, 1])
+    assert degrees.mean() == pytest.approx(18, abs=0.3)
+    assert degrees.std() == pytest.approx(1.5, rel=0.15)
+    wild = policy(policy="rand", magnitude=9.0, magnitude_noise=10.0).draw(0, EXAMPLES)
+    assert np.abs(wild[wild[..., 0] == NAMES.index("rotate")][:, 1]).max() == 30
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_three_augment_makes_an_image_grey_solarised_or_blurred(channels):
+    three = policy(policy="three")
+    drawn = three.draw(0, EXAMPLES)
+    assert drawn.shape == (6000, 1, 2)
+    numbers, counts = np.unique(drawn[:, 0, 0], return_counts=True)
+    assert [NAMES[int(number)] for number in numbers] == list(THREE)
+    assert counts.min() > 1800
+    radii = drawn[drawn[:, 0, 0] == NAMES.index("blur"), 0, 1]
+    assert (0.1 <= radii.min() < 0.15, 1.95 < radii.max() <= 2) == (True, True)
+    image = image_of(channels)
+    changed = {name: three.apply(image, np.array([[NAMES.index(name), THREE[name][2]]], float)) for name in THREE}
+    assert all((each.shape, each.dtype) == (image.shape, np.uint8) for each in changed.values())
+    assert (changed["grey"] == changed["grey"][..., :1]).all()
+    np.testing.assert_array_equal(changed["solarize at half"], np.where(image < 128, image, 255 - image))
+    assert changed["blur"].std() < image.std() / 2
 
 
 @pytest.mark.parametrize("channels", [1, 3])
