@@ -36,6 +36,21 @@ FAMILIES = {
     "resnet with squeeze and excitation": {
         "name": "resnet", "channels": (2, 4), "blocks": (1,), "squeeze_excite": True
     },
+    "resnet with a deep stem and pools in shortcuts": {
+        "name": "resnet", "channels": (2, 4), "blocks": (1,), "deep_stem": True, "pool_shortcut": True
+    },
+    "convnext with response norm": {
+        "name": "convnext", "channels": (2, 4), "blocks": (1,), "kernel": (3,), "patch": 2, "response_norm": True
+    },
+    "efficientnet": {
+        "name": "efficientnet", "channels": (2, 4), "blocks": (1,), "kernel": (3, 5), "stride": (2, 1),
+        "expansion": (1, 3), "stem_channels": 2, "head_channels": 4
+    },
+    "efficientnet with same padding, dropping branches": {
+        "name": "efficientnet", "channels": (2, 4), "blocks": (1, 2), "kernel": (3, 5), "stride": (2, 3),
+        "expansion": (2,), "stem_channels": 2, "head_channels": 4, "padding": "same", "activation": "relu6",
+        "squeeze_excite": False, "norm_epsilon": 1e-3, "stochastic_depth": 0.6
+    },
     "all_cnn": {"name": "all_cnn", "channels": (2, 3)},
     "nin": {"name": "nin", "channels": (2, 3, 2, 3, 2, 2, 3, 2), "kernel": (5, 3, 4)},
     "convnext": {"name": "convnext", "channels": (2, 4), "blocks": (1,), "kernel": (3,), "patch": 2},
