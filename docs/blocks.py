@@ -26,6 +26,7 @@ PLACEHOLDERS = {
     r"configs/signals\.py:DIR": "configs/signals.py:recordings",
     r"(configs/\w+\.py:(?:folder:)?)DIR": r"\1pictures",
     r"(configs/convnext\.py:)PRESET": r"\1atto,folder:pictures",
+    r"(configs/efficientnet\.py:)PRESET": r"\1b0,folder:pictures",
     r"(configs/\w+\.py:)SOURCE": r"\1folder:pictures",
     r"table:FILE\.csv": "table:pictures/table.csv",
     r"num_classes=N": "num_classes=2",

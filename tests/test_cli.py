@@ -122,9 +122,9 @@ WRONG = {
     ),
     "weights of nobody's": (
         ["train", CONFIG, "--config.model.init_from=nosuch", "--workdir=W"],
-        "not a field of fcn; resnet, convnext have it; fcn has: name, num_classes",
+        "not a field of fcn; resnet, convnext, efficientnet have it; fcn has: name, num_classes",
     ),
-    "no such family": (["train", CONFIG, "--config.model.name=vgg", "--workdir=W"], "must be one of: fcn, "),
+    "no such family": (["train", CONFIG, "--config.model.name=vgg", "--workdir=W"], "must be one of: resnet, "),
     "a field of no family": (["train", CONFIG, "--config.model.kernle=(3,)", "--workdir=W"], "fcn has: name, "),
     "a field of another family": (
         ["train", f"--config={ROOT / 'configs/resnet18.py'}", "--config.model.bidirectional=True", "--workdir=W"],

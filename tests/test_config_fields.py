@@ -148,8 +148,8 @@ def test_of_another_family_the_name_and_what_both_have_differ():
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ({"name": "vgg"}, "config.model.name is 'vgg', but it must be one of: fcn, "),
-        ({"name": ["fcn"]}, "config.model.name is ['fcn'], but it must be one of: fcn, "),
+        ({"name": "vgg"}, "config.model.name is 'vgg', but it must be one of: resnet, "),
+        ({"name": ["fcn"]}, "config.model.name is ['fcn'], but it must be one of: resnet, "),
         ({}, "config.model.name is missing"),
         (None, "config.model is None, but it must be an object"),
     ],

@@ -49,7 +49,7 @@ EXPERIMENTS_MAY_IMPORT = {
 """`experiments` builds on `train`; what is data (ablation, ablations) on the config alone."""
 WITHOUT_JAX = [
     *(f"{name}.py" for name in sorted(CONFIG)),
-    "nets/families.py",
+    *("nets/families.py", "nets/published_families.py"),
     *(f"core/{name}.py" for name in ("geometry", "buckets", "bucket_search", "step_plan", "schedule", "random")),
 ]
 

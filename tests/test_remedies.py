@@ -28,7 +28,7 @@ from fcn_jax.data.dataset import open_dataset
 from fcn_jax.data.sources import open_data
 from fcn_jax.data.tfds import Features, _unknown_split
 from fcn_jax.inference.averaging import parse_scales
-from fcn_jax.nets.families import FCN, Flatten, ResNet, WaveNet
+from fcn_jax.nets.families import FCN, EfficientNet, Flatten, ResNet, WaveNet
 from fcn_jax.nets.model import trace_shapes
 from fcn_jax.system.targets import present_target
 from fcn_jax.train.compile import CompiledProgram
@@ -162,7 +162,9 @@ CONFIGS = [
     Situation("nothing is validated", broken(checkpoint__best="loss", train__evaluate_every_epochs=0), validate),
     Situation("a stratified step always holds", broken(schedule__positions_per_step=100), validate, ways=2),
     Situation("config.model.group_size is", broken(model__norm="group", model__channels=(12, 18)), validate),
-    Situation("published weights of a resnet", broken(ResNet(norm="group", init_from="x")), validate, behind="; set "),
+    Situation("have BatchNorm", broken(ResNet(norm="group", init_from="x")), validate, behind="; set "),
+    Situation("but a deep stem begins with", broken(ResNet(deep_stem=True, channels=(9,))), validate),
+    Situation("group_size must divide it", broken(EfficientNet(norm="group", head_channels=4)), validate),
     Situation("too few for", broken(**TWO_STAGES, train__epochs=1), stages, behind="; set "),
     Situation("too few for", broken(**TWO_STAGES, train__stage_shares=(1.0, 1e6)), stages, behind="; set "),
     Situation("a weight for each of", broken(Flatten()), traced, behind="takes any size ("),

@@ -10,15 +10,16 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from fcn_jax.core.geometry import Window
-from fcn_jax.core.layers import Layer, Map, Maps, full_precision, masked, size_after
+from fcn_jax.core.layers import Layer, Map, Maps, full_precision, masked, placed, size_after
 
 
 class Convolution(Layer):
-    """A masked convolution with explicit symmetric zero padding.
+    """A masked convolution with explicit zero padding.
 
     Args:
         features: (input channels, output channels).
-        window: kernel, stride, dilation and padding, the same on every axis.
+        window: kernel, stride, dilation and padding, the same on every axis. The padding is symmetric, or that of a
+            `SameWindow`.
         rank: 2 for images, 1 for signals.
         groups: number of groups of channels; no group sees another. One group for each channel makes it depthwise.
         bias: True adds a bias to every output channel. It is of no use before BatchNorm, which subtracts the mean.
@@ -56,11 +57,12 @@ class Convolution(Layer):
     def apply(self, maps: Maps, *, training: bool) -> Maps:
         outputs = []
         for x, size in maps:
-            kernel = self.kernel[...].astype(x.dtype)
+            kernel, window = self.kernel[...].astype(x.dtype), self.window.computed
+            padded = placed(x, size, self.window)
             if self.patches and self.groups == 1:
-                y = convolve_patches(x, kernel, self.window)
+                y = convolve_patches(padded, kernel, window)
             else:
-                y = convolve_direct(x, kernel, self.window, groups=self.groups)
+                y = convolve_direct(padded, kernel, window, groups=self.groups)
             if self.bias is not None:
                 y = (full_precision(y) + self.bias[...]).astype(x.dtype)
             outputs.append(masked(Map(y, size_after(self.window, size))))

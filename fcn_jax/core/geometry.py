@@ -2,7 +2,8 @@
 
 A window is anything that slides over a map: a convolution or a pool. A side of n positions becomes
 floor((n + 2p - d(k-1) - 1) / s) + 1 positions, for kernel k, stride s, dilation d and padding p on both ends.
-The formula uses operators only, so it takes Python ints, NumPy arrays and traced arrays.
+`SameWindow` pads by another rule. The formulas use operators only, so they take Python ints, NumPy arrays and
+traced arrays.
 Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", arXiv:1603.07285.
 """
 
@@ -41,13 +42,58 @@ class Window:
         """Number of input positions between the two ends of the window, both ends included."""
         return self.dilation * (self.kernel - 1) + 1
 
+    @property
+    def surplus(self) -> int:
+        """Number of positions that the padding adds to a side, less the extent."""
+        return 2 * self.padding - self.extent
+
+    def padding_before(self, side):
+        """Return how many zeros come before the first position of an input side, an int or an array of ints."""
+        return self.padding
+
+    @property
+    def computed(self) -> "Window":
+        """The window that slides over what `layers.placed` returns: this one."""
+        return self
+
     def output_side(self, side):
         """Return the output side for an input side, an int or any array of ints. Below 1 means that nothing is left."""
-        return (side + 2 * self.padding - self.extent) // self.stride + 1
+        return (side + self.surplus) // self.stride + 1
 
     def smallest_input(self, output_side: int) -> int:
         """Return the smallest input side whose output side is at least `output_side`."""
-        return max(1, (output_side - 1) * self.stride + self.extent - 2 * self.padding)
+        return max(1, (output_side - 1) * self.stride - self.surplus)
+
+
+@dataclass(frozen=True)
+class SameWindow(Window):
+    """A window with the padding of TensorFlow's SAME, which depends on the side; `layers.placed` pads maps for it.
+
+    A side of n positions becomes ceil(n / stride). The zeros that this takes are halved between both ends, and an odd
+    one is at the far end. At stride 2 and kernel 3, an odd side has one zero before its first position, an even side
+    none.
+    """
+
+    def __post_init__(self):
+        super().__post_init__()
+        assert self.padding == 0, self
+
+    def describe(self, rank: int) -> str:
+        return f"{super().describe(rank)}, same padding"
+
+    @property
+    def surplus(self) -> int:
+        """-1, since ceil(n / stride) is (n - 1) // stride + 1."""
+        return -1
+
+    def padding_before(self, side):
+        zeros = self.extent - 1 - (side - 1) % self.stride
+        return zeros * (zeros > 0) // 2
+
+    @property
+    def computed(self) -> Window:
+        """A window without padding."""
+        return Window(self.kernel, self.stride, self.dilation)
 
 
 def sizes_through(windows: Sequence[Window], size: Sequence[int]) -> list[tuple[int, ...]]:

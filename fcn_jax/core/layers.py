@@ -18,10 +18,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from fcn_jax.core.block import Side
-from fcn_jax.core.geometry import Window
+from fcn_jax.core.geometry import SameWindow, Window
 
 
 class Map(NamedTuple):
@@ -84,8 +84,32 @@ def size_after(window: Window, size: Int[Array, "b r"]) -> Int[Array, "b r"]:
     This is `Window.output_side`, written with one truncating division of a number that is never negative. That is
     cheaper, and XLA computes the sizes again for every element of every mask.
     """
-    reach = jnp.maximum(size + (2 * window.padding - window.extent + window.stride), 0)
+    reach = jnp.maximum(size + (window.surplus + window.stride), 0)
     return jnp.where(size > 0, lax.div(reach, jnp.asarray(window.stride, size.dtype)), 0)
+
+
+def placed(
+    x: Num[Array, "b *spatial c"], size: Int[Array, "b r"], window: Window, *, outside: float = 0.0
+) -> Num[Array, "b *padded c"]:
+    """Return features over which `window.computed` slides to the places of `window`.
+
+    For a `SameWindow` each example is padded by its own true size. A canvas has one shape, so all get the most zeros
+    that any side has before it, and lose positions from the front, one at a time, where their side has fewer.
+    """
+    if not isinstance(window, SameWindow):
+        return x
+    sides = range(1, window.stride + 1)
+    most, least = (choose(map(window.padding_before, sides)) for choose in (max, min))
+    for axis in spatial_axes(x):
+        length = (window.output_side(x.shape[axis]) - 1) * window.stride + window.extent
+        around = [(0, 0, 0)] * x.ndim
+        around[axis] = (most, length - least - x.shape[axis], 0)
+        x = lax.pad(x, jnp.asarray(outside, x.dtype), around)
+        surplus = (most - window.padding_before(size[:, axis - 1])).reshape(-1, *[1] * (x.ndim - 1))
+        for number in range(most - least):
+            without_first, without_last = (lax.slice_in_dim(x, *cut, axis=axis) for cut in ((1, None), (0, -1)))
+            x = jnp.where(surplus > number, without_first, without_last)
+    return x
 
 
 def larger(a: Array, b: Array) -> Array:

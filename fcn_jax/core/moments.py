@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 from fcn_jax.core.layers import Activation, Map, Maps, full_precision, masked, num_positions, spatial_axes
 
 EPSILON = 1e-5
-"""Number added to the variance."""
+"""Number added to the variance, unless a norm says another."""
 
 Sums = tuple[Float[Array, "_ c"], ...]
 """For every block, a number of each channel, for each example or for all examples together."""
@@ -87,35 +87,35 @@ def normalised(activation: Activation, scale, bias, m: Map, mean, inverse_deviat
 
 
 def normalise(
-    pooling: Pooling, activation: Activation, maps: Maps, scale, bias, *, training: bool
+    pooling: Pooling, activation: Activation, epsilon: float, maps: Maps, scale, bias, *, training: bool
 ) -> tuple[Maps, Sums, Sums]:
     """Normalise maps by their own moments, and apply the activation; return the maps, the means and the variances.
 
     In training no gradient goes through the moments that it returns. In evaluation the gradient is the automatic one.
     """
     xs, sizes = zip(*maps, strict=True)
-    found: Any = (_normalise if training else _plain)(pooling, activation, xs, sizes, scale, bias)
+    found: Any = (_normalise if training else _plain)(pooling, activation, epsilon, xs, sizes, scale, bias)
     outputs, means, variances = found
     return tuple(map(Map, outputs, sizes)), means, variances
 
 
-def _plain(pooling, activation, xs, sizes, scale, bias):
+def _plain(pooling, activation, epsilon, xs, sizes, scale, bias):
     maps = tuple(map(Map, xs, sizes))
     means, variances = moments_of(pooling, maps)
-    inverse = [lax.rsqrt(var + EPSILON) for var in variances]
+    inverse = [lax.rsqrt(var + epsilon) for var in variances]
     outputs = map(partial(normalised, activation, scale, bias), maps, means, inverse)
     return tuple(m.x for m in outputs), means, variances
 
 
-_normalise = partial(jax.custom_vjp, nondiff_argnums=(0, 1))(_plain)
+_normalise = partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))(_plain)
 
 
-def _normalise_forward(pooling, activation, xs, sizes, scale, bias):
-    found = _plain(pooling, activation, xs, sizes, scale, bias)
+def _normalise_forward(pooling, activation, epsilon, xs, sizes, scale, bias):
+    found = _plain(pooling, activation, epsilon, xs, sizes, scale, bias)
     return found, (xs, sizes, scale, bias, *found[1:])
 
 
-def _normalise_backward(pooling, activation, saved, gradients):
+def _normalise_backward(pooling, activation, epsilon, saved, gradients):
     """Return the gradients of `_normalise`.
 
     With z = scale · n + bias and n the normalised map, the gradient of the map is scale / deviation · dz, less its
@@ -123,7 +123,7 @@ def _normalise_backward(pooling, activation, saved, gradients):
     bias. The pass computes z anew, so that nothing but the map is kept for it.
     """
     xs, sizes, scale, bias, means, variances = saved
-    inverse = [lax.rsqrt(var + EPSILON) for var in variances]
+    inverse = [lax.rsqrt(var + epsilon) for var in variances]
     normal, upstream = [], []
     for x, size, mean, factor, dy in zip(xs, sizes, means, inverse, gradients[0], strict=True):
         normal.append((full_precision(x) - _per_channel(mean, x)) * _per_channel(factor, x))

@@ -31,6 +31,7 @@ from fcn_jax.core.layers import (
     masked_mean,
 )
 from fcn_jax.core.mixing import Mix
+from fcn_jax.core.moments import EPSILON
 from fcn_jax.core.norms import BatchNorm, GroupNorm, LayerNorm
 from fcn_jax.core.pooling import AdaptiveAveragePool, AveragePool, MaxPool
 from fcn_jax.core.random_layers import Draws, Dropout, StochasticDepth, drawing
@@ -53,6 +54,8 @@ class LayerMaker:
     """batch, group, layer or none."""
     norm_momentum: float = 0.9
     """Momentum of BatchNorm's running statistics."""
+    norm_epsilon: float = EPSILON
+    """Number that BatchNorm and GroupNorm add to the variance."""
     group_size: int = 8
     """Channels in a group of GroupNorm."""
     patches: bool | Callable[[tuple[int, int], Window], bool] = False
@@ -111,9 +114,9 @@ class LayerMaker:
         options: Any = {"activation": activation, "scale": scale, "dtype": self.dtype}
         match self.norm_kind:
             case "batch":
-                return BatchNorm(channels, momentum=self.norm_momentum, **options)
+                return BatchNorm(channels, momentum=self.norm_momentum, epsilon=self.norm_epsilon, **options)
             case "group":
-                return GroupNorm(channels, group_size=self.group_size, **options)
+                return GroupNorm(channels, group_size=self.group_size, epsilon=self.norm_epsilon, **options)
             case "layer":
                 return self.layer_norm(channels, activation, scale=scale)
             case "none":

@@ -49,6 +49,7 @@ class BatchNorm(Layer):
 
     Args:
         momentum: share that the running mean and (biased) variance keep in every step. Evaluation uses these two.
+        epsilon: number added to the variance.
     """
 
     def __init__(
@@ -56,11 +57,12 @@ class BatchNorm(Layer):
         channels: int,
         *,
         momentum: float = 0.9,
+        epsilon: float = EPSILON,
         activation: Activation = identity,
         scale: float = 1.0,
         dtype=jnp.float32,
     ):
-        self.momentum, self.activation = momentum, activation
+        self.momentum, self.epsilon, self.activation = momentum, epsilon, activation
         self.scale = nnx.Param(jnp.full(channels, scale, dtype))
         self.bias = nnx.Param(jnp.zeros(channels, dtype))
         self.mean = nnx.BatchStat(jnp.zeros(channels, dtype))
@@ -69,9 +71,12 @@ class BatchNorm(Layer):
     def apply(self, maps: Maps, *, training: bool) -> Maps:
         scale, bias = self.scale[...], self.bias[...]
         if not training:
-            means, deviations = ((v[None],) * len(maps) for v in (self.mean[...], lax.rsqrt(self.var[...] + EPSILON)))
+            inverse = lax.rsqrt(self.var[...] + self.epsilon)
+            means, deviations = ((v[None],) * len(maps) for v in (self.mean[...], inverse))
             return tuple(map(partial(normalised, self.activation, scale, bias), maps, means, deviations))
-        outputs, (mean, *_), (var, *_) = normalise(OverAll(), self.activation, maps, scale, bias, training=True)
+        outputs, (mean, *_), (var, *_) = normalise(
+            OverAll(), self.activation, self.epsilon, maps, scale, bias, training=True
+        )
         moments = Moments(num_pooled(tuple(size for _, size in maps)), mean[0], var[0])
         collected = _collected.get()
         if collected is not None:
@@ -105,6 +110,7 @@ class GroupNorm(Layer):
 
     Args:
         group_size: channels in a group; it has to divide the number of channels.
+        epsilon: number added to the variance.
     """
 
     def __init__(
@@ -112,18 +118,19 @@ class GroupNorm(Layer):
         channels: int,
         *,
         group_size: int,
+        epsilon: float = EPSILON,
         activation: Activation = identity,
         scale: float = 1.0,
         dtype=jnp.float32,
     ):
         assert channels % group_size == 0
-        self.group_size, self.activation = group_size, activation
+        self.group_size, self.epsilon, self.activation = group_size, epsilon, activation
         self.scale = nnx.Param(jnp.full(channels, scale, dtype))
         self.bias = nnx.Param(jnp.zeros(channels, dtype))
 
     def apply(self, maps: Maps, *, training: bool) -> Maps:
         scale, bias, pooling = self.scale[...], self.bias[...], OverGroups(self.group_size)
-        return normalise(pooling, self.activation, maps, scale, bias, training=training)[0]
+        return normalise(pooling, self.activation, self.epsilon, maps, scale, bias, training=training)[0]
 
 
 class LayerNorm(Layer):

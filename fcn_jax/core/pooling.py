@@ -26,6 +26,7 @@ from fcn_jax.core.layers import (
     mask_of,
     masked,
     masked_mean,
+    placed,
     size_after,
     spatial_axes,
 )
@@ -46,7 +47,8 @@ class MaxPool(Layer):
 
     def _pool(self, m: Map) -> Map:
         x = jnp.where(mask_of(m.size, m.x.shape[1:-1]), m.x, -jnp.inf)
-        y = slide(x, self.window, larger, outside=-jnp.inf, reduce_window=self.reduce_window)
+        x = placed(x, m.size, self.window, outside=-jnp.inf)
+        y = slide(x, self.window.computed, larger, outside=-jnp.inf, reduce_window=self.reduce_window)
         return masked(Map(jnp.where(y == -jnp.inf, 0, y), size_after(self.window, m.size)))
 
     def __str__(self) -> str:
@@ -70,8 +72,10 @@ class AveragePool(Layer):
         return tuple(self._pool(m) for m in maps)
 
     def _pool(self, m: Map) -> Map:
-        total = slide(full_precision(m.x), self.window, operator.add, outside=0.0, reduce_window=self.reduce_window)
-        count = slide(mask_of(m.size, m.x.shape[1:-1]).astype(total.dtype), self.window, operator.add, outside=0.0)
+        window, x = self.window.computed, placed(full_precision(m.x), m.size, self.window)
+        inside = placed(mask_of(m.size, m.x.shape[1:-1]).astype(x.dtype), m.size, self.window)
+        total = slide(x, window, operator.add, outside=0.0, reduce_window=self.reduce_window)
+        count = slide(inside, window, operator.add, outside=0.0)
         mean = (total / jnp.maximum(count, 1)).astype(m.x.dtype)
         return masked(Map(mean, size_after(self.window, m.size)))
 

@@ -48,7 +48,7 @@ def grid_of(layers: Iterable[Layer], side: int) -> CellGrid:
             extent = side / layer.cells
             first, step, side = first + step * (extent - 1) / 2, step * extent, layer.cells
         for window in layer.windows:
-            first += step * ((window.extent - 1) / 2 - window.padding)
+            first += step * ((window.extent - 1) / 2 - window.padding_before(side))
             step *= window.stride
             side = window.output_side(side)
     return CellGrid(first, step, side)

@@ -1,22 +1,27 @@
 """One dataclass for each family of nets: its paper, its fields with defaults and bounds, and the rules between them.
 
 `config.model` is one of these. A family has the fields that all families share (`ModelConfig`), and the fields that its
-own net reads. The layers are in the other files of this folder; `nets/model.py` says which function makes which net.
+own net reads. Those with published weights are in `published_families.py`; this file hands them on. The layers are in
+the other files of this folder; `nets/model.py` says which function makes which net.
 Nothing here needs JAX, so launch configs may import it.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from fcn_jax.config import Config, ModelConfig, UserError
 from fcn_jax.config_fields import from_dict
 from fcn_jax.config_values import bounded, chosen
+from fcn_jax.nets.published_families import (  # noqa: F401
+    WIDTH,
+    WINDOW,
+    ConvNeXt,
+    EfficientNet,
+    Published,
+    ResNet,
+    each,
+)
 
-WIDTH = (1, 2**20)
-"""Bounds of a number of channels."""
-WINDOW = (1, 1024)
-"""Bounds of a kernel, a stride, a dilation or a number of blocks."""
 SIDE = (1, 65536)
 """Bounds of the side of an input."""
 
@@ -28,11 +33,6 @@ def config_from_json(values: Any) -> Config:
         UserError: a field is unknown, missing or of the wrong type.
     """
     return from_dict(Config, values)
-
-
-def each(number: int, values: tuple[int, ...]) -> tuple[int, ...]:
-    """Return a value for each of `number` layers; one value serves all layers."""
-    return values * number if len(values) == 1 else values
 
 
 @dataclass
@@ -111,119 +111,6 @@ class NIN(ModelConfig):
                 "two in the last: 2, 5, 8, ..."
             )
         self.check_lengths(self.num_blocks, "kernel")
-
-
-@dataclass
-class Published(ModelConfig):
-    """The fields of families that have published weights: stages of blocks, and a file of initial weights."""
-
-    blocks: tuple[int, ...] = bounded((2,), *WINDOW)
-    """The number of blocks in each stage; one value serves all stages."""
-    stochastic_depth: float = bounded(0.0, 0, 0.95)
-    """The probability that training leaves out the branch of the last block for an example; it grows linearly from 0 at
-    the first block (arXiv:1603.09382)."""
-    init_from: str = ""
-    """A .safetensors file of initial weights, with tensors named as in timm or, for a resnet, torchvision. If its
-    number of classes differs, the classifier keeps its random initial weights."""
-
-    def check(self) -> None:
-        super().check()
-        self.check_lengths(len(self.channels), "blocks")
-
-    @property
-    def drop_rates(self) -> Iterator[float]:
-        """The probability of leaving out the branch of each block, one after the other."""
-        number = sum(each(len(self.channels), self.blocks))
-        return iter(self.stochastic_depth * block / max(1, number - 1) for block in range(number))
-
-
-@dataclass
-class ResNet(Published):
-    """Residual nets (He et al., arXiv:1512.03385), version 1.5: the 3×3 convolution of a bottleneck strides.
-
-    The defaults are a small net for small images; `of_depth` makes the paper's nets for ImageNet.
-    """
-
-    name: str = "resnet"
-    channels: tuple[int, ...] = bounded((32, 64, 128), *WIDTH)
-    """The channels of the 3×3 convolutions of each stage; a bottleneck's output has four times as many."""
-    bottleneck: bool = False
-    """True: a block has 1×1, 3×3, 1×1 convolutions. False: 3×3, 3×3."""
-    squeeze_excite: bool = False
-    """True: every block weighs its channels by their averages over the example (Hu et al., arXiv:1709.01507)."""
-    zero_init: bool = True
-    """The last scale of every block begins as 0, so that every block begins as its shortcut (arXiv:1706.02677)."""
-    stem_kernel: int = bounded(3, 1, 1023)
-    """The side of the first convolution's window: an odd number. The padding is half of it."""
-    stem_stride: int = bounded(1, *WINDOW)
-    """The stride of the first convolution."""
-    stem_pool: bool = False
-    """True: a max pool that halves the size follows the first convolution."""
-
-    DEPTHS: ClassVar[dict[int, tuple[tuple[int, ...], bool]]] = {
-        18: ((2, 2, 2, 2), False),
-        34: ((3, 4, 6, 3), False),
-        50: ((3, 4, 6, 3), True),
-    }
-    """{layers with weights: (blocks of each stage, whether they are bottlenecks)}, as in the paper."""
-
-    @classmethod
-    def of_depth(cls, depth: int, **fields: Any) -> "ResNet":
-        """Return the config of ResNet-18, -34 or -50 with its stem for ImageNet; `fields` sets other fields."""
-        blocks, bottleneck = cls.DEPTHS[depth]
-        shape: dict[str, Any] = {"channels": (64, 128, 256, 512), "blocks": blocks, "bottleneck": bottleneck}
-        stem: dict[str, Any] = {"stem_kernel": 7, "stem_stride": 2, "stem_pool": True}
-        return cls(**{**shape, **stem, **fields})
-
-    def check(self) -> None:
-        super().check()
-        if self.stem_kernel % 2 == 0:
-            raise UserError(f"config.model.stem_kernel is {self.stem_kernel}, but it must be odd")
-        if self.init_from and self.norm != "batch":
-            raise UserError(
-                f"config.model.init_from is {self.init_from!r}, but config.model.norm is {self.norm!r}: published "
-                "weights of a resnet have BatchNorm; set config.model.norm=batch"
-            )
-
-
-@dataclass
-class ConvNeXt(Published):
-    """ConvNeXt (Liu et al., arXiv:2201.03545), which always has LayerNorm; the defaults are ConvNeXt-atto of timm."""
-
-    name: str = "convnext"
-    channels: tuple[int, ...] = bounded((40, 80, 160, 320), *WIDTH)
-    """The channels of each stage."""
-    blocks: tuple[int, ...] = bounded((2, 2, 6, 2), *WINDOW)
-    """The number of blocks in each stage; one value serves all stages."""
-    kernel: tuple[int, ...] = bounded((7,), *WINDOW)
-    """The side of the depthwise windows of each stage: an odd number; one value serves all stages."""
-    patch: int = bounded(4, *WINDOW)
-    """The side of the image patches that the first convolution turns into positions, in pixels."""
-    norm: str = chosen("layer")
-
-    SIZES: ClassVar[dict[str, tuple[int, tuple[int, ...]]]] = {
-        "atto": (40, (2, 2, 6, 2)),
-        "femto": (48, (2, 2, 6, 2)),
-        "pico": (64, (2, 2, 6, 2)),
-        "nano": (80, (2, 2, 8, 2)),
-        "tiny": (96, (3, 3, 9, 3)),
-        "small": (96, (3, 3, 27, 3)),
-        "base": (128, (3, 3, 27, 3)),
-    }
-    """{size: (first stage's channels, blocks of each stage)}, as in timm; every next stage has twice the channels."""
-
-    @classmethod
-    def of_size(cls, size: str, **fields: Any) -> "ConvNeXt":
-        """Return the config of a ConvNeXt of a size from atto to base; `fields` sets other fields."""
-        width, blocks = cls.SIZES[size]
-        shape: dict[str, Any] = {"channels": tuple(width * 2**stage for stage in range(4)), "blocks": blocks}
-        return cls(**{**shape, **fields})
-
-    def check(self) -> None:
-        super().check()
-        self.check_lengths(len(self.channels), "kernel")
-        if any(kernel % 2 == 0 for kernel in self.kernel):
-            raise UserError(f"config.model.kernel is {self.kernel}, but convnext needs odd kernels, such as (7,)")
 
 
 @dataclass

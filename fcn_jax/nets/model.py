@@ -23,6 +23,7 @@ from fcn_jax.nets import families
 from fcn_jax.nets.convnext import make_convnext
 from fcn_jax.nets.convolutional import make_all_cnn, make_fcn, make_fcn1d, make_nin
 from fcn_jax.nets.dense import make_flatten, make_mlp
+from fcn_jax.nets.efficientnet import make_efficientnet
 from fcn_jax.nets.recurrent import make_lstm, make_tacotron2_encoder
 from fcn_jax.nets.resnet import make_resnet
 from fcn_jax.nets.wavenet import make_wavenet
@@ -36,6 +37,7 @@ MAKERS: dict[type[ModelConfig], Callable[[Any, int, LayerMaker], Net]] = {
     families.AllCNN: make_all_cnn,
     families.NIN: make_nin,
     families.ConvNeXt: make_convnext,
+    families.EfficientNet: make_efficientnet,
     families.FCN1D: make_fcn1d,
     families.WaveNet: make_wavenet,
     families.LSTM: make_lstm,
@@ -83,7 +85,7 @@ def make_model(config: Config, *, rank: int, dtype=jnp.float32, platform: str | 
 def takes_patches(c: ModelConfig, platform: str, features: tuple[int, int], window: Window) -> bool:
     """Return whether a convolution of a net is computed by patches (see `Convolution`)."""
     if c.convolution == "measured" and not c.leaves_ways_open:
-        return way_name("patches", features, window) in c.convolution_ways
+        return way_name("patches", features, window.computed) in c.convolution_ways
     by_rule = platform == "cpu" and prefers_patches(features, window)
     return {"direct": False, "patches": True, "auto": by_rule, "measured": by_rule}[c.convolution]
 

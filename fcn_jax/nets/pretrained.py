@@ -5,7 +5,7 @@ tensor; otherwise an error names the first one that has not. The one exception i
 it keeps its random initial weights. Nothing is unpickled, because pickled files can run code.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -19,67 +19,98 @@ from fcn_jax.core.convolution import Convolution
 from fcn_jax.core.layers import count_parameters
 from fcn_jax.core.net import ClassifyFirst, Head, Model, Net, PoolFirst
 from fcn_jax.core.norms import BatchNorm, LayerNorm
-from fcn_jax.nets.convnext import ConvNextBlock, LayerScale
-from fcn_jax.nets.families import Published, each
+from fcn_jax.core.pooling import AveragePool
+from fcn_jax.nets.convnext import ConvNextBlock, LayerScale, ResponseNorm
+from fcn_jax.nets.efficientnet import InvertedResidual
 from fcn_jax.nets.heads import AttentionHead, NormedAverage, NormFirst, PyramidHead
-from fcn_jax.nets.resnet import Residual, SqueezeExcite
+from fcn_jax.nets.published_families import ConvNeXt, EfficientNet, Published, ResNet, each
+from fcn_jax.nets.resnet import Residual
+from fcn_jax.nets.squeeze_excite import SqueezeExcite
 
 NamedLayers = Iterator[tuple[str, nnx.Module]]
 Places = dict[str, nnx.Variable]
 
 CONVNEXT_BRANCH = ("conv_dw", "norm", "mlp.fc1", "mlp.act", "mlp.fc2", "gamma")
-"""Names in timm of the layers of a `ConvNextBlock`, in their order."""
+CONVNEXT_V2_BRANCH = ("conv_dw", "norm", "mlp.fc1", "mlp.act", "mlp.grn", "mlp.fc2")
+"""Names in timm of the layers of a `ConvNextBlock`, in their order; the second are those with a `ResponseNorm`."""
+EFFICIENTNET_BRANCH = ("conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3")
+EFFICIENTNET_BRANCH_UNEXPANDED = ("conv_dw", "bn1", "conv_pw", "bn2")
+"""Names in timm of the layers of an `InvertedResidual`, in their order; the second are those without an expansion."""
 
 
-def published_places(net: Net, family: str, blocks: Sequence[int]) -> tuple[Places, Places]:
-    """Return {name of a tensor in the file: variable of the net}, for all layers before the classifier, and for it.
-
-    Args:
-        family: `resnet` or `convnext`.
-        blocks: number of blocks in every stage.
-    """
-    match family:
-        case "resnet":
-            layers, classifier = _resnet_layers(net, blocks), "fc"
-        case "convnext":
-            layers, classifier = _convnext_layers(net, blocks), "head.fc"
+def published_places(net: Net, c: Published) -> tuple[Places, Places]:
+    """Return {name of a tensor in the file: variable of the net}, for all layers before the classifier, and for it."""
+    match c:
+        case ResNet():
+            layers, classifier = _resnet_layers(net, c), "fc"
+        case ConvNeXt():
+            layers, classifier = _convnext_layers(net, c), "head.fc"
+        case EfficientNet():
+            layers, classifier = _efficientnet_layers(net, c), "classifier"
         case _:
-            raise AssertionError(family)
+            raise AssertionError(c)
     places = {}
     for name, layer in layers:
         places |= _places_of(name, layer)
     return places, _places_of(classifier, classifier_of(net.head))
 
 
-def _resnet_layers(net: Net, blocks: Sequence[int]) -> NamedLayers:
-    yield "conv1", net.layers[0]
-    yield "bn1", net.layers[1]
-    names = [f"layer{stage}.{block}" for stage, number in enumerate(blocks, start=1) for block in range(number)]
+def _blocks_of(c: Published) -> list[tuple[int, int]]:
+    """Return (stage, block) of every block, both from 0."""
+    numbers = each(len(c.channels), c.blocks)
+    return [(stage, block) for stage, number in enumerate(numbers) for block in range(number)]
+
+
+def _resnet_layers(net: Net, c: ResNet) -> NamedLayers:
+    stem = ("conv1.0", "conv1.1", "conv1.3", "conv1.4", "conv1.6", "bn1") if c.deep_stem else ("conv1", "bn1")
+    yield from zip(stem, net.layers, strict=False)
     residuals = [layer for layer in net.layers if isinstance(layer, Residual)]
-    for name, residual in zip(names, residuals, strict=True):
+    for (stage, block), residual in zip(_blocks_of(c), residuals, strict=True):
+        name = f"layer{stage + 1}.{block}"
         for position, layer in enumerate(residual.branch):
             if isinstance(layer, SqueezeExcite):
                 yield f"{name}.se.fc1", layer.reduce
                 yield f"{name}.se.fc2", layer.expand
             else:
                 yield f"{name}.{'bn' if position % 2 else 'conv'}{position // 2 + 1}", layer
-        for position, layer in enumerate(residual.shortcut):
+        # With pools in shortcuts, those that need none have an identity in the place of the pool.
+        with_parameters = [layer for layer in residual.shortcut if not isinstance(layer, AveragePool)]
+        for position, layer in enumerate(with_parameters, start=1 if c.pool_shortcut else 0):
             yield f"{name}.downsample.{position}", layer
 
 
-def _convnext_layers(net: Net, blocks: Sequence[int]) -> NamedLayers:
+def _convnext_layers(net: Net, c: ConvNeXt) -> NamedLayers:
     layers = iter(net.layers)
-    for stage, number in enumerate(blocks):
-        entry = f"stages.{stage}.downsample" if stage else "stem"
-        yield f"{entry}.0", next(layers)
-        yield f"{entry}.1", next(layers)
-        for block in range(number):
-            ours = next(layers)
-            assert isinstance(ours, ConvNextBlock), ours
-            for name, layer in zip(CONVNEXT_BRANCH, ours.branch, strict=True):
-                yield f"stages.{stage}.blocks.{block}.{name}", layer
+    names = CONVNEXT_V2_BRANCH if c.response_norm else CONVNEXT_BRANCH
+    for stage, block in _blocks_of(c):
+        if block == 0:
+            entry = f"stages.{stage}.downsample" if stage else "stem"
+            yield f"{entry}.0", next(layers)
+            yield f"{entry}.1", next(layers)
+        ours = next(layers)
+        assert isinstance(ours, ConvNextBlock), ours
+        for name, layer in zip(names, ours.branch, strict=True):
+            yield f"stages.{stage}.blocks.{block}.{name}", layer
     assert isinstance(net.head, NormedAverage | NormFirst), net.head
     yield "head.norm", net.head.norm
+
+
+def _efficientnet_layers(net: Net, c: EfficientNet) -> NamedLayers:
+    yield from zip(("conv_stem", "bn1"), net.layers, strict=False)
+    residuals = [layer for layer in net.layers if isinstance(layer, InvertedResidual)]
+    for (stage, block), residual in zip(_blocks_of(c), residuals, strict=True):
+        names = iter(EFFICIENTNET_BRANCH if len(_convolutions(residual)) == 3 else EFFICIENTNET_BRANCH_UNEXPANDED)
+        for layer in residual.branch:
+            if isinstance(layer, SqueezeExcite):
+                yield f"blocks.{stage}.{block}.se.conv_reduce", layer.reduce
+                yield f"blocks.{stage}.{block}.se.conv_expand", layer.expand
+            else:
+                yield f"blocks.{stage}.{block}.{next(names)}", layer
+    yield from zip(("conv_head", "bn2"), list(net.layers)[-2:], strict=True)
+
+
+def _convolutions(residual: InvertedResidual) -> list[Convolution]:
+    return [layer for layer in residual.branch if isinstance(layer, Convolution)]
 
 
 def classifier_of(head: Head) -> Convolution:
@@ -107,7 +138,7 @@ def _places_of(name: str, layer: nnx.Module) -> Places:
                 f"{name}.running_mean": layer.mean,
                 f"{name}.running_var": layer.var,
             }
-        case LayerNorm():
+        case LayerNorm() | ResponseNorm():
             return {f"{name}.weight": layer.scale, f"{name}.bias": layer.bias}
         case LayerScale():
             return {name: layer.scale}
@@ -136,7 +167,7 @@ def load_pretrained(model: Model, c: Published) -> str:
             f"config.model.init_from is {c.init_from}, but that user has no home: give another path"
         ) from error
     tensors = read_tensors(path)
-    places, classifier = published_places(model.net, c.name, each(len(c.channels), c.blocks))
+    places, classifier = published_places(model.net, c)
     note = _why_newly_drawn(classifier, tensors)
     if note:
         tensors = {name: tensor for name, tensor in tensors.items() if name not in classifier}

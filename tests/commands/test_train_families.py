@@ -12,6 +12,7 @@ SIGNAL_SPEEDS = {"examples_per_second", "true_megasamples_per_second"}
 ARGUMENTS = {
     **dict.fromkeys(("mnist", "mnist_deep", "all_cnn", "nin", "resnet18", "resnet50", "mlp", "flatten"), "tiny"),
     "convnext": "atto,tiny",
+    "efficientnet": "b0,tiny",
     **dict.fromkeys(("japanese_vowels", "fcn1d", "wavenet", "lstm", "tacotron2_encoder", "dense"), "tiny"),
 }
 

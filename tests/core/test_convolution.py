@@ -9,10 +9,11 @@ import pytest
 from flax import nnx
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from jax import lax
 
 from fcn_jax.core import convolution
 from fcn_jax.core.convolution import Convolution, convolve_direct, convolve_patches
-from fcn_jax.core.geometry import Window
+from fcn_jax.core.geometry import SameWindow, Window
 from fcn_jax.core.layers import Map
 from tests.core.made_maps import CHANNELS, assert_close, make_map, shake
 from tests.core.padding import QUICK
@@ -88,3 +89,20 @@ def test_the_gradient_of_a_kernel_is_a_product_in_any_way(float64, monkeypatch, 
     rng = np.random.default_rng(0)
     x, dy = rng.standard_normal((rows, 5)), rng.standard_normal((rows, 3))
     assert_close(jax.jit(convolution._kernel_gradient)(x, dy), x.T @ dy)
+
+
+@pytest.mark.parametrize("patches", [True, False], ids=["patches", "direct"])
+@pytest.mark.parametrize("window", [SameWindow(3, 2), SameWindow(5, 3, 2), SameWindow(4, 2), SameWindow(1, 3)], ids=str)
+def test_same_padding_is_xlas_for_every_true_size(float64, window, patches):
+    rng = np.random.default_rng(0)
+    layer = Convolution((CHANNELS, 3), window, rank=2, bias=False, patches=patches, rngs=nnx.Rngs(0), dtype=jnp.float64)
+    m = make_map(rng, [(9, 6), (4, 7), (1, 8), (0, 0)], (11, 8))
+    (y,) = layer((m,), training=True)
+    for row, (height, width) in enumerate(m.size.tolist()):
+        expected = lax.conv_general_dilated(
+            m.x[row, None, :height, :width], layer.kernel[...], (window.stride,) * 2, "SAME",
+            rhs_dilation=(window.dilation,) * 2, dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        ) if height else jnp.zeros((1, 0, 0, 3))  # fmt: skip
+        assert y.size[row].tolist() == list(expected.shape[1:3])
+        assert_close(y.x[row, : expected.shape[1], : expected.shape[2]], expected[0])
+        assert_close(y.x[row].sum(), expected.sum())

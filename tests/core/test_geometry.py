@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jax.lax import padtype_to_pads
 
 from fcn_jax.core.geometry import (
+    SameWindow,
     Window,
     format_size,
     largest_side,
@@ -122,6 +124,18 @@ def test_a_window_that_cannot_slide_is_refused(field, value, smallest):
     Window(**{"kernel": 3, field: smallest})
 
 
+@given(st.builds(SameWindow, st.integers(1, 6), st.integers(1, 4), st.integers(1, 2)), st.integers(1, 40))
+def test_a_same_window_pads_as_xla_does(window, side):
+    (around,) = padtype_to_pads((side,), (window.extent,), (window.stride,), "SAME")
+    assert window.padding_before(side) == around[0]
+    assert window.padding_before(np.array([side])).tolist() == [around[0]]
+    output = window.output_side(side)
+    assert output == -(-side // window.stride)
+    assert window.smallest_input(output) <= side < window.smallest_input(output + 1)
+    assert smallest_side((window, window)) == 1
+    assert largest_side((window,), output) == window.smallest_input(output + 1) - 1
+
+
 @given(st.lists(st.integers(1, 10**9), min_size=1, max_size=2).map(tuple))
 def test_sizes_survive_format_and_parse(size):
     assert parse_size(format_size(size)) == size
@@ -161,3 +175,4 @@ def test_a_window_is_described_by_what_is_not_usual():
     assert Window(3).describe(2) == "3×3"
     assert Window(4, 2, padding=1).describe(1) == "4, stride 2, padding 1"
     assert Window(3, 1, 2).describe(2) == "3×3, dilation 2"
+    assert SameWindow(3, 2).describe(2) == "3×3, stride 2, same padding"

@@ -23,6 +23,10 @@ MAPPED = {
     "average first": {"head": "average_first"},
     "a norm behind the average": {"name": "convnext", "blocks": (1,), "kernel": (3,), "patch": 2},
     "a grid": {"adaptive_pool": 5, "adaptive_pool_after": 1},
+    "same padding": {
+        "name": "efficientnet", "channels": (4, 4), "blocks": (1,), "kernel": (3,), "stride": (2,), "expansion": (2,),
+        "stem_channels": 4, "head_channels": 8, "padding": "same"
+    },
     "residual": {"name": "resnet", "channels": (4, 6), "blocks": (1,)},
 }  # fmt: skip
 UNMAPPED = {

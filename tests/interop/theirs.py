@@ -12,8 +12,11 @@ from torch import nn
 from tests.nets.golden_nets import MEAN, STD, golden_config
 
 
-def shake(net: nn.Module, seed: int = 0) -> nn.Module:
-    """Random weights, biases, scales and running statistics, of a size that keeps the logits near 1; evaluating."""
+def shake(net: nn.Module, seed: int = 0, *, gain: float = 1.5) -> nn.Module:
+    """Random weights, biases, scales and running statistics; evaluating.
+
+    `gain` is the variance of a kernel times its inputs. It has to keep the logits near 1, and apart from each other.
+    """
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in net.state_dict().items():
         if not tensor.is_floating_point():
@@ -23,7 +26,7 @@ def shake(net: nn.Module, seed: int = 0) -> nn.Module:
         elif name.endswith("gamma"):
             tensor.uniform_(0.2, 0.6, generator=generator)
         elif tensor.ndim > 1:
-            tensor.normal_(0, (1.5 / tensor[0].numel()) ** 0.5, generator=generator)
+            tensor.normal_(0, (gain / tensor[0].numel()) ** 0.5, generator=generator)
         elif name.endswith("weight"):
             tensor.uniform_(0.5, 1.2, generator=generator)
         else:

@@ -10,7 +10,7 @@ from configs import resnet18
 from fcn_jax.config import Config
 from fcn_jax.config_rules import validate
 from fcn_jax.core.block import filler_block
-from fcn_jax.core.geometry import Window
+from fcn_jax.core.geometry import SameWindow, Window
 from fcn_jax.core.layers import count_parameters, masked
 from fcn_jax.core.net import LayerMaker, Model, Net
 from fcn_jax.nets.families import ResNet
@@ -35,6 +35,21 @@ FAMILIES = {
     },
     "resnet with squeeze and excitation": {
         "name": "resnet", "channels": (2, 4), "blocks": (1,), "squeeze_excite": True
+    },
+    "resnet with a deep stem and pools in shortcuts": {
+        "name": "resnet", "channels": (2, 4), "blocks": (1,), "deep_stem": True, "pool_shortcut": True
+    },
+    "convnext with response norm": {
+        "name": "convnext", "channels": (2, 4), "blocks": (1,), "kernel": (3,), "patch": 2, "response_norm": True
+    },
+    "efficientnet": {
+        "name": "efficientnet", "channels": (2, 4), "blocks": (1,), "kernel": (3, 5), "stride": (2, 1),
+        "expansion": (1, 3), "stem_channels": 2, "head_channels": 4
+    },
+    "efficientnet with same padding, dropping branches": {
+        "name": "efficientnet", "channels": (2, 4), "blocks": (1, 2), "kernel": (3, 5), "stride": (2, 3),
+        "expansion": (2,), "stem_channels": 2, "head_channels": 4, "padding": "same", "activation": "relu6",
+        "squeeze_excite": False, "norm_epsilon": 1e-3, "stochastic_depth": 0.6
     },
     "all_cnn": {"name": "all_cnn", "channels": (2, 3)},
     "nin": {"name": "nin", "channels": (2, 3, 2, 3, 2, 2, 3, 2), "kernel": (5, 3, 4)},
@@ -115,6 +130,12 @@ def net_of(name: str, make: LayerMaker) -> Net:
             layer = make.max_pool(Window(2, 1, 3, 2))
         case "average pool":
             layer = make.average_pool(Window(3, 2, padding=1))
+        case "average pool with same padding":
+            layer = make.average_pool(SameWindow(3, 2))
+        case "max pool with same padding":
+            layer = make.max_pool(SameWindow(4, 3))
+        case "depthwise convolution with same padding":
+            layer = make.convolution((4, 4), SameWindow(5, 3, 2), groups=4)
         case "depthwise convolution":
             layer = make.convolution((4, 4), Window(3, 2, padding=1), groups=4)
         case "depthwise convolution, dilated":
@@ -132,7 +153,8 @@ def net_of(name: str, make: LayerMaker) -> Net:
     "name",
     [
         *("max pool", "max pool that sees nothing in places", "average pool"),
-        *("depthwise convolution", "depthwise convolution, dilated"),
+        *("depthwise convolution", "depthwise convolution, dilated", "depthwise convolution with same padding"),
+        *("average pool with same padding", "max pool with same padding"),
     ],
 )
 def test_padding_changes_nothing_for_a_layer(float64, name):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from configs import all_cnn, convnext, dense, fcn1d, flatten, lstm, mlp, nin, tacotron2_encoder, wavenet
+from configs import all_cnn, convnext, dense, efficientnet, fcn1d, flatten, lstm, mlp, nin, tacotron2_encoder, wavenet
 from fcn_jax.config import FAMILIES
 from fcn_jax.config_rules import validate
 from fcn_jax.nets.model import smallest_input, trace_shapes
@@ -14,6 +14,7 @@ CONFIGS = {
     "all_cnn": (all_cnn, (20, 16), 1),
     "nin": (nin, (20, 16), 1),
     "convnext": (convnext, (64, 49), 32),
+    "efficientnet": (efficientnet, (64, 49), 1),
     "fcn1d": (fcn1d, (7,), 1),
     "wavenet": (wavenet, (7,), 1),
     "lstm": (lstm, (7,), 1),
@@ -32,7 +33,7 @@ def test_every_family_has_a_config():
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_config_keeps_the_rules_and_its_net_takes_its_sizes(name, is_tiny):
     module, size, smallest = CONFIGS[name]
-    shrunk = "atto,tiny" if name == "convnext" else "tiny"
+    shrunk = {"convnext": "atto,tiny", "efficientnet": "b0,tiny"}.get(name, "tiny")
     config = module.get_config(shrunk if is_tiny else "")
     validate(config)
     assert config.model.name == name
@@ -51,3 +52,5 @@ def test_a_launch_command_names_its_own_file(name):
 def test_an_unknown_preset_is_refused_with_those_there_are():
     with pytest.raises(ValueError, match=r"one of atto, femto, pico, nano, tiny, small, base, not 'huge'"):
         convnext.get_config("huge")
+    with pytest.raises(ValueError, match=r"one of b0, b1, b2, b3, b4, lite0, not 'huge'"):
+        efficientnet.get_config("huge")

@@ -6,7 +6,7 @@ import pytest
 
 from fcn_jax.config import FAMILIES, Config, ModelConfig, UserError
 from fcn_jax.config_rules import validate
-from fcn_jax.nets.families import FCN, ConvNeXt, ResNet
+from fcn_jax.nets.families import FCN, ConvNeXt, EfficientNet, ResNet
 from fcn_jax.nets.model import MAKERS
 from tests.made_models import NORMS, choices_of, model_of
 from tests.test_config_rules import config_with, refusal
@@ -59,6 +59,18 @@ def test_a_window_has_one_value_or_one_for_every_convolution(field):
     [
         ("resnet", {"blocks": (1, 2)}, "config.model.blocks has 2 values, but it must have 1 or 3"),
         ("resnet", {"stem_kernel": 4}, "config.model.stem_kernel is 4, but it must be odd"),
+        (
+            "resnet",
+            {"channels": (9, 8), "deep_stem": True},
+            "config.model.channels begins with 9, but a deep stem begins",
+        ),
+        ("efficientnet", {"kernel": (4,)}, "config.model.kernel is (4,), but efficientnet needs odd kernels"),
+        ("efficientnet", {"stride": (1, 2)}, "config.model.stride has 2 values, but it must have 1 or 7"),
+        (
+            "efficientnet",
+            {"norm": "group", "head_channels": 4},
+            "config.model.head_channels is 4, but config.model.group",
+        ),
         ("nin", {"channels": (8, 8, 8)}, "config.model.channels has 3 values, but nin has three convolutions a block"),
         ("nin", {"channels": (8, 8)}, "config.model.kernel has 3 values, but it must have 1 or 1"),
         ("convnext", {"kernel": (4,)}, "config.model.kernel is (4,), but convnext needs odd kernels"),
@@ -84,10 +96,11 @@ def test_a_family_with_one_norm_refuses_all_others(name, norm):
         assert message == f"config.model.norm is {other!r}, but it must be one of: {norm}"
 
 
-def test_published_weights_of_a_resnet_have_batch_norm():
+@pytest.mark.parametrize("family", [ResNet, EfficientNet])
+def test_published_weights_have_batch_norm(family):
     validate(Config(model=ConvNeXt(init_from="FILE")))
-    validate(Config(model=ResNet(init_from="FILE")))
-    message = rule_broken_by(ResNet(init_from="FILE", norm="group"))
+    validate(Config(model=family(init_from="FILE")))
+    message = rule_broken_by(family(init_from="FILE", norm="group"))
     assert message.startswith("config.model.init_from is 'FILE', but config.model.norm is 'group'")
     assert message.endswith("set config.model.norm=batch")
 
@@ -105,6 +118,7 @@ def test_groups_divide_the_channels():
 
 def test_presets_are_named():
     assert ResNet.of_depth(34).blocks == (3, 4, 6, 3)
+    assert EfficientNet.of_size("b4").channels == (24, 32, 56, 112, 160, 272, 448)
     assert ConvNeXt.of_size("nano", num_classes=3).channels == (80, 160, 320, 640)
     with pytest.raises(UserError, match=r"config\.model\.channels"):
         ResNet.of_depth(18, channels=()).check()

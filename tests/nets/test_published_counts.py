@@ -5,7 +5,7 @@ import pytest
 from fcn_jax.config import Config, ModelConfig
 from fcn_jax.config_rules import validate
 from fcn_jax.core.layers import count_parameters
-from fcn_jax.nets.families import ConvNeXt
+from fcn_jax.nets.families import ConvNeXt, EfficientNet, ResNet
 from fcn_jax.nets.model import abstract_model
 from tests.made_models import model_of
 
@@ -35,6 +35,38 @@ def test_nin():
     by_hand = sum(inputs * outputs + outputs for inputs, outputs in convolutions)
     channels = (192, 160, 96, *[192] * 5)
     assert count(name="nin", channels=channels, kernel=(5, 5, 3), norm="none") == by_hand == 966_986
+
+
+@pytest.mark.parametrize(
+    ("size", "parameters"),
+    [("atto", 3_708_400), ("femto", 5_233_240), ("pico", 9_066_280), ("nano", 15_623_800), ("tiny", 28_635_496)],
+)
+def test_convnext_v2(size, parameters):
+    """timm's, at 1,000 classes; its cards give 3.7, 5.2, 9.1, 15.6 and 28.6 million."""
+    assert count_of(ConvNeXt.of_size(size, response_norm=True, num_classes=1000)) == parameters
+
+
+@pytest.mark.parametrize(("depth", "parameters"), [(18, 11_708_744), (50, 25_576_264)])
+def test_resnet_d(depth, parameters):
+    """timm's; its cards give 11.7 and 25.6 million."""
+    fields = {"deep_stem": True, "stem_kernel": 3, "pool_shortcut": True, "num_classes": 1000}
+    assert count_of(ResNet.of_depth(depth, **fields)) == parameters
+
+
+@pytest.mark.parametrize(
+    ("size", "parameters"),
+    [
+        ("b0", 5_288_548),
+        ("b1", 7_794_184),
+        ("b2", 9_109_994),
+        ("b3", 12_233_232),
+        ("b4", 19_341_616),
+        ("lite0", 4_652_008),
+    ],
+)
+def test_efficientnet(size, parameters):
+    """Those of B0 to B4 are torchvision's; timm's cards give 5.3, 7.8, 9.1, 12.2, 19.3 and 4.7 million."""
+    assert count_of(EfficientNet.of_size(size, num_classes=1000)) == parameters
 
 
 @pytest.mark.parametrize(
