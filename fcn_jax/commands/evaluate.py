@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from fcn_jax.config import UserError
-from fcn_jax.inference.evaluation import Evaluation, answered, at_scale, configs_at_scales, evaluated, open_run
+from fcn_jax.inference.evaluation import LabelEvaluation, answered, at_scale, configs_at_scales, evaluated, open_run
 from fcn_jax.reports.evaluation_page import evaluation_json, evaluation_page, predictions_csv
+from fcn_jax.reports.labels_page import labels_csv, labels_json, labels_page
 from fcn_jax.system.console import say
 from fcn_jax.system.disk import make_folder, write_atomically, write_json
 from fcn_jax.system.processes import is_first, together
@@ -45,6 +46,9 @@ def evaluate_run(
     strict: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Evaluate a whole checkpoint; yield {split, step, loss, accuracy, count, bad} for each test scale.
+
+    Where examples may have several labels, accuracy is the share of them whose labels are predicted exactly, and
+    mean_average_precision and micro_f1 come with it, unless no example has a label.
 
     `bad` is the number of examples of the split that were left out or could not be read. The dict also has `scale` if
     `scales` are given.
@@ -89,8 +93,15 @@ def evaluate_run(
         _write(out, evaluations, shown, subject=f"{workdir.resolve().name}: {net}", command=command)
 
 
-def _write(out: Path, evaluations: Sequence[Evaluation], shown: Evaluation, *, subject: str, command: str) -> None:
-    write_atomically(out / "predictions.csv", predictions_csv(evaluations))
-    write_json(out / "evaluation.json", evaluation_json(evaluations, shown))
-    write_atomically(out / "index.html", evaluation_page(evaluations, shown, subject=subject, command=command))
+def _write(out: Path, evaluations: Sequence[Any], shown: Any, *, subject: str, command: str) -> None:
+    """Write the files of an evaluation, by what the labels are."""
+    if isinstance(shown, LabelEvaluation):
+        table, numbers = labels_csv(evaluations), labels_json(evaluations, shown)
+        page = labels_page(evaluations, shown, subject=subject, command=command)
+    else:
+        table, numbers = predictions_csv(evaluations), evaluation_json(evaluations, shown)
+        page = evaluation_page(evaluations, shown, subject=subject, command=command)
+    write_atomically(out / "predictions.csv", table)
+    write_json(out / "evaluation.json", numbers)
+    write_atomically(out / "index.html", page)
     say(f"{out / 'index.html'}, with evaluation.json and predictions.csv beside it")

@@ -4,7 +4,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -18,6 +18,7 @@ from fcn_jax.config import Config, UserError
 from fcn_jax.config_rules import validate
 from fcn_jax.core.block import AnyArray, Block
 from fcn_jax.core.buckets import BucketPlan
+from fcn_jax.core.losses import probabilities_of
 from fcn_jax.core.net import Model, Prediction
 from fcn_jax.core.step import abstract_state, split_model
 from fcn_jax.data.meaning import Meaning
@@ -49,6 +50,11 @@ class Trained:
     @property
     def label_names(self) -> tuple[str, ...]:
         return self.meaning.label_names
+
+    @property
+    def labels(self) -> str:
+        """What its labels are: see `DataConfig.labels`."""
+        return self.config.data.labels
 
 
 def restore_trained(
@@ -177,6 +183,8 @@ class Classifier(Generic[AnswerT]):
     """The net: (variables, images or signals, true sizes) -> answer."""
     num_threads: int
     """Number of threads that read files."""
+    labels: str = "one"
+    """What the net's labels are: see `DataConfig.labels`."""
     is_compiled: bool = True
     """True if XLA compiles `function` for every canvas; False for onnxruntime, which takes any shape."""
 
@@ -190,10 +198,16 @@ def predict_batch(model: Model, image: Num[AnyArray, "b *spatial c"], size: Int[
     return prediction
 
 
-def answer_of(model: Model, image: Num[AnyArray, "b *spatial c"], size: Int[AnyArray, "b r"]) -> Answer:
-    """Return the probabilities and logits of a padded batch."""
+def answer_of(
+    model: Model, image: Num[AnyArray, "b *spatial c"], size: Int[AnyArray, "b r"], *, labels: str = "one"
+) -> Answer:
+    """Return the probabilities and logits of a padded batch.
+
+    Args:
+        labels: what the net's labels are: see `DataConfig.labels`.
+    """
     logits = predict_batch(model, image, size).logits
-    return Answer(jax.nn.softmax(logits), logits)
+    return Answer(probabilities_of(logits, labels), logits)
 
 
 def classifier_of_workdir(workdir: Path, *, which: str | None = None, strict: bool = False) -> Classifier[Answer]:
@@ -207,7 +221,8 @@ def classifier_of_workdir(workdir: Path, *, which: str | None = None, strict: bo
         UserError: there is no run or no checkpoint, or a file is missing or damaged.
     """
     use_compilation_cache(read_config(workdir).machine)
-    return classifier_of_trained(restore_trained(workdir, which=which, strict=strict), answer_of)
+    trained = restore_trained(workdir, which=which, strict=strict)
+    return classifier_of_trained(trained, partial(answer_of, labels=trained.labels))
 
 
 def classifier_of_trained(
@@ -227,6 +242,7 @@ def classifier_of_trained(
         variables=(params, stats),
         function=lambda variables, image, size: answer(nnx.merge(graphdef, *variables), image, size),
         num_threads=threads_of(trained.config.machine),
+        labels=trained.labels,
     )
 
 

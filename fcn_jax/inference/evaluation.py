@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 from jaxtyping import Int
@@ -24,10 +25,11 @@ from fcn_jax.data.file_source import FileData
 from fcn_jax.data.files import IMAGES, SIGNALS
 from fcn_jax.data.listing import ALL
 from fcn_jax.data.meaning import check_meaning
-from fcn_jax.data.source import OpenSplit, Source
+from fcn_jax.data.source import OpenSplit, Source, main_classes
 from fcn_jax.data.sources import SOURCES, Reordered, describe_sources, open_data
 from fcn_jax.data.splits import SPLITS, TAKEN_OUT, split_named
 from fcn_jax.inference.classifier import read_plan
+from fcn_jax.inference.label_statistics import LabelAnswers, label_answers_of
 from fcn_jax.inference.statistics import Answers, Statistics, answers_of, statistics_of
 from fcn_jax.system.cache import use_compilation_cache
 from fcn_jax.system.console import say
@@ -37,6 +39,8 @@ from fcn_jax.train.compile_in_threads import compile_programs
 from fcn_jax.train.passes import evaluate, split_logits
 from fcn_jax.train.setup import Setup, Split, prepare_together
 from fcn_jax.train.workdir import changes_since_begun, read_labels, read_meaning, warning_of_training_data
+
+AnyAnswers = TypeVar("AnyAnswers", Answers, LabelAnswers)
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class OpenedRun:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class AnyEvaluation(Generic[AnyAnswers]):
     """The answers of a net for a whole split at one test scale."""
 
     split: str
@@ -76,7 +80,7 @@ class Evaluation:
     """Training step of the checkpoint."""
     scale: float
     dataset: Dataset
-    answers: Answers
+    answers: AnyAnswers
     bad: dict[str, str]
     """The examples that could not be read: {name: reason}."""
 
@@ -89,15 +93,22 @@ class Evaluation:
         """Names of the answers' examples."""
         return [self.dataset.source.name(index) for index in self.answers.index.tolist()]
 
+    @property
+    def means(self) -> dict[str, float]:
+        """The same numbers as `evaluated` returns: {loss, accuracy, count}, and more of several labels."""
+        return self.answers.means
+
+
+class Evaluation(AnyEvaluation[Answers]):
+    """An evaluation whose examples have one label each, or shares, of which the largest is taken for the label."""
+
     @cached_property
     def findings(self) -> Statistics:
         return statistics_of(self.answers, len(self.label_names))
 
-    @property
-    def means(self) -> dict[str, float]:
-        """The same numbers as `evaluated` returns: {loss, accuracy, count}."""
-        accuracy = self.answers.accuracy
-        return {"loss": self.answers.mean_loss, "accuracy": accuracy.value, "count": accuracy.examples}
+
+class LabelEvaluation(AnyEvaluation[LabelAnswers]):
+    """An evaluation whose examples may have several labels."""
 
 
 def configs_at_scales(config: Config, scales: Sequence[float]) -> list[Config]:
@@ -239,12 +250,12 @@ def _check_rank(source: Source, data: str, *, trained: int) -> None:
 
 
 def evaluated(run: OpenedRun, *, title: str) -> dict[str, float]:
-    """Evaluate a split and return {loss, accuracy, count}; memory holds no more than a step's examples."""
+    """Evaluate a split and return what `evaluate` does; memory holds no more than a step's examples."""
     programs = compile_programs(run.setup, train=False, splits=(run.split,))
     return evaluate(run.setup, programs, run.state, run.split, title=title)
 
 
-def answered(run: OpenedRun, *, title: str) -> Evaluation:
+def answered(run: OpenedRun, *, title: str) -> Evaluation | LabelEvaluation:
     """Evaluate a split and return an answer for every example.
 
     Raises:
@@ -258,8 +269,13 @@ def answered(run: OpenedRun, *, title: str) -> Evaluation:
     index = np.flatnonzero(known)
     if not len(index):
         raise UserError(f"no example of {title} can be read: {first_of(bad)}")
-    answers = answers_of(logits[index], index=index, size=dataset.source.sizes[index], label=dataset.labels[index])
-    return Evaluation(title, run.step, run.scale, dataset, answers, bad)
+    found, size, label = logits[index], dataset.source.sizes[index], dataset.labels[index]
+    if dataset.label_kind == "several":
+        several = label_answers_of(found, index=index, size=size, targets=label)
+        return LabelEvaluation(title, run.step, run.scale, dataset, several, bad)
+    shares = label if dataset.label_kind == "shares" else None
+    one = answers_of(found, index=index, size=size, label=main_classes(label), shares=shares)
+    return Evaluation(title, run.step, run.scale, dataset, one, bad)
 
 
 def _check_finite(dataset: Dataset, without_answer: Int[np.ndarray, " n"]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from fcn_jax.inference.statistics import Bin, Confusion, Proportion
-from fcn_jax.reports.evaluation_page import png_of_image, png_of_signal
+from fcn_jax.reports.evaluation_parts import png_of_image, png_of_signal
 from fcn_jax.reports.evaluation_plots import accuracy_by, accuracy_by_scale, confusion_picture, reliability
 
 BINS = [Bin(0.2, 0.4, 0.3, Proportion(0, 7)), Bin(0.8, 1.0, 0.9, Proportion(26, 26))]
