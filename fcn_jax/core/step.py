@@ -229,13 +229,13 @@ class Scored(NamedTuple):
 def make_scoring_step(graphdef: Any, labels: str) -> Callable[[Any, Any, tuple[Block]], Scored]:
     """Return the function that evaluates one block and keeps its logits: (parameters, statistics, blocks) -> scored."""
 
-    def scoring_step(params: Any, stats: Any, blocks: tuple[Block]) -> Scored:
+    def evaluate_step(params: Any, stats: Any, blocks: tuple[Block]) -> Scored:
         (block,) = blocks
         predictions = nnx.merge(graphdef, params, stats)(blocks, training=False)
         sums = sums_of(predictions, blocks, labels=labels, loss_of=plain_loss(labels))
         return Scored(sums, jnp.asarray(block.index), predictions[0].logits)
 
-    return scoring_step
+    return evaluate_step
 
 
 def make_moments_step(graphdef: Any) -> Callable[[Any, Any, tuple[Block, ...]], list[Moments]]:

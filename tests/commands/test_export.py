@@ -80,7 +80,7 @@ WRONG = {
     "cut off": (lambda artifact: artifact.write_bytes(artifact.read_bytes()[:-100]), "hashes differ"),
     "of another": (lambda artifact: edited(artifact, lambda v: v.update(sha256="0" * 64)), "hashes differ"),
     "no JSON": (lambda artifact: sidecar_path(artifact).write_text("{"), "is damaged"),
-    "of a later version": (lambda artifact: edited(artifact, lambda v: v.update(format_version=9)), "reads 4"),
+    "of a later version": (lambda artifact: edited(artifact, lambda v: v.update(format_version=9)), "reads 5"),
     "without a rule": (
         lambda artifact: edited(artifact, lambda v: v["recipe"].pop("resize")),
         "recipe.resize is missing",
