@@ -35,7 +35,7 @@ def plain_loss(labels: str) -> LossOfLabels:
     return cross_entropy if labels == "one" else training_loss(TrainConfig(), labels)
 
 
-def probabilities_of(logits: Float[Array, "*b k"], labels: str) -> Float[Array, "*b k"]:
+def probabilities_of(logits: Float[AnyArray, "*b k"], labels: str) -> Float[Array, "*b k"]:
     """Return the probability of every class: they add up to 1, except for several labels."""
     return jax.nn.sigmoid(logits) if labels == "several" else jax.nn.softmax(logits)
 
