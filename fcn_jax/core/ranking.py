@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from jaxtyping import Bool, Float, Num
+from jaxtyping import Bool, Float
 
 
 def average_precision(score: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]) -> float:
@@ -21,9 +21,9 @@ def average_precision(score: Float[np.ndarray, " n"], positive: Bool[np.ndarray,
     return float((np.diff(hits[ends], prepend=0) * precision).sum() / hits[-1])
 
 
-def average_precisions(scores: Float[np.ndarray, "n k"], targets: Num[np.ndarray, "n k"]) -> Float[np.ndarray, " k"]:
-    """Return the average precision of every class; a target above 0.5 is positive."""
-    return np.array([average_precision(scores[:, k], targets[:, k] > 0.5) for k in range(scores.shape[1])])
+def average_precisions(scores: Float[np.ndarray, "n k"], positive: Bool[np.ndarray, "n k"]) -> Float[np.ndarray, " k"]:
+    """Return the average precision of every class."""
+    return np.array([average_precision(scores[:, k], positive[:, k]) for k in range(scores.shape[1])], np.float64)
 
 
 def mean_average_precision(of_classes: Float[np.ndarray, " k"]) -> float:
@@ -32,20 +32,20 @@ def mean_average_precision(of_classes: Float[np.ndarray, " k"]) -> float:
     return float(known.mean()) if len(known) else math.nan
 
 
-def micro_f1(logits: Float[np.ndarray, "n k"], targets: Num[np.ndarray, "n k"]) -> float:
+def micro_f1(logits: Float[np.ndarray, "n k"], positive: Bool[np.ndarray, "n k"]) -> float:
     """Return F1 over all pairs of example and class, where a class is predicted from a probability of 0.5.
 
     NaN if no class is true or predicted anywhere.
     """
-    said, true = logits > 0, targets > 0.5
-    both = int(said.sum()) + int(true.sum())
-    return 2 * int((said & true).sum()) / both if both else math.nan
+    said = logits > 0
+    both = int(said.sum()) + int(positive.sum())
+    return 2 * int((said & positive).sum()) / both if both else math.nan
 
 
-def label_metrics(logits: Float[np.ndarray, "n k"], targets: Num[np.ndarray, "n k"]) -> dict[str, float]:
+def label_metrics(logits: Float[np.ndarray, "n k"], positive: Bool[np.ndarray, "n k"]) -> dict[str, float]:
     """Return {mean_average_precision, micro_f1} of several labels; what is not defined is left out."""
     found = {
-        "mean_average_precision": mean_average_precision(average_precisions(logits, targets)),
-        "micro_f1": micro_f1(logits, targets),
+        "mean_average_precision": mean_average_precision(average_precisions(logits, positive)),
+        "micro_f1": micro_f1(logits, positive),
     }
     return {name: value for name, value in found.items() if not math.isnan(value)}

@@ -87,7 +87,7 @@ def _metrics_of(scored: Sequence[tuple[np.ndarray, np.ndarray]], targets: np.nda
     """Return the metrics of several labels from the (indices, logits) of all steps."""
     index, logits = (np.concatenate(parts) for parts in zip(*scored, strict=True))
     is_example = index != FILLER
-    return label_metrics(logits[is_example], targets[index[is_example]])
+    return label_metrics(logits[is_example], targets[index[is_example]] > 0.5)
 
 
 def split_logits(setup: Setup, state: TrainState, split: Split, *, title: str) -> Float[np.ndarray, "n k"]:

@@ -39,10 +39,10 @@ def test_average_precision_is_the_sum_over_thresholds(rows):
 
 def test_a_class_without_a_positive_example_does_not_count():
     logits = np.array([[2.0, 1.0, -1.0], [-1.0, 3.0, -1.0], [1.0, 2.0, -2.0]])
-    targets = np.array([[1, 0, 0], [0, 1, 0], [1, 0, 0]], np.float32)
+    targets = np.array([[1, 0, 0], [0, 1, 0], [1, 0, 0]], bool)
     of_classes = average_precisions(logits, targets)
     np.testing.assert_allclose(of_classes, [1, 1, math.nan])
     assert mean_average_precision(of_classes) == 1
     # Predicted are classes 0, 1; 1; 0, 1: three of five hits, with three positives.
     assert label_metrics(logits, targets) == {"mean_average_precision": 1, "micro_f1": pytest.approx(2 * 3 / (5 + 3))}
-    assert label_metrics(-np.abs(logits), np.zeros((3, 3))) == {}
+    assert label_metrics(-np.abs(logits), np.zeros((3, 3), bool)) == {}
