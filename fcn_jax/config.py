@@ -149,12 +149,15 @@ class TrainConfig:
     momentum: float = bounded(0.9, 0, 1)
     """The momentum of sgd."""
     label_smoothing: float = bounded(0.0, 0, 0.99)
+    """The share of a label that goes to all classes alike (arXiv:1512.00567); with data.labels=several, half of it goes
+    from being there to being absent, and the other way round."""
     focal: float = bounded(0.0, 0, 10)
     """The exponent of the focal loss, which weighs an example by (1 - probability of its label) (arXiv:1708.02002)."""
     class_weights: tuple[float, ...] = bounded((), 0)
     """The weight of each class in the loss; (): all weigh 1."""
     balanced: bool = False
-    """True: classes weigh by 1 / their number of training examples, 1 in the mean; config.json keeps class_weights."""
+    """True: classes weigh by 1 / their number of training examples, 1 in the mean; config.json keeps class_weights. A
+    share counts as a part of an example, and each of several labels as one."""
     mixup: float = bounded(0.0, 0, 1000)
     """Two examples of a block are blended, with shares from Beta(mixup, mixup) (arXiv:1710.09412); 0: never."""
     cutmix: float = bounded(0.0, 0, 1000)
@@ -220,9 +223,9 @@ class CheckpointConfig:
     """The minutes from one save to the next, to the next line of the log; 0: only steps decide."""
     keep: int = bounded(2, 1)
     """The number of newest checkpoints that are kept."""
-    best: str = chosen("", "accuracy", "loss")
+    best: str = chosen("", "accuracy", "loss", "mean_average_precision")
     """The metric of the validations by which the best state is kept too, in best/; "": none. Where it is set, the test,
-    evaluate, predict, cam and export take the best state."""
+    evaluate, predict, cam and export take the best state. Only data.labels=several has the last one."""
 
 
 @dataclass

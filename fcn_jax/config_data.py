@@ -66,6 +66,9 @@ class DataConfig:
     has; else an error. classes: all are classes. train,val,test: these are the splits, and others are left out."""
     absolute_paths: bool = False
     """True: a table may hold absolute paths and links to anywhere. False: its files lie below the table's folder."""
+    labels: str = chosen("one", "several", "shares")
+    """What the column label of a table holds. one: a class. several: any number of classes, such as cat;dog, each of
+    which the net finds or not. shares: the probability of each class, such as cat:0.7;dog:0.3."""
     train_split: str = "train"
     validation_split: str = "validation"
     test_split: str = "test"

@@ -60,6 +60,16 @@ def validate(config: Config) -> None:
             f"config.train.restarts is {config.train.restarts}, but config.train.decay=constant never falls: set "
             "config.train.decay=cosine, or config.train.restarts=0"
         )
+    if config.data.balance and config.data.labels == "several":
+        raise UserError(
+            f"config.data.balance is {config.data.balance}, but with several labels an example is of no one class: set "
+            "config.data.balance=0.0; config.train.balanced=True weighs rare classes instead"
+        )
+    if config.checkpoint.best == "mean_average_precision" and config.data.labels != "several":
+        raise UserError(
+            f"config.checkpoint.best is mean_average_precision, but config.data.labels is {config.data.labels}, and "
+            "only several labels have it: set config.checkpoint.best=accuracy, or config.data.labels=several"
+        )
     if config.train.patience and not config.checkpoint.best:
         raise UserError(
             f"config.train.patience is {config.train.patience}, but config.checkpoint.best names no metric: set "

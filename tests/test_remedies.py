@@ -157,6 +157,8 @@ CONFIGS = [
     Situation("so steps are computed in micro-steps", broken(train__accumulate=2), validate, ways=3),
     Situation("so steps are computed in micro-steps", broken(schedule__programs="bucket"), validate, ways=3),
     Situation("every_minutes is 0 too", broken(checkpoint__every_steps=0), validate),
+    Situation("only several labels have it", broken(checkpoint__best="mean_average_precision"), validate, ways=2),
+    Situation("an example is of no one class", broken(data__balance=0.5, data__labels="several"), validate, ways=2),
     Situation("never falls", broken(train__restarts=2, train__decay="constant"), validate, ways=2),
     Situation("names no metric", broken(train__patience=3), validate, ways=2),
     Situation("nothing is validated", broken(checkpoint__best="loss", train__evaluate_every_epochs=0), validate),
@@ -231,6 +233,17 @@ def of_data(said: str, top: Path) -> Situation:
             source = pictures(top)
             (top / "train/kind 0/0.png").write_bytes(b"no picture")
             return Situation(said, broken(data__source=source, model__num_classes=3), opened, behind="train with ")
+        case "cannot hold several":
+            config = broken(data__source=pictures(top), data__labels="several", model__num_classes=3)
+            return Situation(said, config, opened, behind="or set ")
+        case "labels: set":
+            pictures(top)
+            rows = "".join(
+                f"{path.relative_to(top)},{path.parent.name},{path.parts[-3]}\n" for path in top.rglob("*.png")
+            )
+            (top / "table.csv").write_text(f"path,label,split\n{rows}")
+            config = broken(data__source=f"table:{top / 'table.csv'}", data__labels="several", model__num_classes=2)
+            return Situation(said, config, opened)
         case "beside others":
             pictures(top)
             picture(top / "notes/page/0.png")
@@ -263,6 +276,8 @@ DATA = [
     "if all signals have as many",
     "use paths below",
     "are bad, more than",
+    "cannot hold several",
+    "labels: set",
     "beside others",
     "but no train",
     "folders that mean",

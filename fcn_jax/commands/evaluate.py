@@ -10,16 +10,20 @@ from typing import Any
 from fcn_jax.config import Config, UserError
 from fcn_jax.inference.averaging import AS_THE_RUN, Averaging
 from fcn_jax.inference.evaluation import (
+    Evaluation,
+    LabelEvaluation,
     OpenedRun,
     answered,
     configs_at_scales,
     evaluated,
+    fitted_temperature,
     nearest_in_train,
     open_run,
     with_views,
 )
-from fcn_jax.inference.temperature import fit_temperature, read_temperature, write_temperature
+from fcn_jax.inference.temperature import read_temperature, write_temperature
 from fcn_jax.reports.evaluation_page import evaluation_json, evaluation_page, predictions_csv
+from fcn_jax.reports.labels_page import labels_csv, labels_json, labels_page
 from fcn_jax.reports.near_duplicates import near_duplicates_json, near_duplicates_part
 from fcn_jax.system.console import say
 from fcn_jax.system.disk import make_folder, write_atomically, write_json
@@ -42,6 +46,9 @@ def evaluate_run(
     strict: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Evaluate a whole checkpoint; yield {split, step, loss, accuracy, count, bad} for each test scale.
+
+    Where examples may have several labels, accuracy is the share of them whose labels are predicted exactly, and
+    mean_average_precision and micro_f1 come with it, unless no example has a label.
 
     `bad` is the number of examples of the split that were left out or could not be read. The dict also has `scale` if
     `scales` are given.
@@ -101,10 +108,7 @@ def evaluate_run(
             more = near_duplicates_part(shown, run, found)
             rows = {"near_duplicates": near_duplicates_json(shown, run, found)}
             say(f"{len(found):,} examples of {shown.split} are near-duplicates of one of train")
-        page = evaluation_page(evaluations, shown, subject=subject, command=command, more=more)
-        write_atomically(out / "predictions.csv", predictions_csv(evaluations))
-        write_json(out / "evaluation.json", {**evaluation_json(evaluations, shown), **rows})
-        write_atomically(out / "index.html", page)
+        _write(out, evaluations, shown, {"subject": subject, "command": command, "more": more}, rows)
         say(f"{out / 'index.html'}, with evaluation.json and predictions.csv beside it")
 
 
@@ -128,11 +132,34 @@ def _temperature(
         raise UserError(f"--temperature={asked}: it must be fit, or none to forget what was fitted")
     if asked == "fit":
         validation = open_run(workdir, config, "validation", which=which, strict=strict)
-        found = answered(validation, title="validation")
-        fitted = fit_temperature(found.logits, found.answers.label, step=run.step, split="validation")
+        fitted = fitted_temperature(validation, title="validation")
         if is_first():
             write_temperature(workdir, fitted)
     if asked == "none" and is_first():
         write_temperature(workdir, None)
     with together():
         return read_temperature(workdir, step=run.step)
+
+
+def _write(
+    out: Path,
+    evaluations: Sequence[Any],
+    shown: Evaluation | LabelEvaluation,
+    texts: dict[str, Any],
+    rows: dict[str, Any],
+) -> None:
+    """Write the files of an evaluation, by what the labels are.
+
+    Args:
+        texts: arguments of the page.
+        rows: more numbers for evaluation.json.
+    """
+    if isinstance(shown, LabelEvaluation):
+        table, numbers = labels_csv(evaluations), labels_json(evaluations, shown)
+        page = labels_page(evaluations, shown, **texts)
+    else:
+        table, numbers = predictions_csv(evaluations), evaluation_json(evaluations, shown)
+        page = evaluation_page(evaluations, shown, **texts)
+    write_atomically(out / "predictions.csv", table)
+    write_json(out / "evaluation.json", {**numbers, **rows})
+    write_atomically(out / "index.html", page)

@@ -1,7 +1,7 @@
 """The `export` command: it writes a trained net as one StableHLO or ONNX artifact for any batch, height and width.
 
-The artifact holds the parameters, the normalisation of the input and the softmax. The sidecar says how to turn a file
-into an input. StableHLO is compiled where it is used, on CPU, CUDA or TPU.
+The artifact holds the parameters, the normalisation of the input and the softmax, or the sigmoid of several labels. The
+sidecar says how to turn a file into an input. StableHLO is compiled where it is used, on CPU, CUDA or TPU.
 """
 
 from collections.abc import Sequence
@@ -38,13 +38,15 @@ def export_workdir(workdir: Path, out: Path, *, form: str, which: str | None = N
         raise UserError(f"--out={out} ends in .onnx, but --format is {form}: add --format=onnx, or choose another name")
     # The other way, by patches, is faster only on some CPUs.
     trained = restore_trained(workdir, convolution="direct", which=which, strict=strict)
-    recipe = recipe_of_trained(trained)
+    recipe, labels = recipe_of_trained(trained), trained.labels
     match form:
         case "stablehlo":
-            exported = export_model(trained.model, recipe, temperature=trained.temperature)
+            exported = export_model(trained.model, recipe, labels, temperature=trained.temperature)
             serialized, note = bytes(exported.serialize()), ", ".join(PLATFORMS)
         case "onnx":
-            serialized, note = export_onnx(trained.model, recipe, trained.plan.shapes, temperature=trained.temperature)
+            serialized, note = export_onnx(
+                trained.model, recipe, trained.plan.shapes, labels, temperature=trained.temperature
+            )
         case _:
             raise AssertionError(form)
     sidecar = write_artifact(out, serialized, trained, recipe, form=form)
@@ -56,24 +58,33 @@ def export_workdir(workdir: Path, out: Path, *, form: str, which: str | None = N
     )
 
 
-def export_model(model: Model, recipe: Recipe, *, temperature: float = 1.0) -> jax_export.Exported:
+def export_model(model: Model, recipe: Recipe, labels: str = "one", *, temperature: float = 1.0) -> jax_export.Exported:
     """Export (images or signals [b, *spatial, c], true sizes [b, r]) -> answer.
 
     It holds for any b and, unless the net takes only one size, for any size.
+
+    Args:
+        labels: what the net's labels are: see `DataConfig.labels`.
     """
-    answer = answering(model, temperature=temperature)
+    answer = answering(model, labels, temperature=temperature)
     named = jax.jit(lambda image, size: answer(image, size)._asdict())
     return jax_export.export(named, platforms=PLATFORMS)(*inputs_of(recipe))
 
 
 def export_onnx(
-    model: Model, recipe: Recipe, buckets: Sequence[tuple[int, ...]], *, temperature: float = 1.0
+    model: Model,
+    recipe: Recipe,
+    buckets: Sequence[tuple[int, ...]],
+    labels: str = "one",
+    *,
+    temperature: float = 1.0,
 ) -> tuple[bytes, str]:
     """Return the same function as a serialized ONNX model, and a note that describes it.
 
     Args:
         buckets: bucket shapes of the run. The model is tried at the smallest canvas that the net takes, at the smallest
             bucket, and at a canvas larger than every bucket; or at the only canvas, if the net takes only one.
+        labels: what the net's labels are: see `DataConfig.labels`.
 
     Raises:
         UserError: jax2onnx cannot convert the net, or the ONNX model's answers differ from those of the net.
@@ -88,16 +99,18 @@ def export_onnx(
     canvases = list(dict.fromkeys([smallest, buckets[0], beyond]))
     if recipe.largest_side is not None:
         canvases = [(recipe.largest_side,) * recipe.rank]
-    answer = answering(model, temperature=temperature)
+    answer = answering(model, labels, temperature=temperature)
     tried = [try_net(model, answer, recipe, canvas) for canvas in canvases]
     serialized, worst = convert(answer, inputs_of(recipe), tried)
     named = ", ".join(format_size(canvas) for canvas in canvases)
     return serialized, f"opset {OPSET}; onnxruntime agrees to {worst:.1e} at {named}"
 
 
-def answering(model: Model, *, temperature: float = 1.0) -> Answering:
+def answering(model: Model, labels: str = "one", *, temperature: float = 1.0) -> Answering:
     graphdef, state = nnx.split(model)
-    return lambda image, size: answer_of(nnx.merge(graphdef, state), image, size, temperature=temperature)
+    return lambda image, size: answer_of(
+        nnx.merge(graphdef, state), image, size, labels=labels, temperature=temperature
+    )
 
 
 def inputs_of(recipe: Recipe) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:

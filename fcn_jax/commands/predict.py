@@ -56,7 +56,8 @@ def predict_paths(
     with nullcontext() if out.isatty() else bar:
         writer = None
         if is_first():
-            writer = outcome_writer(form, out, classifier.label_names, rank=classifier.recipe.rank)
+            rank, labels = classifier.recipe.rank, classifier.labels
+            writer = outcome_writer(form, out, classifier.label_names, rank=rank, labels=labels)
         for outcomes in predict_together(classifier, files):
             if writer is not None:
                 writer.write(outcomes)

@@ -25,18 +25,21 @@ VALUE_TYPES = {2: np.uint8, 1: np.float32}
 class Block:
     """Examples padded to one bucket's canvas. A step takes a tuple of blocks.
 
-    A row without an example is filler. It has weight 0, size 0, label 0 and index -1, and changes no result.
+    A row without an example is filler. It has weights 0, size 0, label 0 and index -1, and changes no result.
     """
 
     image: Num[AnyArray, "b *spatial c"]
     """Pixels (0-255) or signal values; values outside an example's true size are ignored."""
     size: Int[AnyArray, "b r"]
     """True (height, width), or (length,), of every example."""
-    label: Int[AnyArray, " b"]
+    label: Int[AnyArray, " b"] | Float[AnyArray, "b k"]
+    """The number of the class; or the target of every class, from 0 to 1, if there are several labels or shares."""
     weight: Float[AnyArray, " b"]
     """1 for an example, 0 for filler."""
     index: Int[AnyArray, " b"]
     """Number of the example in its split, from 0; in training with balanced draws, number of the draw in its epoch."""
+    loss_weight: Float[AnyArray, " b"] | None = None
+    """Weight of the example in the loss of training, and 0 for filler; None: every example weighs 1."""
 
 
 def rows_on_devices(rows: int, devices: int) -> int:
@@ -44,22 +47,36 @@ def rows_on_devices(rows: int, devices: int) -> int:
     return -(-rows // devices) * devices
 
 
-def filler_block(rows: int, canvas: tuple[int, ...], channels: int) -> Block:
-    """Return a block in which every row is filler."""
+def filler_block(
+    rows: int, canvas: tuple[int, ...], channels: int, *, targets: int | None = None, has_weights: bool = False
+) -> Block:
+    """Return a block in which every row is filler.
+
+    Args:
+        targets: number of classes, if a label is a target of every class; None: it is the number of a class.
+        has_weights: whether examples have weights of their own in the loss.
+    """
     return Block(
         image=np.zeros((rows, *canvas, channels), VALUE_TYPES[len(canvas)]),
         size=np.zeros((rows, len(canvas)), np.int32),
-        label=np.zeros(rows, np.int32),
+        label=np.zeros(rows, np.int32) if targets is None else np.zeros((rows, targets), np.float32),
         weight=np.zeros(rows, np.float32),
         index=np.full(rows, -1, np.int32),
+        loss_weight=np.zeros(rows, np.float32) if has_weights else None,
     )
 
 
 def abstract_block(
-    rows: int, canvas: tuple[int, ...], channels: int, *, sharding: jax.sharding.Sharding | None = None
+    rows: int,
+    canvas: tuple[int, ...],
+    channels: int,
+    *,
+    targets: int | None = None,
+    has_weights: bool = False,
+    sharding: jax.sharding.Sharding | None = None,
 ) -> Block:
     """Return the shapes, types and sharding of a block without its values, to compile a program for it."""
     return jax.tree.map(
         lambda values: jax.ShapeDtypeStruct((rows, *values.shape[1:]), values.dtype, sharding=sharding),
-        filler_block(0, canvas, channels),
+        filler_block(0, canvas, channels, targets=targets, has_weights=has_weights),
     )

@@ -17,7 +17,8 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from fcn_jax.config import TrainConfig
-from fcn_jax.core.block import AnyArray, Block
+from fcn_jax.core.block import Block
+from fcn_jax.core.losses import LossOfLabels, cross_entropy, is_correct, plain_loss, training_loss
 from fcn_jax.core.mixing import Mix, draw_mixes
 from fcn_jax.core.net import LAYER, Model, Prediction
 from fcn_jax.core.norms import Moments, batch_norms, collecting_moments
@@ -70,78 +71,62 @@ def put(array: Any, sharding: jax.sharding.Sharding) -> Array:
 
 
 class Sums(NamedTuple):
-    """Sums over examples, each with its weight: of the loss, of correct answers, of the weights themselves."""
+    """Sums over examples: of their losses, each with its weight, of correct answers, of examples, of the weights."""
 
     loss: Float[Array, ""] | float
     correct: Float[Array, ""] | float
     weight: Float[Array, ""] | float
+    """The number of examples, without filler."""
+    loss_weight: Float[Array, ""] | float
+    """The sum of the weights in the loss; the number of examples if they have none of their own."""
 
     def __add__(self, other: "Sums") -> "Sums":  # type: ignore[override]
-        return Sums(self.loss + other.loss, self.correct + other.correct, self.weight + other.weight)
+        return Sums(*(one + another for one, another in zip(self, other, strict=True)))
 
     def means(self) -> dict[str, float]:
-        """Return the mean loss and the accuracy (a fraction)."""
-        weight = max(float(self.weight), 1e-9)
-        return {"loss": float(self.loss) / weight, "accuracy": float(self.correct) / weight}
+        """Return the mean loss, by the weights in the loss, and the accuracy (a fraction), each example once."""
+        return {
+            "loss": float(self.loss) / max(float(self.loss_weight), 1e-9),
+            "accuracy": float(self.correct) / max(float(self.weight), 1e-9),
+        }
 
 
-ZERO = Sums(0.0, 0.0, 0.0)
+ZERO = Sums(0.0, 0.0, 0.0, 0.0)
 ONLY_LAYERS = jax.checkpoint_policies.save_only_these_names(LAYER)
-
-
-LossOfLabels = Callable[[Float[Array, "b k"], Int[AnyArray, " b"]], Float[Array, " b"]]
-"""A loss of every example: (logits, labels) -> losses."""
-cross_entropy: LossOfLabels = optax.softmax_cross_entropy_with_integer_labels
-
-
-def training_loss(config: TrainConfig) -> LossOfLabels:
-    """Return the loss that a config trains with: cross entropy, perhaps smoothed, focal and weighted by classes."""
-
-    def loss_of(logits: Float[Array, "b k"], labels: Int[AnyArray, " b"]) -> Float[Array, " b"]:
-        plain = loss = cross_entropy(logits, labels)
-        if config.label_smoothing:
-            # Cross entropy against the uniform distribution, arXiv:1512.00567.
-            uniform = optax.losses.softmax_cross_entropy(logits, jnp.full_like(logits, 1 / logits.shape[-1]))
-            loss = (1 - config.label_smoothing) * loss + config.label_smoothing * uniform
-        if config.focal:
-            # arXiv:1708.02002. The floor keeps the gradient of the power finite where the answer is certain.
-            loss = loss * jnp.maximum(1 - jnp.exp(-plain), jnp.finfo(plain.dtype).eps) ** config.focal
-        if config.class_weights:
-            loss = loss * jnp.asarray(config.class_weights, loss.dtype)[labels]
-        return loss
-
-    return loss_of
 
 
 def sums_of(
     predictions: tuple[Prediction, ...],
     blocks: tuple[Block, ...],
     *,
+    labels: str = "one",
     loss_of: LossOfLabels = cross_entropy,
     mixes: tuple[Mix, ...] = (),
 ) -> Sums:
     """Return the sums of the losses and of correct answers over all blocks. Filler has weight 0.
 
     Args:
-        mixes: how the examples of every block are mixed: both labels count, each with its share.
+        labels: what a label is: see `DataConfig.labels`.
+        mixes: how the examples of every block are mixed: both labels count, each with its share, and with the weight of
+            its example. As all losses are linear in the label, that is the loss to the mixed label.
     """
     total = ZERO
     for prediction, block, mix in zip(predictions, blocks, mixes or (None,) * len(blocks), strict=True):
-        logits = prediction.logits
-        loss = loss_of(logits, block.label)
-        answer = logits.argmax(-1)
-        correct = answer == block.label
+        logits, label, weight = prediction.logits, block.label, block.weight
+        own = weight if block.loss_weight is None else block.loss_weight
+        loss = loss_of(logits, label) * own
+        correct = is_correct(logits, label, labels)
         if mix is not None:
-            other = block.label[mix.partner]
-            loss = mix.share * loss + (1 - mix.share) * loss_of(logits, other)
-            correct = mix.share * correct + (1 - mix.share) * (answer == other)
-        weight = block.weight
-        total += Sums((loss * weight).sum(), (correct * weight).sum(), weight.sum())
+            other, others = label[mix.partner], own[mix.partner]
+            loss = mix.share * loss + (1 - mix.share) * (loss_of(logits, other) * others)
+            correct = mix.share * correct + (1 - mix.share) * is_correct(logits, other, labels)
+            own = own if block.loss_weight is None else mix.share * own + (1 - mix.share) * others
+        total += Sums(loss.sum(), (correct * weight).sum(), weight.sum(), own.sum())
     return total
 
 
 def make_loss(
-    graphdef: Any, config: TrainConfig, *, mean_examples: float | None = None
+    graphdef: Any, config: TrainConfig, *, labels: str = "one", mean_examples: float | None = None
 ) -> Callable[..., tuple[Array, tuple[Sums, Any]]]:
     """Return the loss function: (parameters, statistics, blocks, step) -> (mean loss, (sums, new statistics)).
 
@@ -149,7 +134,9 @@ def make_loss(
     again (arXiv:1604.06174).
 
     Args:
-        mean_examples: number by which the sum of losses is divided; None: the number of examples in the blocks.
+        labels: what a label is: see `DataConfig.labels`.
+        mean_examples: number by which the sum of losses is divided; None: the sum of the weights in the loss, which is
+            the number of examples in the blocks if these have no weights of their own.
     """
 
     def loss(
@@ -159,23 +146,35 @@ def make_loss(
         key = None if step is None else model.key_of(step)
         mixes = () if key is None else draw_mixes(key, blocks, mixup=config.mixup, cutmix=config.cutmix)
         predictions = model(blocks, training=True, key=key, mixes=mixes)
-        sums = sums_of(predictions, blocks, loss_of=training_loss(config), mixes=mixes)
+        sums = sums_of(predictions, blocks, labels=labels, loss_of=training_loss(config, labels), mixes=mixes)
         stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
-        return jnp.asarray(sums.loss / (mean_examples or jnp.maximum(sums.weight, 1))), (sums, stats)
+        return jnp.asarray(sums.loss / (mean_examples or divisor_of(sums))), (sums, stats)
 
     return jax.checkpoint(loss, policy=ONLY_LAYERS) if config.remat else loss
 
 
+def divisor_of(sums: Sums) -> Array:
+    """Return the number by which the sum of the losses is divided for their mean; 1 if there is nothing to divide."""
+    return jnp.where(jnp.asarray(sums.loss_weight) > 0, sums.loss_weight, 1)
+
+
 def make_train_step(
-    graphdef: Any, optimizer: optax.GradientTransformation, config: TrainConfig, *, mean_examples: float
+    graphdef: Any,
+    optimizer: optax.GradientTransformation,
+    config: TrainConfig,
+    *,
+    labels: str = "one",
+    mean_examples: float,
 ) -> Callable[[TrainState, tuple[Block, ...]], tuple[TrainState, Sums]]:
     """Return the function that does one update: (state, blocks) -> (state, sums).
 
     Args:
+        labels: what a label is: see `DataConfig.labels`.
         mean_examples: mean number of examples in a step of an epoch. `config.loss_mean` and `config.rate_scaling` say
             how it decides the weight of small and large steps.
     """
-    loss = make_loss(graphdef, config, mean_examples=mean_examples if config.loss_mean == "epoch" else None)
+    divisor = mean_examples if config.loss_mean == "epoch" else None
+    loss = make_loss(graphdef, config, labels=labels, mean_examples=divisor)
     gradient = jax.grad(loss, has_aux=True)
     update = make_update(optimizer, config, mean_examples=mean_examples)
 
@@ -208,12 +207,33 @@ def make_update(
     return update
 
 
-def make_evaluate_step(graphdef: Any) -> Callable[[Any, Any, tuple[Block, ...]], Sums]:
+def make_evaluate_step(graphdef: Any, labels: str = "one") -> Callable[[Any, Any, tuple[Block, ...]], Sums]:
     """Return the function that evaluates one step: (parameters, statistics, blocks) -> sums."""
 
     def evaluate_step(params: Any, stats: Any, blocks: tuple[Block, ...]) -> Sums:
         model = nnx.merge(graphdef, params, stats)
-        return sums_of(model(blocks, training=False), blocks)
+        return sums_of(model(blocks, training=False), blocks, labels=labels, loss_of=plain_loss(labels))
+
+    return evaluate_step
+
+
+class Scored(NamedTuple):
+    """The sums of an evaluation step of one block, and the logits of its rows."""
+
+    sums: Sums
+    example: Int[Array, " b"]
+    """Number of the row's example in its split; -1 for filler."""
+    logits: Float[Array, "b k"]
+
+
+def make_scoring_step(graphdef: Any, labels: str) -> Callable[[Any, Any, tuple[Block]], Scored]:
+    """Return the function that evaluates one block and keeps its logits: (parameters, statistics, blocks) -> scored."""
+
+    def evaluate_step(params: Any, stats: Any, blocks: tuple[Block]) -> Scored:
+        (block,) = blocks
+        predictions = nnx.merge(graphdef, params, stats)(blocks, training=False)
+        sums = sums_of(predictions, blocks, labels=labels, loss_of=plain_loss(labels))
+        return Scored(sums, jnp.asarray(block.index), predictions[0].logits)
 
     return evaluate_step
 

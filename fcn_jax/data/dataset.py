@@ -23,7 +23,7 @@ from fcn_jax.data.example_cache import ExampleCache, rule_of
 from fcn_jax.data.random_changes import Colour, Mirror, Motion
 from fcn_jax.data.random_operations import Erasing, Policy
 from fcn_jax.data.random_signals import OF_SIGNALS, SignalChanges
-from fcn_jax.data.source import OpenSplit, Source, size_of
+from fcn_jax.data.source import OpenSplit, Source, main_classes, size_of
 from fcn_jax.data.sources import in_order_of, open_data
 from fcn_jax.data.transforms import Resize, Views, widen, widened_sizes
 from fcn_jax.system.cache import cache_folder
@@ -66,6 +66,7 @@ class Dataset:
         colours, motions: random changes that keep the size, for training; the first come before the widening.
         cache_bytes: most bytes of decoded and resized examples to keep in memory.
         on_disk: decoded and resized examples on disk; None: none.
+        weighs: whether examples weigh in the loss as the source says; else all weigh 1.
     """
 
     def __init__(
@@ -82,9 +83,14 @@ class Dataset:
         motions: Sequence[Change] = (),
         cache_bytes: int = 0,
         on_disk: ExampleCache | None = None,
+        weighs: bool = False,
     ):
         self.source, self.views, self.bad, self.channels = source, views, bad, channels
-        self.labels = source.labels
+        self.labels, self.label_kind = source.labels, source.label_kind
+        self.loss_weights = None
+        if weighs and source.loss_weights is not None:
+            # Their mean is 1, so that only their ratios matter, however a step's loss is averaged.
+            self.loss_weights = (source.loss_weights / source.loss_weights.mean(dtype=np.float64)).astype(np.float32)
         self._resize, self._min_side, self._background = resize, min_side, background
         self._colours = [change for change in colours if not change.is_identity]
         self._motions = [change for change in motions if not change.is_identity]
@@ -105,6 +111,12 @@ class Dataset:
     @property
     def rank(self) -> int:
         return self.views.rank
+
+    @property
+    def row_kind(self) -> dict[str, Any]:
+        """What `filler_block` and `abstract_block` need to know of labels and weights."""
+        targets = None if self.labels.ndim == 1 else self.labels.shape[1]
+        return {"targets": targets, "has_weights": self.loss_weights is not None}
 
     def example(self, index: int) -> Num[np.ndarray, "*spatial c"]:
         """Return one decoded example, resized by the rule of `data.resize`.
@@ -138,7 +150,7 @@ class Dataset:
 
     def block(self, index: Int[np.ndarray, " b"], canvas: tuple[int, ...], *, epoch: int) -> Block:
         """Put examples on a canvas; index -1, or an example that turns out bad, makes a filler row."""
-        block = filler_block(len(index), canvas, self.channels)
+        block = filler_block(len(index), canvas, self.channels, **self.row_kind)
         self.fill([block], [index], epoch=epoch)
         return block
 
@@ -177,6 +189,8 @@ class Dataset:
             of_block, own = start + np.flatnonzero(read), own[read]
             block.size[own], block.index[own] = sizes[of_block], draws[of_block]
             block.label[own], block.weight[own] = self.labels[examples[of_block]], 1
+            if self.loss_weights is not None and block.loss_weight is not None:
+                block.loss_weight[own] = self.loss_weights[examples[of_block]]
             start += len(read)
 
     def note_read(self, index: Int[np.ndarray, " b"], *, epoch: int) -> None:
@@ -215,15 +229,16 @@ def open_dataset(
     bad = BadExamples(split, number, max_fraction=data.max_bad_fraction, left_out=source.bad)
     bad.check()
     _check_classes(config, source)
+    if training:
+        _check_weights(source, split)
     min_side = smallest_input if data.min_side is None else data.min_side
     resize = Resize.parse(data.resize)
     sizes = resize.sizes(source.sizes)
     _check_smallest(config, source, widened_sizes(sizes, min_side), smallest_input)
     augment = data.augment if training else AugmentConfig()
-    balanced = (
-        BalancedDraws(source.labels, balance=data.balance, seed=config.seed) if training and data.balance else None
-    )
-    if balanced is not None:
+    balanced = None
+    if training and data.balance:
+        balanced = BalancedDraws(main_classes(source.labels), balance=data.balance, seed=config.seed)
         say(balanced.describe(source.label_names))
     views = Views(
         sizes,
@@ -248,6 +263,7 @@ def open_dataset(
         motions=motions,
         cache_bytes=config.machine.cache_mib * 2**20,
         on_disk=_open_cache(config, source, split, sizes),
+        weighs=training,
     )
 
 
@@ -307,7 +323,12 @@ def _check_classes(config: Config, source: Source) -> None:
             f"{config.data.source} has only one class, {', '.join(source.label_names)}, but a classifier needs "
             "at least two: add the examples of another class, or label these in two kinds"
         )
-    if source.labels.max() >= num_classes:
+    if source.labels.ndim > 1 and num_classes < num_labels:
+        raise UserError(
+            f"config.model.num_classes is {num_classes}, but {config.data.source} has {num_labels} labels: "
+            f"set config.model.num_classes={num_labels}"
+        )
+    if source.labels.ndim == 1 and source.labels.max() >= num_classes:
         example = int(source.labels.argmax())
         raise UserError(
             f"config.model.num_classes is {num_classes}, but {source.name(example)} has label "
@@ -318,6 +339,18 @@ def _check_classes(config: Config, source: Source) -> None:
             f"config.model.num_classes is {num_classes}, but {config.data.source} has only {num_labels} labels: "
             f"set config.model.num_classes={num_labels}"
         )
+
+
+def _check_weights(source: Source, split: str) -> None:
+    """Check that some example counts in the loss; say by what the examples weigh, if they do not weigh the same."""
+    weights = source.loss_weights
+    if weights is None:
+        return
+    if not weights.any():
+        raise UserError(
+            f"{split}: the column weight is 0 in every row, so nothing can be learned: write weights above 0"
+        )
+    say(f"{split}: examples weigh {weights.min():g} to {weights.max():g} in the loss of training, by the column weight")
 
 
 def _check_smallest(config: Config, source: Source, sizes: Int[np.ndarray, "n r"], smallest_input: int) -> None:
@@ -337,8 +370,8 @@ def fingerprint(dataset: Dataset) -> dict[str, int | str]:
     """Identify the data of a split, so that a run resumes only with the same data.
 
     Returns:
-        The number of examples; digests, in their order, of their sizes, labels, names below the root of the data set
-        and contents; and a digest of the classes.
+        The number of examples; digests, in their order, of their sizes, labels, weights, names below the root of the
+        data set and contents; and a digest of the classes.
     """
     source = dataset.source
     names = hashlib.sha256()
@@ -348,6 +381,7 @@ def fingerprint(dataset: Dataset) -> dict[str, int | str]:
         "examples": len(source),
         "sizes": _digest(source.sizes),
         "labels": _digest(source.labels),
+        "weights": "" if source.loss_weights is None else _digest(source.loss_weights),
         "names": names.hexdigest(),
         "contents": source.contents(),
         "full_contents": source.full_contents,
@@ -355,7 +389,7 @@ def fingerprint(dataset: Dataset) -> dict[str, int | str]:
     }
 
 
-COMPARED = ("sizes", "labels", "names", "contents", "classes")
+COMPARED = ("sizes", "labels", "weights", "names", "contents", "classes")
 
 
 def changed_data(before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -366,7 +400,7 @@ def changed_data(before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Ma
         if then["examples"] != now["examples"]:
             changes.append(f"{split} had {then['examples']:,} examples, now {now['examples']:,}")
         else:
-            others = [what for what in COMPARED if then[what] != now[what]]
+            others = [what for what in COMPARED if then.get(what, "") != now.get(what, "")]
             if then["full_contents"] != now["full_contents"] and then["full_contents"] and now["full_contents"]:
                 others.append("full contents")
             changes += [f"{split} has other {', '.join(others)} of its {now['examples']:,} examples"] if others else []
@@ -374,4 +408,5 @@ def changed_data(before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Ma
 
 
 def _digest(values: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(values, np.int64).data).hexdigest()
+    kind = np.int64 if values.dtype.kind == "i" else np.float64
+    return hashlib.sha256(np.ascontiguousarray(values, kind).data).hexdigest()

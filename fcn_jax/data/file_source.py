@@ -98,7 +98,8 @@ class FileSource(Source):
         self.sizes, self.left_out = sizes, dict(listing.left_out)
         self.bad = {listing.paths[position]: reason for position, reason in bad.items()}
         self.unreadable = tuple(listing.names[position] for position in bad)
-        self.labels = np.array(listing.labels, np.int32)[positions]
+        self.labels, self.label_kind = listing.labels_of(positions), listing.label_kind
+        self.loss_weights = None if listing.weights is None else np.array(listing.weights, np.float32)[positions]
         self.label_names = listing.label_names
         self.origin = listing.origin(split)
         self.sampling_rate = sampling_rate
@@ -230,7 +231,7 @@ def check_same_files(listing: Listing, measured: Measured, *, num_threads: int) 
 
 
 def _same_file(listing: Listing, one: int, other: int) -> str:
-    splits, names = listing.splits, [listing.label_names[listing.labels[place]] for place in (one, other)]
+    splits, names = listing.splits, [listing.label_in_words(place) for place in (one, other)]
     paths = list(dict.fromkeys((listing.paths[one], listing.paths[other])))
     where = f"in {splits[one]} and in {splits[other]}" if splits[one] != splits[other] else "in one split"
     what = f"with the labels {names[0]} and {names[1]}" if names[0] != names[1] else f"with the label {names[0]}"

@@ -62,7 +62,7 @@ def class_names(directory: Path, data: DataConfig) -> tuple[str, ...]:
         UserError: `list_folder` would raise it.
     """
     rows, *_ = _rows(directory, data, is_new=False)
-    return sorted_classes(row.label for row in rows if row.split == "train")
+    return sorted_classes(name for row in rows if row.split == "train" for name in row.classes)
 
 
 def _rows(directory: Path, data: DataConfig, *, is_new: bool) -> tuple[list[Row], dict[str, str], Layout]:
@@ -199,7 +199,7 @@ def _check_classes(directory: Path, layout: Layout, rows: list[Row], left_out: M
 
 def _check_depth(directory: Path, rows: list[Row]) -> None:
     """Check that the only class is not a folder that holds the whole data set."""
-    labels = {row.label for row in rows}
+    labels = {name for row in rows for name in row.classes}
     if len(labels) > 1:
         return
     (only,) = labels

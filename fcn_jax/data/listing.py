@@ -10,13 +10,16 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from fcn_jax.config import UserError
 from fcn_jax.data.classes import first_names, sorted_classes
 from fcn_jax.data.files import IMAGES, SIGNALS, rank_by_content
 from fcn_jax.data.splits import SPLITS, TAKEN_OUT, carved, parse_part, part_of, split_named
+from fcn_jax.data.table_labels import Shares
 
+Targets = tuple[tuple[int, float], ...]
+"""The numbers of an example's classes, each with its target."""
 ALL = "all"
 """Name of the split that holds the examples of all splits."""
 
@@ -27,10 +30,18 @@ class Row(NamedTuple):
     name: str
     """Its path below the root of the data set."""
     path: str
-    label: str
+    label: str | Shares
+    """Its class, or its classes, each with its target."""
     split: str
     rank: int | None
     """2 for an image, 1 for a signal; None if neither its suffix nor its bytes say."""
+    weight: float | None = None
+    """Its weight in the loss of training; None: 1."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that its label names."""
+        return (self.label,) if isinstance(self.label, str) else tuple(name for name, _ in self.label)
 
 
 @dataclass(frozen=True)
@@ -42,7 +53,8 @@ class Listing:
     names: tuple[str, ...]
     """Paths below the root of the data set; random draws depend on these alone."""
     paths: tuple[str, ...]
-    labels: tuple[int, ...]
+    labels: tuple[int | Targets, ...]
+    """The class of every file, or its classes, each with its target."""
     splits: tuple[str, ...]
     label_names: tuple[str, ...]
     rank: int
@@ -51,6 +63,29 @@ class Listing:
     """{split: where its examples come from}."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """{path: reason} of the files that are no examples."""
+    label_kind: str = "one"
+    """What a label is: see `DataConfig.labels`."""
+    weights: tuple[float, ...] | None = None
+    """The weight of every file in the loss of training; None: 1."""
+
+    def labels_of(self, positions: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"] | Float[np.ndarray, "n k"]:
+        """Return the classes of some files, or the targets of every class."""
+        chosen = [self.labels[position] for position in positions.tolist()]
+        if self.label_kind == "one":
+            return np.array(chosen, np.int32)
+        targets = np.zeros((len(chosen), len(self.label_names)), np.float32)
+        for row, label in enumerate(chosen):
+            for number, target in label if isinstance(label, tuple) else ((label, 1.0),):
+                targets[row, number] = target
+        return targets
+
+    def label_in_words(self, position: int) -> str:
+        """Return the label of a file as a person writes it."""
+        label = self.labels[position]
+        if not isinstance(label, tuple):
+            return self.label_names[label]
+        parts = (f"{self.label_names[number]}{f':{target:g}' * (target != 1)}" for number, target in label)
+        return ";".join(parts) or "none"
 
     def origin(self, split: str) -> str:
         """Say where the examples of a split, or of a part of one, come from."""
@@ -88,6 +123,7 @@ def make_listing(
     seed: int,
     group_pattern: str,
     left_out: Mapping[str, str] | None = None,
+    label_kind: str = "one",
     is_new: bool = False,
 ) -> Listing:
     """Make a listing of all rows; take the splits that are missing out of train.
@@ -95,6 +131,7 @@ def make_listing(
     Args:
         root: the folder or table, for messages.
         origins: {split: where its examples come from} of the splits that are given.
+        label_kind: what a label is: see `DataConfig.labels`.
         is_new: True if a trained net is to be tried on the data: then it needs no train split, and any split may have
             classes of its own.
 
@@ -104,25 +141,33 @@ def make_listing(
     rows = sorted(rows, key=lambda row: row.name.split(os.sep))
     if "train" not in {row.split for row in rows} and not is_new:
         raise UserError(f"{root} has no examples in train")
-    names = sorted_classes(row.label for row in rows if is_new or row.split == "train")
+    names = sorted_classes(name for row in rows if is_new or row.split == "train" for name in row.classes)
+    if not names:
+        raise UserError(f"{root} names no class in train: every label is empty")
     number = {name: index for index, name in enumerate(names)}
     for row in rows:
-        if row.label not in number:
-            raise UserError(
-                f"class {row.label} of {row.split} is not in train, whose classes are: {first_names(names)}"
-            )
+        for name in row.classes:
+            if name not in number:
+                raise UserError(f"class {name} of {row.split} is not in train, whose classes are: {first_names(names)}")
     splits, origins = _with_all_splits(rows, dict(origins), seed=seed, group_pattern=group_pattern)
     return Listing(
         root=root,
         names=tuple(row.name for row in rows),
         paths=tuple(row.path for row in rows),
-        labels=tuple(number[row.label] for row in rows),
+        labels=tuple(_numbered(row.label, number) for row in rows),
         splits=tuple(splits),
         label_names=names,
         rank=_rank(rows, root),
         origins=origins,
         left_out=left_out or {},
+        label_kind=label_kind,
+        weights=None if any(row.weight is None for row in rows) else tuple(row.weight or 0.0 for row in rows),
     )
+
+
+def _numbered(label: str | Shares, number: Mapping[str, int]) -> int | Targets:
+    """Return a label with the numbers of its classes, in the order of the numbers."""
+    return number[label] if isinstance(label, str) else tuple(sorted((number[name], target) for name, target in label))
 
 
 def _with_all_splits(

@@ -28,12 +28,13 @@ class SizeTable(Source):
 
     Args:
         num_classes: number of classes that the examples would have.
+        label_kind: what a label would be: see `DataConfig.labels`.
 
     Raises:
         UserError: the table cannot be read, or stands for more than MOST_EXAMPLES examples.
     """
 
-    def __init__(self, path: Path, *, num_classes: int):
+    def __init__(self, path: Path, *, num_classes: int, label_kind: str = "one"):
         sizes, counts = read_size_table(path)
         if counts.sum() > MOST_EXAMPLES:
             raise UserError(
@@ -42,6 +43,9 @@ class SizeTable(Source):
             )
         self.sizes = np.repeat(sizes.astype(np.int32), counts, axis=0)
         self.labels = np.zeros(len(self.sizes), np.int32)
+        self.label_kind = label_kind
+        if label_kind != "one":
+            self.labels = np.broadcast_to(np.zeros(num_classes, np.float32), (len(self.sizes), num_classes))
         self.label_names = tuple(map(str, range(num_classes)))
         self.bad: dict[str, str] = {}
         self.origin = f"every split is the table {path}"

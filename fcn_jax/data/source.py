@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int, Num, UInt8
+from jaxtyping import Float, Int, Num, UInt8
 
 from fcn_jax.data.images import Picture
 
@@ -35,7 +35,12 @@ class Source(Protocol):
     label_names: tuple[str, ...]
     sizes: Int[np.ndarray, "n r"]
     """True size of every example."""
-    labels: Int[np.ndarray, " n"]
+    labels: Int[np.ndarray, " n"] | Float[np.ndarray, "n k"]
+    """Class of every example; or, where it may have several or shares, the target of every class, from 0 to 1."""
+    label_kind: str = "one"
+    """What a label is: see `DataConfig.labels`."""
+    loss_weights: Float[np.ndarray, " n"] | None = None
+    """Weight of every example in the loss of training, 0 or more; None: every example weighs 1."""
     bad: dict[str, str]
     """{name: reason} of the examples that were left out."""
     unreadable: tuple[str, ...] = ()
@@ -85,3 +90,8 @@ class Source(Protocol):
 
 OpenSplit = Callable[[str], Source]
 """A function that opens a split of a data set, such as `train`, or a part of one, such as `train[:512]`."""
+
+
+def main_classes(labels: Int[np.ndarray, " n"] | Float[np.ndarray, "n k"]) -> Int[np.ndarray, " n"]:
+    """Return the class of every example; of shares, the first of those with the largest share."""
+    return labels if labels.ndim == 1 else labels.argmax(1).astype(np.int32)

@@ -4,7 +4,7 @@ from collections.abc import Container, Mapping
 from functools import partial
 
 import numpy as np
-from jaxtyping import Num, UInt8
+from jaxtyping import Bool, Int, Num, UInt8
 
 from fcn_jax.config import Config, UserError
 from fcn_jax.data.classes import compare_classes, first_names, places_of
@@ -36,6 +36,12 @@ def open_data(config: Config, *, unreadable: Container[str] = (), is_new: bool =
     """
     data = config.data
     kind, _, place = data.source.partition(":")
+    if data.labels != "one" and kind not in ("table", "sizes"):
+        raise UserError(
+            f"config.data.labels is {data.labels}, but {data.source} has one label for each example (one folder a "
+            "class cannot hold several): list the files in a table and set --config.data.source=table:FILE.csv, or set "
+            "config.data.labels=one"
+        )
     match kind:
         case "mnist_native" if not place:
             return partial(EmbeddedSource, kind, decode=decoder_of(config, rank=2))
@@ -53,7 +59,7 @@ def open_data(config: Config, *, unreadable: Container[str] = (), is_new: bool =
         case "tfds" if place:
             return partial(TfdsSource, place, config=config)
         case "sizes" if place:
-            table = SizeTable(expanded(place), num_classes=config.model.num_classes)
+            table = SizeTable(expanded(place), num_classes=config.model.num_classes, label_kind=data.labels)
             return lambda split: table
         case _:
             raise UserError(f"config.data.source is {data.source!r}, but it must be one of: {', '.join(SOURCES)}")
@@ -71,6 +77,8 @@ def open_source(config: Config, split: str) -> Source:
 class Reordered(Source):
     """A source whose classes are those of a net, in the net's order; examples of other classes are left out.
 
+    An example that may have several labels stays, without those of its labels that the net does not know.
+
     Args:
         label_names: the classes of the net.
 
@@ -85,14 +93,15 @@ class Reordered(Source):
                 f"none of the {len(source.label_names):,} classes of the data ({first_names(source.label_names)}) is "
                 f"one of the net's ({first_names(label_names)}): classes are matched by name, so rename them"
             )
-        labels = places[source.labels]
-        self._source, self._kept = source, np.flatnonzero(labels >= 0)
+        labels, is_known = _placed(source, places, len(label_names))
+        self._source, self._kept = source, np.flatnonzero(is_known)
         if not len(self._kept):
             raise UserError(
                 f"none of the {len(source):,} examples of {source.origin} has a class of the net "
                 f"({first_names(label_names)}): choose another split"
             )
-        self.label_names, self.labels = label_names, labels[self._kept].astype(np.int32)
+        self.label_names, self.labels, self.label_kind = label_names, labels[self._kept], source.label_kind
+        self.loss_weights = None if source.loss_weights is None else source.loss_weights[self._kept]
         self.sizes, self.num_left_out = source.sizes[self._kept], len(source) - len(self._kept)
         self.bad, self.left_out, self.unreadable = source.bad, source.left_out, source.unreadable
         self.origin = source.origin
@@ -123,6 +132,23 @@ class Reordered(Source):
 
     def contents(self) -> str:
         return self._source.contents()
+
+
+def _placed(source: Source, places: Int[np.ndarray, " k"], number: int) -> tuple[np.ndarray, Bool[np.ndarray, " n"]]:
+    """Return the labels of a source for a net with a number of classes, and which examples the net can be asked for.
+
+    Args:
+        places: the place of every class of the source among those of the net; -1: the net does not know it.
+    """
+    if source.labels.ndim == 1:
+        labels = places[source.labels].astype(np.int32)
+        return labels, labels >= 0
+    known = places >= 0
+    targets = np.zeros((len(source), number), source.labels.dtype)
+    targets[:, places[known]] = source.labels[:, known]
+    if source.label_kind == "several":
+        return targets, np.ones(len(source), bool)
+    return targets, np.asarray(source.labels[:, ~known].sum(1) == 0)
 
 
 def in_order_of(source: Source, label_names: tuple[str, ...] | None) -> Source:
@@ -165,5 +191,6 @@ def describe_sources(name: str, sources: Mapping[str, Source]) -> list[str]:
 
 def _without(source: Source) -> str:
     """Name the classes of which a source has no example."""
-    absent = np.setdiff1d(np.arange(len(source.label_names)), source.labels).tolist()
+    labels, classes = source.labels, np.arange(len(source.label_names))
+    absent = np.setdiff1d(classes, labels if labels.ndim == 1 else np.flatnonzero(labels.any(0))).tolist()
     return f"; no example of {first_names([source.label_names[label] for label in absent])}" if absent else ""

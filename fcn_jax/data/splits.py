@@ -1,7 +1,8 @@
 """The splits of a data set: their names in every usual spelling, their parts, and those that are taken out of train.
 
 A split that is missing is taken out of train in whole groups. A hash of the seed and the group decides, so adding or
-removing other files moves no example from one split to another.
+removing other files moves no example from one split to another. Labels have no say in it, be they one, several or
+shares. So a split has about its share of every class by chance, and `describe_sources` names the classes that it lacks.
 """
 
 import hashlib

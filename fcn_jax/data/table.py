@@ -1,16 +1,18 @@
-"""A table of paths and labels as a data set; it may have a column split.
+"""A table of paths and labels as a data set; it may have the columns split and weight.
 
 Relative paths start at the table's folder. Its files lie below that folder, unless `data.absolute_paths` lets them lie
 anywhere.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from fcn_jax.config import DataConfig, UserError
 from fcn_jax.data.files import rank_of
 from fcn_jax.data.listing import Listing, Row, make_listing
 from fcn_jax.data.splits import SPLITS, spelled_twice, split_named
+from fcn_jax.data.table_labels import Shares, parse_labels, parse_weight
 from fcn_jax.data.table_rows import read_table, where
 
 
@@ -18,15 +20,19 @@ def list_table(table: Path, data: DataConfig, *, seed: int, is_new: bool = False
     """List the images, or the signals, of a table; relative paths start at its folder and stay inside it.
 
     Args:
-        data: `absolute_paths` and `group_pattern` are used.
+        data: `absolute_paths`, `group_pattern` and `labels` are used.
         is_new: True if a trained net is to be tried on the table: see `make_listing`.
 
     Raises:
         UserError: the table cannot be read, lacks a column, or a row breaks a rule.
     """
     root, confined = table.parent, Confined(table.parent, absolute_paths=data.absolute_paths)
-    rows, spellings = [], {}
-    for row in read_table(table):
+    found, rows, spellings = read_table(table, empty_labels=data.labels != "one"), [], {}
+    labels: Sequence[str | Shares] = [row.label for row in found]
+    if data.labels != "one":
+        cells = [row.label for row in found]
+        labels = parse_labels(cells, data.labels, where=lambda number: where(table, found[number].line))
+    for row, label in zip(found, labels, strict=True):
         split = "train" if row.split is None else split_named(row.split.strip())
         if split is None:
             raise UserError(
@@ -40,7 +46,8 @@ def list_table(table: Path, data: DataConfig, *, seed: int, is_new: bool = False
         if row.split is not None:
             spellings.setdefault(row.split.strip().lower(), row.split.strip())
         path = str(root / row.path)
-        rows.append(Row(os.path.normpath(row.path), path, row.label, split, rank_of(path)))
+        weight = None if row.weight is None else parse_weight(row.weight, where(table, row.line))
+        rows.append(Row(os.path.normpath(row.path), path, label, split, rank_of(path), weight))
     if not rows:
         raise UserError(f"{table} has no rows below its header")
     if twice := spelled_twice(spellings.values()):
@@ -56,6 +63,7 @@ def list_table(table: Path, data: DataConfig, *, seed: int, is_new: bool = False
         origins=origins or {"train": str(table)},
         seed=seed,
         group_pattern=data.group_pattern,
+        label_kind=data.labels,
         is_new=is_new,
     )
 

@@ -3,7 +3,7 @@
 A cell keeps its value: blanks, leading zeros and words such as NA stay. A row whose number of cells is not the header's
 is an error, and so is a quote that does not end its cell, because such a row means something else than it says. Bytes
 that are no UTF-8 stay, as `os.fsdecode` keeps them in paths. A Parquet value of any type becomes its text. Columns
-other than path, label and split are ignored.
+other than path, label, split and weight are ignored.
 """
 
 import re
@@ -45,6 +45,8 @@ class TableRow(NamedTuple):
     label: str
     split: str | None
     """None if the table has no such column."""
+    weight: str | None = None
+    """None if the table has no such column."""
 
 
 def where(table: Path, line: int) -> str:
@@ -52,8 +54,15 @@ def where(table: Path, line: int) -> str:
     return f"{table}, {'row' if _is_parquet(table) else 'line'} {line}"
 
 
-def read_table(table: Path) -> list[TableRow]:
+COLUMNS = ("path", "label", "split", "weight")
+"""The columns that are read; the first two are needed."""
+
+
+def read_table(table: Path, *, empty_labels: bool = False) -> list[TableRow]:
     """Read the rows of a table.
+
+    Args:
+        empty_labels: whether a label may be empty.
 
     Raises:
         UserError: the table cannot be read, lacks a column, or a row breaks a rule.
@@ -64,9 +73,11 @@ def read_table(table: Path) -> list[TableRow]:
         columns = _read_parquet(table) if _is_parquet(table) else _read_text(table)
     lines = columns.pop("line")
     for name, cells in columns.items():
-        _check_not_empty(table, name, lines=lines, cells=cells)
+        if name != "label" or not empty_labels:
+            _check_not_empty(table, name, lines=lines, cells=cells)
     _check_blanks(table, columns["label"])
-    return list(map(TableRow, lines, columns["path"], columns["label"], columns.get("split") or repeat(None)))
+    others = (columns.get(name) or repeat(None) for name in COLUMNS[2:])
+    return list(map(TableRow, lines, columns["path"], columns["label"], *others))
 
 
 def _is_parquet(table: Path) -> bool:
@@ -74,11 +85,11 @@ def _is_parquet(table: Path) -> bool:
 
 
 def _places(table: Path, names: list[str]) -> dict[str, int]:
-    """Return {column: place} of path, label and, if it is there, split; blanks around a name do not count."""
+    """Return {column: place} of those of `COLUMNS` that are there; blanks around a name do not count."""
     stripped = [name.strip() for name in names]
     shown = ", ".join(map(repr, stripped))
     shown = shown if len(shown) <= 2 * SHOWN else f"{shown[: 2 * SHOWN]} …"
-    needs = f"{table} has the columns {shown}, but it needs path,label and may have split"
+    needs = f"{table} has the columns {shown}, but it needs path,label and may have split,weight"
     if missing := {"path", "label"} - set(stripped):
         if len(names) == 1 and (wrong := [what for what, mark in OTHER_MARKS.items() if mark in names[0]]):
             needs = f"{needs}: cells are separated by {'tabs' if _is_tsv(table) else 'commas'}, not by {wrong[0]}"
@@ -86,7 +97,7 @@ def _places(table: Path, names: list[str]) -> dict[str, int]:
             needs = f"{needs}: write {' and '.join(sorted(found))} in small letters"
         raise UserError(needs)
     places = {}
-    for name in ("path", "label", "split"):
+    for name in COLUMNS:
         if stripped.count(name) > 1:
             raise UserError(f"{table} has the column {name} {stripped.count(name)} times: keep one, rename the others")
         if name in stripped:
@@ -97,7 +108,7 @@ def _places(table: Path, names: list[str]) -> dict[str, int]:
 def _check_not_empty(table: Path, name: str, *, lines: Iterable[int], cells: list[str]) -> None:
     if not all(map(str.strip, cells)):
         line = next(line for line, cell in zip(lines, cells, strict=True) if not cell.strip())
-        remedy = "; write train, validation or test" if name == "split" else ""
+        remedy = {"split": "; write train, validation or test", "weight": "; write a number of 0 or more"}.get(name, "")
         raise UserError(f"{where(table, line)}: {name} is empty{remedy}")
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jax import export as jax_export
 
-from fcn_jax.config import MachineConfig, UserError
+from fcn_jax.config import DataConfig, MachineConfig, UserError
 from fcn_jax.config_fields import from_dict
 from fcn_jax.core.block import VALUE_TYPES, AnyArray
 from fcn_jax.core.geometry import format_size, parse_size
@@ -61,6 +61,7 @@ def check_installed(packages: Sequence[str], purpose: str) -> None:
 
 
 FORMAT_VERSION = 5
+KINDS_OF_LABELS = next(item.metadata["choices"] for item in dataclasses.fields(DataConfig) if item.name == "labels")
 DAMAGED = "the artifact is damaged, or this version of JAX cannot read it: export it again"
 
 
@@ -75,6 +76,8 @@ class Sidecar:
     """Format of the artifact: `stablehlo` or `onnx`."""
     label_names: tuple[str, ...]
     """Names of the classes, in the order of the logits."""
+    labels: str
+    """What the net's labels are: see `DataConfig.labels`; of several, each class has a probability of its own."""
     recipe: Recipe
     buckets: tuple[str, ...]
     """Canvases of the run's plan, as `28×16`; files that fit one of them closely use it."""
@@ -101,6 +104,7 @@ def write_artifact(out: Path, serialized: bytes, trained: Trained, recipe: Recip
         sha256=hashlib.sha256(serialized).hexdigest(),
         format=form,
         label_names=trained.label_names,
+        labels=trained.labels,
         recipe=recipe,
         buckets=tuple(format_size(shape) for shape in trained.plan.shapes),
         step=trained.step,
@@ -139,6 +143,7 @@ def classifier_of_artifact(artifact: Path) -> Classifier[Answer]:
         variables=(),
         function=lambda variables, image, size: net(image, size),
         num_threads=threads_of(MachineConfig()),
+        labels=sidecar.labels,
         is_compiled=sidecar.format != "onnx",
         temperature=sidecar.temperature,
     )
@@ -201,6 +206,8 @@ def read_sidecar(path: Path) -> Sidecar:
     try:
         if sidecar.format not in FORMATS:
             raise UserError(f"format is {sidecar.format!r}, but it must be one of {', '.join(FORMATS)}")
+        if sidecar.labels not in KINDS_OF_LABELS:
+            raise UserError(f"labels is {sidecar.labels!r}, but it must be one of {', '.join(KINDS_OF_LABELS)}")
         sidecar.recipe.check()
         for bucket in sidecar.buckets:
             if len(parse_size(bucket)) != sidecar.recipe.rank:

@@ -88,16 +88,21 @@ def configs_of_views(config: Config) -> list[Config]:
     ]
 
 
-def averaged(logits: Sequence[Float[np.ndarray, "*n k"]]) -> Float[np.ndarray, "*n k"]:
-    """Return the logarithms of the mean probabilities of some views; one view's logits come back as they are."""
+def averaged(logits: Sequence[Float[np.ndarray, "*n k"]], labels: str) -> Float[np.ndarray, "*n k"]:
+    """Return the logits of the mean probabilities of some views; one view's logits come back as they are.
+
+    Args:
+        labels: what the net's labels are: see `DataConfig.labels`. Each of several labels has a probability of its own.
+    """
     if len(logits) == 1:
         return logits[0]
-    log_probabilities = np.stack([log_softmax(each) for each in logits])
-    mean = np.logaddexp.reduce(log_probabilities, axis=0) - np.log(len(logits))
+    views = np.stack(logits).astype(np.float64)
+    if labels == "several":
+        mean = _log_mean_exp(-np.logaddexp(0, -views)) - _log_mean_exp(-np.logaddexp(0, views))
+    else:
+        mean = _log_mean_exp(views - np.logaddexp.reduce(views, axis=-1, keepdims=True))
     return mean.astype(np.float32)
 
 
-def log_softmax(logits: Float[np.ndarray, "*n k"]) -> Float[np.ndarray, "*n k"]:
-    """Return the logarithms of the probabilities, in float64."""
-    shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+def _log_mean_exp(values: Float[np.ndarray, "views *n k"]) -> Float[np.ndarray, "*n k"]:
+    return np.logaddexp.reduce(values, axis=0) - np.log(len(values))

@@ -4,7 +4,8 @@ Only nets whose logits are means over positions have them. The map of a class is
 al., arXiv:1512.04150). What always holds: its mean over the true positions is the logit of the class. Adding a number
 to all logits does not change the softmax. So the evidence for a class at a place is its map minus the mean of all
 classes' maps there (`Explained.evidence`). Zero means no more evidence than for the average class. The mean of the
-evidence is the logit minus the mean of all logits.
+evidence is the logit minus the mean of all logits. Of several labels each class has a probability of its own, the
+sigmoid of its logit, so the evidence is the map itself: zero speaks neither for the class nor against it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +21,7 @@ from jaxtyping import Array, Float, Int, Num
 from fcn_jax.config import UserError
 from fcn_jax.core.block import AnyArray, filler_block
 from fcn_jax.core.layers import Layer
+from fcn_jax.core.losses import probabilities_of
 from fcn_jax.core.net import ClassifyFirst, Head, Model, PoolFirst
 from fcn_jax.core.pooling import AdaptiveAveragePool, GlobalAverage
 from fcn_jax.data.bad_examples import BadExampleError
@@ -98,13 +100,19 @@ class Explained:
     """The class whose map is in `class_map`."""
     class_map: Float[np.ndarray, "*cells"]
     evidence: Float[np.ndarray, "*cells"]
-    """The map of the class minus the mean of all classes' maps."""
+    """The map of the class minus the mean of all classes' maps; of several labels, the map of the class."""
     grids: tuple[CellGrid, ...]
     """The places of the cells, for every axis."""
+    labels: str = "one"
+    """What the net's labels are: see `DataConfig.labels`."""
+
+    @property
+    def evidence_in_words(self) -> str:
+        return "logit" if self.labels == "several" else "logit minus the mean of all classes' logits"
 
     @property
     def predicted(self) -> int:
-        """The most probable class."""
+        """The most probable class, also where there may be several."""
         return int(self.probabilities.argmax())
 
 
@@ -169,6 +177,7 @@ class MapMaker:
 
     def __init__(self, trained: Trained, *, label: int | None):
         self._layers = list(trained.model.net.layers)
+        self._labels = trained.labels
         self.classifier: Classifier[MapAnswer] = classifier_of_trained(trained, partial(map_answer_of, label=label))
         # One row at a time is fast enough: drawing a picture takes longer than making its map.
         self._programs = CanvasPrograms(self.classifier, most_rows=1)
@@ -198,9 +207,10 @@ class MapMaker:
         return Explained(
             path,
             values,
-            probabilities=np.asarray(jax.nn.softmax(answer.logits[0])),
+            probabilities=np.asarray(probabilities_of(answer.logits[0], self._labels)),
             label=int(answer.label[0]),
             class_map=class_map,
-            evidence=class_map - answer.mean_map[0][cells],
+            evidence=class_map if self._labels == "several" else class_map - answer.mean_map[0][cells],
             grids=tuple(grid_of(self._layers, side) for side in size),
+            labels=self._labels,
         )

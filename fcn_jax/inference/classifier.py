@@ -18,6 +18,7 @@ from fcn_jax.config import Config, UserError
 from fcn_jax.config_rules import validate
 from fcn_jax.core.block import AnyArray, Block
 from fcn_jax.core.buckets import BucketPlan
+from fcn_jax.core.losses import probabilities_of
 from fcn_jax.core.net import Model, Prediction
 from fcn_jax.core.step import abstract_state, split_model
 from fcn_jax.data.meaning import Meaning
@@ -52,6 +53,11 @@ class Trained:
     @property
     def label_names(self) -> tuple[str, ...]:
         return self.meaning.label_names
+
+    @property
+    def labels(self) -> str:
+        """What its labels are: see `DataConfig.labels`."""
+        return self.config.data.labels
 
 
 def restore_trained(
@@ -181,6 +187,8 @@ class Classifier(Generic[AnswerT]):
     """The net: (variables, images or signals, true sizes) -> answer."""
     num_threads: int
     """Number of threads that read files."""
+    labels: str = "one"
+    """What the net's labels are: see `DataConfig.labels`."""
     temperature: float = 1.0
     """Number by which logits are divided before they become probabilities."""
     is_compiled: bool = True
@@ -197,11 +205,20 @@ def predict_batch(model: Model, image: Num[AnyArray, "b *spatial c"], size: Int[
 
 
 def answer_of(
-    model: Model, image: Num[AnyArray, "b *spatial c"], size: Int[AnyArray, "b r"], *, temperature: float = 1.0
+    model: Model,
+    image: Num[AnyArray, "b *spatial c"],
+    size: Int[AnyArray, "b r"],
+    *,
+    labels: str = "one",
+    temperature: float = 1.0,
 ) -> Answer:
-    """Return the probabilities of a padded batch at a temperature, and the logits as they are."""
+    """Return the probabilities of a padded batch at a temperature, and the logits as they are.
+
+    Args:
+        labels: what the net's labels are: see `DataConfig.labels`.
+    """
     logits = predict_batch(model, image, size).logits
-    return Answer(jax.nn.softmax(logits if temperature == 1 else logits / temperature), logits)
+    return Answer(probabilities_of(logits if temperature == 1 else logits / temperature, labels), logits)
 
 
 def classifier_of_workdir(workdir: Path, *, which: str | None = None, strict: bool = False) -> Classifier[Answer]:
@@ -216,7 +233,8 @@ def classifier_of_workdir(workdir: Path, *, which: str | None = None, strict: bo
     """
     use_compilation_cache(read_config(workdir).machine)
     trained = restore_trained(workdir, which=which, strict=strict)
-    return classifier_of_trained(trained, partial(answer_of, temperature=trained.temperature))
+    answer = partial(answer_of, labels=trained.labels, temperature=trained.temperature)
+    return classifier_of_trained(trained, answer)
 
 
 def classifier_of_trained(
@@ -236,6 +254,7 @@ def classifier_of_trained(
         variables=(params, stats),
         function=lambda variables, image, size: answer(nnx.merge(graphdef, *variables), image, size),
         num_threads=threads_of(trained.config.machine),
+        labels=trained.labels,
         temperature=trained.temperature,
     )
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -24,13 +25,15 @@ from fcn_jax.data.file_source import FileData
 from fcn_jax.data.files import IMAGES, SIGNALS
 from fcn_jax.data.listing import ALL
 from fcn_jax.data.meaning import check_meaning
-from fcn_jax.data.source import OpenSplit, Source
+from fcn_jax.data.source import OpenSplit, Source, main_classes
 from fcn_jax.data.sources import SOURCES, Reordered, describe_sources, open_data
 from fcn_jax.data.splits import SPLITS, TAKEN_OUT, split_named
 from fcn_jax.inference.averaging import averaged, configs_of_views
 from fcn_jax.inference.classifier import read_plan
+from fcn_jax.inference.label_statistics import LabelAnswers, label_answers_of
 from fcn_jax.inference.near_duplicates import Neighbours, near_duplicates
 from fcn_jax.inference.statistics import Answers, Statistics, answers_of, statistics_of
+from fcn_jax.inference.temperature import Temperature, fit_temperature
 from fcn_jax.system.cache import use_compilation_cache
 from fcn_jax.system.console import say
 from fcn_jax.system.processes import check_shared, together
@@ -39,6 +42,8 @@ from fcn_jax.train.compile_in_threads import compile_programs
 from fcn_jax.train.passes import evaluate, split_features, split_logits
 from fcn_jax.train.setup import Setup, Split, prepare_together
 from fcn_jax.train.workdir import changes_since_begun, read_labels, read_meaning, warning_of_training_data
+
+AnyAnswers = TypeVar("AnyAnswers", Answers, LabelAnswers)
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ class OpenedRun:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class AnyEvaluation(Generic[AnyAnswers]):
     """The answers of a net for a whole split at one test scale."""
 
     split: str
@@ -83,7 +88,7 @@ class Evaluation:
     """Training step of the checkpoint."""
     scale: float
     dataset: Dataset
-    answers: Answers
+    answers: AnyAnswers
     bad: dict[str, str]
     """The examples that could not be read: {name: reason}."""
     logits: Float[np.ndarray, "n k"]
@@ -98,15 +103,22 @@ class Evaluation:
         """Names of the answers' examples."""
         return [self.dataset.source.name(index) for index in self.answers.index.tolist()]
 
+    @property
+    def means(self) -> dict[str, float]:
+        """The same numbers as `evaluated` returns: {loss, accuracy, count}, and more of several labels."""
+        return self.answers.means
+
+
+class Evaluation(AnyEvaluation[Answers]):
+    """An evaluation whose examples have one label each, or shares, of which the largest is taken for the label."""
+
     @cached_property
     def findings(self) -> Statistics:
         return statistics_of(self.answers, len(self.label_names))
 
-    @property
-    def means(self) -> dict[str, float]:
-        """The same numbers as `evaluated` returns: {loss, accuracy, count}."""
-        accuracy = self.answers.accuracy
-        return {"loss": self.answers.mean_loss, "accuracy": accuracy.value, "count": accuracy.examples}
+
+class LabelEvaluation(AnyEvaluation[LabelAnswers]):
+    """An evaluation whose examples may have several labels."""
 
 
 def configs_at_scales(config: Config, scales: Sequence[float]) -> list[Config]:
@@ -248,12 +260,12 @@ def _check_rank(source: Source, data: str, *, trained: int) -> None:
 
 
 def evaluated(run: OpenedRun, *, title: str) -> dict[str, float]:
-    """Evaluate a split and return {loss, accuracy, count}; memory holds no more than a step's examples."""
+    """Evaluate a split and return what `evaluate` does; memory holds no more than a step's examples."""
     programs = compile_programs(run.setup, train=False, splits=(run.split,))
     return evaluate(run.setup, programs, run.state, run.split, title=title)
 
 
-def answered(run: OpenedRun, *, title: str, temperature: float = 1.0) -> Evaluation:
+def answered(run: OpenedRun, *, title: str, temperature: float = 1.0) -> Evaluation | LabelEvaluation:
     """Evaluate a split and return an answer for every example: that of its views together, if there are several.
 
     Args:
@@ -264,7 +276,8 @@ def answered(run: OpenedRun, *, title: str, temperature: float = 1.0) -> Evaluat
     """
     configs = configs_of_views(run.setup.config)
     views = [run] if len(configs) == 1 else [with_views(run, config.evaluate) for config in configs]
-    logits = averaged([split_logits(v.setup, v.state, v.split, title=f"{title} {_view_of(v)}") for v in views])
+    found = [split_logits(v.setup, v.state, v.split, title=f"{title} {_view_of(v)}") for v in views]
+    logits = averaged(found, run.setup.config.data.labels)
     dataset = views[0].split.dataset
     known = np.isfinite(logits).all(1)
     bad = dataset.bad.reasons
@@ -272,10 +285,33 @@ def answered(run: OpenedRun, *, title: str, temperature: float = 1.0) -> Evaluat
     index = np.flatnonzero(known)
     if not len(index):
         raise UserError(f"no example of {title} can be read: {first_of(bad)}")
-    logits, label = logits[index], dataset.labels[index]
-    tempered = logits if temperature == 1 else logits / np.float32(temperature)
-    answers = answers_of(tempered, index=index, size=dataset.source.sizes[index], label=label)
+    logits = logits[index]
+    answers = _answers(dataset, logits if temperature == 1 else logits / np.float32(temperature), index)
+    if isinstance(answers, LabelAnswers):
+        return LabelEvaluation(title, run.step, run.scale, dataset, answers, bad, logits)
     return Evaluation(title, run.step, run.scale, dataset, answers, bad, logits)
+
+
+def _answers(
+    dataset: Dataset, logits: Float[np.ndarray, "n k"], index: Int[np.ndarray, " n"]
+) -> Answers | LabelAnswers:
+    """Return what some logits say of examples of a split, by what their labels are."""
+    size, label = dataset.source.sizes[index], dataset.labels[index]
+    if dataset.label_kind == "several":
+        return label_answers_of(logits, index=index, size=size, targets=label)
+    shares = label if dataset.label_kind == "shares" else None
+    return answers_of(logits, index=index, size=size, label=main_classes(label), shares=shares)
+
+
+def fitted_temperature(run: OpenedRun, *, title: str) -> Temperature:
+    """Fit the temperature of the probabilities on a split."""
+    found = answered(run, title=title)
+    return fit_temperature(
+        lambda temperature: _answers(found.dataset, found.logits / temperature, found.answers.index).mean_loss,
+        step=run.step,
+        split=title,
+        examples=len(found.logits),
+    )
 
 
 def _view_of(run: OpenedRun) -> str:

@@ -18,8 +18,9 @@ from jaxtyping import Float
 
 from fcn_jax.config import UserError
 from fcn_jax.core.block import filler_block
+from fcn_jax.core.losses import probabilities_of
 from fcn_jax.data.bad_examples import BadExampleError
-from fcn_jax.inference.averaging import averaged, log_softmax
+from fcn_jax.inference.averaging import averaged
 from fcn_jax.inference.classifier import DECIMALS, Answer, Classifier
 from fcn_jax.inference.inputs import SIDES, Example, read_ahead
 from fcn_jax.inference.programs import CanvasProgram, CanvasPrograms, TooLargeError
@@ -65,8 +66,8 @@ class TextFile(Protocol):
 class JsonLines:
     """Writer of JSON lines: one object for each file."""
 
-    def __init__(self, out: TextFile, label_names: Sequence[str], *, rank: int):
-        self._out, self._label_names, self._rank = out, label_names, rank
+    def __init__(self, out: TextFile, label_names: Sequence[str], *, rank: int, labels: str = "one"):
+        self._out, self._label_names, self._rank, self._labels = out, label_names, rank, labels
 
     def write(self, outcomes: Sequence[Outcome]) -> None:
         self._out.writelines(json.dumps(self.row(outcome)) + "\n" for outcome in outcomes)
@@ -76,23 +77,33 @@ class JsonLines:
         if outcome.error:
             return {"path": outcome.path, "error": outcome.error}
         top = best_labels(outcome, self._label_names)
+        if self._labels == "several":
+            said: dict[str, Any] = {"labels": _as_objects(found_labels(outcome, self._label_names))}
+        else:
+            said = {"label": top[0][0], "probability": top[0][1]}
         return {
             "path": outcome.path,
-            "label": top[0][0],
-            "probability": top[0][1],
-            "top5": [{"label": label, "probability": probability} for label, probability in top],
+            **said,
+            "top5": _as_objects(top),
             "logits": outcome.logits,
             **dict(zip(SIDES[self._rank], outcome.size, strict=True)),
         }
 
 
-class CsvTable:
-    """Writer of a CSV table: one row for each file, with the best labels and then a column for each logit."""
+def _as_objects(labels: Sequence[tuple[str, float]]) -> list[dict[str, Any]]:
+    return [{"label": label, "probability": probability} for label, probability in labels]
 
-    def __init__(self, out: TextFile, label_names: Sequence[str], *, rank: int):
-        self._out, self._label_names, self._rank = out, label_names, rank
+
+class CsvTable:
+    """Writer of a CSV table: one row for each file, with the best labels and then a column for each logit.
+
+    Where a file may have several labels, the column `labels` holds those that it has, as in `cat;dog`.
+    """
+
+    def __init__(self, out: TextFile, label_names: Sequence[str], *, rank: int, labels: str = "one"):
+        self._out, self._label_names, self._rank, self._labels = out, label_names, rank, labels
         self._table = csv.writer(out, lineterminator="\n")
-        tops = ["label", "probability"]
+        tops = [*["labels"] * (labels == "several"), "label", "probability"]
         for place in range(2, min(MOST_LABELS, len(label_names)) + 1):
             tops += [f"label_{place}", f"probability_{place}"]
         self._columns = ["path", "error", *SIDES[rank], *tops, *(f"logit_{as_line(name)}" for name in label_names)]
@@ -111,7 +122,8 @@ class CsvTable:
             for label, probability in best_labels(outcome, self._label_names)
             for cell in (as_line(label), probability)
         ]
-        return [path, "", *outcome.size, *top, *outcome.logits]
+        found = ";".join(as_line(label) for label, _ in found_labels(outcome, self._label_names))
+        return [path, "", *outcome.size, *[found] * (self._labels == "several"), *top, *outcome.logits]
 
 
 def best_labels(outcome: Outcome, label_names: Sequence[str]) -> list[tuple[str, float]]:
@@ -119,13 +131,25 @@ def best_labels(outcome: Outcome, label_names: Sequence[str]) -> list[tuple[str,
     return [(label_names[label], outcome.probabilities[label]) for label in outcome.ranking[:MOST_LABELS]]
 
 
-def outcome_writer(form: str, out: TextFile, label_names: Sequence[str], *, rank: int) -> JsonLines | CsvTable:
-    """Return a writer of outcomes in a format."""
+def found_labels(outcome: Outcome, label_names: Sequence[str]) -> list[tuple[str, float]]:
+    """Return (label, probability) of the classes with a probability above 0.5, the most probable first."""
+    found = [label for label in outcome.ranking if outcome.probabilities[label] > 0.5]
+    return [(label_names[label], outcome.probabilities[label]) for label in found]
+
+
+def outcome_writer(
+    form: str, out: TextFile, label_names: Sequence[str], *, rank: int, labels: str = "one"
+) -> JsonLines | CsvTable:
+    """Return a writer of outcomes in a format.
+
+    Args:
+        labels: what the net's labels are: see `DataConfig.labels`.
+    """
     match form:
         case "json":
-            return JsonLines(out, label_names, rank=rank)
+            return JsonLines(out, label_names, rank=rank, labels=labels)
         case "csv":
-            return CsvTable(out, label_names, rank=rank)
+            return CsvTable(out, label_names, rank=rank, labels=labels)
         case _:
             raise AssertionError(form)
 
@@ -149,8 +173,8 @@ MOST_RUNNING = 2
 class _Views:
     """The answers to several views of a file; the last of them makes the outcome."""
 
-    def __init__(self, outcome: Outcome, number: int, *, temperature: float):
-        self.outcome, self.number, self._temperature = outcome, number, temperature
+    def __init__(self, outcome: Outcome, number: int, classifier: Classifier[Answer]):
+        self.outcome, self.number, self._classifier = outcome, number, classifier
         self._logits: list[np.ndarray | None] = [None] * number
 
     def add(self, number: int, logits: np.ndarray) -> None:
@@ -158,8 +182,9 @@ class _Views:
         self._logits[number] = logits
         known = [each for each in self._logits if each is not None]
         if len(known) == len(self._logits):
-            mean = averaged(known)
-            self.outcome.fill(*_as_lists(np.exp(log_softmax(mean / self._temperature)), mean))
+            labels, temperature = self._classifier.labels, self._classifier.temperature
+            mean = averaged(known, labels)
+            self.outcome.fill(*_as_lists(np.asarray(probabilities_of(mean / np.float32(temperature), labels)), mean))
 
 
 def _as_lists(probabilities: Float[np.ndarray, "*n k"], logits: Float[np.ndarray, "*n k"]) -> tuple[list, list, list]:
@@ -221,7 +246,7 @@ class _Batches:
         except TooLargeError as error:
             outcome.error = str(error)
             return
-        views = _Views(outcome, len(canvases), temperature=classifier.temperature)
+        views = _Views(outcome, len(canvases), classifier)
         for number, (canvas, program) in enumerate(zip(canvases, programs, strict=True)):
             if canvas not in self._filling:
                 self._filling[canvas] = _Batch(program, canvas, classifier.recipe.channels)

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from fcn_jax.core.ranking import average_precisions
+
 EXAMPLES_PER_BIN, MOST_BINS = 25, 8
 """Fewest examples per bin of sizes (about; with fewer, its interval says nothing), and most bins."""
 CONFIDENCE_BINS = 15
@@ -32,6 +34,8 @@ class Answers:
     """Cross entropy, in nats."""
     rank: Int[np.ndarray, " n"]
     """Number of classes with a larger logit than the true one; 0: the prediction is right."""
+    average_precision: Float[np.ndarray, " k"]
+    """How well the probability of each class ranks the examples: see `average_precision`; NaN without an example."""
 
     @property
     def hit(self) -> Bool[np.ndarray, " n"]:
@@ -44,6 +48,11 @@ class Answers:
     @property
     def mean_loss(self) -> float:
         return float(self.loss.mean())
+
+    @property
+    def means(self) -> dict[str, float]:
+        """The same numbers as the pass `evaluate` returns."""
+        return {"loss": self.mean_loss, "accuracy": self.accuracy.value, "count": self.accuracy.examples}
 
 
 class Proportion(NamedTuple):
@@ -85,19 +94,28 @@ def answers_of(
     index: Int[np.ndarray, " n"],
     size: Int[np.ndarray, "n r"],
     label: Int[np.ndarray, " n"],
+    shares: Float[np.ndarray, "n k"] | None = None,
 ) -> Answers:
-    """Compute the answers from the logits of examples."""
+    """Compute the answers from the logits of examples.
+
+    Args:
+        label: the class of every example; where it has shares, the one with the largest.
+        shares: the share of every class, to which the loss is taken; None: the label has all of it.
+    """
     shifted = logits - logits.max(1, keepdims=True)
     log_total = np.log(np.exp(shifted).sum(1, dtype=np.float64))
     rows, predicted = np.arange(len(logits)), logits.argmax(1)
+    surprise = log_total[:, None] - shifted
+    is_label = label[:, None] == np.arange(logits.shape[1])
     return Answers(
         index=index,
         size=size,
         label=label,
         predicted=predicted,
         probability=np.exp(-log_total),  # The largest of the shifted logits is 0.
-        loss=log_total - shifted[rows, label],
+        loss=surprise[rows, label] if shares is None else (shares * surprise).sum(1),
         rank=(logits > logits[rows, label, None]).sum(1),
+        average_precision=average_precisions(-surprise, is_label),
     )
 
 
@@ -135,18 +153,21 @@ class OfClass(NamedTuple):
     """Share of the examples predicted as the class that belong to it."""
     taken_for: int | None
     """Class that its examples are most often mistaken for; None: it has no mistakes."""
+    average_precision: float
+    """NaN if it has no examples."""
 
 
 def by_class(answers: Answers, num_classes: int) -> list[OfClass]:
     """Return the statistics of every class, smallest recall first, classes without examples last."""
     label, predicted, hit = answers.label, answers.predicted, answers.hit
+    precisions = answers.average_precision.tolist()
     examples, taken = (np.bincount(which, minlength=num_classes).tolist() for which in (label, predicted))
     hits = np.bincount(label[hit], minlength=num_classes).tolist()
     taken_for: dict[int, int] = {}
     for confusion in confusions(answers):
         taken_for.setdefault(confusion.label, confusion.predicted)
     rows = [
-        OfClass(k, Proportion(hits[k], examples[k]), Proportion(hits[k], taken[k]), taken_for.get(k))
+        OfClass(k, Proportion(hits[k], examples[k]), Proportion(hits[k], taken[k]), taken_for.get(k), precisions[k])
         for k in range(num_classes)
     ]
     return sorted(

@@ -4,16 +4,15 @@ Source: Guo et al., "On calibration of modern neural networks", arXiv:1706.04599
 most probable one. The file temperature.json of a workdir keeps the number.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
 from scipy.optimize import minimize_scalar
 
 from fcn_jax.config import UserError
 from fcn_jax.config_fields import from_dict
-from fcn_jax.inference.averaging import log_softmax
 from fcn_jax.system.console import say
 from fcn_jax.system.disk import parse_json, write_json
 
@@ -33,7 +32,7 @@ class Temperature:
     """Number of examples that it was fitted on."""
     loss_before: float
     loss_after: float
-    """Their mean cross entropy, in nats."""
+    """Their mean loss, in nats."""
 
     def describe(self) -> str:
         """Return a line for people."""
@@ -43,17 +42,16 @@ class Temperature:
         )
 
 
-def fit_temperature(
-    logits: Float[np.ndarray, "n k"], label: Int[np.ndarray, " n"], *, step: int, split: str
-) -> Temperature:
-    """Fit the temperature with the least mean cross entropy."""
+def fit_temperature(mean_loss: Callable[[float], float], *, step: int, split: str, examples: int) -> Temperature:
+    """Fit the temperature with the least loss.
 
-    def loss(temperature: float) -> float:
-        return -float(log_softmax(logits / temperature)[np.arange(len(label)), label].mean())
-
-    found = minimize_scalar(lambda log: loss(np.exp(log)), bounds=(np.log(LOWEST), np.log(HIGHEST)), method="bounded")
+    Args:
+        mean_loss: the mean loss of the examples at a temperature, in nats.
+    """
+    bounds = (np.log(LOWEST), np.log(HIGHEST))
+    found = minimize_scalar(lambda log: mean_loss(float(np.exp(log))), bounds=bounds, method="bounded")
     temperature = float(np.exp(found.x))
-    return Temperature(temperature, step, split, len(label), loss(1.0), loss(temperature))
+    return Temperature(temperature, step, split, examples, mean_loss(1.0), mean_loss(temperature))
 
 
 def write_temperature(workdir: Path, fitted: Temperature | None) -> None:

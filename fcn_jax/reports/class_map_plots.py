@@ -36,6 +36,7 @@ class ShownFile:
     """Positions of the input that are drawn, for every axis."""
     size: tuple[int, ...]
     """Size of the input."""
+    evidence_in_words: str
 
     @property
     def limit(self) -> float:
@@ -52,7 +53,8 @@ def shown_file(explained: Explained, *, most: int) -> ShownFile:
     else:
         values = fitted(values, longest=most)
         places = tuple(places_of(side, shown) for side, shown in zip(size, values.shape[:-1], strict=True))
-    return ShownFile(values, read_map(explained.evidence, explained.grids, places), places, size)
+    evidence = read_map(explained.evidence, explained.grids, places)
+    return ShownFile(values, evidence, places, size, f"evidence: {explained.evidence_in_words}")
 
 
 def fitted(image: UInt8[np.ndarray, "h w c"], *, longest: int) -> UInt8[np.ndarray, "m n c"]:
@@ -90,7 +92,6 @@ def tinted(
 
 
 INK = "#22303c"
-EVIDENCE = "evidence: logit minus the mean of all classes' logits"
 SMALL, NORMAL, WIDE = 7, 11, 15.0
 """Two font sizes, and a width in inches: pictures wider than that have a larger font."""
 LETTERS = 10
@@ -149,7 +150,7 @@ def draw_file(view: ShownFile, caption: Caption) -> Figure:
     _draw_tinted(axes["t"], view, limit=view.limit)
     axes["b"].imshow(_ramp(view.limit)[::-1, None], aspect="auto", extent=(0, 1, -view.limit, view.limit))
     axes["b"].set_xticks([])
-    axes["b"].set_ylabel(EVIDENCE.replace("minus", "\nminus"), fontsize=font)
+    axes["b"].set_ylabel(view.evidence_in_words.replace("minus", "\nminus"), fontsize=font)
     axes["b"].yaxis.set_label_position("right")
     axes["b"].yaxis.tick_right()
     axes["b"].tick_params(labelsize=font)
@@ -172,7 +173,7 @@ def draw_sheet(views: Sequence[ShownFile], captions: Sequence[Caption], *, title
         axes.set_title(caption.short(letters), color=INK, fontsize=SMALL, loc="left", parse_math=False)
     bar = figure.add_subplot(grid[rows, :])
     bar.imshow(_ramp(limit)[None], aspect="auto", extent=(-limit, limit, 0, 1))
-    bar.set(yticks=[], xlabel=EVIDENCE)
+    bar.set(yticks=[], xlabel=views[0].evidence_in_words)
     return figure
 
 
@@ -215,7 +216,7 @@ def _draw_evidence(axes: Axes, view: ShownFile) -> None:
     axes.axhline(0, color=INK, linewidth=0.8)
     axes.set(xlabel="position", xlim=(-0.5, view.size[0] - 0.5))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_title(EVIDENCE, color=INK, fontsize=NORMAL, loc="left")
+    axes.set_title(view.evidence_in_words, color=INK, fontsize=NORMAL, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
 
 

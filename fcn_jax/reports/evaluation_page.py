@@ -10,13 +10,23 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from fcn_jax.core.geometry import format_size
+from fcn_jax.core.ranking import mean_average_precision
 from fcn_jax.inference.evaluation import Evaluation
 from fcn_jax.inference.inputs import SIDES
-from fcn_jax.inference.statistics import Bin, Proportion, balanced_accuracy, confusion_matrix, macro_f1
+from fcn_jax.inference.statistics import Bin, balanced_accuracy, confusion_matrix, macro_f1
+from fcn_jax.reports.evaluation_parts import (
+    bad_examples,
+    classes_table,
+    interval_of,
+    or_none,
+    picture_of,
+    provenance,
+    scales_table,
+    scrolling,
+    small,
+)
 from fcn_jax.reports.evaluation_plots import (
     accuracy_by,
-    accuracy_by_scale,
     confusion_picture,
     coverage_picture,
     percent,
@@ -24,9 +34,7 @@ from fcn_jax.reports.evaluation_plots import (
     with_interval,
 )
 from fcn_jax.reports.html import Picture, Table, document, figure
-from fcn_jax.reports.pictures import png_of_example
 from fcn_jax.system.console import as_line
-from fcn_jax.system.machine import describe_versions
 
 
 def evaluation_json(evaluations: Sequence[Evaluation], shown: Evaluation) -> dict[str, Any]:
@@ -45,10 +53,11 @@ def evaluation_json(evaluations: Sequence[Evaluation], shown: Evaluation) -> dic
             {
                 "label": names[row.label],
                 "count": row.recall.examples,
-                "recall": _number(row.recall.value),
-                "recall_interval": _interval(row.recall),
+                "recall": or_none(row.recall.value),
+                "recall_interval": interval_of(row.recall),
                 "predicted": row.precision.examples,
-                "precision": _number(row.precision.value),
+                "precision": or_none(row.precision.value),
+                "average_precision": or_none(row.average_precision),
             }
             for row in found.classes
         ],
@@ -90,9 +99,10 @@ def _headline_numbers(evaluation: Evaluation) -> dict[str, Any]:
         "step": evaluation.step,
         "scale": evaluation.scale,
         **evaluation.means,
-        "accuracy_interval": _interval(evaluation.answers.accuracy),
+        "accuracy_interval": interval_of(evaluation.answers.accuracy),
         "balanced_accuracy": balanced_accuracy(evaluation.findings.classes),
         "macro_f1": macro_f1(evaluation.findings.classes),
+        "mean_average_precision": mean_average_precision(evaluation.answers.average_precision),
         "top5_accuracy": _top5(evaluation),
         "expected_calibration_error": evaluation.findings.calibration_error,
         "mean_probability": float(evaluation.answers.probability.mean()),
@@ -130,17 +140,8 @@ def _bin(one: Bin) -> dict[str, Any]:
         "mean": one.mean,
         "count": one.accuracy.examples,
         "accuracy": one.accuracy.value,
-        "accuracy_interval": _interval(one.accuracy),
+        "accuracy_interval": interval_of(one.accuracy),
     }
-
-
-def _interval(share: Proportion) -> list[float | None]:
-    return [_number(end) for end in share.interval]
-
-
-def _number(value: float) -> float | None:
-    """Return the value, or None for NaN, which JSON does not have."""
-    return None if math.isnan(value) else value
 
 
 def mistake_pictures(evaluation: Evaluation) -> list[Picture]:
@@ -150,21 +151,15 @@ def mistake_pictures(evaluation: Evaluation) -> list[Picture]:
 
 def _mistake(evaluation: Evaluation, row: int) -> Picture:
     """Return the picture of one example, given by its row of the answers."""
-    answers, names, dataset = evaluation.answers, evaluation.label_names, evaluation.dataset
-    index, size = int(answers.index[row]), format_size(answers.size[row].tolist())
-    size = size if dataset.rank == 2 else f"length {size}"
+    answers, names = evaluation.answers, evaluation.label_names
     true, predicted = names[answers.label[row]], names[answers.predicted[row]]
-    said = f"{true}, predicted as {predicted} with probability {answers.probability[row]:.3f}"
-    where = f"{size}, {evaluation.names[row]}"
-    example = dataset.example(index)
-    kind = "Image" if dataset.rank == 2 else "Signal"
-    return Picture(f"mistake_{index}", f"{said}; {where}", f"{kind} of {said}: {where}", png_of_example(example))
+    return picture_of(
+        evaluation, row, f"{true}, predicted as {predicted} with probability {answers.probability[row]:.3f}"
+    )
 
 
 MOST_CLASSES_IN_MATRIX = 50
-MOST_CLASSES_IN_SIGHT = 50
-"""Classes beyond this number are folded away."""
-MOST_CONFUSIONS, MOST_BAD = 20, 100
+MOST_CONFUSIONS = 20
 
 
 def evaluation_page(
@@ -185,7 +180,7 @@ def evaluation_page(
         f"<h1>Accuracy on {escape(shown.split)}: {percent(answers.accuracy.value)} %</h1>",
         f"<p>{escape(subject)}</p>",
         *_headline(shown),
-        *(_scales(evaluations, shown) if len(evaluations) > 1 else ()),
+        *scales_table(evaluations, shown),
         *_sizes(shown),
         *_calibration(shown),
         *_coverage(shown),
@@ -193,9 +188,9 @@ def evaluation_page(
         *_confusions(shown),
         *_mistakes(shown),
         *more,
-        *_bad(shown),
+        *bad_examples(shown.bad),
         f"<h2>How to make this page</h2><pre>{escape(command)}</pre>",
-        f'<p class="small">{escape(_provenance())}</p>',
+        f'<p class="small">{escape(provenance())}</p>',
     )
 
 
@@ -206,6 +201,7 @@ def _headline(shown: Evaluation) -> list[str]:
         ("accuracy, % [95 % interval]", with_interval(accuracy)),
         ("balanced accuracy (mean recall of the classes), %", percent(balanced_accuracy(shown.findings.classes))),
         ("macro F1, %", percent(macro_f1(shown.findings.classes))),
+        ("mean average precision of the classes, %", percent(mean_average_precision(answers.average_precision))),
         *([("top-5 accuracy, %", percent(top5))] if (top5 := _top5(shown)) is not None else []),
         ("mistakes", f"{accuracy.examples - accuracy.hits:,}"),
         ("examples", f"{accuracy.examples:,}"),
@@ -217,25 +213,11 @@ def _headline(shown: Evaluation) -> list[str]:
         ("training step of the checkpoint", f"{shown.step:,}"),
     )
     return [
-        _scrolling(Table(("", "value"), rows)),
-        _small(
+        scrolling(Table(("", "value"), rows)),
+        small(
             "Intervals are 95 % confidence intervals (Wilson's). They assume that examples are independent; if "
             "some are near copies of others, the true intervals are wider."
         ),
-    ]
-
-
-def _scales(evaluations: Sequence[Evaluation], shown: Evaluation) -> list[str]:
-    rows = tuple(
-        (f"{each.scale:g}", with_interval(each.answers.accuracy), f"{each.answers.mean_loss:.4f}")
-        for each in evaluations
-    )
-    picture = accuracy_by_scale([each.scale for each in evaluations], [each.answers.accuracy for each in evaluations])
-    return [
-        "<h2>Test scales</h2>",
-        figure(picture),
-        _scrolling(Table(("test scale", "accuracy, % [95 % interval]", "loss"), rows)),
-        _small(f"The rest of this page is about test scale {shown.scale:g}."),
     ]
 
 
@@ -248,7 +230,7 @@ def _sizes(shown: Evaluation) -> list[str]:
             "aspect": ("By aspect ratio", "aspect ratio (height / width)", 2),
         }[name]
         parts += [f"<h2>{heading}</h2>", figure(accuracy_by(bins, what, name=name, overall=overall, digits=digits))]
-    return [*parts, _small("These are the sizes of the examples as stored, before any resizing.")]
+    return [*parts, small("These are the sizes of the examples as stored, before any resizing.")]
 
 
 def _calibration(shown: Evaluation) -> list[str]:
@@ -275,7 +257,7 @@ def _coverage(shown: Evaluation) -> list[str]:
         "<p>If only predictions with at least some probability are accepted, fewer examples are answered, but more of "
         "the answers are right.</p>",
         figure(coverage_picture(shown.findings.coverages)),
-        _scrolling(Table(("smallest probability", "examples answered", "accuracy, % [95 % interval]"), rows)),
+        scrolling(Table(("smallest probability", "examples answered", "accuracy, % [95 % interval]"), rows)),
     ]
 
 
@@ -287,21 +269,19 @@ def _classes(shown: Evaluation) -> list[str]:
             f"{row.recall.examples:,}",
             with_interval(row.recall) if row.recall.examples else "–",
             "–" if math.isnan(row.precision.value) else percent(row.precision.value),
+            "–" if math.isnan(row.average_precision) else percent(row.average_precision),
             "–" if row.taken_for is None else names[row.taken_for],
         )
         for row in shown.findings.classes
     ]
-    columns = ("class", "examples", "recall, % [95 % interval]", "precision, %", "most often mistaken for")
-    first, rest = rows[:MOST_CLASSES_IN_SIGHT], rows[MOST_CLASSES_IN_SIGHT:]
+    columns = ("class", "examples", "recall, % [95 % interval]", "precision, %", "average precision, %")
     return [
         "<h2>By class, the worst first</h2>",
-        _scrolling(Table(columns, tuple(first))),
-        f"<details><summary>{len(rest):,} more classes</summary>{_scrolling(Table(columns, tuple(rest)))}</details>"
-        if rest
-        else "",
-        _small(
+        *classes_table((*columns, "most often mistaken for"), rows),
+        small(
             "Recall: the share of the examples of the class that the net predicts as this class. Precision: the "
-            "share of the predictions of the class that are right."
+            "share of the predictions of the class that are right. Average precision: the area below the curve of "
+            "precision against recall, over all thresholds on the probability of the class."
         ),
     ]
 
@@ -316,7 +296,7 @@ def _confusions(shown: Evaluation) -> list[str]:
         return [*parts, "<p>The net made no mistake.</p>"]
     rows = tuple((names[one.label], names[one.predicted], f"{one.examples:,}") for one in found[:MOST_CONFUSIONS])
     of = f"The {len(rows)} most frequent of {len(found):,} pairs." if len(rows) < len(found) else ""
-    return [*parts, _scrolling(Table(("true class", "predicted class", "examples"), rows)), _small(of) if of else ""]
+    return [*parts, scrolling(Table(("true class", "predicted class", "examples"), rows)), small(of) if of else ""]
 
 
 def _mistakes(shown: Evaluation) -> list[str]:
@@ -328,31 +308,3 @@ def _mistakes(shown: Evaluation) -> list[str]:
         f"<p>The {len(pictures)} wrong predictions with the highest probability. In some, the label may be wrong.</p>",
         f'<div class="cards">{"".join(map(figure, pictures))}</div>',
     ]
-
-
-def _bad(shown: Evaluation) -> list[str]:
-    if not shown.bad:
-        return []
-    rows = tuple(list(shown.bad.items())[:MOST_BAD])
-    more = f"{len(shown.bad) - len(rows):,} more are listed in evaluation.json." if len(rows) < len(shown.bad) else ""
-    return [
-        "<h2>Examples that could not be read</h2>",
-        "<p>They count neither as right nor as wrong: the numbers above leave them out.</p>",
-        _scrolling(Table(("name", "reason"), rows)),
-        _small(more) if more else "",
-    ]
-
-
-def _provenance() -> str:
-    described = describe_versions()
-    versions = ", ".join(f"{name} {number}" for name, number in described["versions"].items())
-    commit = described["git_commit"]
-    return f"{f'Commit {commit}; ' if commit else ''}on {described['device']}; {versions}."
-
-
-def _scrolling(table: Table) -> str:
-    return f'<div class="scroll">{table.to_html()}</div>'
-
-
-def _small(text: str) -> str:
-    return f'<p class="small">{escape(text)}</p>'

@@ -70,7 +70,7 @@ def _not_finite(files: RunFiles) -> Finding | None:
 
 def _guessing(files: RunFiles) -> Finding | None:
     evaluations = files.metrics.tests or files.metrics.validations
-    if not evaluations or files.config is None:
+    if not evaluations or files.config is None or files.config.data.labels == "several":
         return None
     evaluation = evaluations[-1]
     chance = 1 / files.config.model.num_classes

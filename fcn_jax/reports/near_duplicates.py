@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fcn_jax.inference.evaluation import Evaluation, OpenedRun
+from fcn_jax.inference.evaluation import AnyEvaluation, OpenedRun
 from fcn_jax.inference.near_duplicates import CORRELATION, Neighbours
 from fcn_jax.inference.statistics import proportion_of
 from fcn_jax.reports.evaluation_plots import percent, with_interval
@@ -15,7 +15,7 @@ from fcn_jax.reports.pictures import png_of_example
 MOST_PAIRS = 24
 
 
-def near_duplicates_json(shown: Evaluation, run: OpenedRun, found: Sequence[Neighbours]) -> list[dict[str, Any]]:
+def near_duplicates_json(shown: AnyEvaluation, run: OpenedRun, found: Sequence[Neighbours]) -> list[dict[str, Any]]:
     """Return all pairs, ready for JSON."""
     train = run.setup.train.dataset.source
     return [
@@ -23,14 +23,14 @@ def near_duplicates_json(shown: Evaluation, run: OpenedRun, found: Sequence[Neig
             "name": shown.dataset.source.name(pair.in_split),
             "in_train": train.name(pair.in_train),
             "correlation": round(pair.correlation, 4),
-            "label": shown.label_names[shown.dataset.labels[pair.in_split]],
-            "label_in_train": shown.label_names[train.labels[pair.in_train]],
+            "label": _named(shown, shown.dataset.labels[pair.in_split]),
+            "label_in_train": _named(shown, train.labels[pair.in_train]),
         }
         for pair in found
     ]
 
 
-def near_duplicates_part(shown: Evaluation, run: OpenedRun, found: Sequence[Neighbours]) -> list[str]:
+def near_duplicates_part(shown: AnyEvaluation, run: OpenedRun, found: Sequence[Neighbours]) -> list[str]:
     """Return the HTML of the part."""
     answers = shown.answers
     is_copy = np.isin(answers.index, [pair.in_split for pair in found])
@@ -57,16 +57,22 @@ def near_duplicates_part(shown: Evaluation, run: OpenedRun, found: Sequence[Neig
     ]
 
 
-def _pair(shown: Evaluation, run: OpenedRun, pair: Neighbours) -> str:
+def _pair(shown: AnyEvaluation, run: OpenedRun, pair: Neighbours) -> str:
     """Return the pictures of both examples."""
     parts = []
     for split, dataset, index in (
         (shown.split, shown.dataset, pair.in_split),
         ("train", run.setup.train.dataset, pair.in_train),
     ):
-        label = shown.label_names[dataset.labels[index]]
+        label = _named(shown, dataset.labels[index])
         where = f"{split}: {label}, {dataset.source.name(index)}"
         said = where if split == "train" else f"correlation {pair.correlation:.3f}; {where}"
         png = png_of_example(dataset.example(index))
         parts.append(figure(Picture(f"{split}_{index}_of_pair", said, f"Example of {where}", png)))
     return "".join(parts)
+
+
+def _named(shown: AnyEvaluation, label: Any) -> str:
+    """Return the name of a label, or the names of several labels, or of those with a share."""
+    names = shown.label_names
+    return names[label] if np.ndim(label) == 0 else "; ".join(names[k] for k in np.flatnonzero(label)) or "none"

@@ -3,6 +3,7 @@
 Reading needs no data, no checkpoint and no device. A run may still write while its files are read.
 """
 
+import dataclasses
 import fcntl
 import typing
 from collections import Counter
@@ -45,7 +46,11 @@ class EvaluationRecord:
     step: int
     loss: float
     accuracy: float
+    """Where examples may have several labels, the share of those whose labels are all right."""
     count: int
+    mean_average_precision: float | None = None
+    """None if examples have one label each, or none has any."""
+    micro_f1: float | None = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,10 @@ def record(kind: type[Record], values: Any, *, what: str) -> Record:
     if not isinstance(values, dict):
         raise UserError(f"{what} is no JSON object")
     found = {}
+    optional = {item.name for item in dataclasses.fields(kind) if item.default is not dataclasses.MISSING}  # pyright: ignore[reportArgumentType]
     for name, hint in typing.get_type_hints(kind).items():
+        if name not in values and name in optional:
+            continue
         if name not in values:
             raise UserError(f"{what} has no {name}")
         value = values[name]

@@ -6,7 +6,7 @@ Warnings and the result come first, then the curves, then buckets, programs and 
 import json
 import math
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
@@ -99,13 +99,29 @@ def _result_rows(files: RunFiles) -> list[tuple[str, str]]:
         summary = files.summary
         rows.append(("test accuracy", f"{percent_with_interval(summary)} over {summary.count:,} examples"))
         rows.append(("test loss", f"{summary.loss:.4f}"))
+        rows += _label_rows("test", files.metrics.tests)
     validations = files.metrics.validations
     if validations:
         last, best = validations[-1], max(validations, key=lambda row: row.accuracy)
         rows.append(("validation accuracy", f"{percent_with_interval(last)} over {last.count:,} examples"))
         rows.append(("best validation accuracy", f"{best.accuracy:.2%} after step {best.step:,}"))
         rows.append(("validation loss", f"{last.loss:.4f}"))
+        rows += _label_rows("validation", validations)
     return rows
+
+
+def _label_rows(split: str, evaluations: Sequence[EvaluationRecord]) -> list[tuple[str, str]]:
+    """Return the figures of several labels in the last evaluation, if it has them."""
+    if not evaluations or evaluations[-1].mean_average_precision is None:
+        return []
+    last, f1 = evaluations[-1], evaluations[-1].micro_f1
+    best = max(row.mean_average_precision or 0.0 for row in evaluations)
+    of_best = f", the best was {best:.2%}" if len(evaluations) > 1 else ""
+    return [
+        (f"{split} mean average precision", f"{last.mean_average_precision:.2%}{of_best}"),
+        (f"{split} micro F1 at probability 0.5", "–" if f1 is None else f"{f1:.2%}"),
+        ("accuracy", "the share of the examples whose labels are all right"),
+    ]
 
 
 def _cost_rows(files: RunFiles) -> list[tuple[str, str]]:

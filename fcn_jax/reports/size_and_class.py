@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from fcn_jax.config import Config
 from fcn_jax.core.random import random_bits
 from fcn_jax.data.dataset import Dataset
+from fcn_jax.data.source import main_classes
 from fcn_jax.data.splits import groups_of
 from fcn_jax.inference.statistics import wilson_interval
 
@@ -171,13 +172,19 @@ def _independent(hit: Bool[np.ndarray, " n"], groups: Int[np.ndarray, " n"]) -> 
 
 
 def size_and_class_of(dataset: Dataset, config: Config) -> SizeAndClass | None:
-    """Measure a split: its sizes after `data.resize` and widening, its groups by `data.group_pattern`."""
+    """Measure a split: its sizes after `data.resize` and widening, its groups by `data.group_pattern`.
+
+    None if its examples have no class, or may have several. Of shares, the class with the largest one counts.
+    """
     source, pattern = dataset.source, config.data.group_pattern
-    if source.labels.min() == source.labels.max():
+    if config.data.labels == "several":
+        return None
+    labels = main_classes(source.labels)
+    if labels.min() == labels.max():
         return None
     names = (source.key(index).decode(errors="surrogateescape") for index in range(len(source)))
     groups = groups_of(names, pattern) if pattern else None
-    return size_and_class(dataset.views.undrawn(1.0), source.labels, groups=groups)
+    return size_and_class(dataset.views.undrawn(1.0), labels, groups=groups)
 
 
 def size_lines(found: SizeAndClass | None, config: Config) -> list[str]:

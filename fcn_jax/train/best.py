@@ -4,6 +4,7 @@ It is saved before its validation is logged. So a run that breaks in between val
 A run with `train.patience` ends when so many epochs have brought nothing better.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ class Best:
             position: the position that a checkpoint of this step has.
         """
         is_known = self.epoch is not None and epoch <= self.epoch  # The run went back to a checkpoint before the best.
-        if self._checkpoints is None or is_known or not self._is_better(means[self.metric]):
+        if self._checkpoints is None or is_known or not self._is_better(means.get(self.metric, math.nan)):
             return False
         self.value, self.epoch = means[self.metric], epoch
         found = {"metric": self.metric, "value": self.value, "epoch": self.epoch}

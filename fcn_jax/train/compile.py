@@ -20,7 +20,7 @@ from fcn_jax.core.block import Block, abstract_block, rows_on_devices
 from fcn_jax.core.buckets import BucketPlan
 from fcn_jax.core.geometry import format_size
 from fcn_jax.core.stages import Stage
-from fcn_jax.core.step import TrainState, make_evaluate_step, make_moments_step, make_train_step
+from fcn_jax.core.step import TrainState, make_evaluate_step, make_moments_step, make_scoring_step, make_train_step
 from fcn_jax.core.step_plan import Program, StepPlan
 from fcn_jax.system.console import print_table
 from fcn_jax.system.machine import mib_of, peak_mib
@@ -256,10 +256,16 @@ def _update(setup: Setup, number: int, shared: dict[Hashable, Job], program: Pro
     if any(other.micro_steps > 1 for other in stage.schedule.step_plan.programs):
         jobs = _jobs_in_micro_steps(setup, stage, program, mean_examples=mean_examples)
         return Update(name, tuple(shared.setdefault(key, job) for key, job in jobs))
-    step = make_train_step(setup.graphdef, setup.optimizer, setup.config.train, mean_examples=mean_examples)
+    step = make_train_step(
+        setup.graphdef,
+        setup.optimizer,
+        setup.config.train,
+        labels=setup.config.data.labels,
+        mean_examples=mean_examples,
+    )
     jitted = jax.jit(step, donate_argnums=0, out_shardings=_as_now(setup))
     state, shapes = (_abstract(setup.state),), _shapes_of(setup, stage, program)
-    return Update(name, (_job(setup, name, jitted, state, shapes, work_of_a_block=WORK_OF_GRADIENT),))
+    return Update(name, (_job(setup, name, jitted, state, shapes, trains=True),))
 
 
 def _jobs_in_micro_steps(
@@ -269,20 +275,20 @@ def _jobs_in_micro_steps(
     everywhere, state = _everywhere(setup), _abstract(setup.state)
     no_gradients = make_no_gradients()
     added = _abstract(jax.eval_shape(no_gradients, state.params), everywhere)
-    add_gradients = make_add_gradients(setup.graphdef, setup.config.train)
+    add_gradients = make_add_gradients(setup.graphdef, setup.config.train, labels=setup.config.data.labels)
     apply_gradients = make_apply_gradients(setup.optimizer, setup.config.train, mean_examples=mean_examples)
     begin = jax.jit(no_gradients, out_shardings=everywhere)
     micro_step = jax.jit(add_gradients, donate_argnums=2, out_shardings=everywhere)
     end = jax.jit(apply_gradients, donate_argnums=0, out_shardings=_as_now(setup))
     groups = [tuple(_shapes_of(setup, stage, replace(program, blocks=blocks))) for blocks in program.groups]
     held = device_mib((state.opt_state, state.average))
-    held += mib_of([_abstract_blocks(setup, shapes) for shapes in groups]) / setup.mesh.size
+    held += mib_of([_abstract_blocks(setup, shapes, trains=True) for shapes in groups]) / setup.mesh.size
     micro_steps = {}
     for shapes in dict.fromkeys(groups):
         which = format_size(shapes[0][0]) if len(shapes) == 1 else _number_of(stage, program)
         name, arguments = f"train micro-step {which}".rstrip(), (state.params, state.stats, added, state.step)
-        job = _job(setup, name, micro_step, arguments, shapes, work_of_a_block=WORK_OF_GRADIENT)
-        waiting = held - mib_of(_abstract_blocks(setup, shapes)) / setup.mesh.size
+        job = _job(setup, name, micro_step, arguments, shapes, trains=True)
+        waiting = held - mib_of(_abstract_blocks(setup, shapes, trains=True)) / setup.mesh.size
         micro_steps[shapes] = replace(job, waiting_mib=waiting)
     return [
         ("zeros", Job("train zeros", (), begin, (state.params,), work=0.1)),
@@ -298,21 +304,24 @@ def _moments_job(setup: Setup, stage: Stage, program: Program) -> Job:
 
 
 def _evaluation_job(setup: Setup, shape: BlockKey) -> Job:
-    jitted = jax.jit(make_evaluate_step(setup.graphdef), out_shardings=_everywhere(setup))
+    labels = setup.config.data.labels
+    make_step = make_scoring_step if labels == "several" else make_evaluate_step
+    jitted = jax.jit(make_step(setup.graphdef, labels), out_shardings=_everywhere(setup))
     return _job(setup, f"evaluate {format_size(shape[0])}", jitted, _evaluated_state(setup), [shape])
 
 
-def _job(
-    setup: Setup, name: str, step: Any, state: tuple, shapes: Sequence[BlockKey], *, work_of_a_block: float = 1.0
-) -> Job:
-    blocks = _abstract_blocks(setup, shapes)
+def _job(setup: Setup, name: str, step: Any, state: tuple, shapes: Sequence[BlockKey], *, trains: bool = False) -> Job:
+    blocks, work_of_a_block = _abstract_blocks(setup, shapes, trains=trains), WORK_OF_GRADIENT if trains else 1.0
     work = sum(work_of_a_block * (1 + rows * math.prod(shape) / POSITIONS_OF_A_BLOCK) for shape, rows in shapes)
     return Job(name, tuple(shapes), step, (*state, blocks), work)
 
 
-def _abstract_blocks(setup: Setup, shapes: Sequence[BlockKey]) -> tuple[Block, ...]:
+def _abstract_blocks(setup: Setup, shapes: Sequence[BlockKey], *, trains: bool) -> tuple[Block, ...]:
+    """Return the shapes of blocks; in training alone, examples may have weights of their own."""
     sharding, channels = NamedSharding(setup.mesh, PartitionSpec("rows")), setup.config.data.channels
-    return tuple(abstract_block(rows, shape, channels, sharding=sharding) for shape, rows in shapes)
+    kind = setup.train.dataset.row_kind
+    kind = kind if trains else {**kind, "has_weights": False}
+    return tuple(abstract_block(rows, shape, channels, **kind, sharding=sharding) for shape, rows in shapes)
 
 
 def _everywhere(setup: Setup) -> NamedSharding:

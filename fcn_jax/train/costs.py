@@ -7,7 +7,7 @@ and goes on with them on any device.
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
@@ -79,12 +79,12 @@ def table_costs(config: Config, size: tuple[int, ...], *, platform: str) -> Cost
 def measured_costs(config: Config, size: tuple[int, ...]) -> Costs:
     """Measure the costs of a config's net on the first device of this process; this compiles three small steps."""
     graphdef, params, stats = split_model(make_model(config, rank=len(size)))
-    gradient = jax.jit(jax.grad(make_loss(graphdef, config.train), has_aux=True))
+    gradient = jax.jit(jax.grad(make_loss(graphdef, config.train, labels=config.data.labels), has_aux=True))
     rows = max(1, config.schedule.examples_per_step // 4)
 
     def seconds(*rows_of_blocks: int) -> tuple[float, float]:
         """Return the seconds of compiling a step of these blocks, and of taking it."""
-        blocks = tuple(_whole_block(number, size, config.data.channels) for number in rows_of_blocks)
+        blocks = tuple(_whole_block(config, number, size) for number in rows_of_blocks)
         began = time.perf_counter()
         step = gradient.lower(params, stats, blocks).compile()
         compiled = time.perf_counter() - began
@@ -100,10 +100,11 @@ def measured_costs(config: Config, size: tuple[int, ...]) -> Costs:
     )
 
 
-def _whole_block(rows: int, size: tuple[int, ...], channels: int) -> Block:
+def _whole_block(config: Config, rows: int, size: tuple[int, ...]) -> Block:
     """Return a block of examples that fill their canvas."""
-    empty = filler_block(rows, size, channels)
-    block = Block(empty.image, np.full_like(empty.size, size), empty.label, np.ones_like(empty.weight), empty.index)
+    targets = None if config.data.labels == "one" else config.model.num_classes
+    empty = filler_block(rows, size, config.data.channels, targets=targets)
+    block = replace(empty, size=np.full_like(empty.size, size), weight=np.ones_like(empty.weight))
     return jax.tree.map(jax.numpy.asarray, block)
 
 

@@ -279,6 +279,16 @@ def _when_ready(sums: Sums) -> float:
     return time.perf_counter()
 
 
+MORE_METRICS = {"mean_average_precision": "mean average precision", "micro_f1": "micro F1"}
+"""The metrics of several labels, and their names in words."""
+
+
+def describe_means(means: Mapping[str, float]) -> str:
+    """Return the result of an evaluation as text."""
+    more = "".join(f"  {words} {means[name]:.4f}" for name, words in MORE_METRICS.items() if name in means)
+    return f"accuracy {means['accuracy']:.4f}  loss {means['loss']:.4f}{more}"
+
+
 def describe(reading: dict[str, float]) -> str:
     """Return a reading as one line of text."""
     names = speed_names_in(reading)
@@ -295,7 +305,7 @@ def format_summary(summary: dict[str, Any]) -> str:
     names = speed_names_in(summary)
     assert names is not None
     return (
-        f"test accuracy {summary['accuracy']:.4f}  loss {summary['loss']:.4f}  over {summary['count']:,} examples\n"
+        f"test {describe_means(summary)}  over {summary['count']:,} examples\n"
         f"trained in {summary['train_seconds']:.1f} s  at {summary[names.examples]:,.0f} {names.examples_in_words}, "
         f"{summary['input_wait']:.1%} of it waiting for input, fill {summary['fill']:.3f}; "
         f"{summary['compile_count']} programs compiled in {summary['compile_seconds']:.1f} s"

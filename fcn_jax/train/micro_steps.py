@@ -15,7 +15,7 @@ from jaxtyping import Array
 
 from fcn_jax.config import TrainConfig
 from fcn_jax.core.block import Block
-from fcn_jax.core.step import Sums, TrainState, make_loss, make_update
+from fcn_jax.core.step import Sums, TrainState, divisor_of, make_loss, make_update
 
 
 class Added(NamedTuple):
@@ -30,17 +30,17 @@ def make_no_gradients() -> Callable[[Any], Added]:
     """Return the function that begins an update: parameters -> zeros. Each run compiles its own."""
 
     def no_gradients(params: Any) -> Added:
-        zero = jnp.zeros((3,), jnp.result_type(*jax.tree.leaves(params)))
+        zero = jnp.zeros((len(Sums._fields),), jnp.result_type(*jax.tree.leaves(params)))
         return Added(jax.tree.map(jnp.zeros_like, params), Sums(*zero))
 
     return no_gradients
 
 
 def make_add_gradients(
-    graphdef: Any, config: TrainConfig
+    graphdef: Any, config: TrainConfig, *, labels: str = "one"
 ) -> Callable[[Any, Any, Added, Array, tuple[Block, ...]], tuple[Added, Any]]:
     """Return the function of one micro-step: (parameters, statistics, added, step, blocks) -> (added, statistics)."""
-    loss = make_loss(graphdef, config, mean_examples=1.0)
+    loss = make_loss(graphdef, config, labels=labels, mean_examples=1.0)
     gradient = jax.grad(loss, has_aux=True)
 
     def add_gradients(
@@ -61,7 +61,7 @@ def make_apply_gradients(
     update = make_update(optimizer, config, mean_examples=mean_examples)
 
     def apply_gradients(state: TrainState, added: Added) -> tuple[TrainState, Sums]:
-        divisor = mean_examples if config.loss_mean == "epoch" else jnp.maximum(added.sums.weight, 1)
+        divisor = mean_examples if config.loss_mean == "epoch" else divisor_of(added.sums)
         grads = jax.tree.map(lambda grad: grad / divisor, added.grads)
         return update(state, grads, added.sums), added.sums
 

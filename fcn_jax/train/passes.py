@@ -13,8 +13,9 @@ from jaxtyping import Array, Float
 from fcn_jax.core.block import Block
 from fcn_jax.core.net import Model
 from fcn_jax.core.norms import Moments, batch_norms
+from fcn_jax.core.ranking import label_metrics
 from fcn_jax.core.schedule import FILLER
-from fcn_jax.core.step import ZERO, TrainState, put
+from fcn_jax.core.step import ZERO, Scored, TrainState, put
 from fcn_jax.data.bad_examples import share
 from fcn_jax.data.loader import Step
 from fcn_jax.system.console import Bar
@@ -61,18 +62,34 @@ def evaluate(
     title: str,
     attend: Callable[[str], None] = no_one_asks,
 ) -> dict[str, float]:
-    """Return {loss, accuracy (a fraction), count} over all examples of a split."""
-    sums, read = [], 0
+    """Return {loss, accuracy (a fraction), count} over all examples of a split, each counted once.
+
+    Where an example may have several labels, an answer is right if all its labels are, and the metrics of
+    `label_metrics` come with them.
+    """
+    sums, scored, read = [], [], 0
     for step in steps_of(setup, split, title=title, attend=attend):
         (block,) = step.blocks
         rows, *canvas, _ = block.image.shape
         program = programs.evaluate[tuple(canvas), rows]
-        sums.append(program.run(state.evaluated_params, state.stats, step.blocks))
+        found = program.run(state.evaluated_params, state.stats, step.blocks)
+        if isinstance(found, Scored):
+            scored.append((np.asarray(found.example), np.asarray(found.logits)))
+            found = found.sums
+        sums.append(found)
         read += step.num_examples
     total = sum(jax.device_get(sums), start=ZERO)
     count, read = round(float(total.weight)), sum(gather(read))
     assert count == read, f"{count} examples evaluated, {read} read"
-    return {**total.means(), "count": count}
+    metrics = _metrics_of(scored, split.dataset.labels) if scored else {}
+    return {**total.means(), **metrics, "count": count}
+
+
+def _metrics_of(scored: Sequence[tuple[np.ndarray, np.ndarray]], targets: np.ndarray) -> dict[str, float]:
+    """Return the metrics of several labels from the (indices, logits) of all steps."""
+    index, logits = (np.concatenate(parts) for parts in zip(*scored, strict=True))
+    is_example = index != FILLER
+    return label_metrics(logits[is_example], targets[index[is_example]] > 0.5)
 
 
 def split_logits(setup: Setup, state: TrainState, split: Split, *, title: str) -> Float[np.ndarray, "n k"]:

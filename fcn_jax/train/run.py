@@ -29,7 +29,7 @@ from fcn_jax.train.checkpoint import Checkpoints
 from fcn_jax.train.compile import print_programs
 from fcn_jax.train.compile_in_threads import CompiledPrograms, PendingProgram, program_of
 from fcn_jax.train.devices import describe_change
-from fcn_jax.train.log import Clock, Meter, MetricsWriter, check_state, describe
+from fcn_jax.train.log import Clock, Meter, MetricsWriter, check_state, describe, describe_means
 from fcn_jax.train.out_of_memory import check_fits_device, fitting
 from fcn_jax.train.passes import evaluate, with_precise_statistics
 from fcn_jax.train.profiler import Profiler
@@ -176,7 +176,7 @@ class Run:
         return state
 
     def evaluate(self, state: TrainState, split: Split, *, title: str) -> dict[str, float]:
-        """Return {loss, accuracy, count} over a split."""
+        """Return {loss, accuracy, count} over a split, and what else `evaluate` gives."""
         return evaluate(self.setup, self.programs, state, split, title=title, attend=self.attend)
 
 
@@ -287,10 +287,7 @@ class _RunHooks:
         is_best = run.best.consider(run.step, run.epoch, means, state, self._position())
         if self.writer is not None:
             self.writer.write(run.step, "validation", {**means, "train_seconds": run.clock.train_seconds})
-        say(
-            f"epoch {round(run.epoch):>3}  validation accuracy {means['accuracy']:.4f}  loss {means['loss']:.4f}"
-            + "  the best so far" * is_best
-        )
+        say(f"epoch {round(run.epoch):>3}  validation {describe_means(means)}" + "  the best so far" * is_best)
 
 
 def report_programs(programs: CompiledPrograms, workdir: Path) -> None:

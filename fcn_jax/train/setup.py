@@ -203,7 +203,7 @@ def train_split(
         label_names=label_names,
     )
     if config.train.balanced and not config.train.class_weights:
-        weights = balanced_weights(dataset.labels, config.model.num_classes)
+        weights = balanced_weights(dataset.labels, config.model.num_classes, label_kind=config.data.labels)
         config = overridden(config, {"train.class_weights": weights})
         say(f"classes weigh {min(weights):.3g} to {max(weights):.3g} in the loss, since config.train.balanced is set")
     if config.schedule.leaves_open:
@@ -220,11 +220,20 @@ def train_split(
     return config, Split(dataset, stages)
 
 
-def balanced_weights(labels: np.ndarray, num_classes: int) -> tuple[float, ...]:
-    """Return weights of the classes by 1 / their number of examples; their mean over the examples is 1."""
-    counts = np.bincount(labels, minlength=num_classes)
-    present = (counts > 0).sum()
-    return tuple(float(weight) for weight in len(labels) / (present * np.maximum(counts, 1)))
+def balanced_weights(labels: np.ndarray, num_classes: int, *, label_kind: str = "one") -> tuple[float, ...]:
+    """Return weights of the classes by 1 / their number of examples; a share counts as a part of an example.
+
+    Their mean is 1: over the examples, or, of several labels, over the classes, as the loss is a mean over these.
+    """
+    if label_kind == "one":
+        counts = np.bincount(labels, minlength=num_classes)
+        present = (counts > 0).sum()
+        return tuple(float(weight) for weight in len(labels) / (present * np.maximum(counts, 1)))
+    counts = labels.sum(0, dtype=np.float64)
+    is_present = counts > 0
+    inverse = 1 / np.where(is_present, counts, counts[is_present].min())
+    mean = inverse[is_present].mean() if label_kind == "several" else is_present.sum() / len(labels)
+    return tuple(float(weight) for weight in inverse / mean)
 
 
 def largest_step(split: Split, *, devices: int) -> list[tuple[int, tuple[int, ...]]]:

@@ -1,5 +1,7 @@
 """The same steps on one device and on all devices of all processes; run by itself, of one process.
 
+Float32 trains on one label an example, float64 on several labels, with weights of the examples.
+
     python -m tests.commands.compare_devices [STEPS]
 
 Prints one JSON line: whether the blocks hold the same examples, the filler rows that the devices need, and the largest
@@ -18,6 +20,7 @@ from configs.mnist import get_config
 from fcn_jax.config import Config
 from fcn_jax.core.block import Block, filler_block
 from fcn_jax.core.step import TrainState, initial_state, make_train_step, put, split_model
+from fcn_jax.data.dataset import Dataset
 from fcn_jax.nets.model import make_model
 from fcn_jax.system.processes import is_first
 from fcn_jax.train.placement import placement
@@ -36,18 +39,29 @@ def remembering(optimizer: optax.GradientTransformation) -> optax.GradientTransf
     return optax.GradientTransformation(lambda params: (params, optimizer.init(params)), update)
 
 
+def give_several_labels(dataset: Dataset) -> None:
+    """Give each example some labels, and a weight in the loss."""
+    number = np.arange(len(dataset))
+    dataset.labels = ((dataset.labels[:, None] + np.arange(10) * (1 + number[:, None] % 3)) % 3 == 0).astype(np.float32)
+    dataset.loss_weights = (0.5 + number % 4).astype(np.float32)
+
+
 class Run:
     """Steps of a config on some devices."""
 
     def __init__(self, config: Config, devices: list[jax.Device], dtype: str, *, steps: int):
         setup = prepare(config, devices=devices)
+        labels = "one"
+        if dtype == "float64":
+            labels = "several"
+            give_several_labels(setup.train.dataset)
         graphdef, params, stats = split_model(make_model(config, rank=2, dtype=dtype))
         optimizer = remembering(setup.optimizer)
         state = initial_state(params, stats, optimizer, average=False)
         as_dtype = jax.tree.map(lambda x: x.astype(dtype) if x.dtype.kind == "f" else x, jax.device_get(state))
         self.places = placement(as_dtype, setup.mesh, config.machine.share_optimizer)
         self.state = self.placed(as_dtype)
-        update = make_train_step(graphdef, optimizer, config.train, mean_examples=64.0)
+        update = make_train_step(graphdef, optimizer, config.train, labels=labels, mean_examples=64.0)
         self._step = jax.jit(update, out_shardings=(self.places, self.places.step))
         self.steps = setup.loader(setup.train).steps(0, steps)
 
@@ -57,7 +71,7 @@ class Run:
     def step(self, blocks: tuple[Block, ...]) -> Any:
         """(loss, statistics, gradients) of an update."""
         self.state, sums = self._step(self.state, blocks)
-        return jax.device_get((sums.loss / sums.weight, self.state.stats, self.state.opt_state[0]))
+        return jax.device_get((sums.loss / sums.loss_weight, self.state.stats, self.state.opt_state[0]))
 
 
 def largest_difference(one, other) -> float:
@@ -72,7 +86,10 @@ def same_rows(block: Block, whole: Block) -> bool:
 
     Of the rows of other processes the losses tell.
     """
-    filler = filler_block(len(block.index) - len(whole.index), whole.image.shape[1:-1], whole.image.shape[-1])
+    targets = whole.label.shape[1] if whole.label.ndim > 1 else None
+    has_weights = whole.loss_weight is not None
+    rows, canvas, channels = len(block.index) - len(whole.index), whole.image.shape[1:-1], whole.image.shape[-1]
+    filler = filler_block(rows, canvas, channels, targets=targets, has_weights=has_weights)
     expected = jax.tree.map(lambda *parts: np.concatenate(parts), whole, filler)
     return all(
         np.array_equal(piece.data, values[piece.index])

@@ -32,7 +32,10 @@ class Recorder:
 
 
 def update_of(number: float):
-    return lambda state, blocks: (state._replace(step=state.step + 1), Sums(number, 0.0, float(len(blocks))))
+    return lambda state, blocks: (
+        state._replace(step=state.step + 1),
+        Sums(number, 0.0, float(len(blocks)), float(len(blocks))),
+    )
 
 
 STATE = TrainState(np.array(0), {}, {}, (), None)

@@ -12,6 +12,7 @@ from configs.mnist import get_config
 from fcn_jax.config import Config, TrainConfig
 from fcn_jax.core.block import Block, filler_block
 from fcn_jax.core.layers import Map
+from fcn_jax.core.losses import training_loss
 from fcn_jax.core.net import Prediction
 from fcn_jax.core.step import (
     ZERO,
@@ -21,7 +22,6 @@ from fcn_jax.core.step import (
     make_train_step,
     split_model,
     sums_of,
-    training_loss,
 )
 from fcn_jax.nets.families import FCN, ConvNeXt, ResNet
 from fcn_jax.nets.model import make_model

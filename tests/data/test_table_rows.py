@@ -64,7 +64,7 @@ def as_text(rows, *, quoting: int, name: str, start: bytes = b"", empty_lines: b
 def test_rows_are_read_as_they_were_written(tmp_path_factory, rows, quoting, name, empty_lines, end, start):
     folder = tmp_path_factory.mktemp("table")
     text, lines = as_text(rows, quoting=quoting, name=name, start=start, empty_lines=empty_lines)
-    expected = [(line, *row[:3]) for line, row in zip(lines, rows, strict=True)]
+    expected = [(line, *row[:3], None) for line, row in zip(lines, rows, strict=True)]
     assert read_table(written(folder, text if end else text.removesuffix(b"\r\n"), name)) == expected
     columns = {
         name: [row[place].encode("utf-8", "surrogateescape") for row in rows] for place, name in enumerate(HEADER)
@@ -73,7 +73,7 @@ def test_rows_are_read_as_they_were_written(tmp_path_factory, rows, quoting, nam
         pyarrow.table({name: pyarrow.array(cells, pyarrow.binary()) for name, cells in columns.items()}),
         folder / "a.parquet",
     )
-    assert read_table(folder / "a.parquet") == [(1 + place, *row[:3]) for place, row in enumerate(rows)]
+    assert read_table(folder / "a.parquet") == [(1 + place, *row[:3], None) for place, row in enumerate(rows)]
 
 
 @given(

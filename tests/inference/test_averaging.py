@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from scipy.special import log_softmax, softmax
+from scipy.special import expit, log_softmax, softmax
 
 from fcn_jax.cli import main
 from fcn_jax.config import UserError
@@ -62,8 +62,14 @@ def test_a_config_with_one_view_is_left_as_it_is():
 def test_the_average_is_that_of_the_probabilities():
     logits = [np.array([[1.0, 2.0, -300.0], [0.0, 0.0, 50.0]], np.float32), np.array([[3.0, 0.0, 0.0]] * 2, np.float32)]
     mean = (softmax(logits[0].astype(float), axis=1) + softmax(logits[1].astype(float), axis=1)) / 2
-    np.testing.assert_allclose(np.exp(averaged(logits).astype(float)), mean, rtol=1e-5)
-    assert averaged(logits[:1]) is logits[0]
+    np.testing.assert_allclose(np.exp(averaged(logits, "one").astype(float)), mean, rtol=1e-5)
+    assert averaged(logits[:1], "one") is logits[0]
+
+
+def test_of_several_labels_each_probability_is_averaged():
+    logits = [np.array([[1.0, -40.0, 0.0]], np.float32), np.array([[-3.0, 40.0, 60.0]], np.float32)]
+    mean = (expit(logits[0].astype(float)) + expit(logits[1].astype(float))) / 2
+    np.testing.assert_allclose(expit(averaged(logits, "several").astype(float)), mean, rtol=1e-6)
 
 
 def test_evaluate_and_predict_average_over_the_same_views(run, tmp_path, capsys):
@@ -100,11 +106,14 @@ def test_a_fitted_temperature_has_the_least_loss():
     generator = np.random.default_rng(0)
     logits = generator.normal(size=(400, 5)).astype(np.float32)
     label = np.array([generator.choice(5, p=softmax(row)) for row in logits.astype(float)])
-    fitted = fit_temperature(logits * 3, label, step=7, split="validation")
+
+    def mean_loss(temperature: float) -> float:
+        return -float(log_softmax(3 * logits.astype(float) / temperature, axis=1)[np.arange(400), label].mean())
+
+    fitted = fit_temperature(mean_loss, step=7, split="validation", examples=400)
     assert fitted.temperature == pytest.approx(3, rel=0.25)
     for other in (0.9, 1.1):
-        tempered = log_softmax(3 * logits.astype(float) / (fitted.temperature * other), axis=1)
-        assert -tempered[np.arange(400), label].mean() > fitted.loss_after
+        assert mean_loss(fitted.temperature * other) > fitted.loss_after
     assert fitted.loss_after < fitted.loss_before
 
 

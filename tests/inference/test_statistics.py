@@ -37,6 +37,7 @@ def made_answers(label, predicted, probability=None, *, size=None) -> Answers:
         probability=np.full(number, 0.5) if probability is None else np.array(probability),
         loss=np.ones(number),
         rank=(np.array(label) != np.array(predicted)).astype(int),
+        average_precision=np.full(4, 0.5),
     )
 
 

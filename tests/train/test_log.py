@@ -47,22 +47,22 @@ def test_devices_are_idle_from_the_end_of_a_step_to_the_next_and_not_in_a_pause(
     now = 0.0
     monkeypatch.setattr(log.time, "perf_counter", lambda: now)
     monkeypatch.setattr(log, "_when_ready", lambda sums: sums.loss)  # Here, the time at which a step is finished.
-    monkeypatch.setattr(jax, "device_get", lambda sums: [Sums(1.0, 1.0, 1.0) for _ in sums])
+    monkeypatch.setattr(jax, "device_get", lambda sums: [Sums(1.0, 1.0, 1.0, 1.0) for _ in sums])
     meter, step = Meter(Clock(), FakeLoader(), rank=2), Step(0, 0, (), 1, 1)
     now = 1.0
-    meter.add(step, Sums(2.0, 1.0, 1.0))
+    meter.add(step, Sums(2.0, 1.0, 1.0, 1.0))
     now = 2.5  # The input was late: half a second.
-    meter.add(step, Sums(4.0, 1.0, 1.0))
+    meter.add(step, Sums(4.0, 1.0, 1.0, 1.0))
     now = 3.0  # It was sent before the device was done.
-    meter.add(step, Sums(5.0, 1.0, 1.0))
+    meter.add(step, Sums(5.0, 1.0, 1.0, 1.0))
     now = 5.25
     meter.read(3)
     assert (meter.clock.idle_seconds, meter.clock.step_seconds) == (0.5, 5.25)
     with meter.pause():
         now = 9.0
-    meter.add(step, Sums(9.5, 1.0, 1.0))
+    meter.add(step, Sums(9.5, 1.0, 1.0, 1.0))
     now = 9.75
-    meter.add(step, Sums(10.0, 1.0, 1.0))
+    meter.add(step, Sums(10.0, 1.0, 1.0, 1.0))
     meter.read(5)
     assert meter.clock.idle_seconds == 0.75
     assert meter.clock.speed(2)["device_idle"] == 0.75 / 6.0

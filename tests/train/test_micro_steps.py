@@ -27,8 +27,9 @@ WAYS = {
     "plain": {},
     "smooth": {"label_smoothing": 0.1, "ema_decay": 0.9, "rate_scaling": "sqrt"},
     "epoch": {"loss_mean": "epoch", "optimizer": "sgd"},
+    "several": {"label_smoothing": 0.1, "focal": 1.0},
 }
-"""Fields of `config.train` that shape the update."""
+"""Fields of `config.train` that shape the update; in the last, examples have several labels, and weights."""
 
 
 class Functions(NamedTuple):
@@ -49,18 +50,19 @@ def functions(norm: str, way: str) -> Functions:
     train = dataclasses.replace(config.train, learning_rate=0.1, warmup_epochs=0.0, **WAYS[way])
     graphdef, params, stats = split_model(make_model(config, rank=2, dtype=jnp.float64))
     optimizer = remembering(make_optimizer(train, warmup_steps=0, total_steps=100))
-    add_gradients = make_add_gradients(graphdef, train)
+    labels = "several" if way == "several" else "one"
+    add_gradients = make_add_gradients(graphdef, train, labels=labels)
     return Functions(
         graphdef,
         initial_state(params, stats, optimizer, average=train.ema_decay > 0),
-        jax.jit(make_train_step(graphdef, optimizer, train, mean_examples=7.0), compiler_options=QUICK),
+        jax.jit(make_train_step(graphdef, optimizer, train, labels=labels, mean_examples=7.0), compiler_options=QUICK),
         jax.jit(make_no_gradients()),
         jax.jit(add_gradients, donate_argnums=2, compiler_options=QUICK),
         jax.jit(make_apply_gradients(optimizer, train, mean_examples=7.0)),
     )
 
 
-def random_block(rows: int, canvas: tuple[int, int], rng: np.random.Generator) -> Block:
+def random_block(rows: int, canvas: tuple[int, int], rng: np.random.Generator, *, several: bool = False) -> Block:
     """A block in which about a third of the rows is filler; the weights are any numbers."""
     block = filler_block(rows, canvas, 1)
     examples = np.flatnonzero(rng.random(rows) < 0.7)
@@ -69,6 +71,9 @@ def random_block(rows: int, canvas: tuple[int, int], rng: np.random.Generator) -
     block.size[examples] = rng.integers(8, np.add(canvas, 1), (len(examples), 2))
     block.label[examples] = rng.integers(0, 10, len(examples))
     block.image[examples] = rng.integers(0, 256, block.image[examples].shape)
+    if several:
+        label = np.where(weight[:, None] > 0, rng.integers(0, 2, (rows, 10)), 0).astype(np.float32)
+        return dataclasses.replace(block, label=label, weight=(weight > 0) * 1.0, loss_weight=weight)
     return dataclasses.replace(block, weight=weight)
 
 
@@ -99,7 +104,7 @@ TWO_BLOCKS = ((BlockShape(0, 5), BlockShape(1, 3)), [2, 3])
 )
 @example(step=TWO_BLOCKS, accumulate=3, by_bucket=False, way="smooth", seed=0)
 @example(step=TWO_BLOCKS, accumulate=1, by_bucket=True, way="epoch", seed=1)
-@example(step=TWO_BLOCKS, accumulate=2, by_bucket=True, way="plain", seed=2)
+@example(step=TWO_BLOCKS, accumulate=2, by_bucket=True, way="several", seed=2)
 def test_micro_steps_are_the_whole_step(norm, step, accumulate, by_bucket, way, seed):
     blocks, units = step
     whole = StepPlan((Program(blocks, 1),), len(CANVASES))
@@ -111,7 +116,10 @@ def test_micro_steps_are_the_whole_step(norm, step, accumulate, by_bucket, way, 
         update = in_turn(net.begin, [net.micro_step] * program.micro_steps, net.end)
         one = several = net.state
         for _ in range(3):
-            parts = tuple(random_block(block.rows, CANVASES[block.bucket], rng) for block in program.blocks)
+            parts = tuple(
+                random_block(block.rows, CANVASES[block.bucket], rng, several=way == "several")
+                for block in program.blocks
+            )
             one, expected = net.whole(one, joined(program, parts))
             several, found = update(several, parts)
             assert_same((one, expected), (several, found))

@@ -1,0 +1,28 @@
+"""Pictures with several labels that a net can learn from a few of them, in a table."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+CLASSES = ("left", "top", "wide")
+EXAMPLES = {"train": 96, "validation": 32, "test": 32}
+
+
+def write_table(folder: Path) -> str:
+    """Write pictures with a bright top, a bright left side, or both, some of them wide; return the `data.source`."""
+    folder.mkdir(parents=True)
+    rng, rows, number = np.random.default_rng(0), ["path,label,split,weight"], 0
+    for split, examples in EXAMPLES.items():
+        for _ in range(examples):
+            height, width = rng.integers(12, 20, 2)
+            pixels = rng.integers(0, 60, (height, width)).astype(np.uint8)
+            left, top = rng.random(2) < 0.4
+            pixels[: 5 * top] += 100
+            pixels[:, : 5 * left] += 90
+            Image.fromarray(pixels).save(folder / f"{number}.png")
+            labels = [name for name, has in zip(CLASSES, (left, top, width > height), strict=True) if has]
+            rows.append(f"{number}.png,{';'.join(labels)},{split},{rng.integers(1, 9) / 4}")
+            number += 1
+    (folder / "table.csv").write_text("\n".join(rows) + "\n")
+    return f"table:{folder / 'table.csv'}"
