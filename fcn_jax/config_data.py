@@ -57,7 +57,8 @@ class DataConfig:
     """The examples, and the steps that prepare them for the net."""
 
     source: str = "mnist_native"
-    """mnist_native, japanese_vowels, folder:DIR, table:FILE.csv, tfds:NAME[:VERSION]; or sizes:FILE.csv for plans."""
+    """mnist_native, japanese_vowels, folder:DIR, folder:FILE.zip, table:FILE.csv, webdataset:DIR, parquet:DIR,
+    tfds:NAME[:VERSION]; or sizes:FILE.csv for plans. docs/own_data.md shows each."""
     folders: str = "auto"
     """The folders in DIR of folder:DIR. auto: splits if all have names such as train, val and test; classes if none
     has; else an error. classes: all are classes. train,val,test: these are the splits, and others are left out."""

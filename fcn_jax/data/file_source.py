@@ -9,11 +9,12 @@ import numpy as np
 from jaxtyping import Int, Num, UInt8
 
 from fcn_jax.config import Config, UserError
-from fcn_jax.data.files import IMAGES, OTHER_KIND, SIGNALS, rank_by_content, read_file
+from fcn_jax.data.bad_examples import BadExampleError
+from fcn_jax.data.files import IMAGES, OTHER_KIND, SIGNALS, rank_by_content
 from fcn_jax.data.images import read_image_size, too_large
 from fcn_jax.data.listing import Listing
 from fcn_jax.data.signals import read_signal_header, resampled_length
-from fcn_jax.data.sizes import DIGEST_SIZE, READ_WHOLE, Measured, measure_files, same_contents, state_of
+from fcn_jax.data.sizes import DIGEST_SIZE, READ_WHOLE, Measured, measure_files, same_contents
 from fcn_jax.data.source import Decoded, Source, values_of
 from fcn_jax.data.transforms import decoder_of
 from fcn_jax.system.cache import cache_folder
@@ -111,7 +112,7 @@ class FileSource(Source):
         return values_of(self.decoded(index))
 
     def decoded(self, index: int) -> Decoded:
-        return self._decode(read_file(self.name(index)))
+        return self._decode(self._listing.storage.read(self.name(index)))
 
     def name(self, index: int) -> str:
         return self._listing.paths[self._positions[index]]
@@ -129,8 +130,8 @@ class FileSource(Source):
 
     def is_unchanged(self, index: int) -> bool:
         try:
-            return state_of(os.stat(self.name(index))) == tuple(self._stats[index].tolist())
-        except OSError:
+            return self._listing.storage.state(self.name(index)) == tuple(self._stats[index].tolist())
+        except (OSError, BadExampleError):
             return False
 
     def contents(self) -> str:
@@ -156,6 +157,7 @@ def _measured(listing: Listing, config: Config) -> Measured:
         cache=cache_folder(machine),
         num_threads=threads_of(machine),
         full=machine.full_digests,
+        storage=listing.storage,
     )
     if listing.rank == IMAGES:
         # The cache may be older than the limit.
@@ -163,7 +165,7 @@ def _measured(listing: Listing, config: Config) -> Measured:
             measured.bad[position] = too_large(*measured.sizes[position].tolist(), max_pixels=limit)
     other = SIGNALS if listing.rank == IMAGES else IMAGES
     for position in list(measured.bad):
-        if rank_by_content(listing.paths[position]) == other:
+        if rank_by_content(listing.storage.read_head(listing.paths[position])) == other:
             measured.bad[position] = f"it is {OTHER_KIND[listing.rank]}"
     return measured
 
@@ -204,12 +206,13 @@ def check_same_files(listing: Listing, measured: Measured, *, num_threads: int) 
     Raises:
         UserError: the same file, links resolved, stands in two splits or has two labels.
     """
-    paths, number = listing.paths, same_contents(listing.paths, measured, num_threads=num_threads)
+    paths, storage = listing.paths, listing.storage
+    number = same_contents(paths, measured, num_threads=num_threads, storage=storage)
     first_of_content: dict[int, int] = {}
     first_of_file: dict[str, int] = {}
     across, torn, repeated = [], [], 0
     for place in np.flatnonzero(number >= 0).tolist():
-        same = first_of_file.setdefault(os.path.realpath(paths[place]), place)
+        same = first_of_file.setdefault(storage.real_path(paths[place]), place)
         if same != place:
             if listing.splits[same] != listing.splits[place] or listing.labels[same] != listing.labels[place]:
                 raise UserError(_same_file(listing, same, place))

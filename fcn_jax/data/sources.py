@@ -12,16 +12,20 @@ from fcn_jax.data.embedded_source import EMBEDDED, EmbeddedSource
 from fcn_jax.data.file_source import FileData
 from fcn_jax.data.files import MOST_NAMES, below, describe_left_out
 from fcn_jax.data.folder import list_folder
+from fcn_jax.data.listing import Listing
+from fcn_jax.data.parquet import list_parquet
 from fcn_jax.data.signals import unpack_frames
 from fcn_jax.data.size_table import SizeTable
 from fcn_jax.data.source import Decoded, OpenSplit, Source
 from fcn_jax.data.table import list_table
 from fcn_jax.data.tfds import TfdsSource
 from fcn_jax.data.transforms import decoder_of
+from fcn_jax.data.webdataset import list_webdataset
 from fcn_jax.system.disk import expanded
 
 JAPANESE_VOWELS_CHANNELS = 12
-SOURCES = (*EMBEDDED, "folder:DIR", "table:FILE.csv", "tfds:NAME[:VERSION]", "sizes:FILE.csv")
+FILE_SOURCES = ("folder:DIR", "folder:FILE.zip", "table:FILE.csv", "webdataset:DIR", "parquet:DIR")
+SOURCES = (*EMBEDDED, *FILE_SOURCES, "tfds:NAME[:VERSION]", "sizes:FILE.csv")
 
 
 def open_data(config: Config, *, unreadable: Container[str] = (), is_new: bool = False) -> OpenSplit:
@@ -46,10 +50,8 @@ def open_data(config: Config, *, unreadable: Container[str] = (), is_new: bool =
                     f"set config.data.channels={JAPANESE_VOWELS_CHANNELS}"
                 )
             return partial(EmbeddedSource, kind, decode=partial(unpack_frames, channels=data.channels))
-        case "folder" | "table" if place:
-            list_files = list_folder if kind == "folder" else list_table
-            listing = list_files(expanded(place), data, seed=config.seed, is_new=is_new)
-            return FileData(listing, config, unreadable=unreadable)
+        case "folder" | "table" | "webdataset" | "parquet" if place:
+            return FileData(_listing(kind, place, config, is_new=is_new), config, unreadable=unreadable)
         case "tfds" if place:
             return partial(TfdsSource, place, config=config)
         case "sizes" if place:
@@ -57,6 +59,20 @@ def open_data(config: Config, *, unreadable: Container[str] = (), is_new: bool =
             return lambda split: table
         case _:
             raise UserError(f"config.data.source is {data.source!r}, but it must be one of: {', '.join(SOURCES)}")
+
+
+def _listing(kind: str, place: str, config: Config, *, is_new: bool) -> Listing:
+    """List the files of a data set of files."""
+    data, machine, seed = config.data, config.machine, config.seed
+    match kind:
+        case "folder":
+            return list_folder(expanded(place), data, seed=seed, is_new=is_new)
+        case "table":
+            return list_table(expanded(place), data, seed=seed, is_new=is_new)
+        case "webdataset":
+            return list_webdataset(place, data, machine, seed=seed, is_new=is_new)
+        case _:
+            return list_parquet(place, data, machine, seed=seed, is_new=is_new)
 
 
 def open_source(config: Config, split: str) -> Source:

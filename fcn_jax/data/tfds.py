@@ -18,8 +18,9 @@ from jaxtyping import Int, Num, UInt8
 from fcn_jax.config import Config, UserError
 from fcn_jax.data import images, signals
 from fcn_jax.data.bad_examples import BadExampleError
-from fcn_jax.data.sizes import DIGEST_SIZE, read_in_parallel, state_of
+from fcn_jax.data.sizes import DIGEST_SIZE, read_in_parallel
 from fcn_jax.data.source import Decoded, Source, values_of
+from fcn_jax.data.storage import state_of
 from fcn_jax.data.tfds_builder import one_line, open_builder
 from fcn_jax.data.transforms import decoder_of
 from fcn_jax.system.cache import cache_folder, keep_arrays, load_arrays
