@@ -15,7 +15,7 @@ from typing import NamedTuple
 from fcn_jax.config import UserError
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.data.files import HEAD_BYTES, HIDDEN, FoundFile, is_hidden
-from fcn_jax.data.storage import FileState, Storage, state_of
+from fcn_jax.data.storage import FileState, Folders, state_of
 from fcn_jax.system.disk import reading, reading_again
 
 MOST_BYTES = 2**32
@@ -42,7 +42,7 @@ class Member(NamedTuple):
     """CRC-32 of its bytes; None: unknown."""
 
 
-class Archive(Storage):
+class Archive(Folders):
     """The members of some archives.
 
     Args:
@@ -60,6 +60,10 @@ class Archive(Storage):
     ):
         self._members, self._left_out, self._folders = members, left_out or {}, frozenset(folders)
         self._states = {archive: _state(archive) for archive in {member.archive for member in members.values()}}
+
+    def member(self, path: str) -> Member | None:
+        """Return a member; None if there is none."""
+        return self._members.get(path)
 
     def check_folder(self, top: Path) -> None:
         if str(top) not in self._folders:

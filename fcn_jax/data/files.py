@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fcn_jax.config import UserError
-from fcn_jax.data import images, signals
+from fcn_jax.data import image_formats, signals
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.system.disk import reading_again
 
@@ -122,14 +122,14 @@ def rank_of(path: str, read_head: Callable[[str], bytes] = read_head) -> int | N
 def rank_by_suffix(path: str) -> int | None:
     """Return whether a file holds an image or a signal, by its suffix alone."""
     suffix = os.path.splitext(path)[1].lower()
-    if suffix in images.SUFFIXES:
+    if suffix in image_formats.SUFFIXES:
         return IMAGES
     return SIGNALS if suffix in signals.SUFFIXES else None
 
 
 def rank_by_content(head: bytes) -> int | None:
     """Return whether a file holds an image or a signal, by its first HEAD_BYTES alone."""
-    if images.is_image(head):
+    if image_formats.is_image(head):
         return IMAGES
     return SIGNALS if signals.is_signal(head) else None
 

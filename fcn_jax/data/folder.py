@@ -17,7 +17,7 @@ from fcn_jax.data.classes import first_names, sorted_classes
 from fcn_jax.data.files import NO_FORMAT, FoundFile, describe_left_out, rank_of
 from fcn_jax.data.listing import Listing, Row, make_listing
 from fcn_jax.data.splits import SPLITS, spelled_twice, split_named
-from fcn_jax.data.storage import DISK, Storage
+from fcn_jax.data.storage import DISK, Folders
 from fcn_jax.data.zip_files import open_zip
 
 NO_CLASS = "in no class folder"
@@ -60,7 +60,7 @@ def list_folder(directory: Path, data: DataConfig, *, seed: int, is_new: bool = 
     )
 
 
-def storage_of(directory: Path) -> Storage:
+def storage_of(directory: Path) -> Folders:
     """Return where a folder lies: on the disk, or in the zip archive that its path leads through.
 
     Raises:
@@ -81,7 +81,7 @@ def class_names(directory: Path, data: DataConfig) -> tuple[str, ...]:
 
 
 def _rows(
-    directory: Path, data: DataConfig, storage: Storage, *, is_new: bool
+    directory: Path, data: DataConfig, storage: Folders, *, is_new: bool
 ) -> tuple[list[Row], dict[str, str], Layout]:
     """Return the examples, {path: reason} of all other files, and the meaning of the folders."""
     storage.check_folder(directory)
@@ -100,7 +100,7 @@ def _rows(
     return rows, left_out, layout
 
 
-def _row(file: FoundFile, path: str, layout: Layout, storage: Storage) -> tuple[Row | None, str]:
+def _row(file: FoundFile, path: str, layout: Layout, storage: Folders) -> tuple[Row | None, str]:
     """Return the example that a file is, or None and the reason why it is none."""
     if file.reason:
         return None, file.reason
@@ -183,7 +183,7 @@ def _chosen(directory: Path, text: str, folders: list[str]) -> list[str]:
 
 
 def _check_classes(
-    directory: Path, layout: Layout, rows: list[Row], left_out: Mapping[str, str], storage: Storage
+    directory: Path, layout: Layout, rows: list[Row], left_out: Mapping[str, str], storage: Folders
 ) -> None:
     """Check that every split has classes and that no class is empty."""
     tops = [(directory / folder, f" of {split}") for folder, split in layout.splits.items()] or [(directory, "")]
@@ -208,7 +208,7 @@ def _check_classes(
                 )
 
 
-def _check_depth(directory: Path, rows: list[Row], storage: Storage) -> None:
+def _check_depth(directory: Path, rows: list[Row], storage: Folders) -> None:
     """Check that the only class is not a folder that holds the whole data set."""
     labels = {row.label for row in rows}
     if len(labels) > 1:

@@ -7,13 +7,16 @@ import numpy as np
 from jaxtyping import Num, UInt8
 
 from fcn_jax.config import Config, UserError
+from fcn_jax.data.arrays import list_arrays
 from fcn_jax.data.classes import compare_classes, first_names, places_of
 from fcn_jax.data.embedded_source import EMBEDDED, EmbeddedSource
 from fcn_jax.data.file_source import FileData
 from fcn_jax.data.files import MOST_NAMES, below, describe_left_out
 from fcn_jax.data.folder import list_folder
+from fcn_jax.data.image_formats import check_image_channels
 from fcn_jax.data.listing import Listing
 from fcn_jax.data.parquet import list_parquet
+from fcn_jax.data.pixel_range import PixelRange
 from fcn_jax.data.signals import unpack_frames
 from fcn_jax.data.size_table import SizeTable
 from fcn_jax.data.source import Decoded, OpenSplit, Source
@@ -24,7 +27,7 @@ from fcn_jax.data.webdataset import list_webdataset
 from fcn_jax.system.disk import expanded
 
 JAPANESE_VOWELS_CHANNELS = 12
-FILE_SOURCES = ("folder:DIR", "folder:FILE.zip", "table:FILE.csv", "webdataset:DIR", "parquet:DIR")
+FILE_SOURCES = ("folder:DIR", "folder:FILE.zip", "table:FILE.csv", "arrays:FILE.npz", "webdataset:DIR", "parquet:DIR")
 SOURCES = (*EMBEDDED, *FILE_SOURCES, "tfds:NAME[:VERSION]", "sizes:FILE.csv")
 
 
@@ -39,9 +42,16 @@ def open_data(config: Config, *, unreadable: Container[str] = (), is_new: bool =
         UserError: there is no such data set, or it breaks a rule; the function raises it for a split.
     """
     data = config.data
+    pixel_range = PixelRange.parse(data.pixel_range)
     kind, _, place = data.source.partition(":")
+    if kind in ("mnist_native", "tfds") and not pixel_range.is_8bit:
+        raise UserError(
+            f"config.data.pixel_range is {data.pixel_range}, but only files are read at full depth, not {data.source}: "
+            "set config.data.pixel_range=8bit"
+        )
     match kind:
         case "mnist_native" if not place:
+            check_image_channels(data.channels)
             return partial(EmbeddedSource, kind, decode=decoder_of(config, rank=2))
         case "japanese_vowels" if not place:
             if data.channels != JAPANESE_VOWELS_CHANNELS:
@@ -50,7 +60,7 @@ def open_data(config: Config, *, unreadable: Container[str] = (), is_new: bool =
                     f"set config.data.channels={JAPANESE_VOWELS_CHANNELS}"
                 )
             return partial(EmbeddedSource, kind, decode=partial(unpack_frames, channels=data.channels))
-        case "folder" | "table" | "webdataset" | "parquet" if place:
+        case "folder" | "table" | "arrays" | "webdataset" | "parquet" if place:
             return FileData(_listing(kind, place, config, is_new=is_new), config, unreadable=unreadable)
         case "tfds" if place:
             return partial(TfdsSource, place, config=config)
@@ -69,6 +79,8 @@ def _listing(kind: str, place: str, config: Config, *, is_new: bool) -> Listing:
             return list_folder(expanded(place), data, seed=seed, is_new=is_new)
         case "table":
             return list_table(expanded(place), data, seed=seed, is_new=is_new)
+        case "arrays":
+            return list_arrays(expanded(place), data, seed=seed, is_new=is_new)
         case "webdataset":
             return list_webdataset(place, data, machine, seed=seed, is_new=is_new)
         case _:

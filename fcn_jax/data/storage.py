@@ -1,4 +1,6 @@
-"""The places where a user's files lie: on the disk, or as members of archives. A listing names the files of one place.
+"""The places where a user's files lie: on the disk, as members of archives, or in arrays.
+
+A listing names the files of one place.
 
 What always holds: a place says the state of a file without reading it, so what was measured before is known again; it
 can be sent to another process, and any number of threads may read from it at once.
@@ -35,26 +37,6 @@ def state_of(status: os.stat_result) -> FileState:
 class Storage(Protocol):
     """A place where files lie. A path is text that is known to the place."""
 
-    def check_folder(self, top: Path) -> None:
-        """Check that a folder is there.
-
-        Raises:
-            UserError: it is not.
-        """
-        ...
-
-    def walk(self, top: Path) -> Iterator[FoundFile]:
-        """Yield every file below a folder.
-
-        Raises:
-            UserError: a folder cannot be listed.
-        """
-        ...
-
-    def folders(self, top: Path) -> list[str]:
-        """Return the names of the folders directly in a folder, sorted, except hidden and system folders."""
-        ...
-
     def read_head(self, path: str) -> bytes:
         """Return the first bytes of a file, which tell its format; empty if it cannot be read."""
         ...
@@ -88,7 +70,32 @@ class Storage(Protocol):
         ...
 
 
-class Disk(Storage):
+@runtime_checkable
+class Folders(Storage, Protocol):
+    """A place that has folders."""
+
+    def check_folder(self, top: Path) -> None:
+        """Check that a folder is there.
+
+        Raises:
+            UserError: it is not.
+        """
+        ...
+
+    def walk(self, top: Path) -> Iterator[FoundFile]:
+        """Yield every file below a folder.
+
+        Raises:
+            UserError: a folder cannot be listed.
+        """
+        ...
+
+    def folders(self, top: Path) -> list[str]:
+        """Return the names of the folders directly in a folder, sorted, except hidden and system folders."""
+        ...
+
+
+class Disk(Folders):
     """The files that have a path of their own."""
 
     def check_folder(self, top: Path) -> None:

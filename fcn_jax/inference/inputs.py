@@ -17,12 +17,13 @@ import numpy as np
 from jaxtyping import Num
 
 from fcn_jax.config import Config, UserError
+from fcn_jax.core.block import ValueType, value_type
 from fcn_jax.core.geometry import format_size
 from fcn_jax.data.bad_examples import BadExampleError
-from fcn_jax.data.file_source import VALUE_RANGES
+from fcn_jax.data.file_source import value_range_of
 from fcn_jax.data.files import describe_left_out, files_below, read_file
 from fcn_jax.data.source import Decoded, size_of
-from fcn_jax.data.transforms import Resize, Views, make_decoder, widen
+from fcn_jax.data.transforms import Resize, Views, background_of, make_decoder, widen
 from fcn_jax.system.console import say
 
 SIDES = {1: ("length",), 2: ("height", "width")}
@@ -61,6 +62,8 @@ class Recipe:
     """Samples a second that a signal must have; 0: any, or unknown."""
     resamples: bool
     """True: a signal of another sampling rate is resampled. False: it is refused."""
+    pixel_range: str
+    """The config's `data.pixel_range`."""
     value_range: tuple[float, ...]
     """The lowest and the highest value of the training examples; (): unknown."""
     smallest_side: int
@@ -81,7 +84,13 @@ class Recipe:
             resamples=self.resamples,
             decode=self.decode,
             resize=self.resize,
+            pixel_range=self.pixel_range,
         )
+
+    @property
+    def value_type(self) -> ValueType:
+        """Type of the values that the net takes."""
+        return value_type(self.rank, self.pixel_range)
 
     @cached_property
     def _resize(self) -> Resize:
@@ -105,8 +114,8 @@ class Recipe:
                 raise UserError(f"{name} is {value}, but it must be between {low} and {high}")
         if self.decode not in ("exact", "fast"):
             raise UserError(f"decode is {self.decode!r}, but it must be exact or fast")
-        if self.value_range and self.value_range != VALUE_RANGES[self.rank]:
-            low, high = VALUE_RANGES[self.rank]
+        low, high = value_range_of(self.rank, self.pixel_range)
+        if self.value_range and self.value_range != (low, high):
             raise UserError(
                 f"the net was trained with values from {self.value_range[0]:g} to {self.value_range[-1]:g}, but those "
                 f"of files go from {low:g} to {high:g}: it cannot classify files"
@@ -121,12 +130,13 @@ class Recipe:
             BadExampleError: it cannot be read, or the net does not take its size.
         """
         decoded = self._decode(read_file(path))
-        values = self._resize.apply(decoded, background=self.background)
+        background = background_of(self.background, self.rank, self.pixel_range)
+        values = self._resize.apply(decoded, background=background)
         if self.scale != 1:
             smallest = max(self.min_side, self.smallest_side)
             views = Views(np.array([values.shape[:-1]]), scale=lambda _: self.scale, smallest=smallest)
             values = views.draw(0, np.zeros(1, np.int64)).apply(values, 0)
-        values = widen(values, self.min_side, self.background)
+        values = widen(values, self.min_side, background)
         self._check_size(values.shape[:-1])
         return Example(size_of(decoded), values)
 
@@ -161,6 +171,7 @@ def recipe_of(
         max_megapixels=data.max_megapixels,
         sampling_rate=sampling_rate or 0,
         resamples=bool(data.sampling_rate),
+        pixel_range=data.pixel_range,
         value_range=value_range or (),
         smallest_side=smallest_side,
         largest_side=largest_side,

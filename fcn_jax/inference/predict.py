@@ -19,7 +19,7 @@ from fcn_jax.config import UserError
 from fcn_jax.core.block import filler_block
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.inference.classifier import DECIMALS, Answer, Classifier
-from fcn_jax.inference.inputs import SIDES, Example, read_ahead
+from fcn_jax.inference.inputs import SIDES, Example, Recipe, read_ahead
 from fcn_jax.inference.programs import CanvasProgram, CanvasPrograms, TooLargeError
 from fcn_jax.system.console import as_line
 from fcn_jax.system.processes import gather
@@ -144,9 +144,9 @@ MOST_RUNNING = 2
 class _Batch:
     """Files with the same canvas, collected until the batch is full."""
 
-    def __init__(self, program: CanvasProgram[Answer], canvas: tuple[int, ...], channels: int):
+    def __init__(self, program: CanvasProgram[Answer], canvas: tuple[int, ...], recipe: Recipe):
         self._program, self._outcomes = program, []
-        self._block = filler_block(program.rows, canvas, channels)
+        self._block = filler_block(program.rows, canvas, recipe.channels, recipe.value_type)
 
     @property
     def is_full(self) -> bool:
@@ -192,7 +192,7 @@ class _Batches:
             except TooLargeError as error:
                 outcome.error = str(error)
                 return
-            self._filling[canvas] = _Batch(program, canvas, self._classifier.recipe.channels)
+            self._filling[canvas] = _Batch(program, canvas, self._classifier.recipe)
         self._filling[canvas].add(outcome, example.values)
         if self._filling[canvas].is_full:
             self._run(canvas)

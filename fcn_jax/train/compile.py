@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from fcn_jax.core.block import Block, abstract_block, rows_on_devices
+from fcn_jax.core.block import Block, abstract_block, rows_on_devices, value_type
 from fcn_jax.core.buckets import BucketPlan
 from fcn_jax.core.geometry import format_size
 from fcn_jax.core.stages import Stage
@@ -311,8 +311,11 @@ def _job(
 
 
 def _abstract_blocks(setup: Setup, shapes: Sequence[BlockKey]) -> tuple[Block, ...]:
-    sharding, channels = NamedSharding(setup.mesh, PartitionSpec("rows")), setup.config.data.channels
-    return tuple(abstract_block(rows, shape, channels, sharding=sharding) for shape, rows in shapes)
+    sharding, data = NamedSharding(setup.mesh, PartitionSpec("rows")), setup.config.data
+    return tuple(
+        abstract_block(rows, shape, data.channels, value_type(len(shape), data.pixel_range), sharding=sharding)
+        for shape, rows in shapes
+    )
 
 
 def _everywhere(setup: Setup) -> NamedSharding:

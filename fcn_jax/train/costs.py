@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from fcn_jax.config import Config
-from fcn_jax.core.block import Block, filler_block
+from fcn_jax.config import Config, DataConfig
+from fcn_jax.core.block import Block, filler_block, value_type
 from fcn_jax.core.schedule_search import Costs
 from fcn_jax.core.step import make_loss, split_model
 from fcn_jax.nets.model import make_model, trace_shapes
@@ -84,7 +84,7 @@ def measured_costs(config: Config, size: tuple[int, ...]) -> Costs:
 
     def seconds(*rows_of_blocks: int) -> tuple[float, float]:
         """Return the seconds of compiling a step of these blocks, and of taking it."""
-        blocks = tuple(_whole_block(number, size, config.data.channels) for number in rows_of_blocks)
+        blocks = tuple(_whole_block(number, size, config.data) for number in rows_of_blocks)
         began = time.perf_counter()
         step = gradient.lower(params, stats, blocks).compile()
         compiled = time.perf_counter() - began
@@ -100,9 +100,9 @@ def measured_costs(config: Config, size: tuple[int, ...]) -> Costs:
     )
 
 
-def _whole_block(rows: int, size: tuple[int, ...], channels: int) -> Block:
+def _whole_block(rows: int, size: tuple[int, ...], data: DataConfig) -> Block:
     """Return a block of examples that fill their canvas."""
-    empty = filler_block(rows, size, channels)
+    empty = filler_block(rows, size, data.channels, value_type(len(size), data.pixel_range))
     block = Block(empty.image, np.full_like(empty.size, size), empty.label, np.ones_like(empty.weight), empty.index)
     return jax.tree.map(jax.numpy.asarray, block)
 
