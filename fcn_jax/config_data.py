@@ -32,7 +32,7 @@ class AugmentConfig:
     contrast: float = bounded(0.0, 0, 1)
     """The largest relative change of contrast."""
     saturation: float = bounded(0.0, 0, 1)
-    """The largest relative change of saturation."""
+    """The largest relative change of saturation; for colours."""
     policy: str = chosen("none", "trivial", "rand", "three")
     """trivial: one operation of any strength (TrivialAugment, arXiv:2103.10158). rand: several of one strength
     (RandAugment, arXiv:1909.13719). three: grey, solarised or blurred (3-Augment, arXiv:2204.07118).
@@ -60,7 +60,8 @@ class DataConfig:
     """The examples, and the steps that prepare them for the net."""
 
     source: str = "mnist_native"
-    """mnist_native, japanese_vowels, folder:DIR, table:FILE.csv, tfds:NAME[:VERSION]; or sizes:FILE.csv for plans."""
+    """mnist_native, japanese_vowels, folder:DIR, folder:FILE.zip, table:FILE.csv, arrays:FILE.npz, webdataset:DIR,
+    parquet:DIR, tfds:NAME[:VERSION]; or sizes:FILE.csv for plans. docs/own_data.md shows each."""
     folders: str = "auto"
     """The folders in DIR of folder:DIR. auto: splits if all have names such as train, val and test; classes if none
     has; else an error. classes: all are classes. train,val,test: these are the splits, and others are left out."""
@@ -73,7 +74,11 @@ class DataConfig:
     validation_split: str = "validation"
     test_split: str = "test"
     channels: int = bounded(1, 1, 4096)
-    """The number of channels of an example: 1 for grey, 3 for colour."""
+    """The number of channels of an example: 1 for grey, 3 for colour; any other must be that of the files."""
+    pixel_range: str = "8bit"
+    """The pixel values that become 0 and 1. 8bit: 0 and 255; of 16 bits the upper 8 are read. The others read full
+    depth: dtype (0 and the largest of the type; floats as they are), LOW,HIGH (these values; more is cut off), or
+    percentiles:LOW,HIGH (these percentiles of each channel of each file)."""
     sampling_rate: int = bounded(0, 0, 2**20)
     """Sound files are resampled to this many samples a second. 0: they are not, and all must have the same rate."""
     mean: tuple[float, ...] = (0.0,)

@@ -23,7 +23,7 @@ def test_requirements_are_what_the_package_needs_and_what_its_tests_need():
     assert requirements("requirements.txt") == PROJECT["dependencies"] + EXTRAS["dev"]
 
 
-@pytest.mark.parametrize("extra", ["onnx", "tpu"])
+@pytest.mark.parametrize("extra", ["onnx", "tiff", "tpu"])
 def test_requirements_of_an_extra(extra):
     assert requirements(f"requirements-{extra}.txt") == EXTRAS[extra]
 

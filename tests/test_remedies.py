@@ -24,7 +24,7 @@ from fcn_jax.config import Config, ModelConfig, UserError
 from fcn_jax.config_fields import flatten, get_field, overridden
 from fcn_jax.config_rules import validate
 from fcn_jax.core.stages import scale_of_epochs
-from fcn_jax.data.dataset import open_dataset
+from fcn_jax.data.dataset import _changes, open_dataset
 from fcn_jax.data.sources import open_data
 from fcn_jax.data.tfds import Features, _unknown_split
 from fcn_jax.inference.averaging import parse_scales
@@ -141,6 +141,10 @@ def fitting(field: str, *, accumulates: bool = False) -> Callable[[Config], None
     return check
 
 
+def changes(config: Config) -> None:
+    _changes(config, config.data.augment, rank=2)
+
+
 def stages(config: Config) -> None:
     scale_of_epochs(config.train)
 
@@ -174,6 +178,17 @@ CONFIGS = [
     Situation("but the signals of", broken(data__channels=2), tfds_channels, ways=2),
     Situation("--config.data.", broken(), tfds_split),
     Situation("JAPANESE_VOWELS_CHANNELS", broken(data__source="japanese_vowels", model__num_classes=9), opened),
+    Situation(
+        "channels are no colours",
+        broken(data__source="arrays:", data__channels=5, data__augment__saturation=0.5),
+        changes,
+    ),
+    Situation(
+        "change 8 bits of grey or colour",
+        broken(data__pixel_range="dtype", data__augment__policy="rand"),
+        changes,
+    ),
+    Situation("only files are read at full depth", broken(data__pixel_range="0,9"), opened),
     Situation("the largest that fits", broken(schedule__examples_per_step=512), fitting("schedule.examples_per_step")),
     Situation("the largest that fits", broken(), fitting("evaluate.examples_per_step")),
     Situation("in parts that fit", broken(), fitting("schedule.examples_per_step", accumulates=True), ways=2),

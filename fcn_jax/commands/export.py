@@ -13,7 +13,6 @@ from flax import nnx
 from jax import export as jax_export
 
 from fcn_jax.config import UserError
-from fcn_jax.core.block import VALUE_TYPES
 from fcn_jax.core.geometry import format_size
 from fcn_jax.core.net import Model
 from fcn_jax.inference.artifact import check_export_format, write_artifact
@@ -121,5 +120,5 @@ def inputs_of(recipe: Recipe) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruc
     else:
         spatial, constraints = ", ".join([str(recipe.largest_side)] * recipe.rank), []
     shape = jax_export.symbolic_shape(f"batch, {spatial}, {recipe.channels}", constraints=constraints)
-    image = jax.ShapeDtypeStruct(shape, VALUE_TYPES[recipe.rank])
+    image = jax.ShapeDtypeStruct(shape, recipe.value_type)
     return image, jax.ShapeDtypeStruct((shape[0], recipe.rank), jnp.int32)

@@ -16,8 +16,17 @@ AnyArray = Array | np.ndarray
 Side = Any
 """A side of a canvas: a whole number, or a symbolic dimension while a program for any size is exported."""
 
-VALUE_TYPES = {2: np.uint8, 1: np.float32}
-"""Type of an example's values, by spatial rank: pixels of an image (2), values of a signal (1)."""
+ValueType = type[np.uint8] | type[np.float32]
+
+
+def value_type(rank: int, pixel_range: str = "8bit") -> ValueType:
+    """Return the type of an example's values.
+
+    Args:
+        rank: 2 for images, 1 for signals.
+        pixel_range: the config's `data.pixel_range`.
+    """
+    return np.uint8 if rank == 2 and pixel_range == "8bit" else np.float32
 
 
 @jax.tree_util.register_dataclass
@@ -29,7 +38,7 @@ class Block:
     """
 
     image: Num[AnyArray, "b *spatial c"]
-    """Pixels (0-255) or signal values; values outside an example's true size are ignored."""
+    """Pixels (0-255; 0-1 if floats) or signal values; values outside an example's true size are ignored."""
     size: Int[AnyArray, "b r"]
     """True (height, width), or (length,), of every example."""
     label: Int[AnyArray, " b"] | Float[AnyArray, "b k"]
@@ -48,16 +57,23 @@ def rows_on_devices(rows: int, devices: int) -> int:
 
 
 def filler_block(
-    rows: int, canvas: tuple[int, ...], channels: int, *, targets: int | None = None, has_weights: bool = False
+    rows: int,
+    canvas: tuple[int, ...],
+    channels: int,
+    values: ValueType | None = None,
+    *,
+    targets: int | None = None,
+    has_weights: bool = False,
 ) -> Block:
     """Return a block in which every row is filler.
 
     Args:
+        values: from `value_type`; None: that of an image of 8 bits, or of a signal.
         targets: number of classes, if a label is a target of every class; None: it is the number of a class.
         has_weights: whether examples have weights of their own in the loss.
     """
     return Block(
-        image=np.zeros((rows, *canvas, channels), VALUE_TYPES[len(canvas)]),
+        image=np.zeros((rows, *canvas, channels), values or value_type(len(canvas))),
         size=np.zeros((rows, len(canvas)), np.int32),
         label=np.zeros(rows, np.int32) if targets is None else np.zeros((rows, targets), np.float32),
         weight=np.zeros(rows, np.float32),
@@ -70,6 +86,7 @@ def abstract_block(
     rows: int,
     canvas: tuple[int, ...],
     channels: int,
+    values: ValueType | None = None,
     *,
     targets: int | None = None,
     has_weights: bool = False,
@@ -78,5 +95,5 @@ def abstract_block(
     """Return the shapes, types and sharding of a block without its values, to compile a program for it."""
     return jax.tree.map(
         lambda values: jax.ShapeDtypeStruct((rows, *values.shape[1:]), values.dtype, sharding=sharding),
-        filler_block(0, canvas, channels, targets=targets, has_weights=has_weights),
+        filler_block(0, canvas, channels, values, targets=targets, has_weights=has_weights),
     )

@@ -14,18 +14,19 @@ from jaxtyping import Int, Num
 
 from fcn_jax.config import Config, UserError
 from fcn_jax.config_data import AugmentConfig
-from fcn_jax.core.block import Block, filler_block
+from fcn_jax.core.block import Block, ValueType, filler_block, value_type
 from fcn_jax.core.geometry import format_size
 from fcn_jax.core.schedule import FILLER
 from fcn_jax.data.bad_examples import BadExampleError, BadExamples
 from fcn_jax.data.balance import BalancedDraws
 from fcn_jax.data.example_cache import ExampleCache, rule_of
+from fcn_jax.data.image_files import COLOURS
 from fcn_jax.data.random_changes import Colour, Mirror, Motion
 from fcn_jax.data.random_operations import Erasing, Policy
 from fcn_jax.data.random_signals import OF_SIGNALS, SignalChanges
 from fcn_jax.data.source import OpenSplit, Source, main_classes, size_of
 from fcn_jax.data.sources import in_order_of, open_data
-from fcn_jax.data.transforms import Resize, Views, widen, widened_sizes
+from fcn_jax.data.transforms import Resize, Views, background_of, widen, widened_sizes
 from fcn_jax.system.cache import cache_folder
 from fcn_jax.system.console import say
 
@@ -60,9 +61,10 @@ class Dataset:
         resize: rule that gives every example its size, applied first.
         views: the part and the scale at which an example is seen, applied second.
         min_side: shorter sides are then widened to this, in pixels or samples.
-        background: value of the added pixels or samples.
+        background: value of the added pixels or samples, on the examples' scale.
         bad: notes the examples that turn out bad.
         channels: number of channels of every example.
+        values: type of their values; None: that of images of 8 bits, or of signals.
         colours, motions: random changes that keep the size, for training; the first come before the widening.
         cache_bytes: most bytes of decoded and resized examples to keep in memory.
         on_disk: decoded and resized examples on disk; None: none.
@@ -76,9 +78,10 @@ class Dataset:
         resize: Resize,
         views: Views,
         min_side: int,
-        background: int,
+        background: int | float,
         bad: BadExamples,
         channels: int,
+        values: ValueType | None = None,
         colours: Sequence[Change] = (),
         motions: Sequence[Change] = (),
         cache_bytes: int = 0,
@@ -86,7 +89,7 @@ class Dataset:
         weighs: bool = False,
     ):
         self.source, self.views, self.bad, self.channels = source, views, bad, channels
-        self.labels, self.label_kind = source.labels, source.label_kind
+        self.labels, self.label_kind, self._values = source.labels, source.label_kind, values
         self.loss_weights = None
         if weighs and source.loss_weights is not None:
             # Their mean is 1, so that only their ratios matter, however a step's loss is averaged.
@@ -148,9 +151,13 @@ class Dataset:
             raise BadExampleError(f"it is {found}, but was {format_size(expected)} when it was measured")
         return self._resize.apply(decoded, background=self._background)
 
+    def empty(self, rows: int, canvas: tuple[int, ...]) -> Block:
+        """Return a block of filler rows, which examples can be put into."""
+        return filler_block(rows, canvas, self.channels, self._values, **self.row_kind)
+
     def block(self, index: Int[np.ndarray, " b"], canvas: tuple[int, ...], *, epoch: int) -> Block:
         """Put examples on a canvas; index -1, or an example that turns out bad, makes a filler row."""
-        block = filler_block(len(index), canvas, self.channels, **self.row_kind)
+        block = self.empty(len(index), canvas)
         self.fill([block], [index], epoch=epoch)
         return block
 
@@ -256,9 +263,10 @@ def open_dataset(
         resize=resize,
         views=views,
         min_side=min_side,
-        background=data.background,
+        background=background_of(data.background, views.rank, data.pixel_range),
         bad=bad,
         channels=data.channels,
+        values=value_type(views.rank, data.pixel_range),
         colours=colours,
         motions=motions,
         cache_bytes=config.machine.cache_mib * 2**20,
@@ -291,6 +299,17 @@ def _changes(config: Config, augment: AugmentConfig, *, rank: int) -> tuple[list
         raise UserError(
             f"config.data.augment.{wrong[0]} changes what only signals have, but {data.source} holds images: "
             f"leave out config.data.augment.{wrong[0]}"
+        )
+    if augment.saturation and data.channels not in COLOURS:
+        raise UserError(
+            f"config.data.augment.saturation is {augment.saturation}, but {data.channels} channels are no colours: set "
+            "config.data.augment.saturation=0.0"
+        )
+    if augment.policy != "none" and (data.channels not in COLOURS or data.pixel_range != "8bit"):
+        raise UserError(
+            f"config.data.augment.policy is {augment.policy}, but its operations change 8 bits of grey or colour, not "
+            f"{data.channels} channels with config.data.pixel_range {data.pixel_range}: set "
+            "config.data.augment.policy=none"
         )
     colours = [Policy(augment, seed=seed, background=data.background), Colour(augment, seed=seed)]
     return colours, [Motion(augment, seed=seed, background=data.background), Erasing(augment, seed=seed)]

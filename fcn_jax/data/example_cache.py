@@ -39,6 +39,8 @@ LEFT_BEHIND_SECONDS = 24 * 3600.0
 _used: set[Path] = set()
 """The files that this process uses."""
 DTYPES = ("uint8", "float32")
+FILES = ("folder", "table", "arrays", "webdataset", "parquet")
+"""The kinds of data sets whose examples are files, and become the same values wherever these lie."""
 RECORDS, INDEX = ".array_record", ".npz"
 
 
@@ -47,8 +49,8 @@ def rule_of(data: DataConfig, sampling_rate: int | None) -> str:
     kind = data.source.partition(":")[0]
     rule = {
         "rules": RULES,
-        "bytes": "files" if kind in ("folder", "table") else data.source,
-        **{name: getattr(data, name) for name in ("channels", "background", "resize", "decode")},
+        "bytes": "files" if kind in FILES else data.source,
+        **{name: getattr(data, name) for name in ("channels", "background", "resize", "decode", "pixel_range")},
         "sampling_rate": sampling_rate,
         "libraries": [version("pillow"), features.version("jpg"), version("soundfile"), version("numpy")],
     }

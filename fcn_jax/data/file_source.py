@@ -9,19 +9,25 @@ import numpy as np
 from jaxtyping import Int, Num, UInt8
 
 from fcn_jax.config import Config, UserError
-from fcn_jax.data.files import IMAGES, OTHER_KIND, SIGNALS, rank_by_content, read_file
-from fcn_jax.data.images import read_image_size, too_large
+from fcn_jax.data.bad_examples import BadExampleError
+from fcn_jax.data.files import IMAGES, OTHER_KIND, SIGNALS, rank_by_content
+from fcn_jax.data.image_files import ImageFiles
+from fcn_jax.data.images import too_large
 from fcn_jax.data.listing import Listing
 from fcn_jax.data.signals import read_signal_header, resampled_length
-from fcn_jax.data.sizes import DIGEST_SIZE, READ_WHOLE, Measured, measure_files, same_contents, state_of
+from fcn_jax.data.sizes import DIGEST_SIZE, READ_WHOLE, Measured, measure_files, same_contents
 from fcn_jax.data.source import Decoded, Source, values_of
 from fcn_jax.data.transforms import decoder_of
 from fcn_jax.system.cache import cache_folder
 from fcn_jax.system.console import say
 from fcn_jax.system.machine import threads_of
 
-VALUE_RANGES = {IMAGES: (0.0, 255.0), SIGNALS: (-1.0, 1.0)}
-"""{rank: lowest and highest value} of decoded files."""
+
+def value_range_of(rank: int, pixel_range: str) -> tuple[float, float]:
+    """Return the lowest and the highest value of files: of images by their `data.pixel_range`, or of signals."""
+    if rank == SIGNALS:
+        return -1.0, 1.0
+    return (0.0, 255.0) if pixel_range == "8bit" else (0.0, 1.0)
 
 
 class FileData:
@@ -73,6 +79,7 @@ class FileData:
             bad={position: bad[position] for position in positions.tolist() if position in bad},
             sampling_rate=self.sampling_rate,
             decode=decoder_of(self._config, rank=listing.rank, sampling_rate=self.sampling_rate),
+            value_range=value_range_of(listing.rank, self._config.data.pixel_range),
         )
 
 
@@ -92,6 +99,7 @@ class FileSource(Source):
         bad: dict[int, str],
         sampling_rate: int | None,
         decode: Callable[[bytes], Decoded],
+        value_range: tuple[float, float],
     ):
         self._listing, self._positions, self._decode = listing, positions, decode
         self._digests, self._stats, self.full_contents = digests, stats, full_contents
@@ -103,7 +111,7 @@ class FileSource(Source):
         self.label_names = listing.label_names
         self.origin = listing.origin(split)
         self.sampling_rate = sampling_rate
-        self.value_range = VALUE_RANGES[listing.rank]
+        self.value_range = value_range
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -112,7 +120,7 @@ class FileSource(Source):
         return values_of(self.decoded(index))
 
     def decoded(self, index: int) -> Decoded:
-        return self._decode(read_file(self.name(index)))
+        return self._decode(self._listing.storage.read(self.name(index)))
 
     def name(self, index: int) -> str:
         return self._listing.paths[self._positions[index]]
@@ -130,8 +138,8 @@ class FileSource(Source):
 
     def is_unchanged(self, index: int) -> bool:
         try:
-            return state_of(os.stat(self.name(index))) == tuple(self._stats[index].tolist())
-        except OSError:
+            return self._listing.storage.state(self.name(index)) == tuple(self._stats[index].tolist())
+        except (OSError, BadExampleError):
             return False
 
     def contents(self) -> str:
@@ -146,17 +154,25 @@ def _digest(digests: UInt8[np.ndarray, "n 16"]) -> str:
 def _measured(listing: Listing, config: Config) -> Measured:
     """Measure all files of a listing; say of those that cannot be measured why."""
     limit, machine = round(config.data.max_megapixels * 1e6), config.machine
+    cache = cache_folder(machine)
     if listing.rank == IMAGES:
-        columns, read = 2, partial(read_image_size, max_pixels=limit)
+        decode = decoder_of(config, rank=listing.rank)
+        assert isinstance(decode, ImageFiles)
+        columns, read = 2, decode.read_size
+        if cache is not None and not decode.are_pictures:
+            # Which files are good depends on these two.
+            rule = repr((config.data.channels, config.data.pixel_range))
+            cache = cache / "arrays" / hashlib.sha256(rule.encode()).hexdigest()[:24]
     else:
         columns, read = 3, partial(read_signal_header, max_values=limit)
     measured = measure_files(
         listing.paths,
         read,
         columns=columns,
-        cache=cache_folder(machine),
+        cache=cache,
         num_threads=threads_of(machine),
         full=machine.full_digests,
+        storage=listing.storage,
     )
     if listing.rank == IMAGES:
         # The cache may be older than the limit.
@@ -164,7 +180,7 @@ def _measured(listing: Listing, config: Config) -> Measured:
             measured.bad[position] = too_large(*measured.sizes[position].tolist(), max_pixels=limit)
     other = SIGNALS if listing.rank == IMAGES else IMAGES
     for position in list(measured.bad):
-        if rank_by_content(listing.paths[position]) == other:
+        if rank_by_content(listing.storage.read_head(listing.paths[position])) == other:
             measured.bad[position] = f"it is {OTHER_KIND[listing.rank]}"
     return measured
 
@@ -205,12 +221,13 @@ def check_same_files(listing: Listing, measured: Measured, *, num_threads: int) 
     Raises:
         UserError: the same file, links resolved, stands in two splits or has two labels.
     """
-    paths, number = listing.paths, same_contents(listing.paths, measured, num_threads=num_threads)
+    paths, storage = listing.paths, listing.storage
+    number = same_contents(paths, measured, num_threads=num_threads, storage=storage)
     first_of_content: dict[int, int] = {}
     first_of_file: dict[str, int] = {}
     across, torn, repeated = [], [], 0
     for place in np.flatnonzero(number >= 0).tolist():
-        same = first_of_file.setdefault(os.path.realpath(paths[place]), place)
+        same = first_of_file.setdefault(storage.real_path(paths[place]), place)
         if same != place:
             if listing.splits[same] != listing.splits[place] or listing.labels[same] != listing.labels[place]:
                 raise UserError(_same_file(listing, same, place))

@@ -7,12 +7,12 @@ format decides; only where the suffix is unknown, the first bytes decide.
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from fcn_jax.config import UserError
-from fcn_jax.data import images, signals
+from fcn_jax.data import image_formats, signals
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.system.disk import reading_again
 
@@ -90,22 +90,10 @@ def _walk(folder: str, parts: tuple[str, ...], *, inside: tuple, hidden: bool) -
             yield FoundFile((*parts, entry.name), HIDDEN if hides else "")
 
 
-def rank_of(path: str) -> int | None:
-    """Return whether a file holds an image or a signal, by its suffix or, if that is unknown, by its first bytes.
+def read_head(path: str) -> bytes:
+    """Return the first HEAD_BYTES of a file, which tell its format; empty if it cannot be read."""
 
-    Returns:
-        IMAGES, SIGNALS, or None if it is of no known format.
-    """
-    suffix = os.path.splitext(path)[1].lower()
-    if suffix in images.SUFFIXES:
-        return IMAGES
-    return SIGNALS if suffix in signals.SUFFIXES else rank_by_content(path)
-
-
-def rank_by_content(path: str) -> int | None:
-    """Return whether a file holds an image or a signal, by its first bytes alone."""
-
-    def read_head() -> bytes:
+    def read() -> bytes:
         # A pipe or a device may never end.
         if not stat.S_ISREG(os.stat(path).st_mode):
             return b""
@@ -113,10 +101,35 @@ def rank_by_content(path: str) -> int | None:
             return file.read(HEAD_BYTES)
 
     try:
-        head = reading_again(read_head)
+        return reading_again(read)
     except OSError:
-        return None
-    if images.is_image(head):
+        return b""
+
+
+def rank_of(path: str, read_head: Callable[[str], bytes] = read_head) -> int | None:
+    """Return whether a file holds an image or a signal, by its suffix or, if that is unknown, by its first bytes.
+
+    Args:
+        read_head: returns the first HEAD_BYTES of a file.
+
+    Returns:
+        IMAGES, SIGNALS, or None if it is of no known format.
+    """
+    by_suffix = rank_by_suffix(path)
+    return rank_by_content(read_head(path)) if by_suffix is None else by_suffix
+
+
+def rank_by_suffix(path: str) -> int | None:
+    """Return whether a file holds an image or a signal, by its suffix alone."""
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix in image_formats.SUFFIXES:
+        return IMAGES
+    return SIGNALS if suffix in signals.SUFFIXES else None
+
+
+def rank_by_content(head: bytes) -> int | None:
+    """Return whether a file holds an image or a signal, by its first HEAD_BYTES alone."""
+    if image_formats.is_image(head):
         return IMAGES
     return SIGNALS if signals.is_signal(head) else None
 

@@ -1,5 +1,7 @@
 """A folder of classes as a data set: `DIR/{train,validation,test}/<class>/*`, or `DIR/<class>/*`.
 
+DIR may be a zip archive, or a folder in one, such as `pets.zip/pets`.
+
 The folders directly in DIR are splits if all of them have names of splits, in any usual spelling, and one is a training
 split. Otherwise they are classes. If only some have names of splits, or two mean the same split, `data.folders` says
 what they are. Below a split, a folder is a class, whatever its name.
@@ -12,10 +14,11 @@ from pathlib import Path
 
 from fcn_jax.config import DataConfig, UserError
 from fcn_jax.data.classes import first_names, sorted_classes
-from fcn_jax.data.files import NO_FORMAT, FoundFile, describe_left_out, is_folder, is_hidden, rank_of, walk
+from fcn_jax.data.files import NO_FORMAT, FoundFile, describe_left_out, rank_of
 from fcn_jax.data.listing import Listing, Row, make_listing
 from fcn_jax.data.splits import SPLITS, spelled_twice, split_named
-from fcn_jax.system.disk import reading
+from fcn_jax.data.storage import DISK, Folders
+from fcn_jax.data.zip_files import open_zip
 
 NO_CLASS = "in no class folder"
 NO_SPLIT = "in no split"
@@ -42,7 +45,8 @@ def list_folder(directory: Path, data: DataConfig, *, seed: int, is_new: bool = 
         UserError: the folder is missing, cannot be listed, or has no classes; a class is empty; the classes differ
             between splits; images and signals are mixed; or it is not clear which folders are splits.
     """
-    rows, left_out, layout = _rows(directory, data, is_new=is_new)
+    storage = storage_of(directory)
+    rows, left_out, layout = _rows(directory, data, storage, is_new=is_new)
     origins = {split: f"{directory / folder}" for folder, split in layout.splits.items()}
     return make_listing(
         rows,
@@ -52,7 +56,18 @@ def list_folder(directory: Path, data: DataConfig, *, seed: int, is_new: bool = 
         group_pattern=data.group_pattern,
         left_out=left_out,
         is_new=is_new,
+        storage=storage,
     )
+
+
+def storage_of(directory: Path) -> Folders:
+    """Return where a folder lies: on the disk, or in the zip archive that its path leads through.
+
+    Raises:
+        UserError: that archive cannot be read.
+    """
+    file = next((path for path in (directory, *directory.parents) if path.is_file()), None)
+    return DISK if file is None else open_zip(file)
 
 
 def class_names(directory: Path, data: DataConfig) -> tuple[str, ...]:
@@ -61,34 +76,35 @@ def class_names(directory: Path, data: DataConfig) -> tuple[str, ...]:
     Raises:
         UserError: `list_folder` would raise it.
     """
-    rows, *_ = _rows(directory, data, is_new=False)
+    rows, *_ = _rows(directory, data, storage_of(directory), is_new=False)
     return sorted_classes(name for row in rows if row.split == "train" for name in row.classes)
 
 
-def _rows(directory: Path, data: DataConfig, *, is_new: bool) -> tuple[list[Row], dict[str, str], Layout]:
+def _rows(
+    directory: Path, data: DataConfig, storage: Folders, *, is_new: bool
+) -> tuple[list[Row], dict[str, str], Layout]:
     """Return the examples, {path: reason} of all other files, and the meaning of the folders."""
-    if not directory.is_dir():
-        raise UserError(f"folder:{directory}: there is no such folder")
-    layout = _layout(directory, data, is_new=is_new)
+    storage.check_folder(directory)
+    layout = _layout(directory, data, storage.folders(directory), is_new=is_new)
     rows, left_out = [], {}
-    for file in walk(directory):
+    for file in storage.walk(directory):
         path = os.path.join(directory, *file.parts)
-        row, reason = _row(file, path, layout)
+        row, reason = _row(file, path, layout, storage)
         if row is None:
             left_out[path] = reason
         else:
             rows.append(row)
-    _check_classes(directory, layout, rows, left_out)
+    _check_classes(directory, layout, rows, left_out, storage)
     if not layout.splits:
-        _check_depth(directory, rows)
+        _check_depth(directory, rows, storage)
     return rows, left_out, layout
 
 
-def _row(file: FoundFile, path: str, layout: Layout) -> tuple[Row | None, str]:
+def _row(file: FoundFile, path: str, layout: Layout, storage: Folders) -> tuple[Row | None, str]:
     """Return the example that a file is, or None and the reason why it is none."""
     if file.reason:
         return None, file.reason
-    rank = rank_of(path)
+    rank = rank_of(path, storage.read_head)
     if rank is None:
         return None, NO_FORMAT
     parts, split = file.parts, "train"
@@ -101,19 +117,12 @@ def _row(file: FoundFile, path: str, layout: Layout) -> tuple[Row | None, str]:
     return Row(os.path.join(*file.parts), path, parts[0], split, rank), ""
 
 
-def _folders(directory: Path) -> list[str]:
-    """Return the names of the folders directly in a folder, except hidden and system folders."""
-    with reading(directory), os.scandir(directory) as entries:
-        return sorted(entry.name for entry in entries if is_folder(entry) and not is_hidden(entry.name))
-
-
-def _layout(directory: Path, data: DataConfig, *, is_new: bool) -> Layout:
+def _layout(directory: Path, data: DataConfig, folders: list[str], *, is_new: bool) -> Layout:
     """Decide which of the folders directly in `directory` are splits.
 
     Raises:
         UserError: that is not clear; the message names the config field that settles it.
     """
-    folders = _folders(directory)
     named = [folder for folder in folders if split_named(folder)]
     others = [folder for folder in folders if folder not in named]
     chooses = data.folders not in ("auto", "classes")
@@ -173,12 +182,14 @@ def _chosen(directory: Path, text: str, folders: list[str]) -> list[str]:
     return named
 
 
-def _check_classes(directory: Path, layout: Layout, rows: list[Row], left_out: Mapping[str, str]) -> None:
+def _check_classes(
+    directory: Path, layout: Layout, rows: list[Row], left_out: Mapping[str, str], storage: Folders
+) -> None:
     """Check that every split has classes and that no class is empty."""
     tops = [(directory / folder, f" of {split}") for folder, split in layout.splits.items()] or [(directory, "")]
     filled = {(row.label, row.split) for row in rows}
     for top, of_split in tops:
-        classes = _folders(top)
+        classes = storage.folders(top)
         split = of_split.removeprefix(" of ") or "train"
         if not classes:
             inside = f"; {told}" if (told := describe_left_out(_below(top, left_out), directory)) else ""
@@ -197,13 +208,13 @@ def _check_classes(directory: Path, layout: Layout, rows: list[Row], left_out: M
                 )
 
 
-def _check_depth(directory: Path, rows: list[Row]) -> None:
+def _check_depth(directory: Path, rows: list[Row], storage: Folders) -> None:
     """Check that the only class is not a folder that holds the whole data set."""
     labels = {name for row in rows for name in row.classes}
     if len(labels) > 1:
         return
     (only,) = labels
-    inside = _folders(directory / only) if (directory / only).is_dir() else []
+    inside = storage.folders(directory / only)
     if inside and all(len(row.name.split(os.sep)) > 2 for row in rows):
         raise UserError(
             f"{directory} has one class, {only}, whose files all lie in folders of their own ({first_names(inside)}): "

@@ -11,48 +11,20 @@ Where a JPEG will be shrunk, `decode_picture` may decode it at a half, a quarter
 """
 
 import io
-import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
-from jaxtyping import Bool, Num, UInt8
+from jaxtyping import Bool, Num, UInt8, UInt16
 from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from fcn_jax.config import UserError
 from fcn_jax.data.bad_examples import BadExampleError
+from fcn_jax.data.image_formats import FORMATS, HEAD_BYTES, NO_IMAGE, is_image
 from fcn_jax.data.image_metadata import BinaryFile, orientation_of, without_metadata
-
-FORMATS = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
-    "PNG": (".png", ".apng"),
-    "WEBP": (".webp",),
-    "BMP": (".bmp",),
-    "GIF": (".gif",),
-    "TIFF": (".tif", ".tiff"),
-    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
-    "AVIF": (".avif", ".avifs"),
-    "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
-    "DIB": (".dib",),
-}
-"""The formats that are read, by Pillow's names, and their suffixes. Pillow has more; some of them start programs."""
-SUFFIXES = frozenset(chain.from_iterable(FORMATS.values()))
-NO_IMAGE = f"it is no image of a format that is read: {', '.join(FORMATS)}"
-HEAD_BYTES = 32
-"""How many bytes `is_image` needs."""
-SIGNATURES = (
-    b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+",
-    b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51",
-)  # fmt: skip
-"""How JPEG, PNG, TIFF, BigTIFF and JPEG 2000 begin."""
-PPM_HEAD = re.compile(rb"P[1-6]\s+(#|\d+\s+\d+\s)")
-BITMAP_HEADER_BYTES = frozenset({12, 40, 52, 56, 64, 108, 124})
-BITMAP_DEPTHS = frozenset({1, 4, 8, 16, 24, 32})
+from fcn_jax.data.pictures import Picture
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -70,6 +42,8 @@ PNG_BITS = {"L;2": 2, "L;4": 4, "I;16B": 16, "RGB;16B": 16}
 """Bits of a value in those raw modes of PNG that have more or fewer than 8."""
 PNG_FACTS = ("transparency", "interlace")
 """Where Pillow keeps facts about a PNG's pixels; a text that happens to have this name replaces them."""
+GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B")
+"""Pillow's modes of images without colour."""
 REDUCIBLE = ("JPEG", "MPO")
 PARTS = (8, 4, 2)
 ENOUGH = 0.9
@@ -78,37 +52,6 @@ TIFF_SAMPLE_FORMAT, TIFF_PHOTOMETRIC, TIFF_WHITE_IS_ZERO = 339, 262, 0
 
 Image.MAX_IMAGE_PIXELS = None  # `_open` has its own limit, and checks it before anything is decoded.
 warnings.filterwarnings("ignore", module="PIL")  # About metadata mostly; what costs an image is an error all the same.
-
-
-def check_image_channels(channels: int) -> None:
-    """Check that images can have so many channels.
-
-    Raises:
-        UserError: the number is neither 1 nor 3.
-    """
-    if channels not in (1, 3):
-        raise UserError(f"config.data.channels is {channels}, but an image has 1 (grey) or 3 (RGB)")
-
-
-def is_image(head: bytes) -> bool:
-    """Say whether a file is an image of `FORMATS`, going by its first `HEAD_BYTES` bytes."""
-    if head.startswith(SIGNATURES) or PPM_HEAD.match(head):
-        return True
-    if head.startswith((b"GIF87a", b"GIF89a")):
-        return b"\0" in head  # A text may begin with these words.
-    if head.startswith(b"BM"):
-        return head[6:10] == bytes(4) and _is_bitmap(head[14:])
-    if head[4:8] == b"ftyp":
-        return any(brand in (b"avif", b"avis") for brand in (head[8:12], head[16:20], head[20:24], head[24:28]))
-    return (head[:4], head[8:12]) == (b"RIFF", b"WEBP") or _is_bitmap(head)
-
-
-def _is_bitmap(head: bytes) -> bool:
-    """Say whether these bytes begin the header of a BMP or DIB: its length, the size, one plane, the bits a pixel."""
-    length = int.from_bytes(head[:4], "little")
-    planes = 8 if length == 12 else 12
-    one, depth = (int.from_bytes(head[place : place + 2], "little") for place in (planes, planes + 2))
-    return length in BITMAP_HEADER_BYTES and one == 1 and depth in BITMAP_DEPTHS
 
 
 def read_image_size(file: BinaryFile, *, max_pixels: int) -> tuple[int, int]:
@@ -122,29 +65,10 @@ def read_image_size(file: BinaryFile, *, max_pixels: int) -> tuple[int, int]:
     return (width, height) if orientation in SIDEWAYS else (height, width)
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A decoded image as Pillow holds it, in grey or RGB: to resize it, no array has to be made of it before."""
-
-    image: Image.Image
-    size: tuple[int, ...]
-    """Its true (height, width); `image` is smaller if it was decoded at a fraction of it."""
-
-    @property
-    def pixels(self) -> UInt8[np.ndarray, "h w c"]:
-        """The pixels at the true size."""
-        if (self.image.height, self.image.width) == self.size:
-            return pixels_of(self.image)
-        return self.resized(self.size, start=(0, 0), extent=self.size)
-
-    def resized(
-        self, size: tuple[int, ...], *, start: tuple[int | float, ...], extent: tuple[int | float, ...]
-    ) -> UInt8[np.ndarray, "h w c"]:
-        """Resize the part that begins at `start` and has size `extent`, in pixels of the true size, antialiased."""
-        down, across = self.image.height / self.size[0], self.image.width / self.size[1]
-        top, left, height, width = start[0] * down, start[1] * across, extent[0] * down, extent[1] * across
-        box = (left, top, left + width, top + height)
-        return pixels_of(self.image.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box))
+def has_colour(file: BinaryFile, *, max_pixels: int) -> bool:
+    """Return whether an image is more than grey, with or without alpha; errors are those of `read_image_size`."""
+    image, _ = _open(file, max_pixels=max_pixels)
+    return image.mode not in GREY
 
 
 def decode_image(encoded: bytes, *, channels: int, background: int, max_pixels: int) -> UInt8[np.ndarray, "h w c"]:
@@ -152,9 +76,23 @@ def decode_image(encoded: bytes, *, channels: int, background: int, max_pixels: 
     return decode_picture(encoded, channels=channels, background=background, max_pixels=max_pixels).pixels
 
 
-def pixels_of(image: Image.Image) -> UInt8[np.ndarray, "h w c"]:
-    """Return the pixels of a grey or RGB image."""
-    return np.asarray(image).reshape(image.height, image.width, -1)
+def decode_16_bits(encoded: bytes, *, max_pixels: int) -> UInt16[np.ndarray, "h w 1"] | None:
+    """Return the upright values of a grey image of more than 8 bits; None if it has no more.
+
+    Raises:
+        BadExampleError: it cannot be decoded, or Pillow would keep only 8 bits of its colours.
+    """
+    image, orientation = _open(io.BytesIO(encoded), max_pixels=max_pixels)
+    largest = image.tile[0].args[1] if image.format == "PPM" and isinstance(image.tile[0].args, tuple) else 255
+    if _stored_as(image) == "RGB;16B" or (image.mode == "RGB" and largest > 255):
+        raise BadExampleError("of its 16-bit colours only 8 bits can be read: save it as TIFF or NPY")
+    if not image.mode.startswith("I"):
+        return None
+    if "transparency" in image.info:
+        raise BadExampleError("it has a clear colour, which is read of 8 bits alone")
+    with _pillow():
+        upright = image.transpose(TURNS[orientation]) if orientation in TURNS else image
+        return np.asarray(upright).astype(np.uint16)[..., None]
 
 
 def decode_picture(

@@ -1,7 +1,7 @@
 """The list of a user's files: where each lies, its label and its split.
 
-A folder and a table both become a `Listing`. It has the examples of all splits, and says of every other file why it is
-none.
+A folder, a table, a zip archive and shards all become a `Listing`. It has the examples of all splits, and says of every
+other file why it is none.
 """
 
 import os
@@ -16,6 +16,7 @@ from fcn_jax.config import UserError
 from fcn_jax.data.classes import first_names, sorted_classes
 from fcn_jax.data.files import IMAGES, SIGNALS, rank_by_content
 from fcn_jax.data.splits import SPLITS, TAKEN_OUT, carved, parse_part, part_of, split_named
+from fcn_jax.data.storage import DISK, Storage
 from fcn_jax.data.table_labels import Shares
 
 Targets = tuple[tuple[int, float], ...]
@@ -25,7 +26,7 @@ ALL = "all"
 
 
 class Row(NamedTuple):
-    """One example of a folder or a table."""
+    """One example of a data set of files."""
 
     name: str
     """Its path below the root of the data set."""
@@ -63,6 +64,8 @@ class Listing:
     """{split: where its examples come from}."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """{path: reason} of the files that are no examples."""
+    storage: Storage = DISK
+    """Where the files lie."""
     label_kind: str = "one"
     """What a label is: see `DataConfig.labels`."""
     weights: tuple[float, ...] | None = None
@@ -125,6 +128,7 @@ def make_listing(
     left_out: Mapping[str, str] | None = None,
     label_kind: str = "one",
     is_new: bool = False,
+    storage: Storage = DISK,
 ) -> Listing:
     """Make a listing of all rows; take the splits that are missing out of train.
 
@@ -134,6 +138,7 @@ def make_listing(
         label_kind: what a label is: see `DataConfig.labels`.
         is_new: True if a trained net is to be tried on the data: then it needs no train split, and any split may have
             classes of its own.
+        storage: where the files lie.
 
     Raises:
         UserError: train is missing, a class is not in train, or images and signals are mixed.
@@ -157,11 +162,12 @@ def make_listing(
         labels=tuple(_numbered(row.label, number) for row in rows),
         splits=tuple(splits),
         label_names=names,
-        rank=_rank(rows, root),
+        rank=_rank(rows, root, storage),
         origins=origins,
         left_out=left_out or {},
         label_kind=label_kind,
         weights=None if any(row.weight is None for row in rows) else tuple(row.weight or 0.0 for row in rows),
+        storage=storage,
     )
 
 
@@ -189,12 +195,12 @@ def _with_all_splits(
     return splits, origins
 
 
-def _rank(rows: Sequence[Row], root: str) -> int:
+def _rank(rows: Sequence[Row], root: str, storage: Storage) -> int:
     """Return whether all files are images or signals, by their suffixes; those in the minority also by their bytes."""
     ranks = [row.rank for row in rows]
     few, many = sorted((SIGNALS, IMAGES), key=ranks.count)
     for row in rows:
-        if row.rank == few and rank_by_content(row.path) != many:
+        if row.rank == few and rank_by_content(storage.read_head(row.path)) != many:
             one = next(other.path for other in rows if other.rank == many)
             signal, image = (row.path, one) if few == SIGNALS else (one, row.path)
             raise UserError(f"{root} mixes signals ({signal}) with images ({image}): make two data sets of them")

@@ -118,10 +118,7 @@ class _Pieces:
         every = slice(piece, None, 1 if piece is None else self.number)
         own = [self.own.rows(index)[every] for index in rows]
         canvases = [stage.plan.shapes[block.bucket] for block in stage.schedule.step_plan.programs[program].blocks]
-        blocks = [
-            filler_block(len(each), canvas, self._dataset.channels, **self._dataset.row_kind)
-            for each, canvas in zip(own, canvases, strict=True)
-        ]
+        blocks = [self._dataset.empty(len(each), canvas) for each, canvas in zip(own, canvases, strict=True)]
         return position, _Part(position.stage, program, tuple(blocks)), own
 
 

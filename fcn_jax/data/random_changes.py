@@ -4,13 +4,12 @@ import math
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Num
 from PIL import Image
 
 from fcn_jax.config_data import AugmentConfig
 from fcn_jax.core.random import uniform
-from fcn_jax.data.images import pixels_of
-from fcn_jax.data.transforms import to_pillow
+from fcn_jax.data.pictures import changed, is_picture, to_pillow
 
 LUMA = np.array([0.299, 0.587, 0.114])
 MIDDLE_GREY = 127.5
@@ -63,15 +62,15 @@ class Motion:
             axis=1,
         )  # fmt: skip
 
-    def apply(self, image: UInt8[np.ndarray, "h w c"], matrix: Float[np.ndarray, " 6"]) -> UInt8[np.ndarray, "h w c"]:
+    def apply(self, image: Num[np.ndarray, "h w c"], matrix: Float[np.ndarray, " 6"]) -> Num[np.ndarray, "h w c"]:
         """Move one image by one matrix, with bilinear interpolation; one that only mirrors it needs none."""
-        channels = image.shape[-1]
         a, b, shift_x, d, e, shift_y = matrix.tolist()
         if (abs(a), b, shift_x, d, abs(e), shift_y) == (1, 0, 0, 0, 1, 0):
             image = image if e == 1 else image[::-1]
             return image if a == 1 else mirrored(image)
-        fill = (self._background,) * channels if channels > 1 else self._background
-        return pixels_of(moved(to_pillow(image), (a, b, shift_x, d, e, shift_y), fill))
+        fill = self._background if image.dtype == np.uint8 else self._background / 255
+        colour = (fill,) * 3 if is_picture(image) and image.shape[-1] == 3 else fill
+        return changed(image, lambda picture: moved(picture, (a, b, shift_x, d, e, shift_y), colour))
 
 
 def moved(image: Image.Image, matrix: tuple[Any, ...], fill: Any) -> Image.Image:
@@ -97,13 +96,13 @@ class Mirror:
         del epoch
         return np.empty((len(index), 0))
 
-    def apply(self, image: UInt8[np.ndarray, "h w c"], drawn: Float[np.ndarray, " 0"]) -> UInt8[np.ndarray, "h w c"]:
+    def apply(self, image: Num[np.ndarray, "h w c"], drawn: Float[np.ndarray, " 0"]) -> Num[np.ndarray, "h w c"]:
         """Mirror one image."""
         del drawn
         return mirrored(image)
 
 
-def mirrored(image: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w c"]:
+def mirrored(image: Num[np.ndarray, "h w c"]) -> Num[np.ndarray, "h w c"]:
     """Mirror an image left to right, channel by channel, which NumPy does five times faster than pixel by pixel."""
     turned = np.empty_like(image)
     for channel in range(image.shape[-1]):
@@ -136,9 +135,19 @@ class Colour:
         offset = np.broadcast_to((1 - contrast) * MIDDLE_GREY, (len(index), 3, 1))
         return np.concatenate([linear, offset], axis=2)
 
-    def apply(self, image: UInt8[np.ndarray, "h w c"], matrix: Float[np.ndarray, "3 4"]) -> UInt8[np.ndarray, "h w c"]:
-        """Change the colours of one image; a grey image is treated as red = green = blue."""
+    def apply(self, image: Num[np.ndarray, "h w c"], matrix: Float[np.ndarray, "3 4"]) -> Num[np.ndarray, "h w c"]:
+        """Change the colours of one image; a grey image, and each of other channels, is as red = green = blue."""
+        if not is_picture(image):
+            return _changed_values(image, matrix)
         if image.shape[-1] == 1:
             levels = np.arange(256) * matrix[0, :3].sum() + matrix[0, 3]
             return np.clip(np.rint(levels), 0, 255).astype(np.uint8)[image]
         return np.asarray(to_pillow(image).convert("RGB", tuple(matrix.ravel().tolist())))
+
+
+def _changed_values(image: Num[np.ndarray, "h w c"], matrix: Float[np.ndarray, "3 4"]) -> Num[np.ndarray, "h w c"]:
+    """Change the colours of an image that is no picture of 8 bits: floats from 0 to 1, or of other channels."""
+    white = 255 if image.dtype == np.uint8 else 1.0
+    offset = matrix[:, 3] * white / 255
+    values = image @ matrix[:, :3].T + offset if image.shape[-1] == 3 else image * matrix[0, :3].sum() + offset[0]
+    return np.clip(np.rint(values) if white == 255 else values, 0, white).astype(image.dtype)

@@ -8,15 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Num, UInt8
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from scipy.special import ndtri
 
 from fcn_jax.config_data import AugmentConfig
 from fcn_jax.core.random import random_bits, uniform
-from fcn_jax.data.images import pixels_of
+from fcn_jax.data.pictures import pixels_of, to_pillow
 from fcn_jax.data.random_changes import moved
-from fcn_jax.data.transforms import to_pillow
 
 Operation = Callable[[Image.Image, float, Any], Image.Image]
 """(image, strength, colour of pixels that move in) -> image of the same size."""
@@ -143,7 +142,7 @@ class Erasing:
         noise = (random_bits(self._seed, epoch, index, stream="erase noise") >> np.uint64(32)).astype(float)
         return np.column_stack([sides * (happens < self._rate)[:, None], top, left, noise])
 
-    def apply(self, image: UInt8[np.ndarray, "h w c"], box: Float[np.ndarray, " 5"]) -> UInt8[np.ndarray, "h w c"]:
+    def apply(self, image: Num[np.ndarray, "h w c"], box: Float[np.ndarray, " 5"]) -> Num[np.ndarray, "h w c"]:
         """Fill one box of an image."""
         sides = np.rint(box[:2] * image.shape[:2]).astype(int)
         if not sides.all():
@@ -152,5 +151,6 @@ class Erasing:
         number = height * width * image.shape[-1]
         noise = random_bits(int(box[4]), 0, np.arange(number), stream="noise") & np.uint64(255)
         erased = image.copy()
-        erased[top : top + height, left : left + width] = noise.astype(np.uint8).reshape(height, width, -1)
+        values = noise.astype(np.uint8) if image.dtype == np.uint8 else noise.astype(np.float32) / 255
+        erased[top : top + height, left : left + width] = values.reshape(height, width, -1)
         return erased

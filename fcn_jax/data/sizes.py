@@ -10,7 +10,6 @@ it. A full digest is of all bytes of any file.
 import hashlib
 import io
 import os
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +20,8 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from fcn_jax.data.bad_examples import BadExampleError
+from fcn_jax.data.image_metadata import BinaryFile
+from fcn_jax.data.storage import DISK, Storage
 from fcn_jax.system.cache import keep_arrays, load_arrays
 from fcn_jax.system.console import Bar
 from fcn_jax.system.disk import reading_again
@@ -33,8 +34,6 @@ READ_WHOLE = 2**20
 BLOCK, NUM_BLOCKS = 2**16, 16
 DIGEST_SIZE = 16
 """In bytes. blake2b hashes about 0.9 GB a second on a core; SHA-256 is faster only on some processors."""
-INT64_MASK = 2**63 - 1
-"""What is kept of times and inodes, so that any of them fits an int64."""
 
 T = TypeVar("T")
 
@@ -61,12 +60,13 @@ class Measured:
 
 def measure_files(
     paths: Sequence[str],
-    read_size: Callable[[io.BufferedReader | io.BytesIO], tuple[int, ...]],
+    read_size: Callable[[BinaryFile], tuple[int, ...]],
     *,
     columns: int,
     cache: Path | None,
     num_threads: int,
     full: bool = False,
+    storage: Storage = DISK,
 ) -> Measured:
     """Measure files, and say why some cannot be measured.
 
@@ -76,8 +76,9 @@ def measure_files(
         cache: folder that keeps what is measured; None: nothing is kept.
         full: whether all bytes of all files are read anew, so that a change is seen even where length and times are
             the same.
+        storage: where the files lie.
     """
-    stats, bad = _stats(paths)
+    stats, bad = _stats(paths, storage)
     kept = _load(paths, cache, columns=columns)
     is_known = (kept.stats == stats).all(1) & (kept.sizes[:, 0] > 0) & (not full)
     sizes, digests = (np.where(is_known[:, None], values, 0) for values in (kept.sizes, kept.digests))
@@ -85,7 +86,7 @@ def measure_files(
     missing = [position for position in np.flatnonzero(~is_known).tolist() if position not in bad]
     num_new = 0
     for position, found in read_in_parallel(
-        missing, lambda position: _read(paths[position], read_size, full=full), num_threads=num_threads
+        missing, lambda position: _read(storage, paths[position], read_size, full=full), num_threads=num_threads
     ):
         if isinstance(found, str):
             bad[position] = found
@@ -102,7 +103,9 @@ def measure_files(
     return Measured(sizes=sizes, stats=stats, digests=digests, full_digests=full_digests, bad=bad)
 
 
-def same_contents(paths: Sequence[str], measured: Measured, *, num_threads: int) -> Int[np.ndarray, " n"]:
+def same_contents(
+    paths: Sequence[str], measured: Measured, *, num_threads: int, storage: Storage = DISK
+) -> Int[np.ndarray, " n"]:
     """Return a number for each file that is the same for files of equal contents; -1 where no other file is equal.
 
     Large files whose digests are equal are read whole, unless their full digests are known.
@@ -115,7 +118,7 @@ def same_contents(paths: Sequence[str], measured: Measured, *, num_threads: int)
         return groups
     digests = measured.digests.copy()
     for position, found in read_in_parallel(
-        doubtful, lambda position: _full_digest(paths[position]), num_threads=num_threads
+        doubtful, lambda position: _full_digest(storage, paths[position]), num_threads=num_threads
     ):
         digests[position] = 0 if isinstance(found, str) else np.frombuffer(found, np.uint8)
     return _groups(digests)
@@ -127,29 +130,20 @@ def _groups(digests: UInt8[np.ndarray, "n 16"]) -> Int[np.ndarray, " n"]:
     return np.where((counts[groups] > 1) & digests.any(1), groups, -1)
 
 
-def _stats(paths: Sequence[str]) -> tuple[Int[np.ndarray, "n 4"], dict[int, str]]:
-    """Return (length, modification time, change time, inode) of every file, and {position: reason} of the bad files."""
+def _stats(paths: Sequence[str], storage: Storage) -> tuple[Int[np.ndarray, "n 4"], dict[int, str]]:
+    """Return the state of every file, and {position: reason} of the bad files."""
     stats, bad = np.zeros((len(paths), 4), np.int64), {}
     for position, path in enumerate(paths):
         try:
-            status = os.stat(path)
+            stats[position] = storage.state(path)
+        except BadExampleError as error:
+            bad[position] = str(error)
         except OSError as error:
             bad[position] = error.strerror or str(error)
-            continue
-        stats[position] = state_of(status)
-        if not stat.S_ISREG(status.st_mode):
-            bad[position] = "it is no regular file"
-        elif not status.st_size:
-            bad[position] = "the file is empty"
+        else:
+            if not stats[position, 0]:
+                bad[position] = "the file is empty"
     return stats, bad
-
-
-def state_of(status: os.stat_result) -> tuple[int, int, int, int]:
-    """Return the length, modification time, change time and inode of a file: the same ones mean the same contents."""
-    length, changed, noted, inode = (
-        number & INT64_MASK for number in (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-    )
-    return length, changed, noted, inode
 
 
 class _Found(NamedTuple):
@@ -159,9 +153,10 @@ class _Found(NamedTuple):
     """Empty if not asked for."""
 
 
-def _read(path: str, read_size: Callable[[io.BufferedReader | io.BytesIO], tuple[int, ...]], *, full: bool) -> _Found:
-    with open(path, "rb") as file:
-        length = os.fstat(file.fileno()).st_size
+def _read(storage: Storage, path: str, read_size: Callable[[BinaryFile], tuple[int, ...]], *, full: bool) -> _Found:
+    with storage.open(path) as file:
+        length = file.seek(0, os.SEEK_END)
+        file.seek(0)
         if length <= READ_WHOLE:
             content = file.read()
             digest = hashlib.blake2b(content, digest_size=DIGEST_SIZE).digest()
@@ -169,10 +164,10 @@ def _read(path: str, read_size: Callable[[io.BufferedReader | io.BytesIO], tuple
         digest = _sampled_digest(file, length)
         file.seek(0)
         size = read_size(file)
-    return _Found(size, digest, _full_digest(path) if full else b"")
+    return _Found(size, digest, _full_digest(storage, path) if full else b"")
 
 
-def _sampled_digest(file: io.BufferedReader, length: int) -> bytes:
+def _sampled_digest(file: BinaryFile, length: int) -> bytes:
     """Return the digest of a file's length and of blocks of it, the first and the last among them."""
     digest = hashlib.blake2b(length.to_bytes(8), digest_size=DIGEST_SIZE)
     for block in range(NUM_BLOCKS):
@@ -181,8 +176,8 @@ def _sampled_digest(file: io.BufferedReader, length: int) -> bytes:
     return digest.digest()
 
 
-def _full_digest(path: str) -> bytes:
-    with open(path, "rb") as file:
+def _full_digest(storage: Storage, path: str) -> bytes:
+    with storage.open(path) as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=DIGEST_SIZE)).digest()
 
 

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int, Num, UInt8
 
-from fcn_jax.data.images import Picture
+from fcn_jax.data.pictures import Picture
 
 Decoded = np.ndarray | Picture
 """A decoded example: values, [*size, c], or a picture, which can be resized without a copy."""
@@ -60,7 +60,7 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, index: int) -> Num[np.ndarray, "*spatial c"]:
-        """Return one decoded example: uint8 if an image, float32 if a signal."""
+        """Return one decoded example: uint8 if an image of 8 bits, float32 if a deeper image or a signal."""
         ...
 
     def decoded(self, index: int) -> Decoded:

@@ -7,21 +7,28 @@ import numpy as np
 from jaxtyping import Bool, Int, Num, UInt8
 
 from fcn_jax.config import Config, UserError
+from fcn_jax.data.arrays import list_arrays
 from fcn_jax.data.classes import compare_classes, first_names, places_of
 from fcn_jax.data.embedded_source import EMBEDDED, EmbeddedSource
 from fcn_jax.data.file_source import FileData
 from fcn_jax.data.files import MOST_NAMES, below, describe_left_out
 from fcn_jax.data.folder import list_folder
+from fcn_jax.data.image_formats import check_image_channels
+from fcn_jax.data.listing import Listing
+from fcn_jax.data.parquet import list_parquet
+from fcn_jax.data.pixel_range import PixelRange
 from fcn_jax.data.signals import unpack_frames
 from fcn_jax.data.size_table import SizeTable
 from fcn_jax.data.source import Decoded, OpenSplit, Source
 from fcn_jax.data.table import list_table
 from fcn_jax.data.tfds import TfdsSource
 from fcn_jax.data.transforms import decoder_of
+from fcn_jax.data.webdataset import list_webdataset
 from fcn_jax.system.disk import expanded
 
 JAPANESE_VOWELS_CHANNELS = 12
-SOURCES = (*EMBEDDED, "folder:DIR", "table:FILE.csv", "tfds:NAME[:VERSION]", "sizes:FILE.csv")
+FILE_SOURCES = ("folder:DIR", "folder:FILE.zip", "table:FILE.csv", "arrays:FILE.npz", "webdataset:DIR", "parquet:DIR")
+SOURCES = (*EMBEDDED, *FILE_SOURCES, "tfds:NAME[:VERSION]", "sizes:FILE.csv")
 
 
 def open_data(config: Config, *, unreadable: Container[str] = (), is_new: bool = False) -> OpenSplit:
@@ -35,6 +42,7 @@ def open_data(config: Config, *, unreadable: Container[str] = (), is_new: bool =
         UserError: there is no such data set, or it breaks a rule; the function raises it for a split.
     """
     data = config.data
+    pixel_range = PixelRange.parse(data.pixel_range)
     kind, _, place = data.source.partition(":")
     if data.labels != "one" and kind not in ("table", "sizes"):
         raise UserError(
@@ -42,8 +50,14 @@ def open_data(config: Config, *, unreadable: Container[str] = (), is_new: bool =
             "class cannot hold several): list the files in a table and set --config.data.source=table:FILE.csv, or set "
             "config.data.labels=one"
         )
+    if kind in ("mnist_native", "tfds") and not pixel_range.is_8bit:
+        raise UserError(
+            f"config.data.pixel_range is {data.pixel_range}, but only files are read at full depth, not {data.source}: "
+            "set config.data.pixel_range=8bit"
+        )
     match kind:
         case "mnist_native" if not place:
+            check_image_channels(data.channels)
             return partial(EmbeddedSource, kind, decode=decoder_of(config, rank=2))
         case "japanese_vowels" if not place:
             if data.channels != JAPANESE_VOWELS_CHANNELS:
@@ -52,10 +66,8 @@ def open_data(config: Config, *, unreadable: Container[str] = (), is_new: bool =
                     f"set config.data.channels={JAPANESE_VOWELS_CHANNELS}"
                 )
             return partial(EmbeddedSource, kind, decode=partial(unpack_frames, channels=data.channels))
-        case "folder" | "table" if place:
-            list_files = list_folder if kind == "folder" else list_table
-            listing = list_files(expanded(place), data, seed=config.seed, is_new=is_new)
-            return FileData(listing, config, unreadable=unreadable)
+        case "folder" | "table" | "arrays" | "webdataset" | "parquet" if place:
+            return FileData(_listing(kind, place, config, is_new=is_new), config, unreadable=unreadable)
         case "tfds" if place:
             return partial(TfdsSource, place, config=config)
         case "sizes" if place:
@@ -63,6 +75,22 @@ def open_data(config: Config, *, unreadable: Container[str] = (), is_new: bool =
             return lambda split: table
         case _:
             raise UserError(f"config.data.source is {data.source!r}, but it must be one of: {', '.join(SOURCES)}")
+
+
+def _listing(kind: str, place: str, config: Config, *, is_new: bool) -> Listing:
+    """List the files of a data set of files."""
+    data, machine, seed = config.data, config.machine, config.seed
+    match kind:
+        case "folder":
+            return list_folder(expanded(place), data, seed=seed, is_new=is_new)
+        case "table":
+            return list_table(expanded(place), data, seed=seed, is_new=is_new)
+        case "arrays":
+            return list_arrays(expanded(place), data, seed=seed, is_new=is_new)
+        case "webdataset":
+            return list_webdataset(place, data, machine, seed=seed, is_new=is_new)
+        case _:
+            return list_parquet(place, data, machine, seed=seed, is_new=is_new)
 
 
 def open_source(config: Config, split: str) -> Source:

@@ -16,10 +16,11 @@ import numpy as np
 from jaxtyping import Int, Num, UInt8
 
 from fcn_jax.config import Config, UserError
-from fcn_jax.data import images, signals
+from fcn_jax.data import image_formats, images, signals
 from fcn_jax.data.bad_examples import BadExampleError
-from fcn_jax.data.sizes import DIGEST_SIZE, read_in_parallel, state_of
+from fcn_jax.data.sizes import DIGEST_SIZE, read_in_parallel
 from fcn_jax.data.source import Decoded, Source, values_of
+from fcn_jax.data.storage import state_of
 from fcn_jax.data.tfds_builder import one_line, open_builder
 from fcn_jax.data.transforms import decoder_of
 from fcn_jax.system.cache import cache_folder, keep_arrays, load_arrays
@@ -63,7 +64,7 @@ class Features:
             UserError: they cannot.
         """
         if self.rank == 2:
-            images.check_image_channels(channels)
+            image_formats.check_image_channels(channels)
         elif channels not in (1, self.channels):
             raise UserError(
                 f"config.data.channels is {channels}, but the signals of {self.source} have {self.channels}: "

@@ -14,14 +14,15 @@ from functools import lru_cache, partial
 
 import numpy as np
 from jaxtyping import Float, Int, Num
-from PIL import Image
 
 from fcn_jax.config import Config, UserError
 from fcn_jax.config_data import AugmentConfig
 from fcn_jax.core.geometry import format_size, parse_size
 from fcn_jax.core.random import uniform
-from fcn_jax.data import images, signals
-from fcn_jax.data.images import Picture
+from fcn_jax.data import signals
+from fcn_jax.data.image_files import ImageFiles
+from fcn_jax.data.pictures import Picture, changed, resized
+from fcn_jax.data.pixel_range import PixelRange
 from fcn_jax.data.source import Decoded, size_of, values_of
 
 
@@ -35,16 +36,17 @@ def make_decoder(
     resamples: bool = False,
     decode: str = "exact",
     resize: str = "none",
+    pixel_range: str = "8bit",
 ) -> Callable[[bytes], Decoded]:
     """Return the function that decodes images (rank 2) or signals (rank 1), for training and prediction alike.
 
     Args:
         sampling_rate: samples a second that every signal must have; None: any.
         resamples: whether a signal of another rate is resampled, and not refused.
-        decode, resize: the config's `data.decode` and `data.resize`.
+        decode, resize, pixel_range: the config's `data.decode`, `data.resize` and `data.pixel_range`.
 
     Raises:
-        UserError: images cannot have so many channels.
+        UserError: there is no such rule of `resize` or `pixel_range`.
     """
     limit = round(max_megapixels * 1e6)
     if rank == 1:
@@ -55,13 +57,12 @@ def make_decoder(
             sampling_rate=sampling_rate,
             resamples=resamples,
         )
-    images.check_image_channels(channels)
     rule = Resize.parse(resize)
-    return partial(
-        images.decode_picture,
+    return ImageFiles(
         channels=channels,
         background=background,
         max_pixels=limit,
+        pixel_range=PixelRange.parse(pixel_range),
         resized=rule.size if decode == "fast" and rule.resamples else None,
     )
 
@@ -71,9 +72,6 @@ def decoder_of(config: Config, *, rank: int, sampling_rate: int | None = None) -
 
     Args:
         sampling_rate: the rate of all signals, after resampling if the config asks for it; None: any.
-
-    Raises:
-        UserError: the examples are images, which cannot have so many channels.
     """
     data = config.data
     return make_decoder(
@@ -85,7 +83,13 @@ def decoder_of(config: Config, *, rank: int, sampling_rate: int | None = None) -
         resamples=bool(data.sampling_rate),
         decode=data.decode,
         resize=data.resize,
+        pixel_range=data.pixel_range,
     )
+
+
+def background_of(background: int, rank: int, pixel_range: str) -> int | float:
+    """Return the value of the config's `data.background` among an example's: from 0 to 1 in an image of floats."""
+    return background / 255 if rank == 2 and pixel_range != "8bit" else background
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,7 @@ class Resize:
                 scale = self.n / sizes.prod(1, dtype=np.int64) ** (1 / sizes.shape[1])
         return scaled_sizes(sizes, np.minimum(scale, 1)[:, None])
 
-    def apply(self, example: Decoded, *, background: int) -> Num[np.ndarray, "*resized c"]:
+    def apply(self, example: Decoded, *, background: int | float) -> Num[np.ndarray, "*resized c"]:
         """Resize one example by the rule."""
         size = self.size(size_of(example))
         if self.kind == "canvas":
@@ -193,13 +197,9 @@ def resample(
         places = start[0] + (np.arange(size[0]) + 0.5) * extent[0] / size[0] - 0.5
         known = np.arange(len(example))
         return np.stack([np.interp(places, known, channel) for channel in example.T], axis=1).astype(example.dtype)
-    picture = example if isinstance(example, Picture) else Picture(to_pillow(example), size_of(example))
-    return picture.resized(size, start=start, extent=extent)
-
-
-def to_pillow(image: Num[np.ndarray, "h w c"]) -> Image.Image:
-    """Make a Pillow image of a grey or RGB array."""
-    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    if isinstance(example, Picture):
+        return example.resized(size, start=start, extent=extent)
+    return changed(example, lambda image: resized(image, size, start=start, extent=extent))
 
 
 def widened_sizes(sizes: Int[np.ndarray, "n r"], min_side: int) -> Int[np.ndarray, "n r"]:
@@ -207,12 +207,12 @@ def widened_sizes(sizes: Int[np.ndarray, "n r"], min_side: int) -> Int[np.ndarra
     return np.maximum(sizes, min_side)
 
 
-def widen(example: np.ndarray, min_side: int, background: int) -> np.ndarray:
+def widen(example: np.ndarray, min_side: int, background: int | float) -> np.ndarray:
     """Centre an example on a canvas whose sides are at least `min_side`."""
     return centred(example, [max(min_side, side) for side in example.shape[:-1]], background)
 
 
-def centred(example: np.ndarray, canvas: Sequence[int], background: int) -> np.ndarray:
+def centred(example: np.ndarray, canvas: Sequence[int], background: int | float) -> np.ndarray:
     """Centre an example on a canvas: cut off what lies outside, fill the rest with background."""
     gaps = [wanted - side for wanted, side in zip(canvas, example.shape[:-1], strict=True)]
     if any(gap < 0 for gap in gaps):

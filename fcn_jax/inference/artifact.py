@@ -18,7 +18,7 @@ from jax import export as jax_export
 
 from fcn_jax.config import DataConfig, MachineConfig, UserError
 from fcn_jax.config_fields import from_dict
-from fcn_jax.core.block import VALUE_TYPES, AnyArray
+from fcn_jax.core.block import AnyArray
 from fcn_jax.core.geometry import format_size, parse_size
 from fcn_jax.inference.classifier import Answer, Answering, Classifier, Ladder, Signature, Trained
 from fcn_jax.inference.inputs import Recipe
@@ -225,7 +225,7 @@ def _check_match(signature: Signature, sidecar: Sidecar, path: Path) -> None:
     """
     recipe, names = sidecar.recipe, len(sidecar.label_names)
     shape, dtype, classes = signature
-    described = (recipe.rank, recipe.channels, np.dtype(VALUE_TYPES[recipe.rank]), names)
+    described = (recipe.rank, recipe.channels, np.dtype(recipe.value_type), names)
     if (len(shape) - 2, shape[-1], dtype, classes) != described:
         taken = f"{dtype} [{', '.join(map(str, shape))}]"
         raise UserError(

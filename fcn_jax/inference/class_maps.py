@@ -198,7 +198,7 @@ class MapMaker:
             program = self._programs[canvas]
         except TooLargeError as error:
             return Unread(path, str(error))
-        block = filler_block(program.rows, canvas, values.shape[-1])
+        block = filler_block(program.rows, canvas, values.shape[-1], self.classifier.recipe.value_type)
         block.image[(0, *(slice(side) for side in size))] = values
         block.size[0] = size
         answer = jax.device_get(program.run(block.image, block.size))

@@ -17,13 +17,14 @@ import numpy as np
 from jaxtyping import Num
 
 from fcn_jax.config import Config, UserError
+from fcn_jax.core.block import ValueType, value_type
 from fcn_jax.core.geometry import format_size
 from fcn_jax.data.bad_examples import BadExampleError
-from fcn_jax.data.file_source import VALUE_RANGES
+from fcn_jax.data.file_source import value_range_of
 from fcn_jax.data.files import describe_left_out, files_below, read_file
 from fcn_jax.data.random_changes import mirrored
 from fcn_jax.data.source import Decoded, size_of
-from fcn_jax.data.transforms import Resize, Views, make_decoder, widen
+from fcn_jax.data.transforms import Resize, Views, background_of, make_decoder, widen
 from fcn_jax.inference.averaging import Averaging, View, views_of
 from fcn_jax.system.console import say
 
@@ -68,6 +69,8 @@ class Recipe:
     """Samples a second that a signal must have; 0: any, or unknown."""
     resamples: bool
     """True: a signal of another sampling rate is resampled. False: it is refused."""
+    pixel_range: str
+    """The config's `data.pixel_range`."""
     value_range: tuple[float, ...]
     """The lowest and the highest value of the training examples; (): unknown."""
     smallest_side: int
@@ -88,7 +91,13 @@ class Recipe:
             resamples=self.resamples,
             decode=self.decode,
             resize=self.resize,
+            pixel_range=self.pixel_range,
         )
+
+    @property
+    def value_type(self) -> ValueType:
+        """Type of the values that the net takes."""
+        return value_type(self.rank, self.pixel_range)
 
     @cached_property
     def _resize(self) -> Resize:
@@ -115,8 +124,8 @@ class Recipe:
                 raise UserError(f"{name} is {value}, but it must be between {low} and {high}")
         if self.decode not in ("exact", "fast"):
             raise UserError(f"decode is {self.decode!r}, but it must be exact or fast")
-        if self.value_range and self.value_range != VALUE_RANGES[self.rank]:
-            low, high = VALUE_RANGES[self.rank]
+        low, high = value_range_of(self.rank, self.pixel_range)
+        if self.value_range and self.value_range != (low, high):
             raise UserError(
                 f"the net was trained with values from {self.value_range[0]:g} to {self.value_range[-1]:g}, but those "
                 f"of files go from {low:g} to {high:g}: it cannot classify files"
@@ -146,17 +155,20 @@ class Recipe:
             BadExampleError: it cannot be read, or the net does not take its size.
         """
         decoded = self._decode(read_file(path))
-        resized = self._resize.apply(decoded, background=self.background)
+        background = background_of(self.background, self.rank, self.pixel_range)
+        resized = self._resize.apply(decoded, background=background)
         views = views_of(self.scale, self.average_scales, self.flip)
-        return Example(size_of(decoded), tuple(self._seen(resized, view) for view in views))
+        return Example(size_of(decoded), tuple(self._seen(resized, view, background) for view in views))
 
-    def _seen(self, example: Num[np.ndarray, "*spatial c"], view: View) -> Num[np.ndarray, "*_ c"]:
+    def _seen(
+        self, example: Num[np.ndarray, "*spatial c"], view: View, background: int | float
+    ) -> Num[np.ndarray, "*_ c"]:
         """Return a resized example as a view shows it."""
         if view.scale != 1:
             smallest = max(self.min_side, self.smallest_side)
             views = Views(np.array([example.shape[:-1]]), scale=lambda _: view.scale, smallest=smallest)
             example = views.draw(0, np.zeros(1, np.int64)).apply(example, 0)
-        example = widen(example, self.min_side, self.background)
+        example = widen(example, self.min_side, background)
         self._check_size(example.shape[:-1])
         return mirrored(example) if view.is_mirrored else example
 
@@ -193,6 +205,7 @@ def recipe_of(
         max_megapixels=data.max_megapixels,
         sampling_rate=sampling_rate or 0,
         resamples=bool(data.sampling_rate),
+        pixel_range=data.pixel_range,
         value_range=value_range or (),
         smallest_side=smallest_side,
         largest_side=largest_side,

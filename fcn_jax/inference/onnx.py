@@ -24,7 +24,7 @@ from jax2onnx.plugins.plugin_system import (  # pyright: ignore[reportMissingImp
 from jaxtyping import Int, Num
 
 from fcn_jax.config import UserError
-from fcn_jax.core.block import VALUE_TYPES, AnyArray
+from fcn_jax.core.block import AnyArray
 from fcn_jax.core.geometry import format_size
 from fcn_jax.core.net import Model
 from fcn_jax.inference.classifier import Answer, Answering, Signature
@@ -120,8 +120,9 @@ def try_net(model: Model, answer: Answering, recipe: Recipe, canvas: tuple[int, 
     """Give the net a batch of noise on a canvas; the first row fills the canvas, the others are smaller or equal."""
     rng = np.random.default_rng(0)
     shape = (ROWS, *canvas, recipe.channels)
-    values = rng.integers(0, 256, shape) if recipe.rank == 2 else rng.normal(model.mean, model.std, shape)
-    image = values.astype(VALUE_TYPES[recipe.rank])
+    are_bytes = recipe.value_type is np.uint8
+    values = rng.integers(0, 256, shape) if are_bytes else rng.normal(model.mean, model.std, shape)
+    image = values.astype(recipe.value_type)
     size = rng.integers(recipe.smallest_side, np.array(canvas) + 1, (ROWS, recipe.rank)).astype(np.int32)
     size[0] = canvas
     return Tried(image, size, jax.device_get(jax.jit(answer)(image, size)))

@@ -22,7 +22,7 @@ from fcn_jax.core.losses import probabilities_of
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.inference.averaging import averaged
 from fcn_jax.inference.classifier import DECIMALS, Answer, Classifier
-from fcn_jax.inference.inputs import SIDES, Example, read_ahead
+from fcn_jax.inference.inputs import SIDES, Example, Recipe, read_ahead
 from fcn_jax.inference.programs import CanvasProgram, CanvasPrograms, TooLargeError
 from fcn_jax.system.console import as_line
 from fcn_jax.system.processes import gather
@@ -196,10 +196,10 @@ def _as_lists(probabilities: Float[np.ndarray, "*n k"], logits: Float[np.ndarray
 class _Batch:
     """Views of files with the same canvas, collected until the batch is full."""
 
-    def __init__(self, program: CanvasProgram[Answer], canvas: tuple[int, ...], channels: int):
+    def __init__(self, program: CanvasProgram[Answer], canvas: tuple[int, ...], recipe: Recipe):
         self._program = program
         self._views: list[tuple[_Views, int]] = []
-        self._block = filler_block(program.rows, canvas, channels)
+        self._block = filler_block(program.rows, canvas, recipe.channels, recipe.value_type)
 
     @property
     def is_full(self) -> bool:
@@ -249,7 +249,7 @@ class _Batches:
         views = _Views(outcome, len(canvases), classifier)
         for number, (canvas, program) in enumerate(zip(canvases, programs, strict=True)):
             if canvas not in self._filling:
-                self._filling[canvas] = _Batch(program, canvas, classifier.recipe.channels)
+                self._filling[canvas] = _Batch(program, canvas, classifier.recipe)
             self._filling[canvas].add(views, number, example.views[number])
             if self._filling[canvas].is_full:
                 self._run(canvas)

@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from fcn_jax.config import UserError
-from fcn_jax.core.block import VALUE_TYPES, AnyArray
+from fcn_jax.core.block import AnyArray
 from fcn_jax.core.geometry import format_size
 from fcn_jax.inference.classifier import AnswerT, Classifier
 from fcn_jax.system.machine import device_memory_mib, peak_mib
@@ -89,7 +89,7 @@ class CanvasPrograms(Generic[AnswerT]):
 
     def _executable(self, canvas: tuple[int, ...], rows: int) -> Any:
         recipe, over_rows = self._classifier.recipe, NamedSharding(self._mesh, PartitionSpec("rows"))
-        image = jax.ShapeDtypeStruct((rows, *canvas, recipe.channels), VALUE_TYPES[recipe.rank], sharding=over_rows)
+        image = jax.ShapeDtypeStruct((rows, *canvas, recipe.channels), recipe.value_type, sharding=over_rows)
         size = jax.ShapeDtypeStruct((rows, recipe.rank), np.int32, sharding=over_rows)
         try:
             return self._jitted.lower(self._variables, image, size).compile()

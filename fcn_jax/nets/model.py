@@ -14,7 +14,7 @@ from flax import nnx
 
 from fcn_jax.config import Config, ModelConfig, UserError
 from fcn_jax.config_fields import overridden
-from fcn_jax.core.block import abstract_block
+from fcn_jax.core.block import abstract_block, value_type
 from fcn_jax.core.convolution import prefers_patches
 from fcn_jax.core.geometry import Window, format_size, smallest_side
 from fcn_jax.core.layers import Record, recording
@@ -146,7 +146,7 @@ def trace_shapes(config: Config, size: tuple[int, ...]) -> list[Record]:
     """
     model = abstract_model(config, rank=len(size))
     model.net.check_size(size)
-    block = abstract_block(1, size, config.data.channels)
+    block = abstract_block(1, size, config.data.channels, value_type(len(size), config.data.pixel_range))
     with recording() as records:
         nnx.eval_shape(lambda m, b: m((b,), training=False), model, block)
     return records

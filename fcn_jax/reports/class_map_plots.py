@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from fcn_jax.data.pictures import shown_pixels
 from fcn_jax.data.transforms import resample
 from fcn_jax.inference.class_maps import Explained, places_of, read_map
 from fcn_jax.reports.html import DOTS_PER_INCH
@@ -51,7 +52,7 @@ def shown_file(explained: Explained, *, most: int) -> ShownFile:
         values, place = envelope(values, most=most)
         places = (place,)
     else:
-        values = fitted(values, longest=most)
+        values = fitted(shown_pixels(values), longest=most)
         places = tuple(places_of(side, shown) for side, shown in zip(size, values.shape[:-1], strict=True))
     evidence = read_map(explained.evidence, explained.grids, places)
     return ShownFile(values, evidence, places, size, f"evidence: {explained.evidence_in_words}")

@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from fcn_jax.data.transforms import Resize, to_pillow
+from fcn_jax.data.pictures import shown_pixels, to_pillow
+from fcn_jax.data.transforms import Resize
 from fcn_jax.reports.html import png_of
 
 LONGEST_SIDE = 160
@@ -24,7 +25,7 @@ def png_of_example(example: Num[np.ndarray, "*spatial c"]) -> bytes:
 
 def png_of_image(image: Num[np.ndarray, "h w c"]) -> bytes:
     """Return an image as a PNG file with a longest side near LONGEST_SIDE; pixels of a small image become squares."""
-    picture = to_pillow(Resize("longest", LONGEST_SIDE).apply(image, background=0))
+    picture = to_pillow(shown_pixels(Resize("longest", LONGEST_SIDE).apply(image, background=0)))
     times = max(1, LONGEST_SIDE // max(picture.size))
     enlarged = picture.resize((times * picture.width, times * picture.height), Image.Resampling.NEAREST)
     with io.BytesIO() as file:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from fcn_jax.core.block import Block, abstract_block, rows_on_devices
+from fcn_jax.core.block import Block, abstract_block, rows_on_devices, value_type
 from fcn_jax.core.buckets import BucketPlan
 from fcn_jax.core.geometry import format_size
 from fcn_jax.core.stages import Stage
@@ -318,10 +318,13 @@ def _job(setup: Setup, name: str, step: Any, state: tuple, shapes: Sequence[Bloc
 
 def _abstract_blocks(setup: Setup, shapes: Sequence[BlockKey], *, trains: bool) -> tuple[Block, ...]:
     """Return the shapes of blocks; in training alone, examples may have weights of their own."""
-    sharding, channels = NamedSharding(setup.mesh, PartitionSpec("rows")), setup.config.data.channels
+    sharding, data = NamedSharding(setup.mesh, PartitionSpec("rows")), setup.config.data
     kind = setup.train.dataset.row_kind
     kind = kind if trains else {**kind, "has_weights": False}
-    return tuple(abstract_block(rows, shape, channels, **kind, sharding=sharding) for shape, rows in shapes)
+    return tuple(
+        abstract_block(rows, shape, data.channels, value_type(len(shape), data.pixel_range), **kind, sharding=sharding)
+        for shape, rows in shapes
+    )
 
 
 def _everywhere(setup: Setup) -> NamedSharding:

@@ -18,7 +18,7 @@ from jax.extend.core import jaxprs_in_params
 
 from fcn_jax.config import Config
 from fcn_jax.config_fields import overridden
-from fcn_jax.core.block import abstract_block
+from fcn_jax.core.block import abstract_block, value_type
 from fcn_jax.core.convolution import convolve_direct, convolve_patches
 from fcn_jax.core.geometry import Window, format_size
 from fcn_jax.nets.model import abstract_model, way_name
@@ -107,7 +107,8 @@ def convolutions_of(config: Config, blocks: Sequence[tuple[int, tuple[int, ...]]
     """
     direct = overridden(config, {"model.convolution": "direct"})
     graphdef, state = nnx.split(abstract_model(direct, rank=len(blocks[0][1])))
-    step = tuple(abstract_block(rows, canvas, config.data.channels) for rows, canvas in blocks)
+    values = value_type(len(blocks[0][1]), config.data.pixel_range)
+    step = tuple(abstract_block(rows, canvas, config.data.channels, values) for rows, canvas in blocks)
 
     def logits(state, step):
         return [prediction.logits for prediction in nnx.merge(graphdef, state)(step, training=False)]

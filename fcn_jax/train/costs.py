@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from fcn_jax.config import Config
-from fcn_jax.core.block import Block, filler_block
+from fcn_jax.core.block import Block, filler_block, value_type
 from fcn_jax.core.schedule_search import Costs
 from fcn_jax.core.step import make_loss, split_model
 from fcn_jax.nets.model import make_model, trace_shapes
@@ -102,8 +102,9 @@ def measured_costs(config: Config, size: tuple[int, ...]) -> Costs:
 
 def _whole_block(config: Config, rows: int, size: tuple[int, ...]) -> Block:
     """Return a block of examples that fill their canvas."""
-    targets = None if config.data.labels == "one" else config.model.num_classes
-    empty = filler_block(rows, size, config.data.channels, targets=targets)
+    data = config.data
+    targets = None if data.labels == "one" else config.model.num_classes
+    empty = filler_block(rows, size, data.channels, value_type(len(size), data.pixel_range), targets=targets)
     block = replace(empty, size=np.full_like(empty.size, size), weight=np.ones_like(empty.weight))
     return jax.tree.map(jax.numpy.asarray, block)
 

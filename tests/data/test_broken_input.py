@@ -13,7 +13,7 @@ from PIL import Image
 from fcn_jax.cli import main
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.data.files import read_file
-from fcn_jax.data.images import NO_IMAGE
+from fcn_jax.data.image_formats import NO_IMAGE
 from fcn_jax.data.sources import describe_sources
 from tests.commands.test_train import ROOT
 from tests.data.conftest import picture

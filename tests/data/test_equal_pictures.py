@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcn_jax.data.images import HEAD_BYTES, decode_image, is_image, read_image_size
+from fcn_jax.data.image_formats import HEAD_BYTES, is_image
+from fcn_jax.data.images import decode_image, read_image_size
 from tests.data import encoders
 
 SIDES = st.integers(1, 6)

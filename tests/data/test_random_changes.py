@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fcn_jax.config_data import AugmentConfig
+from fcn_jax.data.pictures import to_pillow
 from fcn_jax.data.random_changes import LUMA, Colour, Motion
-from fcn_jax.data.transforms import to_pillow
 
 MANY = np.arange(4000)
 IDENTITY = np.array([1.0, 0, 0, 0, 1, 0])

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcn_jax.data.images import Picture
-from fcn_jax.data.transforms import Resize, centred, resample, to_pillow, widen, widened_sizes
+from fcn_jax.data.pictures import Picture, to_pillow
+from fcn_jax.data.transforms import Resize, centred, resample, widen, widened_sizes
 
 SIZES = st.lists(st.tuples(st.integers(1, 400), st.integers(1, 400)), min_size=1, max_size=8).map(np.array)
 

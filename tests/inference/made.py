@@ -10,7 +10,7 @@ from PIL import Image
 
 from fcn_jax.commands.export import answering
 from fcn_jax.config import Config
-from fcn_jax.core.block import VALUE_TYPES
+from fcn_jax.core.block import value_type
 from fcn_jax.core.buckets import BucketPlan
 from fcn_jax.core.net import Model
 from fcn_jax.core.step import initial_state, split_model
@@ -69,7 +69,7 @@ def worst_difference(
     theirs, ours = exported(model, recipe), jax.jit(answering(model))
     rng, worst = np.random.default_rng(0), 0.0
     for canvas in canvases:
-        image = rng.integers(0, 256, (rows, *canvas, config.data.channels)).astype(VALUE_TYPES[rank])
+        image = rng.integers(0, 256, (rows, *canvas, config.data.channels)).astype(value_type(rank))
         size = np.array([canvas, *[[max(smallest, side - 1) for side in canvas]] * (rows - 1)], np.int32)
         answer, expected = theirs(image, size), ours(image, size)
         worst = max(worst, *(float(np.abs(a - b).max()) for a, b in zip(answer, expected, strict=True)))

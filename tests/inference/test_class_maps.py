@@ -9,7 +9,7 @@ import soundfile
 from PIL import Image
 
 from fcn_jax.cli import main
-from fcn_jax.data.images import NO_IMAGE
+from fcn_jax.data.image_formats import NO_IMAGE
 from fcn_jax.inference.class_maps import Explained, MapMaker, Unread, check_has_map, map_answer_of
 from fcn_jax.inference.classifier import classifier_of_workdir, restore_trained
 from fcn_jax.inference.predict import predict

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from fcn_jax.cli import main
-from fcn_jax.data.images import NO_IMAGE
+from fcn_jax.data.image_formats import NO_IMAGE
 from fcn_jax.inference import inputs, programs
 from fcn_jax.inference import predict as predict_module
 from fcn_jax.inference.classifier import answer_of, classifier_of_workdir, restore_trained

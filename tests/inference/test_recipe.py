@@ -65,7 +65,7 @@ def test_a_size_that_the_net_does_not_take_is_refused(tmp_path, smallest, larges
     [
         ("rank", 3, "rank is 3"),
         ("resize", "tall:3", "'tall:3'"),
-        ("channels", 2, "1 (grey) or 3 (RGB)"),
+        ("pixel_range", "9,1", "config.data.pixel_range is '9,1'"),
         ("smallest_side", 0, "smallest_side is 0"),
         ("scale", 0.0, "scale is 0.0"),
         ("background", 300, "background is 300"),
