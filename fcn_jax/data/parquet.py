@@ -155,7 +155,8 @@ def _rows(file: Path) -> Iterator[tuple[str, str | None, bytes]]:
             for batch in opened.iter_batches(ROWS, columns=[columns.example, columns.label]):
                 examples, labels = (batch.column(name).to_pylist() for name in (columns.example, columns.label))
                 for example, label in zip(examples, labels, strict=True):
-                    content, path = (example or {}).values() if columns.is_struct else (example, None)
+                    fields = (example or {}) if columns.is_struct else {"bytes": example}
+                    content, path = fields.get("bytes"), fields.get("path")
                     own = os.path.basename(path or "").replace("\0", "")
                     yield f"{number:07d}{f'-{own}' if own else ''}", columns.text(label), content or b""
                     number += 1
@@ -222,7 +223,7 @@ def _is_bytes(kind: Any) -> bool:
 def _is_struct(kind: Any) -> bool:
     from pyarrow import types
 
-    return types.is_struct(kind) and [field.name for field in kind] == ["bytes", "path"] and _is_bytes(kind[0].type)
+    return types.is_struct(kind) and any(field.name == "bytes" and _is_bytes(field.type) for field in kind)
 
 
 def _is_label(kind: Any) -> bool:
