@@ -29,6 +29,11 @@ PLACEHOLDERS = {
     r"(configs/efficientnet\.py:)PRESET": r"\1b0,folder:pictures",
     r"(configs/\w+\.py:)SOURCE": r"\1folder:pictures",
     r"table:FILE\.csv": "table:pictures/table.csv",
+    r"(configs/\w+\.py:)FILE\.zip": r"\1pictures.zip",
+    r"arrays:FILE\.npz": "arrays:arrays.npz",
+    r"webdataset:SHARDS": "webdataset:shards",
+    r"parquet:ROWS": "parquet:rows",
+    r"(configs/\w+\.py:)CUBES": r"\1cubes",
     r"num_classes=N": "num_classes=2",
 }
 """What stands in a page for the reader's own files, and the made files that take its place."""

@@ -6,13 +6,16 @@ Each page gets a copy of the checkout with made pictures, recordings and tables,
 order. Where a console block runs as the page has it, its output has to be the one that the page shows.
 """
 
+import io
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,10 +25,12 @@ from typing import Literal
 
 import nbformat
 import numpy as np
+import pyarrow
 import soundfile
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from PIL import Image
+from pyarrow import parquet
 from rich.console import Console
 
 from docs.blocks import ROOT, Block, blocks_of, console_commands, pages, problems, script_of, small, unfenced_commands
@@ -172,6 +177,8 @@ def make_workspace(folder: Path) -> Path:
     (folder / ".venv").unlink(missing_ok=True)
     (folder / ".venv").symlink_to(sys.prefix)
     make_pictures(folder)
+    make_containers(folder)
+    make_cubes(folder / "cubes")
     make_recordings(folder / "recordings")
     (folder / "sizes.csv").write_text("height,width,count\n480,640,30\n640,480,20\n500,500,10\n375,500,40\n")
     shutil.copy(folder / "tests/nets/golden/resnet_basic.safetensors", folder / "model.safetensors")
@@ -191,6 +198,38 @@ def make_pictures(folder: Path) -> None:
     save_picture(folder / "photo.jpg", (60, 140, 90), rng)
     for number in range(3):
         save_picture(folder / "more_photos" / f"{number}.jpg", (70, 120, 200), rng)
+
+
+def make_containers(folder: Path) -> None:
+    """The pictures again: pictures.zip, arrays.npz, shards/*.tar and rows/*.parquet."""
+    paths = sorted((folder / "pictures").rglob("*.jpg"))
+    with zipfile.ZipFile(folder / "pictures.zip", "w") as archive:
+        for path in paths:
+            archive.write(path, path.relative_to(folder / "pictures"))
+    labels = [int(path.parent.name == "sky") for path in paths]
+    images = np.stack([np.asarray(Image.open(path).resize((48, 40))) for path in paths])
+    np.savez(folder / "arrays.npz", x_train=images, y_train=np.array(labels))
+    (folder / "shards").mkdir()
+    (folder / "rows").mkdir()
+    with tarfile.open(folder / "shards" / "pets-train-000.tar", "w") as shard:
+        for number, (path, label) in enumerate(zip(paths, labels, strict=True)):
+            for suffix, content in ((".jpg", path.read_bytes()), (".cls", str(label).encode())):
+                info = tarfile.TarInfo(f"{number:04d}{suffix}")
+                info.size = len(content)
+                shard.addfile(info, io.BytesIO(content))
+    examples = [{"bytes": path.read_bytes(), "path": path.name} for path in paths]
+    table = pyarrow.table({"image": examples, "label": labels})
+    parquet.write_table(table, folder / "rows" / "train-00000-of-00001.parquet")
+
+
+def make_cubes(folder: Path) -> None:
+    """Two classes of images of five channels of 16 bits, train/<class>/*.npy."""
+    rng = np.random.default_rng(0)
+    for label, level in (("dim", 2000), ("bright", 6000)):
+        (folder / "train" / label).mkdir(parents=True)
+        for number in range(24):
+            values = rng.normal(level, 500, (*rng.integers(40, 60, 2), 5)).clip(0).astype(np.uint16)
+            np.save(folder / "train" / label / f"{number}.npy", values)
 
 
 def save_picture(path: Path, colour: tuple[int, int, int], rng: np.random.Generator) -> None:

@@ -63,7 +63,7 @@ def validate(config: Config) -> None:
     if config.data.balance and config.data.labels == "several":
         raise UserError(
             f"config.data.balance is {config.data.balance}, but with several labels an example is of no one class: set "
-            "config.data.balance=0.0; config.train.balanced=True weighs rare classes instead"
+            "config.data.balance=0.0, or config.data.labels=one"
         )
     if config.checkpoint.best == "mean_average_precision" and config.data.labels != "several":
         raise UserError(

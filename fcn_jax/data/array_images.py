@@ -9,6 +9,7 @@ import io
 import logging
 import zipfile
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -23,7 +24,8 @@ TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 ORIENTATION, WHITE_IS_ZERO = 274, 0
 AS_VALUES = (0, 1, 2)
 """The kinds of TIFF whose numbers are brightness: white is zero, black is zero, RGB. Others are left to Pillow."""
-MOST_BYTES = 2**32
+NPY_START, MOST_HEADER_BYTES = 10, 2**16
+"""Bytes of the shortest start of an NPY file, and most bytes of its header."""
 
 
 class Header(NamedTuple):
@@ -61,9 +63,10 @@ def read_numpy_header(file: BinaryFile) -> Header:
 def read_numpy(file: BinaryFile) -> Shaped[np.ndarray, "h w c"]:
     """Return the values of an NPY or an NPZ file; errors are those of `read_numpy_header`."""
     with _npy(file) as (stream, length):
-        header = _npy_header(stream, length)
-    with _npy(file) as (stream, _):
-        values = np.lib.format.read_array(stream, allow_pickle=False)
+        shape, is_fortran, dtype = read_array_header(stream)
+        header = _header(shape, dtype)
+        needed = _check_length(header, length - stream.tell())
+        values = np.frombuffer(stream.read(needed), dtype).reshape(shape, order="F" if is_fortran else "C")
     return values.reshape(*header.size, header.channels).astype(header.dtype, copy=False)
 
 
@@ -94,11 +97,16 @@ def _npy(file: BinaryFile) -> Iterator[tuple[io.BufferedIOBase, int]]:
 def _npy_header(stream: io.BufferedIOBase, length: int) -> Header:
     shape, _, dtype = read_array_header(stream)
     header = _header(shape, dtype)
-    there = length - stream.tell()
-    needed = header.size[0] * header.size[1] * header.channels * dtype.itemsize
+    _check_length(header, length - stream.tell())
+    return header
+
+
+def _check_length(header: Header, there: int) -> int:
+    """Return how many bytes the values have, if so many are there."""
+    needed = header.size[0] * header.size[1] * header.channels * header.dtype.itemsize
     if there < needed:
         raise BadExampleError(f"it is cut off: {there:,} of {needed:,} bytes are there")
-    return header
+    return needed
 
 
 def read_array_header(stream: io.BufferedIOBase) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -108,10 +116,20 @@ def read_array_header(stream: io.BufferedIOBase) -> tuple[tuple[int, ...], bool,
         BadExampleError: nobody may read it.
         ValueError: it is no array.
     """
-    version = np.lib.format.read_magic(stream)
-    if version not in ((1, 0), (2, 0)):
+    start = stream.read(NPY_START)
+    version, width = start[6:8], 2 if start[6:7] == b"\1" else 4
+    if start.startswith(NPY) and version not in (b"\1\0", b"\2\0"):
         raise BadExampleError("its array has a header of another version than 1.0 and 2.0")
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    length = start[8:] + stream.read(8 + width - len(start))
+    return _parsed(start[:8] + length + stream.read(min(MOST_HEADER_BYTES, int.from_bytes(length, "little"))))
+
+
+@lru_cache
+def _parsed(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Parse the header of an NPY file; the files of a data set often have the same."""
+    stream = io.BytesIO(header)
+    is_first = np.lib.format.read_magic(stream) == (1, 0)
+    read = np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0
     shape, is_fortran, dtype = read(stream)
     if dtype.hasobject:
         raise BadExampleError("its array holds Python objects, which are not unpickled")

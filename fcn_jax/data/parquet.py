@@ -4,6 +4,7 @@ A file has a column of examples, struct{bytes, path} or bytes, and a column of l
 places. So the bytes of the examples are copied once, as they are, into a file in the cache, which is read in place.
 """
 
+import atexit
 import contextlib
 import hashlib
 import json
@@ -11,7 +12,6 @@ import os
 import secrets
 import shutil
 import tempfile
-import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -52,7 +52,7 @@ def list_parquet(place: str, data: DataConfig, machine: MachineConfig, *, seed: 
     """
     found = find_shards(place, (".parquet",), kind="parquet", is_new=is_new)
     cache = cache_folder(machine)
-    folder = Path(tempfile.mkdtemp(prefix="fcn_jax_")) if cache is None else cache / "parquet"
+    folder = _temporary_folder() if cache is None else cache / "parquet"
     members, texts = {}, []
     with Bar("copy Parquet", len(found.shards)) as bar:
         for shard in found.shards:
@@ -64,8 +64,6 @@ def list_parquet(place: str, data: DataConfig, machine: MachineConfig, *, seed: 
                 texts.append((shard, name, path, label))
             bar.advance()
     storage, rows, left_out = Archive(members), [], dict(found.left_out)
-    if cache is None:
-        weakref.finalize(storage, shutil.rmtree, folder, ignore_errors=True)
     for shard, name, path, label in texts:
         has_bytes = members[path].length > 0
         rank = rank_of(path, storage.read_head) if has_bytes else None
@@ -86,6 +84,13 @@ def list_parquet(place: str, data: DataConfig, machine: MachineConfig, *, seed: 
         is_new=is_new,
         storage=storage,
     )
+
+
+def _temporary_folder() -> Path:
+    """Make a folder that is removed when this process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="fcn_jax_"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 class _Copy(NamedTuple):
@@ -155,7 +160,8 @@ def _rows(file: Path) -> Iterator[tuple[str, str | None, bytes]]:
             for batch in opened.iter_batches(ROWS, columns=[columns.example, columns.label]):
                 examples, labels = (batch.column(name).to_pylist() for name in (columns.example, columns.label))
                 for example, label in zip(examples, labels, strict=True):
-                    content, path = (example or {}).values() if columns.is_struct else (example, None)
+                    fields = (example or {}) if columns.is_struct else {"bytes": example}
+                    content, path = fields.get("bytes"), fields.get("path")
                     own = os.path.basename(path or "").replace("\0", "")
                     yield f"{number:07d}{f'-{own}' if own else ''}", columns.text(label), content or b""
                     number += 1
@@ -222,7 +228,7 @@ def _is_bytes(kind: Any) -> bool:
 def _is_struct(kind: Any) -> bool:
     from pyarrow import types
 
-    return types.is_struct(kind) and [field.name for field in kind] == ["bytes", "path"] and _is_bytes(kind[0].type)
+    return types.is_struct(kind) and any(field.name == "bytes" and _is_bytes(field.type) for field in kind)
 
 
 def _is_label(kind: Any) -> bool:

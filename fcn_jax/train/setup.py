@@ -23,7 +23,8 @@ from fcn_jax.core.block import rows_on_devices
 from fcn_jax.core.buckets import BucketPlan, plan_buckets
 from fcn_jax.core.stages import Stages, evaluation_stages, scale_of_epochs, training_stages, used
 from fcn_jax.core.step import TrainState, abstract_state, initial_state, put, split_model
-from fcn_jax.data.dataset import Dataset, changed_data, fingerprint, open_dataset
+from fcn_jax.data.dataset import Dataset, open_dataset
+from fcn_jax.data.fingerprint import changed_data, fingerprint
 from fcn_jax.data.loader import Loader
 from fcn_jax.data.source import OpenSplit, Source
 from fcn_jax.data.sources import open_data
@@ -281,7 +282,7 @@ def prepare_together(
         setup = prepare(config, abstract=abstract, opener=opener, label_names=label_names)
     if jax.process_count() == 1:
         return setup
-    found = gather(fingerprint(setup.train.dataset))
+    found = gather(fingerprint(setup.train.dataset.source))
     with together():
         for number, other in enumerate(found):
             if changes := changed_data({"train": found[0]}, {"train": other}):

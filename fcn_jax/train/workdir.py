@@ -12,7 +12,7 @@ from typing import Any
 from fcn_jax.config import Config, UserError
 from fcn_jax.config_fields import differences, overridden
 from fcn_jax.data.classes import first_names
-from fcn_jax.data.dataset import changed_data, fingerprint
+from fcn_jax.data.fingerprint import changed_data, fingerprint
 from fcn_jax.data.meaning import Meaning
 from fcn_jax.data.source import Source
 from fcn_jax.data.splits import TAKEN_OUT
@@ -228,7 +228,7 @@ def keep_same_data(setup: Setup, workdir: Path, *, resumes: bool) -> None:
 
 def _fingerprint(split: Split) -> dict[str, Any]:
     source = split.dataset.source
-    return {**fingerprint(split.dataset), "origin": source.origin, UNREADABLE: list(source.unreadable)}
+    return {**fingerprint(split.dataset.source), "origin": source.origin, UNREADABLE: list(source.unreadable)}
 
 
 def changes_since_begun(split: Split, name: str, workdir: Path) -> list[str]:

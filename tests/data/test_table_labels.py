@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from fcn_jax.config import Config, UserError
-from fcn_jax.data.dataset import changed_data, fingerprint, open_dataset
+from fcn_jax.data.dataset import open_dataset
+from fcn_jax.data.fingerprint import changed_data, fingerprint
 from fcn_jax.data.sources import Reordered, describe_sources, open_data
 from fcn_jax.data.table_labels import parse_labels
 from fcn_jax.nets.families import FCN
@@ -154,13 +155,13 @@ def test_a_split_that_is_missing_is_taken_out_of_train_with_its_labels(tmp_path)
 
 def test_other_labels_and_weights_are_other_data(tmp_path):
     config = config_of(tmp_path, "shares", weights=(1, 2))
-    before = fingerprint(opened(config))
+    before = fingerprint(opened(config).source)
     table = (tmp_path / "table.csv").read_text()
     (tmp_path / "table.csv").write_text(table.replace("cat:0.25;dog:0.75", "cat:0.5;dog:0.5", 1))
-    after = fingerprint(opened(config))
+    after = fingerprint(opened(config).source)
     assert changed_data({"train": before}, {"train": after}) == ["train has other labels of its 8 examples"]
     (tmp_path / "table.csv").write_text(table.replace("train,2", "train,3", 1))
-    after = fingerprint(opened(config))
+    after = fingerprint(opened(config).source)
     assert changed_data({"train": before}, {"train": after}) == ["train has other weights of its 8 examples"]
     old = {name: value for name, value in before.items() if name != "weights"}
     assert changed_data({"train": old}, {"train": {**before, "weights": ""}}) == []

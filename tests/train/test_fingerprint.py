@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from fcn_jax.config import Config
-from fcn_jax.data.dataset import Dataset, changed_data, fingerprint, open_dataset
+from fcn_jax.data.dataset import Dataset, open_dataset
+from fcn_jax.data.fingerprint import changed_data, fingerprint
 from fcn_jax.data.sources import open_data
 from fcn_jax.nets.families import FCN
 from fcn_jax.system.disk import write_json
@@ -74,16 +75,16 @@ def one_less(folder) -> None:
     ],
 )
 def test_it_says_what_changed(folder, change, said):
-    before = {"train": fingerprint(opened(folder))}
+    before = {"train": fingerprint(opened(folder).source)}
     change(folder)
-    assert changed_data(before, {"train": fingerprint(opened(folder))}) == said
+    assert changed_data(before, {"train": fingerprint(opened(folder).source)}) == said
 
 
 def test_data_in_another_place_is_the_same(folder, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "moved"
-    before = {"train": fingerprint(opened(folder))}
+    before = {"train": fingerprint(opened(folder).source)}
     shutil.move(folder, elsewhere)
-    assert changed_data(before, {"train": fingerprint(opened(elsewhere))}) == []
+    assert changed_data(before, {"train": fingerprint(opened(elsewhere).source)}) == []
 
 
 def test_what_could_not_be_read_when_the_run_began_stays_left_out(folder, tmp_path_factory):
@@ -93,10 +94,12 @@ def test_what_could_not_be_read_when_the_run_began_stays_left_out(folder, tmp_pa
     begun = open_dataset(config, "train", smallest_input=8, training=True)
     assert begun.source.unreadable == ("train/ant/1.png",)
     workdir = tmp_path_factory.mktemp("run")
-    write_json(workdir / FINGERPRINTS, {"train": {**fingerprint(begun), UNREADABLE: list(begun.source.unreadable)}})
+    write_json(
+        workdir / FINGERPRINTS, {"train": {**fingerprint(begun.source), UNREADABLE: list(begun.source.unreadable)}}
+    )
     (folder / "train/ant/1.png").write_bytes(whole)
     assert len(opened(folder)) == 8
     open_split = open_data(config, unreadable=unreadable_when_begun(workdir))
     resumed = open_dataset(config, "train", smallest_input=8, training=True, open_split=open_split)
-    assert fingerprint(resumed) == fingerprint(begun)
+    assert fingerprint(resumed.source) == fingerprint(begun.source)
     assert list(resumed.source.bad) == [str(folder / "train/ant/1.png")]
