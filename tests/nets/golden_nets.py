@@ -4,6 +4,7 @@
 """
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,35 +13,43 @@ from flax import nnx
 from fcn_jax.config import Config, ModelConfig
 from fcn_jax.core.block import Block
 from fcn_jax.core.net import Model
-from fcn_jax.nets.families import ConvNeXt, Published, ResNet
+from fcn_jax.nets.families import ConvNeXt, EfficientNet, Published, ResNet
 from tests.core.padding import QUICK
 
 GOLDEN = Path(__file__).parent / "golden"
 SIZES = ((64, 64), (48, 80), (71, 53))
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-NETS = ("resnet_basic", "resnet_bottleneck", "convnext_linear", "convnext_convolution")
+NETS = (
+    *("resnet_basic", "resnet_bottleneck", "resnet_d", "convnext_linear", "convnext_convolution", "convnext_v2"),
+    *("efficientnet", "efficientnet_same"),
+)
 
 
 def golden_config(name: str) -> Config:
     """The config of a golden net, with its weights as those to begin with."""
-    config = resnet(channels=(4, 8, 8, 12), blocks=(1, 2, 1, 1), bottleneck=name == "resnet_bottleneck")
-    if name.startswith("convnext"):
-        config = convnext(channels=(8, 8, 12, 16), blocks=(1, 1, 2, 1))
-    assert isinstance(config.model, Published)
-    config.model.num_classes = 5
-    config.model.init_from = str(GOLDEN / f"{name}.safetensors")
-    return config
+    model = golden_model(name)
+    model.num_classes = 5
+    model.init_from = str(GOLDEN / f"{name}.safetensors")
+    return photographs(model)
 
 
-def resnet(
-    *, channels: tuple[int, ...], blocks: tuple[int, ...], bottleneck: bool = False, squeeze_excite: bool = False
-) -> Config:
-    fields = {"bottleneck": bottleneck, "squeeze_excite": squeeze_excite}
-    return photographs(ResNet.of_depth(50, channels=channels, blocks=blocks, **fields))
-
-
-def convnext(*, channels: tuple[int, ...], blocks: tuple[int, ...]) -> Config:
-    return photographs(ConvNeXt(channels=channels, blocks=blocks))
+def golden_model(name: str) -> Published:
+    """The fields that make a golden net."""
+    match name.partition("_")[0]:
+        case "resnet":
+            fields: dict[str, Any] = {"bottleneck": name == "resnet_bottleneck"}
+            if name == "resnet_d":
+                fields |= {"deep_stem": True, "stem_kernel": 3, "pool_shortcut": True}
+            return ResNet.of_depth(50, channels=(4, 8, 8, 12), blocks=(1, 2, 1, 1), **fields)
+        case "convnext":
+            return ConvNeXt(channels=(8, 8, 12, 16), blocks=(1, 1, 2, 1), response_norm=name == "convnext_v2")
+        case "efficientnet":
+            fields = {"kernel": (3, 5), "stride": (1, 2), "expansion": (1, 4), "stem_channels": 8, "head_channels": 16}
+            if name == "efficientnet_same":
+                fields |= {"padding": "same", "norm_epsilon": 1e-3, "squeeze_excite": False, "activation": "relu6"}
+            return EfficientNet(channels=(8, 12), blocks=(1, 2), **fields)
+        case _:
+            raise AssertionError(name)
 
 
 def photographs(model: ModelConfig) -> Config:
