@@ -10,6 +10,10 @@ import pytest
 
 from configs.mnist import get_config
 from fcn_jax.core.block import Block
+from fcn_jax.core.layers import Map
+from fcn_jax.core.losses import plain_loss
+from fcn_jax.core.mixing import Mix
+from fcn_jax.core.net import Prediction
 from fcn_jax.core.step import make_evaluate_step, make_loss, make_scoring_step, split_model, sums_of
 from fcn_jax.nets.model import make_model
 from tests.core.padding import QUICK
@@ -85,6 +89,19 @@ def test_a_weight_changes_neither_the_statistics_nor_the_accuracy(float64):
     assert (sums.correct, sums.weight) == (plain[0][1][0].correct, 5)
     assert abs(loss - plain[0][0]) > 1e-3
     assert loss == pytest.approx(sums.loss / WEIGHTS.sum())
+
+
+def test_a_mixed_label_weighs_as_its_example(float64):
+    del float64
+    logits = jnp.asarray(np.random.default_rng(3).normal(size=(2, CLASSES)))
+    block = labelled((0, 2), (13, 13), "several", weights=WEIGHTS)
+    nothing = jnp.zeros((2, 2), jnp.int32)
+    mix = Mix(jnp.asarray([1, 0]), block.size, jnp.ones(2), nothing, nothing, jnp.asarray([0.25, 1.0]))
+    prediction = Prediction(logits, Map(logits[:, None, None], jnp.asarray(block.size)))
+    sums = sums_of((prediction,), (block,), labels="several", loss_of=plain_loss("several"), mixes=(mix,))
+    own, other = (plain_loss("several")(logits, label) for label in (block.label, block.label[::-1]))
+    assert sums.loss == pytest.approx(0.25 * 0.5 * own[0] + 0.75 * 2 * other[0] + 2 * own[1], rel=1e-12)
+    assert (sums.loss_weight, sums.weight) == (pytest.approx(0.25 * 0.5 + 0.75 * 2 + 2), 2)
 
 
 def test_both_blocks_of_a_step_share_the_sum_of_the_weights(float64):
