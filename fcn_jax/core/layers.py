@@ -101,10 +101,10 @@ def placed(
     sides = range(1, window.stride + 1)
     most, least = (choose(map(window.padding_before, sides)) for choose in (max, min))
     for axis in spatial_axes(x):
-        length = (window.output_side(x.shape[axis]) - 1) * window.stride + window.extent
-        around = [(0, 0, 0)] * x.ndim
-        around[axis] = (most, length - least - x.shape[axis], 0)
-        x = lax.pad(x, jnp.asarray(outside, x.dtype), around)
+        # extent - 1 zeros on a side of n leave n positions for the first place, and so ceil(n / stride) places.
+        around = [(0, 0)] * x.ndim
+        around[axis] = (most, window.extent - 1 - least)
+        x = jnp.pad(x, around, constant_values=outside)
         surplus = (most - window.padding_before(size[:, axis - 1])).reshape(-1, *[1] * (x.ndim - 1))
         for number in range(most - least):
             without_first, without_last = (lax.slice_in_dim(x, *cut, axis=axis) for cut in ((1, None), (0, -1)))
