@@ -99,9 +99,10 @@ def test_a_mixed_label_weighs_as_its_example(float64):
     mix = Mix(jnp.asarray([1, 0]), block.size, jnp.ones(2), nothing, nothing, jnp.asarray([0.25, 1.0]))
     prediction = Prediction(logits, Map(logits[:, None, None], jnp.asarray(block.size)))
     sums = sums_of((prediction,), (block,), labels="several", loss_of=plain_loss("several"), mixes=(mix,))
-    own, other = (plain_loss("several")(logits, label) for label in (block.label, block.label[::-1]))
-    assert sums.loss == pytest.approx(0.25 * 0.5 * own[0] + 0.75 * 2 * other[0] + 2 * own[1], rel=1e-12)
-    assert (sums.loss_weight, sums.weight) == (pytest.approx(0.25 * 0.5 + 0.75 * 2 + 2), 2)
+    own, other = (np.asarray(plain_loss("several")(logits, label)) for label in (block.label, block.label[::-1]))
+    assert float(sums.loss) == pytest.approx(0.25 * 0.5 * own[0] + 0.75 * 2 * other[0] + 2 * own[1], rel=1e-12)
+    assert float(sums.loss_weight) == pytest.approx(0.25 * 0.5 + 0.75 * 2 + 2)
+    assert sums.weight == 2
 
 
 def test_both_blocks_of_a_step_share_the_sum_of_the_weights(float64):
