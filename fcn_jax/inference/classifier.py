@@ -43,7 +43,7 @@ class Trained:
     model: Model
     """The model with the parameters that evaluation uses: their moving average, if the run has one."""
     step: int
-    temperature: float
+    temperature: float = 1.0
     """Number by which logits are divided before they become probabilities; 1: none was fitted."""
 
     @property

@@ -243,6 +243,7 @@ def test_the_rule_names_every_field_that_changes_an_example():
     elsewhere = {
         *("folders", "absolute_paths", "train_split", "validation_split", "test_split", "mean", "std"),
         *("group_pattern", "max_megapixels", "min_side", "max_bad_fraction", "augment", "sampling_rate"),
+        *("labels", "balance"),
     }
     for item in dataclasses.fields(DataConfig):
         if item.name not in elsewhere:

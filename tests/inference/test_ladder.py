@@ -22,6 +22,7 @@ RECIPE = Recipe(
     sampling_rate=0,
     resamples=False,
     value_range=(),
+    pixel_range="8bit",
     smallest_side=8,
     largest_side=None,
     is_masked=True,
