@@ -1,7 +1,7 @@
 """Near-duplicates: examples of a split that look nearly like one of train, so that a net may know them by heart.
 
-The net's own features find the nearest examples of train. Then the values of both decide: if these are almost
-proportional, after both are brought to one small size, the two are near-duplicates.
+The net's own features find the nearest examples of train. Then the values of both decide: the two are near-duplicates
+if these correlate, after both are brought to one small size and one is moved a little over the other.
 """
 
 from typing import NamedTuple
@@ -21,6 +21,8 @@ CORRELATION = 0.95
 """Two examples are near-duplicates if their values correlate at least so much."""
 SIDES = {1: (64,), 2: (24, 24)}
 """The size at which two examples are compared, by spatial rank."""
+MOVES = 2
+"""One is moved over the other by up to so many positions of this size, each way."""
 ROWS = 1024
 """Examples whose neighbours are searched at a time."""
 
@@ -53,7 +55,7 @@ def near_duplicates(
         for other in others:
             if other not in thumbnails:
                 thumbnails[other] = _thumbnail(train, other)
-            pairs.append((correlation(own, thumbnails[other]), other))
+            pairs.append((likeness(own, thumbnails[other]), other))
         most, other = max(pairs)
         if most >= CORRELATION:
             found.append(Neighbours(index, other, most))
@@ -74,19 +76,23 @@ def _unit(values: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
     return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
 
 
-def _thumbnail(dataset: Dataset, index: int) -> Float[np.ndarray, " values"] | None:
+def _thumbnail(dataset: Dataset, index: int) -> Float[np.ndarray, "*spatial c"] | None:
     """Return the values of an example at a small size; None if it cannot be read."""
     try:
         example: Num[np.ndarray, "*spatial c"] = dataset.example(index)
     except BadExampleError:
         return None
-    return resample(example, SIDES[dataset.rank]).astype(np.float32).ravel()
+    return resample(example, SIDES[dataset.rank]).astype(np.float32)
 
 
-def correlation(a: Float[np.ndarray, " values"] | None, b: Float[np.ndarray, " values"] | None) -> float:
-    """Return Pearson's correlation of two examples' values; 0 if one is missing or has only one value."""
+def likeness(a: Float[np.ndarray, "*spatial c"] | None, b: Float[np.ndarray, "*spatial c"] | None) -> float:
+    """Return the largest correlation of the middle of `a` with a part of `b`, over all moves; 0 if one is missing."""
     if a is None or b is None:
         return 0.0
-    one, other = a - a.mean(), b - b.mean()
-    norm = float(np.linalg.norm(one) * np.linalg.norm(other))
-    return float(one @ other) / norm if norm > 0 else 0.0
+    middle = a[(slice(MOVES, -MOVES),) * (a.ndim - 1)]
+    parts = np.lib.stride_tricks.sliding_window_view(b, middle.shape[:-1], axis=tuple(range(b.ndim - 1)))
+    parts = np.moveaxis(parts, b.ndim - 1, -1).reshape(-1, middle.size)
+    one, others = middle.ravel() - middle.mean(), parts - parts.mean(1, keepdims=True)
+    norms = np.linalg.norm(one) * np.linalg.norm(others, axis=1)
+    correlations = np.divide(others @ one, norms, out=np.zeros_like(norms), where=norms > 1e-6)
+    return float(correlations.max())

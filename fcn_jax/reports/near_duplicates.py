@@ -10,7 +10,7 @@ from fcn_jax.inference.near_duplicates import CORRELATION, Neighbours
 from fcn_jax.inference.statistics import proportion_of
 from fcn_jax.reports.evaluation_plots import percent, with_interval
 from fcn_jax.reports.html import Picture, figure
-from fcn_jax.reports.pictures import png_of_example
+from fcn_jax.reports.pictures import png_of_example, side_by_side
 
 MOST_PAIRS = 24
 
@@ -53,23 +53,22 @@ def near_duplicates_part(shown: AnyEvaluation, run: OpenedRun, found: Sequence[N
         f"their values correlate by {CORRELATION} or more. {accuracy}; with them it is "
         f"{with_interval(answers.accuracy)} %. {differing:,} of them have another label in train. If the files of an "
         "object or a scene are in both splits, name their group with config.data.group_pattern.</p>",
-        f'<div class="cards">{"".join(pairs)}</div>',
+        f'<div class="cards">{"".join(map(figure, pairs))}</div>',
     ]
 
 
-def _pair(shown: AnyEvaluation, run: OpenedRun, pair: Neighbours) -> str:
-    """Return the pictures of both examples."""
-    parts = []
+def _pair(shown: AnyEvaluation, run: OpenedRun, pair: Neighbours) -> Picture:
+    """Return a picture of both examples, side by side."""
+    said, pngs = [], []
     for split, dataset, index in (
         (shown.split, shown.dataset, pair.in_split),
         ("train", run.setup.train.dataset, pair.in_train),
     ):
         label = _named(shown, dataset.labels[index])
-        where = f"{split}: {label}, {dataset.source.name(index)}"
-        said = where if split == "train" else f"correlation {pair.correlation:.3f}; {where}"
-        png = png_of_example(dataset.example(index))
-        parts.append(figure(Picture(f"{split}_{index}_of_pair", said, f"Example of {where}", png)))
-    return "".join(parts)
+        said.append(f"{split}: {label}, {dataset.source.name(index)}")
+        pngs.append(png_of_example(dataset.example(index)))
+    caption = f"correlation {pair.correlation:.3f}; {'; '.join(said)}"
+    return Picture(f"pair_{pair.in_split}", caption, f"Near-duplicates. {'; '.join(said)}", side_by_side(pngs))
 
 
 def _named(shown: AnyEvaluation, label: Any) -> str:

@@ -1,6 +1,7 @@
 """Pictures of single examples, for pages: an image as it is, a signal as lines or as an image."""
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Num
@@ -21,6 +22,20 @@ MOST_LINES = 4
 def png_of_example(example: Num[np.ndarray, "*spatial c"]) -> bytes:
     """Return an image or a signal as a PNG file."""
     return png_of_image(example) if example.ndim == 3 else png_of_signal(example)
+
+
+def side_by_side(pngs: Sequence[bytes]) -> bytes:
+    """Return one PNG file with some others beside each other."""
+    pictures = [Image.open(io.BytesIO(png)).convert("RGBA") for png in pngs]
+    gap = 6
+    width = sum(picture.width for picture in pictures) + gap * (len(pictures) - 1)
+    whole, left = Image.new("RGBA", (width, max(picture.height for picture in pictures))), 0
+    for picture in pictures:
+        whole.paste(picture, (left, 0))
+        left += picture.width + gap
+    with io.BytesIO() as file:
+        whole.save(file, format="png")
+        return file.getvalue()
 
 
 def png_of_image(image: Num[np.ndarray, "h w c"]) -> bytes:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from fcn_jax.cli import main
-from fcn_jax.inference.near_duplicates import correlation
+from fcn_jax.inference.near_duplicates import likeness
 from tests.inference.made import LABEL_NAMES, make_workdir, small_config
 
 
@@ -54,7 +54,7 @@ def test_made_copies_are_found_and_shown(run, tmp_path, capsys):
     page = (tmp_path / "index.html").read_text()
     assert "2 of 18 examples of test (11.11 %) look nearly like one of train" in page
     assert "1 of them have another label in train" in page
-    assert page.count("Example of train: ") == 2
+    assert page.count("Near-duplicates. test: ") == 2
 
 
 def test_the_flag_needs_a_page(run, capsys):
@@ -62,8 +62,14 @@ def test_the_flag_needs_a_page(run, capsys):
     assert "--near_duplicates shows its pairs on a page, but no --out=DIR is given" in capsys.readouterr().err
 
 
-def test_what_has_one_value_correlates_with_nothing():
-    ramp = np.arange(9.0)
-    assert correlation(ramp, 3 - 2 * ramp) == pytest.approx(-1)
-    assert correlation(ramp, np.ones(9)) == 0
-    assert correlation(ramp, None) == 0
+def test_an_example_is_like_itself_moved_or_brighter_and_like_nothing_of_one_value():
+    rng = np.random.default_rng(1)
+    image = rng.normal(size=(24, 24, 3)).astype(np.float32)
+    assert likeness(image, 3 + 2 * image) == pytest.approx(1, abs=1e-5)
+    assert likeness(image, np.roll(image, (2, -1), (0, 1))) == pytest.approx(1, abs=1e-5)
+    assert likeness(image, np.roll(image, 3, 0)) < 0.3
+    assert likeness(image, rng.normal(size=(24, 24, 3)).astype(np.float32)) < 0.3
+    assert likeness(image, np.ones_like(image)) == 0
+    assert likeness(image, None) == 0
+    signal = rng.normal(size=(64, 2)).astype(np.float32)
+    assert likeness(signal, np.roll(signal, -2, 0)) == pytest.approx(1, abs=1e-5)
