@@ -71,6 +71,11 @@ def evaluate_run(
     """
     if near_duplicates and out is None:
         raise UserError("--near_duplicates shows its pairs on a page, but no --out=DIR is given: give one")
+    if near_duplicates and data is not None:
+        raise UserError(
+            f"--near_duplicates looks in the train split of the run's own data, but --data={data} gives other data: "
+            "leave out one of them"
+        )
     run, evaluations = None, []
     with together():
         own = average.on(read_config(workdir))

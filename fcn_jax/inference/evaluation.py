@@ -68,8 +68,8 @@ class OpenedRun:
 
     @property
     def is_averaged(self) -> bool:
-        """Whether several views of an example make its answer."""
-        return len(configs_of_views(self.setup.config)) > 1
+        """Whether other views of an example than the config's own make its answer."""
+        return configs_of_views(self.setup.config) != [self.setup.config]
 
     def say_data(self) -> None:
         """Say what was taken of the data."""
@@ -275,7 +275,7 @@ def answered(run: OpenedRun, *, title: str, temperature: float = 1.0) -> Evaluat
         UserError: no example or too few examples can be read, or logits are not finite.
     """
     configs = configs_of_views(run.setup.config)
-    views = [run] if len(configs) == 1 else [with_views(run, config.evaluate) for config in configs]
+    views = [with_views(run, config.evaluate) for config in configs] if run.is_averaged else [run]
     found = [split_logits(v.setup, v.state, v.split, title=f"{title} {_view_of(v)}") for v in views]
     logits = averaged(found, run.setup.config.data.labels)
     dataset = views[0].split.dataset

@@ -50,13 +50,15 @@ def near_duplicates(
     thumbnails: dict[int, np.ndarray | None] = {}
     found = []
     for index, others in zip(known.tolist(), in_train[nearest].tolist(), strict=True):
-        own = _thumbnail(dataset, index)
+        own, name = _thumbnail(dataset, index), dataset.source.name(index)
         pairs = []
         for other in others:
+            if train.source.name(other) == name:
+                continue  # It is in both splits, and no duplicate of itself.
             if other not in thumbnails:
                 thumbnails[other] = _thumbnail(train, other)
             pairs.append((likeness(own, thumbnails[other]), other))
-        most, other = max(pairs)
+        most, other = max(pairs, default=(0.0, -1))
         if most >= CORRELATION:
             found.append(Neighbours(index, other, most))
     return sorted(found, key=lambda pair: -pair.correlation)

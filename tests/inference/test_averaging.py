@@ -102,6 +102,18 @@ def test_an_averaged_answer_is_the_mean_of_its_views(run, capsys):
     assert plain["logits"] == views[2]["logits"]
 
 
+def test_a_single_scale_is_that_scale_in_evaluate_as_in_predict(run, tmp_path, capsys):
+    workdir, folder = run
+    (row,) = lines(capsys, "evaluate", f"--workdir={workdir}", "--average_scales=0.8", f"--out={tmp_path}")
+    (plain,) = lines(capsys, "evaluate", f"--workdir={workdir}", "--scale=0.8")
+    (sums,) = lines(capsys, "evaluate", f"--workdir={workdir}", "--average_scales=0.8")
+    assert row["loss"] == pytest.approx(plain["loss"], abs=1e-6)
+    assert sums == row
+    path = str(folder / "test" / LABEL_NAMES[0] / "01.png")
+    (predicted,) = lines(capsys, "predict", f"--workdir={workdir}", "--average_scales=0.8", path)
+    assert predicted["probability"] == pytest.approx(probabilities_of(tmp_path)[path], abs=3e-6)
+
+
 def test_a_fitted_temperature_has_the_least_loss():
     generator = np.random.default_rng(0)
     logits = generator.normal(size=(400, 5)).astype(np.float32)

@@ -62,6 +62,19 @@ def test_the_flag_needs_a_page(run, capsys):
     assert "--near_duplicates shows its pairs on a page, but no --out=DIR is given" in capsys.readouterr().err
 
 
+def test_an_example_that_is_in_both_splits_is_no_duplicate_of_itself(run, tmp_path):
+    evaluate = ["fcn_jax", "evaluate", f"--workdir={run[0]}", "--near_duplicates"]
+    assert main([*evaluate, "--split=train", f"--out={tmp_path}"]) == 0
+    assert json.loads((tmp_path / "evaluation.json").read_text())["near_duplicates"] == []
+
+
+def test_other_data_has_no_train_split_to_look_in(run, tmp_path, capsys):
+    workdir, folder = run
+    flags = [f"--workdir={workdir}", f"--data=folder:{folder}", f"--out={tmp_path}", "--near_duplicates"]
+    assert main(["fcn_jax", "evaluate", *flags]) == 2
+    assert "gives other data: leave out one of them" in capsys.readouterr().err
+
+
 def test_an_example_is_like_itself_moved_or_brighter_and_like_nothing_of_one_value():
     rng = np.random.default_rng(1)
     image = rng.normal(size=(24, 24, 3)).astype(np.float32)
