@@ -22,8 +22,8 @@ from jaxtyping import Int
 from fcn_jax.config import DataConfig, MachineConfig, UserError
 from fcn_jax.data.archives import Archive, Member
 from fcn_jax.data.files import NO_FORMAT, rank_of
-from fcn_jax.data.listing import Listing, Row, make_listing
-from fcn_jax.data.shards import find_shards
+from fcn_jax.data.listing import Listing, Row
+from fcn_jax.data.shards import find_shards, shards_listing
 from fcn_jax.data.storage import state_of
 from fcn_jax.system.cache import cache_folder, keep_arrays, load_arrays
 from fcn_jax.system.console import Bar, say
@@ -74,16 +74,7 @@ def list_parquet(place: str, data: DataConfig, machine: MachineConfig, *, seed: 
     if not rows:
         reason = next(iter(left_out.items()), (place, "it is empty"))
         raise UserError(f"parquet:{place} has no row with an example and a label: {reason[0]} is {reason[1]}")
-    return make_listing(
-        rows,
-        root=str(found.root),
-        origins=found.origins,
-        seed=seed,
-        group_pattern=data.group_pattern,
-        left_out=left_out,
-        is_new=is_new,
-        storage=storage,
-    )
+    return shards_listing(found, rows, data, seed=seed, left_out=left_out, is_new=is_new, storage=storage)
 
 
 def _temporary_folder() -> Path:

@@ -7,14 +7,16 @@ A shard belongs to the split that the folder directly in DIR names, or else a wo
 import glob
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from fcn_jax.config import UserError
+from fcn_jax.config import DataConfig, UserError
 from fcn_jax.data.classes import first_names
 from fcn_jax.data.files import FoundFile, walk
+from fcn_jax.data.listing import Listing, Row, make_listing
 from fcn_jax.data.splits import SPLITS, spelled_twice, split_named
+from fcn_jax.data.storage import Storage
 from fcn_jax.system.disk import expanded
 
 BRACES = re.compile(r"\{([^{}]*)\}")
@@ -152,3 +154,30 @@ def _split_words(name: str) -> list[str]:
     return [folder for folder in folders if split_named(folder)] or [
         word for word in re.split(r"[^A-Za-z]+", own) if split_named(word)
     ]
+
+
+def shards_listing(
+    found: Shards,
+    rows: Sequence[Row],
+    data: DataConfig,
+    *,
+    seed: int,
+    left_out: Mapping[str, str],
+    is_new: bool,
+    storage: Storage,
+) -> Listing:
+    """Return the listing of the examples of some shards, with the splits that these name.
+
+    Raises:
+        UserError: `make_listing` raises it.
+    """
+    return make_listing(
+        rows,
+        root=str(found.root),
+        origins=found.origins,
+        seed=seed,
+        group_pattern=data.group_pattern,
+        left_out=left_out,
+        is_new=is_new,
+        storage=storage,
+    )

@@ -18,8 +18,8 @@ import numpy as np
 from fcn_jax.config import DataConfig, MachineConfig, UserError
 from fcn_jax.data.archives import Archive, Member, parts_of
 from fcn_jax.data.files import HIDDEN, is_hidden, rank_by_suffix
-from fcn_jax.data.listing import Listing, Row, make_listing
-from fcn_jax.data.shards import Shard, find_shards
+from fcn_jax.data.listing import Listing, Row
+from fcn_jax.data.shards import Shard, find_shards, shards_listing
 from fcn_jax.data.storage import state_of
 from fcn_jax.system.cache import cache_folder, keep_arrays, load_arrays
 from fcn_jax.system.console import Bar
@@ -69,16 +69,7 @@ def list_webdataset(
     if not rows:
         reason = next(iter(left_out.items()), (place, "it is empty"))
         raise UserError(f"webdataset:{place} has no sample with a label: {reason[0]} is {reason[1]}")
-    return make_listing(
-        rows,
-        root=str(found.root),
-        origins=found.origins,
-        seed=seed,
-        group_pattern=data.group_pattern,
-        left_out=left_out,
-        is_new=is_new,
-        storage=Archive(members),
-    )
+    return shards_listing(found, rows, data, seed=seed, left_out=left_out, is_new=is_new, storage=Archive(members))
 
 
 class _Sample(NamedTuple):
