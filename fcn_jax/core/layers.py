@@ -8,7 +8,7 @@ for signals (rank 1) and images (rank 2).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -197,6 +197,13 @@ class Layer(nnx.Module):
 
     def __str__(self) -> str:
         return type(self).__name__
+
+
+def through(layers: Iterable[Layer], maps: Maps, *, training: bool) -> Maps:
+    """Return the maps after some layers, one after the other."""
+    for layer in layers:
+        maps = layer(maps, training=training)
+    return maps
 
 
 class GlobalPool(nnx.Module):

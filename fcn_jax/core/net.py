@@ -70,9 +70,9 @@ class LayerMaker:
         """Make a dropout; None at rate 0."""
         return Dropout(rate, next(self.numbers)) if rate else None
 
-    def stochastic_depth(self, rate: float) -> StochasticDepth | None:
-        """Make a layer that drops a branch; None at rate 0."""
-        return StochasticDepth(rate, next(self.numbers)) if rate else None
+    def stochastic_depth(self, rate: float) -> list[StochasticDepth]:
+        """Make the last layer of a branch, which drops the branch; []: the rate is 0."""
+        return [StochasticDepth(rate, next(self.numbers))] if rate else []
 
     def convolution(
         self,

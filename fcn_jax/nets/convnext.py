@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fcn_jax.core.geometry import Window
-from fcn_jax.core.layers import Activate, Add, Layer, Map, Maps, full_precision, masked, spatial_axes
+from fcn_jax.core.layers import Activate, Add, Layer, Map, Maps, full_precision, masked, spatial_axes, through
 from fcn_jax.core.net import LayerMaker, Net
 from fcn_jax.nets.heads import make_head_with_norm
 from fcn_jax.nets.published_families import ConvNeXt, each
@@ -83,19 +83,15 @@ class ConvNextBlock(Layer):
         branch.append(make.convolution((hidden, channels), Window(1), bias=True, init_scale=1.0))
         if not response_norm:
             branch.append(LayerScale(channels, dtype=make.dtype))
-        self.branch, self.drop, self.add = nnx.List(branch), make.stochastic_depth(drop_rate), Add()
+        branch += make.stochastic_depth(drop_rate)
+        self.branch, self.add = nnx.List(branch), Add()
 
     @property
     def windows(self) -> tuple[Window, ...]:
         return tuple(window for layer in self.branch for window in layer.windows)
 
     def __call__(self, maps: Maps, *, training: bool) -> Maps:
-        branch = maps
-        for layer in self.branch:
-            branch = layer(branch, training=training)
-        if self.drop is not None:
-            branch = self.drop(branch, training=training)
-        return self.add(branch, maps)
+        return self.add(through(self.branch, maps, training=training), maps)
 
 
 def make_convnext(c: ConvNeXt, input_channels: int, make: LayerMaker) -> Net:

@@ -11,7 +11,7 @@ import jax
 from flax import nnx
 
 from fcn_jax.core.geometry import SameWindow, Window
-from fcn_jax.core.layers import Activation, Add, Layer, Maps
+from fcn_jax.core.layers import Activation, Add, Layer, Maps, through
 from fcn_jax.core.net import LayerMaker, Net
 from fcn_jax.nets.heads import make_head
 from fcn_jax.nets.published_families import EfficientNet, each
@@ -55,20 +55,17 @@ class InvertedResidual(Layer):
         if squeeze_excite:
             branch.append(SqueezeExcite(hidden, max(1, inputs // REDUCTION), activation, make=make))
         branch += [make.convolution((hidden, outputs), Window(1), init_scale=1.0), make.norm(outputs)]
-        self.branch = nnx.List(branch)
         self.add = Add() if window.stride == 1 and inputs == outputs else None
-        self.drop = make.stochastic_depth(drop_rate) if self.add is not None else None
+        if self.add is not None:
+            branch += make.stochastic_depth(drop_rate)
+        self.branch = nnx.List(branch)
 
     @property
     def windows(self) -> tuple[Window, ...]:
         return tuple(window for layer in self.branch for window in layer.windows)
 
     def __call__(self, maps: Maps, *, training: bool) -> Maps:
-        branch = maps
-        for layer in self.branch:
-            branch = layer(branch, training=training)
-        if self.drop is not None:
-            branch = self.drop(branch, training=training)
+        branch = through(self.branch, maps, training=training)
         return branch if self.add is None else self.add(branch, maps)
 
 

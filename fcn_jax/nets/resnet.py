@@ -8,7 +8,7 @@ import jax
 from flax import nnx
 
 from fcn_jax.core.geometry import SameWindow, Window
-from fcn_jax.core.layers import Add, Layer, Maps
+from fcn_jax.core.layers import Add, Layer, Maps, through
 from fcn_jax.core.net import LayerMaker, Net
 from fcn_jax.nets.heads import make_head
 from fcn_jax.nets.published_families import ResNet, each
@@ -50,7 +50,7 @@ class Residual(Layer):
         strided, scale = Window(3, stride, padding=1), 0.0 if zero_init else 1.0
         channels = EXPANSION * width if bottleneck else width
         if bottleneck:
-            branch = [
+            branch: list[Layer] = [
                 make.convolution((input_channels, width), Window(1)),
                 make.norm(width, jax.nn.relu),
                 make.convolution((width, width), strided),
@@ -69,22 +69,17 @@ class Residual(Layer):
             hidden = max(MULTIPLE, (channels // REDUCTION + MULTIPLE // 2) // MULTIPLE * MULTIPLE)
             branch.append(SqueezeExcite(channels, hidden, make=make))
         shortcut = make_shortcut((input_channels, channels), stride, pools=pool_shortcut, make=make)
+        branch += make.stochastic_depth(drop_rate)
         self.branch, self.shortcut, self.add = nnx.List(branch), nnx.List(shortcut), Add(jax.nn.relu)
-        self.drop, self.output_channels = make.stochastic_depth(drop_rate), channels
+        self.output_channels = channels
 
     @property
     def windows(self) -> tuple[Window, ...]:
         return tuple(window for layer in self.branch for window in layer.windows)
 
     def __call__(self, maps: Maps, *, training: bool) -> Maps:
-        branch = shortcut = maps
-        for layer in self.branch:
-            branch = layer(branch, training=training)
-        if self.drop is not None:
-            branch = self.drop(branch, training=training)
-        for layer in self.shortcut:
-            shortcut = layer(shortcut, training=training)
-        return self.add(branch, shortcut)
+        branch = through(self.branch, maps, training=training)
+        return self.add(branch, through(self.shortcut, maps, training=training))
 
 
 def make_shortcut(features: tuple[int, int], stride: int, *, pools: bool, make: LayerMaker) -> list[Layer]:

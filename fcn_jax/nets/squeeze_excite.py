@@ -3,7 +3,7 @@
 import jax
 
 from fcn_jax.core.geometry import Window
-from fcn_jax.core.layers import Activate, Activation, Layer, Maps
+from fcn_jax.core.layers import Activate, Activation, Layer, Maps, through
 from fcn_jax.core.net import LayerMaker
 from fcn_jax.core.pooling import GlobalAverage
 
@@ -22,7 +22,5 @@ class SqueezeExcite(Layer):
         self.pool, self.activate = GlobalAverage(), Activate(activation)
 
     def __call__(self, maps: Maps, *, training: bool) -> Maps:
-        factors = maps
-        for layer in (self.pool, self.reduce, self.activate, self.expand):
-            factors = layer(factors, training=training)
+        factors = through((self.pool, self.reduce, self.activate, self.expand), maps, training=training)
         return tuple(m._replace(x=m.x * jax.nn.sigmoid(f.x)) for m, f in zip(maps, factors, strict=True))
