@@ -69,6 +69,8 @@ def evaluate_run(
     Raises:
         UserError: there is no run, no checkpoint or no such split, a scale breaks a rule, or `out` cannot be written.
     """
+    if temperature not in (None, "fit", "none"):
+        raise UserError(f"--temperature={temperature}: it must be fit, or none to forget what was fitted")
     if near_duplicates and out is None:
         raise UserError("--near_duplicates shows its pairs on a page, but no --out=DIR is given: give one")
     if near_duplicates and data is not None:
@@ -131,10 +133,8 @@ def _temperature(
     """Return the temperature of the probabilities; fit it or forget it if that is asked for.
 
     Raises:
-        UserError: `asked` is neither None nor `fit` nor `none`, or what is kept is damaged.
+        UserError: what is kept is damaged.
     """
-    if asked not in (None, "fit", "none"):
-        raise UserError(f"--temperature={asked}: it must be fit, or none to forget what was fitted")
     if asked == "fit":
         validation = open_run(workdir, config, "validation", which=which, strict=strict)
         fitted = fitted_temperature(validation, title="validation")
