@@ -56,7 +56,7 @@ def write_pictures(folder: Path) -> None:
 
 @pytest.fixture(
     scope="module",
-    params=[(2, 2), (4, 1)],
+    params=[(2, 2), pytest.param((4, 1), marks=pytest.mark.full)],
     ids=lambda step_plan: "{}x{}".format(*step_plan),
 )
 def found(request, tmp_path_factory) -> Found:
