@@ -8,7 +8,7 @@ import pytest
 from tests.processes import run_together
 
 
-@pytest.mark.parametrize(("devices", "steps"), [(4, []), (3, []), (5, ["3"])])
+@pytest.mark.parametrize(("devices", "steps"), [(4, []), pytest.param(3, [], marks=pytest.mark.full), (5, ["3"])])
 def test_any_number_of_devices_takes_the_same_steps_as_one(devices, steps):
     command = [sys.executable, "-m", "tests.commands.compare_devices", *steps]
     (done,) = run_together([command], devices=devices)
