@@ -23,8 +23,9 @@ PYTEST := -m pytest --numprocesses=auto --dist=loadfile
 test: setup
 	$(BIN)/python $(PYTEST)
 
+# Here programs are compiled as they are for users; in `make test` they are hardly optimised, which is faster.
 test-full: setup
-	$(BIN)/python $(PYTEST) -m ''
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 XLA_FLAGS= $(BIN)/python $(PYTEST) -m ''
 
 # Every command of README.md and docs/*.md in a small form, and the notebook; a few minutes.
 # `jupyter execute --inplace docs/quickstart.ipynb` renews the outputs that the notebook shows.

@@ -18,9 +18,11 @@ from fcn_jax.core.net import Model
 from fcn_jax.core.pooling import AdaptiveAveragePool
 
 NUM_CLASSES = 3
-# Nearly all of the time is compilation: a third of it without optimisation and without the fusion emitters.
 ON_CPU = jax.default_backend() == "cpu"
-QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False} if ON_CPU else {}
+# As programs are compiled outside the tests, which take less time to compile (conftest.py).
+OPTIMIZED = {
+    "xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False, "xla_cpu_use_fusion_emitters": True
+}  # fmt: skip
 
 
 def drawn(build: Callable[[], Model]) -> Model:
@@ -86,7 +88,7 @@ def spread(images, layouts, rng, *, garbage=None) -> tuple[Block, ...]:
     return tuple(blocks)
 
 
-def outcome(model: Model, blocks: tuple[Block, ...], *, quick: bool = True) -> dict[str, list[np.ndarray]]:
+def outcome(model: Model, blocks: tuple[Block, ...], *, optimized: bool = False) -> dict[str, list[np.ndarray]]:
     """All that a training step and an evaluation make of the examples, in the order of their numbers."""
     graphdef, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
     params, stats = nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
@@ -106,7 +108,7 @@ def outcome(model: Model, blocks: tuple[Block, ...], *, quick: bool = True) -> d
         evaluated = nnx.merge(graphdef, params, stats)(blocks, training=False)
         return trained, evaluated, grads, stats
 
-    jitted = jax.jit(step, compiler_options=QUICK if quick else None)
+    jitted = jax.jit(step, compiler_options=OPTIMIZED if optimized and ON_CPU else None)
     trained, evaluated, grads, stats = jax.device_get(jitted(params, stats, blocks))
     return {
         "logits in training": by_number([p.logits for p in trained], blocks),

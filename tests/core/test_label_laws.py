@@ -16,7 +16,6 @@ from fcn_jax.core.mixing import Mix
 from fcn_jax.core.net import Prediction
 from fcn_jax.core.step import make_evaluate_step, make_loss, make_scoring_step, split_model, sums_of
 from fcn_jax.nets.model import make_model
-from tests.core.padding import QUICK
 from tests.core.test_mixing import block_of
 
 CLASSES = 10
@@ -44,7 +43,7 @@ def net(norm: str):
 def gradients(blocks, labels: str, *, norm: str = "batch", step: int | None = 7, **ways):
     train, graphdef, params, stats = net(norm)
     loss = make_loss(graphdef, dataclasses.replace(train, **ways), labels=labels)
-    gradient = jax.jit(jax.value_and_grad(loss, has_aux=True), compiler_options=QUICK)
+    gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))
     return jax.device_get(gradient(params, stats, blocks, None if step is None else jnp.asarray(step, jnp.int32)))
 
 

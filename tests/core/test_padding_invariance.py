@@ -140,8 +140,8 @@ def test_the_default_net_pads_for_free_in_float32():
     images = make_images([(28, 16), (28, 28), (8, 11)], config.data.channels, rng)
     layouts = [Layout((2, -1, 0), (0, 0)), Layout((1, -1), (3, 2))]
     with jax.default_matmul_precision("highest"):  # A GPU computes float32 products in fewer digits otherwise.
-        expected = outcome(model, alone(images, rng), quick=False)
-        assert_same(expected, outcome(model, spread(images, layouts, rng), quick=False), tolerance=2e-6)
+        expected = outcome(model, alone(images, rng), optimized=True)
+        assert_same(expected, outcome(model, spread(images, layouts, rng), optimized=True), tolerance=2e-6)
 
 
 def test_without_masks_padding_counts_as_image():

@@ -12,7 +12,7 @@ from fcn_jax.inference.class_maps import CellGrid, grid_of, places_of, read_map
 from fcn_jax.inference.classifier import predict_batch
 from fcn_jax.nets.families import FCN
 from fcn_jax.nets.model import make_model
-from tests.core.padding import QUICK, drawn
+from tests.core.padding import drawn
 from tests.made_models import model_of
 
 LENGTH, DRAWS = 63, 6
@@ -37,7 +37,7 @@ def test_a_cell_stands_in_the_middle_of_what_changes_it(fields):
     for position in range(LENGTH):
         signals[:, position, position] += 3 * rng.normal(size=(DRAWS, 1))
     batch = signals.reshape(-1, LENGTH, 1)
-    predict = jax.jit(lambda image, size: predict_batch(model, image, size).logits_2d.x, compiler_options=QUICK)
+    predict = jax.jit(lambda image, size: predict_batch(model, image, size).logits_2d.x)
     maps = np.asarray(predict(batch, np.full((len(batch), 1), LENGTH, np.int32))).reshape(*signals.shape[:2], -1, 10)
     sees = (np.abs(maps[:, :-1] - maps[:, -1:]) > 0).any((0, -1))  # [position, cell]
     grid, (field, _) = grid_of(model.net.layers, LENGTH), receptive_field(model.windows)

@@ -14,7 +14,7 @@ from fcn_jax.inference.class_maps import Explained, MapMaker, Unread, check_has_
 from fcn_jax.inference.classifier import classifier_of_workdir, restore_trained
 from fcn_jax.inference.predict import predict
 from fcn_jax.nets.model import abstract_model, make_model
-from tests.core.padding import QUICK, drawn, make_block, make_images
+from tests.core.padding import drawn, make_block, make_images
 from tests.inference.made import make_workdir, small_config, write_picture
 
 SIZES = [(12, 12), (9, 17), (4, 30), (23, 5)]
@@ -55,7 +55,7 @@ def test_the_mean_of_a_map_is_the_logit_beside_any_neighbours(fields):
     def both(image, size):
         return map_answer_of(model, image, size, label=4), map_answer_of(model, image, size, label=None)
 
-    answers = jax.device_get(jax.jit(both, compiler_options=QUICK)(block.image, block.size))
+    answers = jax.device_get(jax.jit(both)(block.image, block.size))
     best = answers[1].logits.argmax(-1)
     for answer, label in zip(answers, (np.full(len(best), 4), best), strict=True):
         assert answer.label.tolist() == label.tolist()

@@ -14,7 +14,6 @@ from fcn_jax.config import Config, ModelConfig
 from fcn_jax.core.block import Block
 from fcn_jax.core.net import Model
 from fcn_jax.nets.families import ConvNeXt, EfficientNet, Published, ResNet
-from tests.core.padding import QUICK
 
 GOLDEN = Path(__file__).parent / "golden"
 SIZES = ((64, 64), (48, 80), (71, 53))
@@ -73,4 +72,4 @@ def logits_of(model: Model, blocks: tuple[Block, ...]) -> np.ndarray:
     def evaluate(state, blocks):
         return [prediction.logits for prediction in nnx.merge(graphdef, state)(blocks, training=False)]
 
-    return np.concatenate(jax.jit(evaluate, compiler_options=QUICK)(state, blocks))
+    return np.concatenate(jax.jit(evaluate)(state, blocks))

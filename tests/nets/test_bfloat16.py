@@ -13,7 +13,7 @@ from flax import nnx
 
 from fcn_jax.core.block import Block
 from fcn_jax.nets.model import abstract_model, make_model, smallest_input, with_type
-from tests.core.padding import QUICK, alone, by_number, drawn, make_images, spread
+from tests.core.padding import alone, by_number, drawn, make_images, spread
 from tests.nets.test_families import CHANNELS, FAMILIES, LAYOUTS, SIZES, Layout, config_of
 
 AGAINST_FLOAT32, OF_PADDING = 0.03, 0.002
@@ -32,7 +32,7 @@ def logits_of(model, blocks: tuple[Block, ...], modes: tuple[bool, ...]):
         predictions = [net(blocks, training=training) for training in modes]
         return predictions, nnx.to_pure_dict(nnx.state(net, (nnx.Param, nnx.BatchStat)))
 
-    predictions, state = jax.device_get(jax.jit(predict, compiler_options=QUICK)(state, blocks))
+    predictions, state = jax.device_get(jax.jit(predict)(state, blocks))
     types = {leaf.dtype for leaf in jax.tree.leaves(state)}
     types |= {array.dtype for of_mode in predictions for p in of_mode for array in (p.logits, p.logits_2d.x)}
     assert types == {np.dtype(np.float32)}

@@ -13,7 +13,7 @@ from fcn_jax.core.norms import LAYER_EPSILON
 from fcn_jax.nets.convolutional import fcn_layers
 from fcn_jax.nets.heads import in_cells, make_head, make_head_with_norm
 from tests.core.made_maps import CHANNELS, assert_close, inside_of, make_map, shake
-from tests.core.padding import NUM_CLASSES, QUICK, Layout, check, drawn
+from tests.core.padding import NUM_CLASSES, Layout, check, drawn
 from tests.made_models import HEADS, NORMS
 
 SIZES, CANVAS = [(2, 3), (0, 0), (5, 4), (1, 1)], (6, 5)
@@ -55,7 +55,7 @@ def of_positions(name: str, head, x: np.ndarray) -> np.ndarray:
 def test_a_head_pools_true_positions_only(float64, name):
     head = build(name)
     m = make_map(np.random.default_rng(0), SIZES, CANVAS)
-    (prediction,) = jax.jit(lambda maps: head(maps, training=True), compiler_options=QUICK)((m,))
+    (prediction,) = jax.jit(lambda maps: head(maps, training=True))((m,))
     assert prediction.logits.shape == (4, NUM_CLASSES)
     for row in (0, 2, 3):
         height, width = SIZES[row]
@@ -102,7 +102,7 @@ def test_filler_gives_zero_and_no_gradient(float64, name):
         return prediction.logits.sum() + prediction.logits_2d.x.sum(), prediction.logits
 
     with jax.debug_nans(True):
-        grad, logits = jax.jit(jax.grad(total, has_aux=True), compiler_options=QUICK)(m.x)
+        grad, logits = jax.jit(jax.grad(total, has_aux=True))(m.x)
     assert not logits.any()
     assert not grad.any()
 

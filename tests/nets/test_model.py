@@ -14,7 +14,6 @@ from fcn_jax.core.block import Block
 from fcn_jax.core.convolution import Convolution
 from fcn_jax.core.layers import count_parameters
 from fcn_jax.nets.model import abstract_model, format_shapes, make_model, smallest_input, trace_shapes
-from tests.core.padding import QUICK
 
 
 def config_with(**fields):
@@ -40,7 +39,7 @@ def make_block(sizes, canvas, dtype=np.uint8) -> Block:
 BLOCK = make_block([(28, 16), (8, 8), (0, 0), (13, 20)], (28, 21))
 
 
-@partial(jax.jit, static_argnums=0, static_argnames="training", compiler_options=QUICK)
+@partial(jax.jit, static_argnums=0, static_argnames="training")
 def call(graphdef, state, blocks, *, training):
     return nnx.merge(graphdef, state)(blocks, training=training)
 

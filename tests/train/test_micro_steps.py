@@ -20,7 +20,6 @@ from fcn_jax.nets.model import make_model
 from fcn_jax.train.micro_steps import in_turn, make_add_gradients, make_apply_gradients, make_no_gradients
 from fcn_jax.train.optimizer import make_optimizer
 from tests.commands.compare_devices import remembering
-from tests.core.padding import QUICK
 
 CANVASES = ((9, 12), (16, 10))
 WAYS = {
@@ -55,9 +54,9 @@ def functions(norm: str, way: str) -> Functions:
     return Functions(
         graphdef,
         initial_state(params, stats, optimizer, average=train.ema_decay > 0),
-        jax.jit(make_train_step(graphdef, optimizer, train, labels=labels, mean_examples=7.0), compiler_options=QUICK),
+        jax.jit(make_train_step(graphdef, optimizer, train, labels=labels, mean_examples=7.0)),
         jax.jit(make_no_gradients()),
-        jax.jit(add_gradients, donate_argnums=2, compiler_options=QUICK),
+        jax.jit(add_gradients, donate_argnums=2),
         jax.jit(make_apply_gradients(optimizer, train, mean_examples=7.0)),
     )
 
