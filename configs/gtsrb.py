@@ -39,6 +39,6 @@ def get_config(argument: str = "") -> Config:
             adaptive_pool=24,
             adaptive_pool_after=1,
         )
-        config.train.epochs = 36
+        config.train.epochs = 32
     config.model.head = "pyramid"
     return config
