@@ -42,7 +42,7 @@ SIZES = st.builds(
 KINDS = st.sampled_from(["stratified", "bucketed"])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(SIZES, KINDS, st.sampled_from([1, 3, 8]), st.sampled_from([2, 8, 64]))
 def test_a_choice_covers_all_sizes_within_its_bounds(sizes, kind, rows, max_blocks):
     schedule = config(kind=kind, rows_multiple_of=rows, max_blocks=max_blocks)
@@ -54,7 +54,7 @@ def test_a_choice_covers_all_sizes_within_its_bounds(sizes, kind, rows, max_bloc
     assert (step_plan.capacity[:-1] > 0).all(), "only the canvas that covers everything may stay empty"
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(SIZES, st.sampled_from([1, 4]))
 def test_it_computes_no_more_than_any_plain_plan(sizes, rows):
     schedule = config(rows_multiple_of=rows, costs=COMPUTING_ALONE)
