@@ -17,6 +17,7 @@ from fcn_jax.core.step_plan import training_step_plan
 from fcn_jax.data.size_table import read_size_table
 from fcn_jax.data.source import OpenSplit, Source
 from fcn_jax.data.sources import describe_sources, open_data
+from fcn_jax.data.splits import trained_on_too
 from fcn_jax.data.transforms import Resize
 from fcn_jax.reports.plan_plot import draw_plan
 from fcn_jax.reports.size_and_class import size_and_class_of, size_lines
@@ -72,6 +73,8 @@ def _say_sources(config: Config, train: Source, open_split: OpenSplit) -> None:
     others = {"validation": data.validation_split, "test": data.test_split}
     for line in describe_sources(data.source, {"train": train} | {name: open_split(s) for name, s in others.items()}):
         say(line)
+    for note in trained_on_too(data).values():
+        say(f"  {note}")
 
 
 def plan_of_table(path: Path, config: Config) -> Planned:

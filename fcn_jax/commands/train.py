@@ -11,6 +11,7 @@ from typing import Any
 
 from fcn_jax.config import Config, UserError
 from fcn_jax.data.sources import describe_sources, open_data
+from fcn_jax.data.splits import trained_on_too
 from fcn_jax.reports.summary import sum_up, what_size_tells, write_plan
 from fcn_jax.system.cache import use_compilation_cache
 from fcn_jax.system.console import say
@@ -79,6 +80,8 @@ def train(
             splits = (setup.train, setup.validation, setup.test)
             for line in describe_sources(config.data.source, setup.sources):
                 say(line)
+            for note in trained_on_too(config.data).values():
+                say(f"  {note}")
             of_sizes = what_size_tells(setup)
             if is_first():
                 if not resumes:

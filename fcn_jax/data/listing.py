@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from fcn_jax.config import UserError
 from fcn_jax.data.classes import first_names, sorted_classes
 from fcn_jax.data.files import IMAGES, SIGNALS, rank_by_content
-from fcn_jax.data.splits import SPLITS, TAKEN_OUT, carved, parse_part, part_of, split_named
+from fcn_jax.data.splits import SPLITS, TAKEN_OUT, carved, no_split, parse_part, part_of, splits_named
 from fcn_jax.data.storage import DISK, Storage
 from fcn_jax.data.table_labels import Shares
 
@@ -93,24 +93,22 @@ class Listing:
     def origin(self, split: str) -> str:
         """Say where the examples of a split, or of a part of one, come from."""
         name, part = parse_part(split)
-        origin = self.root if name == ALL else self.origins[str(split_named(name))]
+        origin = self.root if name == ALL else "; ".join(self.origins[one] for one in splits_named(name) or ())
         return origin if part == slice(0, None) else f"the part {split} of {origin}"
 
     def positions(self, split: str) -> Int[np.ndarray, " n"]:
-        """Return the positions of a split's files, or of a part such as `train[:512]`, ascending.
+        """Return the positions of the files of a split, of several, or of a part such as `train[:512]`, ascending.
 
         Raises:
             UserError: there is no such split, or the part is empty.
         """
         name, part = parse_part(split)
-        chosen = split_named(name)
-        if chosen is None and name != ALL:
-            raise UserError(f"split {split!r} is none of {', '.join(SPLITS)}, or a part of one such as train[:512]")
-        positions = np.arange(len(self.splits))
-        if chosen is not None:
-            positions = np.flatnonzero(np.array(self.splits) == chosen)
+        chosen = SPLITS if name == ALL else splits_named(name)
+        if chosen is None:
+            raise UserError(no_split(split))
+        positions = np.flatnonzero(np.isin(np.array(self.splits), chosen))
         if not len(positions):
-            raise UserError(f"{self.root}: no example was left for {chosen}; give it a folder, or a column, of its own")
+            raise UserError(f"{self.root}: no example was left for {name}; give it a folder, or a column, of its own")
         if part != slice(0, None):
             positions = positions[part_of([os.fsencode(self.names[position]) for position in positions], part)]
         if not len(positions):

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from jaxtyping import Int
 
-from fcn_jax.config import UserError
+from fcn_jax.config import DataConfig, UserError
 
 SPELLINGS = {
     "train": ("train", "training"),
@@ -32,6 +32,26 @@ def split_named(name: str) -> str | None:
     return next((split for split, spellings in SPELLINGS.items() if name.lower() in spellings), None)
 
 
+def splits_named(name: str) -> tuple[str, ...] | None:
+    """Return the splits that a name means, such as `validation` or `train+validation`; None if a part means none."""
+    named = [split_named(part.strip()) for part in name.split("+")]
+    return None if None in named else tuple(sorted({str(split) for split in named}, key=SPLITS.index))
+
+
+def trained_on_too(data: DataConfig) -> dict[str, str]:
+    """Return {split: what to say of it} of the splits for evaluation that training uses, as train+validation does.
+
+    Splits that are given as parts, such as `train[:90%]`, are not compared.
+    """
+    trained = set(splits_named(data.train_split) or ())
+    others = {"validation": data.validation_split, "test": data.test_split}
+    return {
+        name: f"the net is trained on {name} too, so what it does there says nothing of new examples"
+        for name, split in others.items()
+        if trained & set(splits_named(split) or ())
+    }
+
+
 def spelled_twice(names: Iterable[str]) -> tuple[str, list[str]] | None:
     """Return a split and the names that all mean it, if several do; None if no two names mean the same split."""
     meant: dict[str, list[str]] = {}
@@ -39,6 +59,14 @@ def spelled_twice(names: Iterable[str]) -> tuple[str, list[str]] | None:
         if split := split_named(name):
             meant.setdefault(split, []).append(name)
     return next(((split, found) for split, found in meant.items() if len(found) > 1), None)
+
+
+def no_split(text: str) -> str:
+    """Return what is said of a text that names no split."""
+    return (
+        f"split {text!r} is none of {', '.join(SPLITS)}, several of them such as train+validation, or a part such as "
+        "train[:512]"
+    )
 
 
 def parse_part(text: str) -> tuple[str, slice]:
@@ -49,7 +77,7 @@ def parse_part(text: str) -> tuple[str, slice]:
     """
     match = re.fullmatch(r"([^\[\]]+)(?:\[(\d*):(\d*)\])?", text)
     if not match:
-        raise UserError(f"split {text!r} is none of {', '.join(SPLITS)}, or a part of one such as train[:512]")
+        raise UserError(no_split(text))
     name, start, stop = match.groups()
     return name, slice(int(start or 0), int(stop) if stop else None)
 

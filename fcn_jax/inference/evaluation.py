@@ -27,7 +27,7 @@ from fcn_jax.data.listing import ALL
 from fcn_jax.data.meaning import check_meaning
 from fcn_jax.data.source import OpenSplit, Source, main_classes
 from fcn_jax.data.sources import SOURCES, Reordered, describe_sources, open_data
-from fcn_jax.data.splits import SPLITS, TAKEN_OUT, split_named
+from fcn_jax.data.splits import SPLITS, TAKEN_OUT, split_named, trained_on_too
 from fcn_jax.inference.averaging import averaged, configs_of_views
 from fcn_jax.inference.classifier import read_plan
 from fcn_jax.inference.label_statistics import LabelAnswers, label_answers_of
@@ -205,6 +205,8 @@ def _own_data(workdir: Path, setup: Setup, split: str) -> tuple[str, Split]:
         changes = changes_since_begun(chosen, name, workdir) if name in own else []
     for change in changes:
         say(f"WARNING: the data changed since the run in {workdir} began: {change}")
+    if note := trained_on_too(data).get(name):
+        say(f"WARNING: {note}")
     return part, chosen
 
 

@@ -10,6 +10,7 @@ from fcn_jax.config import DataConfig, UserError
 from fcn_jax.data.bad_examples import BadExamples
 from fcn_jax.data.folder import list_folder
 from fcn_jax.data.sources import open_data
+from fcn_jax.data.splits import trained_on_too
 from fcn_jax.data.table import list_table
 from tests.data.conftest import picture
 from tests.data.made import config_for, opened
@@ -27,6 +28,34 @@ def test_a_folder_is_read_with_its_splits(folder):
     data = opened(config_for(f"folder:{folder}"))
     assert sorted(set(data.views.sizes(0)[:, 0].tolist())) == [9, 10, 11, 12, 13, 14]
     assert data.block(np.array([0, -1, 11]), (16, 16), epoch=0).weight.tolist() == [1, 0, 1]
+
+
+def test_several_splits_are_one(folder):
+    listing = list_folder(folder, PLAIN, seed=0)
+    both = listing.positions("validation+train").tolist()
+    assert both == sorted([*listing.positions("train"), *listing.positions("val")])
+    assert listing.origin("train+val") == f"{listing.origin('train')}; {listing.origin('validation')}"
+    assert set(listing.positions("train+validation[:5]")) < set(both)
+    assert listing.positions("train+train").tolist() == listing.positions("train").tolist()
+    for wrong in ("train+", "+", "train+dogs", "train[:2]+validation"):
+        with pytest.raises(UserError, match="is none of train, validation, test, several of them such as"):
+            listing.positions(wrong)
+
+
+@pytest.mark.parametrize(
+    ("splits", "shared"),
+    [
+        (("train", "validation", "test"), []),
+        (("train+validation", "validation", "test"), ["validation"]),
+        (("train + val", "validation+test", "test"), ["validation"]),
+        (("train", "train", "test"), ["validation"]),
+        (("train[:90%]", "train[90%:]", "test"), []),
+    ],
+)
+def test_what_is_trained_on_too_is_said(splits, shared):
+    train, validation, test = splits
+    data = DataConfig(train_split=train, validation_split=validation, test_split=test)
+    assert list(trained_on_too(data)) == shared
 
 
 def test_groups_are_never_apart(tmp_path):
