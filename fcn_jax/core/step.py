@@ -24,6 +24,14 @@ from fcn_jax.core.net import LAYER, Model, Prediction
 from fcn_jax.core.norms import Moments, batch_norms, collecting_moments
 
 
+class Variables(NamedTuple):
+    """The arrays of a net."""
+
+    params: Any
+    stats: Any
+    """Statistics of BatchNorm."""
+
+
 class TrainState(NamedTuple):
     """All arrays that training changes."""
 
@@ -33,13 +41,19 @@ class TrainState(NamedTuple):
     stats: Any
     """Running statistics of BatchNorm."""
     opt_state: Any
-    average: Any
-    """Exponential moving average of the parameters; None if the run has none."""
+    average: Variables | None
+    """Exponential moving average of the parameters and of the running statistics; None if the run has none."""
 
     @property
-    def evaluated_params(self) -> Any:
-        """The parameters that evaluation uses: the average, if there is one."""
-        return self.params if self.average is None else self.average
+    def evaluated(self) -> Variables:
+        """The variables that evaluation uses: the average, if there is one."""
+        return self.average or Variables(self.params, self.stats)
+
+    def evaluated_with(self, stats: Any) -> "TrainState":
+        """Return the state with other statistics in the variables that evaluation uses."""
+        if self.average is None:
+            return self._replace(stats=stats)
+        return self._replace(average=self.average._replace(stats=stats))
 
 
 def split_model(model: Model) -> tuple[Any, Any, Any]:
@@ -55,7 +69,7 @@ def initial_state(params: Any, stats: Any, optimizer: optax.GradientTransformati
         params=params,
         stats=stats,
         opt_state=optimizer.init(params),
-        average=jax.tree.map(jnp.copy, params) if average else None,
+        average=jax.tree.map(jnp.copy, Variables(params, stats)) if average else None,
     )
 
 
@@ -197,11 +211,11 @@ def make_update(
             factor = (sums.weight / mean_examples) ** power
             updates = jax.tree.map(lambda update: update * factor, updates)
         params = optax.apply_updates(state.params, updates)
-        average = state.average
+        average: Any = state.average
         if average is not None:
             # The average forgets faster in the first steps, so that the initial parameters do not stay in it for long.
             decay = jnp.minimum(config.ema_decay, (1 + state.step) / (10 + state.step))
-            average = optax.incremental_update(params, average, 1 - decay)
+            average = optax.incremental_update(Variables(params, state.stats), average, 1 - decay)
         return TrainState(state.step + 1, params, state.stats, opt_state, average)
 
     return update

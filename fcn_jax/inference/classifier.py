@@ -86,7 +86,7 @@ def restore_trained(
     target = jax.tree.map(lambda array: with_sharding(array, place), target)
     restored = read_checkpoint(workdir, target, config.checkpoint, which=which, strict=strict)
     state, meaning = restored.state, read_meaning(workdir, restored)
-    model = nnx.merge(graphdef, state.evaluated_params, state.stats)
+    model = nnx.merge(graphdef, *state.evaluated)
     step = int(state.step)
     return Trained(config, plan, meaning, model, step, read_temperature(workdir, step=step))
 

@@ -15,7 +15,7 @@ from fcn_jax.core.net import Model
 from fcn_jax.core.norms import Moments, batch_norms
 from fcn_jax.core.ranking import label_metrics
 from fcn_jax.core.schedule import FILLER
-from fcn_jax.core.step import ZERO, Scored, TrainState, put
+from fcn_jax.core.step import ZERO, Scored, TrainState, Variables, put
 from fcn_jax.data.bad_examples import share
 from fcn_jax.data.loader import Step
 from fcn_jax.system.console import Bar
@@ -72,7 +72,7 @@ def evaluate(
         (block,) = step.blocks
         rows, *canvas, _ = block.image.shape
         program = programs.evaluate[tuple(canvas), rows]
-        found = program.run(state.evaluated_params, state.stats, step.blocks)
+        found = program.run(*state.evaluated, step.blocks)
         if isinstance(found, Scored):
             scored.append((np.asarray(found.example), np.asarray(found.logits)))
             found = found.sums
@@ -119,7 +119,7 @@ def _of_every_example(
     values = None
     for step in steps_of(setup, split, title=title):
         (block,) = step.blocks
-        index, found = map(np.asarray, of_block(state.evaluated_params, state.stats, block))
+        index, found = map(np.asarray, of_block(*state.evaluated, block))
         if values is None:
             values = np.full((len(split.dataset), found.shape[1]), np.nan, np.float32)
         rows = np.flatnonzero(index != FILLER)
@@ -135,11 +135,11 @@ def with_precise_statistics(
     pooled = None
     setup.calibration.dataset.bad.count_as_said(setup.train.dataset.bad.unread)
     for step in steps_of(setup, setup.calibration, title="precise BatchNorm", attend=attend):
-        found = programs.moments[step.program].run(state.evaluated_params, state.stats, step.blocks)
+        found = programs.moments[step.program].run(*state.evaluated, step.blocks)
         moments = [as_float64(m) for m in jax.device_get(found)]
         pooled = moments if pooled is None else [pool(a, b) for a, b in zip(pooled, moments, strict=True)]
     assert pooled is not None
-    return state._replace(stats=replaced_statistics(setup, state, pooled))
+    return state.evaluated_with(replaced_statistics(setup, state.evaluated, pooled))
 
 
 def as_float64(moments: Moments) -> Moments:
@@ -159,9 +159,9 @@ def pool(a: Moments, b: Moments) -> Moments:
     )
 
 
-def replaced_statistics(setup: Setup, state: TrainState, moments: Sequence[Moments]) -> Any:
-    """Return the statistics of a state with those of every BatchNorm replaced, in the order of `batch_norms`."""
-    model = nnx.merge(setup.graphdef, state.params, state.stats)
+def replaced_statistics(setup: Setup, variables: Variables, moments: Sequence[Moments]) -> Any:
+    """Return the statistics of a net with those of every BatchNorm replaced, in the order of `batch_norms`."""
+    model = nnx.merge(setup.graphdef, *variables)
     for layer, found in zip(batch_norms(model), moments, strict=True):
         for statistic, value in ((layer.mean, found.mean), (layer.var, found.var)):
             statistic[...] = put(value.astype(statistic.dtype), statistic.sharding)

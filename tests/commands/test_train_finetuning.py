@@ -132,8 +132,9 @@ def test_a_run_begins_with_the_file_and_keeps_what_is_frozen(directory, undistur
     for state in (first, last):
         np.testing.assert_array_equal(state.params["net"]["layers"][0]["kernel"], stem)
         np.testing.assert_array_equal(state.params["net"]["layers"][1]["bias"], tensors["bn1.bias"])
-    np.testing.assert_array_equal(first.average["net"]["layers"][0]["kernel"], stem)
-    np.testing.assert_array_equal(first.stats["net"]["layers"][1]["mean"], tensors["bn1.running_mean"])
+    np.testing.assert_array_equal(first.average.params["net"]["layers"][0]["kernel"], stem)
+    for stats in (first.stats, first.average.stats):
+        np.testing.assert_array_equal(stats["net"]["layers"][1]["mean"], tensors["bn1.running_mean"])
     assert not np.array_equal(last.stats["net"]["layers"][1]["mean"], tensors["bn1.running_mean"])
     assert not np.array_equal(last.params["net"]["layers"][1]["scale"], tensors["bn1.weight"])
 

@@ -16,6 +16,7 @@ from fcn_jax.core.losses import training_loss
 from fcn_jax.core.net import Prediction
 from fcn_jax.core.step import (
     ZERO,
+    Variables,
     initial_state,
     make_evaluate_step,
     make_loss,
@@ -125,12 +126,16 @@ def test_biases_and_scales_do_not_decay(tiny):
             np.testing.assert_array_equal(new, old, err_msg=str(path))
 
 
-def test_the_average_follows_the_weights(tiny):
+def test_the_average_follows_the_weights_and_the_statistics(tiny):
     block = blocks_of([(12, 9)] * 4, (14, 14), rng=np.random.default_rng(4))
     state, _ = updated(tiny, (block,), ema_decay=0.9, warmup_epochs=0.0)
-    expected = jax.tree.map(lambda old, new: 0.1 * old + 0.9 * new, tiny[2], state.params)
-    assert_close(state.average, expected)
-    assert state.evaluated_params is state.average
+    before, after = Variables(*tiny[2:]), Variables(state.params, state.stats)
+    expected = jax.tree.map(lambda old, new: 0.1 * old + 0.9 * new, before, after)
+    assert_close(state.average.params, expected.params)
+    assert_close(state.average.stats, expected.stats, tolerance=1e-7)  # Statistics have 32 bits.
+    for old, new in zip(jax.tree.leaves(before.stats), jax.tree.leaves(after.stats), strict=True):
+        assert not np.array_equal(old, new)
+    assert state.evaluated is state.average
 
 
 def test_the_learning_rate_warms_up_and_ends_at_zero():

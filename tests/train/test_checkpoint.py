@@ -41,7 +41,7 @@ def test_a_checkpoint_of_one_head_order_gives_the_same_with_the_other(tmp_path, 
     graphdef, state = graphdef_and_state(saved, seed=0)
     rng = np.random.default_rng(1)
     stats = jax.tree.map(lambda leaf: leaf + rng.uniform(0, 0.3, leaf.shape).astype(leaf.dtype), state.stats)
-    state = state._replace(stats=stats)
+    state = state.evaluated_with(stats)
     with Checkpoints(tmp_path / "checkpoints", keep=1) as checkpoints:
         checkpoints.save(0, state, {})
     other_graphdef, target = graphdef_and_state(loaded, seed=1)
@@ -49,7 +49,7 @@ def test_a_checkpoint_of_one_head_order_gives_the_same_with_the_other(tmp_path, 
         restored = checkpoints.restore_newest(target)
     assert restored is not None
     expected, found = (
-        jax.jit(make_evaluate_step(g))(s.evaluated_params, s.stats, (make_block(),))
+        jax.jit(make_evaluate_step(g))(*s.evaluated, (make_block(),))
         for g, s in ((graphdef, state), (other_graphdef, restored.state))
     )
     assert expected.weight == 2

@@ -17,7 +17,7 @@ from fcn_jax.core.block import Block
 from fcn_jax.core.convolution import convolve_direct
 from fcn_jax.core.geometry import Window
 from fcn_jax.core.norms import EPSILON, Moments, batch_norms
-from fcn_jax.core.step import split_model
+from fcn_jax.core.step import Variables, split_model
 from fcn_jax.nets.model import make_model
 from fcn_jax.train import passes
 from fcn_jax.train.compile_in_threads import compile_programs
@@ -39,7 +39,7 @@ def small(**changes) -> Config:
 def in_float64(setup: Setup) -> Setup:
     """The same with other statistics and, as evaluated parameters, an average that is not the parameters."""
     graphdef, params, stats = split_model(make_model(setup.config, rank=2, dtype=jnp.float64))
-    average = jax.tree.map(lambda leaf: leaf + 0.1, params)
+    average = jax.tree.map(lambda leaf: leaf + 0.1, Variables(params, stats))
     stats = jax.tree.map(lambda leaf: leaf + 3, stats)
     state = setup.state._replace(params=params, stats=stats, average=average)
     return replace(setup, graphdef=graphdef, state=jax.device_put(state, setup.state.step.sharding))
@@ -79,8 +79,9 @@ def test_statistics_are_those_of_all_true_positions(float64, kind):
     steps = [step.blocks for step in setup.loader(setup.calibration).steps(0, stages.total_steps)]
     assert sorted(int(i) for blocks in steps for block in blocks for i in block.index if i >= 0) == [*range(51)]
     state = with_precise_statistics(setup, compile_programs(setup, splits=()), setup.state)
-    expected = by_hand(nnx.merge(setup.graphdef, state.evaluated_params, state.stats), steps)
-    layers = batch_norms(nnx.merge(setup.graphdef, state.params, state.stats))
+    assert state.stats is setup.state.stats
+    net = nnx.merge(setup.graphdef, *state.evaluated)
+    expected, layers = by_hand(net, steps), batch_norms(net)
     for layer, (mean, var) in zip(layers, expected, strict=True):
         np.testing.assert_allclose(layer.mean[...], mean, rtol=0, atol=1e-10)
         np.testing.assert_allclose(layer.var[...], var, rtol=0, atol=1e-10)
