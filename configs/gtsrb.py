@@ -23,8 +23,8 @@ def get_config(argument: str = "") -> Config:
     augment.rotate, augment.shear, augment.stretch = 15.0, 10.0, 0.15
     augment.brightness, augment.contrast, augment.saturation = 0.8, 0.8, 0.5
     augment.policy, augment.operations, augment.magnitude = "rand", 1, 6.0
-    # Averaged weights take the place of a falling rate, at whose end this net memorises the tracks. BatchNorm's running
-    # statistics are not those of averaged weights, so they are measured at the end.
+    # Averaged weights take the place of a falling rate, at whose end this net memorises the tracks. The statistics of
+    # BatchNorm that belong to them are measured at the end.
     config.train.optimizer, config.train.learning_rate, config.train.decay = "muon", 5e-3, "constant"
     config.train.ema_decay, config.train.precise_batch_norm = 0.999, True
     config.train.weight_decay = 0.2

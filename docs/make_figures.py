@@ -159,7 +159,7 @@ def draw_class_map(config: Config) -> Figure:
     """Draw a row of digits, and the logit of every class in every column of `logits_2d`."""
     setup = prepare(config, abstract=True)
     state = restore_latest(workdir_of(config), setup.state)
-    model = nnx.merge(setup.graphdef, state.evaluated_params, state.stats)
+    model = nnx.merge(setup.graphdef, *state.evaluated)
     row, middles = row_of_digits([setup.test.dataset.example(number)[..., 0] for number in range(5)])
     columns = class_columns(model, row)
     _, jump = receptive_field(model.windows)
