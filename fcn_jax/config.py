@@ -169,7 +169,8 @@ class TrainConfig:
     backbone_rate: float = bounded(1.0, 0)
     """A factor on the learning rate of all parameters outside the head (net/head/)."""
     ema_decay: float = bounded(0.0, 0, 0.999999)
-    """The decay of an exponential moving average of the weights, which evaluation uses; 0: no average."""
+    """The decay of an exponential moving average, which evaluation uses, of the weights and of BatchNorm's running
+    statistics; 0: no average."""
     precise_batch_norm: bool = False
     """True: after the last step, replace the running statistics of BatchNorm by those of the final weights, computed
     in one pass over the training data as evaluation sees it (arXiv:2105.07576)."""

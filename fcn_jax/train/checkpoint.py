@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from fcn_jax.config import CheckpointConfig, UserError
-from fcn_jax.core.step import TrainState
+from fcn_jax.core.step import TrainState, Variables
 from fcn_jax.system.console import say
 from fcn_jax.system.disk import MAKE_ROOM
 from fcn_jax.system.processes import gather, is_first, together
@@ -245,18 +246,30 @@ class Checkpoints:
         Raises:
             _DamagedError: the checkpoint is damaged or belongs to another model.
         """
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, target)
         try:
-            restored = self._manager.restore(
-                step,
-                args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract), position=ocp.args.JsonRestore()),
-            )
-            state, position = restored["state"], dict(restored["position"])
+            state, position = self._read(step, target)
         except Exception as error:  # Orbax and TensorStore raise many kinds of errors.
-            raise _DamagedError(_first_line(error)) from error
+            if target.average is None:
+                raise _DamagedError(_first_line(error)) from error
+            try:  # Older checkpoints hold an average of the parameters alone.
+                state, position = self._read(step, target._replace(average=target.average.params))
+            except Exception:
+                raise _DamagedError(_first_line(error)) from error
         if position.pop(CHECKSUM, None) != checksum(state, position):
             raise _DamagedError("its checksum differs from the one that was saved")
+        if state.average is not None and not isinstance(state.average, Variables):
+            say(
+                f"checkpoint {step} holds no average of BatchNorm's statistics: its running statistics are used instead"
+            )
+            state = state._replace(average=Variables(state.average, jax.tree.map(jnp.copy, state.stats)))
         return Restored(step, state, position)
+
+    def _read(self, step: int, target: TrainState) -> tuple[TrainState, dict[str, Any]]:
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, target)
+        restored = self._manager.restore(
+            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract), position=ocp.args.JsonRestore())
+        )
+        return restored["state"], dict(restored["position"])
 
     def _set_aside(self, step: int) -> Path:
         """Rename a damaged checkpoint, unless this process only reads; return its path."""

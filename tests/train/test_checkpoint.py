@@ -36,6 +36,21 @@ def make_block() -> Block:
     return block
 
 
+def test_an_older_checkpoint_without_averaged_statistics_serves_with_the_running_ones(tmp_path, capsys):
+    _, state = graphdef_and_state("average_last", seed=0)
+    average = jax.tree.map(lambda leaf: leaf + 1, state.params)
+    stats = jax.tree.map(lambda leaf: leaf + 2, state.stats)
+    older = state._replace(stats=stats, average=average)
+    with Checkpoints(tmp_path / "checkpoints", keep=1) as checkpoints:
+        checkpoints.save(3, older, {})
+    with Checkpoints(tmp_path / "checkpoints", keep=1) as checkpoints:
+        restored = checkpoints.restore_newest(state)
+    assert restored is not None
+    for found, expected in ((restored.state.evaluated, (average, stats)), (restored.state.stats, stats)):
+        jax.tree.map(np.testing.assert_array_equal, jax.tree.leaves(found), jax.tree.leaves(expected))
+    assert "checkpoint 3 holds no average of BatchNorm's statistics" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("saved", "loaded"), [("average_last", "average_first"), ("average_first", "average_last")])
 def test_a_checkpoint_of_one_head_order_gives_the_same_with_the_other(tmp_path, saved, loaded):
     graphdef, state = graphdef_and_state(saved, seed=0)
