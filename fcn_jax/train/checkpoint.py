@@ -258,9 +258,8 @@ class Checkpoints:
         if position.pop(CHECKSUM, None) != checksum(state, position):
             raise _DamagedError("its checksum differs from the one that was saved")
         if state.average is not None and not isinstance(state.average, Variables):
-            say(
-                f"checkpoint {step} holds no average of BatchNorm's statistics: its running statistics are used instead"
-            )
+            if state.stats:
+                say(f"checkpoint {step} holds no average of BatchNorm's statistics: its running ones are used instead")
             state = state._replace(average=Variables(state.average, jax.tree.map(jnp.copy, state.stats)))
         return Restored(step, state, position)
 
