@@ -205,7 +205,7 @@ def _own_data(workdir: Path, setup: Setup, split: str) -> tuple[str, Split]:
         changes = changes_since_begun(chosen, name, workdir) if name in own else []
     for change in changes:
         say(f"WARNING: the data changed since the run in {workdir} began: {change}")
-    if note := trained_on_too(data).get(name):
+    if note := trained_on_too(data).get(split_named(split.partition("[")[0]) or ""):
         say(f"WARNING: {note}")
     return part, chosen
 
