@@ -12,7 +12,7 @@ def get_config(argument: str = "") -> Config:
     config = mnist.get_config()
     config.model = FCN(channels=(32, 48, 64, 96, 128), kernel=(3, 4, 3, 4, 3), stride=(1, 2, 1, 2, 1))
     config.schedule.examples_per_step = 128
-    config.train.epochs = 17
+    config.train.epochs = 15
     # Averaged weights take the place of a falling rate; the statistics that belong to them are measured at the end.
     config.train.optimizer, config.train.learning_rate, config.train.decay = "muon", 5e-3, "constant"
     config.train.ema_decay, config.train.precise_batch_norm = 0.999, True
