@@ -27,6 +27,8 @@ class Arm:
     """The config that this arm starts from; None: the config of the ablation."""
     skips: tuple[str, ...] = ()
     """Names of the evaluations whose sizes the model of this arm does not accept."""
+    short_seeds: int = 0
+    """Seeds of this arm in the short form; 0: as many as the form has."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,13 @@ class Claim:
     """The arm to compare with; None: compare with the number 0."""
     expected: Literal["higher", "lower", "equal"]
     margin: float = 0.0
+    beyond: tuple[str, str] | None = None
+    """Two more arms. Their difference, first - second, is subtracted: does `arm` differ from `against` by more?"""
+
+    @property
+    def arms(self) -> set[str]:
+        """The arms that the claim speaks of."""
+        return {self.arm, *(self.beyond or ()), *([] if self.against is None else [self.against])}
 
 
 @dataclass(frozen=True)
@@ -105,7 +114,26 @@ class ByLength:
     x_label: str
 
 
-Plot = Dots | Lines | HeatMap | ByLength
+@dataclass(frozen=True)
+class Series:
+    """Some arms as one line of a plot, each compared with the same arm."""
+
+    name: str
+    arms: tuple[str, ...]
+    against: str
+
+
+@dataclass(frozen=True)
+class Differences:
+    """A plot of what arms gain or lose, with 95 % intervals, against a number that was measured in their runs."""
+
+    title: str
+    x: Metric
+    metric: Metric
+    series: tuple[Series, ...]
+
+
+Plot = Dots | Lines | HeatMap | ByLength | Differences
 
 
 @dataclass(frozen=True)
@@ -122,6 +150,8 @@ class Form:
 
     Two runs were made at a time; one, where the ablation measures time.
     """
+    arms: tuple[str, ...] = ()
+    """Names of the arms that this form has; (): all."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +168,9 @@ class Ablation:
     short: Form
     full: Form
     evaluations: tuple[ExtraEvaluation, ...] = ()
+    probe: Overrides | None = None
+    """If given, every run checks that its canvases change no logit; the first seed of each arm measures how gradients
+    vary between its steps. They are those of one net, which is trained as these changes to the config say."""
     measures_time: bool = False
     """True if the runs must go one at a time, because runs at the same time slow each other down."""
     remarks: tuple[str, ...] = ()
@@ -148,3 +181,12 @@ class Ablation:
 
     def arm(self, name: str) -> Arm:
         return next(arm for arm in self.arms if arm.name == name)
+
+    def seeds(self, form: Form, arm: Arm) -> range:
+        """Return the seeds of an arm in a form; none if the form does not have the arm."""
+        if form.arms and arm.name not in form.arms:
+            return range(0)
+        return range((form.name == "short" and arm.short_seeds) or form.num_seeds)
+
+    def num_runs(self, form: Form) -> int:
+        return sum(len(self.seeds(form, arm)) for arm in self.arms)

@@ -56,8 +56,9 @@ def how_to_read(results: Results) -> str:
     return (
         f"Each value is the mean ± standard deviation over n seeds. A difference is the arm minus {baseline}, taken "
         "within each seed; it has the 95 % confidence interval of its mean and p of a paired t-test. Differences of "
-        "percentages are in percentage points. There is no correction for the number of arms. Seconds of compilation "
-        "are measured once per arm, with an empty cache. A dash: not measured, or the model does not accept the size."
+        "percentages are in percentage points. The second p is corrected for the number of arms by Holm's method. g is "
+        "the difference in standard deviations (Hedges). Seconds of compilation are measured once per arm, with an "
+        "empty cache. A dash: not measured, or the model does not accept the size."
     )
 
 
@@ -65,9 +66,17 @@ def what_was_run(results: Results) -> str:
     form, ablation = results.form, results.ablation
     minutes = sum(row["wall_seconds"] for row in results.rows) / 60
     return (
-        f"{len(results.rows)} runs (of {len(ablation.arms)} arms with {form.num_seeds} seeds) in the {form.name} form: "
-        f"{form.text}. Their times add up to {minutes:.1f} minutes."
+        f"{len(results.rows)} of {ablation.num_runs(form)} runs ({len(results.arms)} arms with "
+        f"{_numbers_of_seeds(results)} seeds) in the {form.name} form: {form.text}. "
+        f"Their times add up to {minutes:.1f} minutes."
     )
+
+
+def _numbers_of_seeds(results: Results) -> str:
+    """Return the numbers of seeds that the arms of the form have: `5`, or `5 or 10`."""
+    ablation = results.ablation
+    numbers = {len(ablation.seeds(results.form, arm)) for arm in ablation.arms} - {0}
+    return " or ".join(map(str, sorted(numbers)))
 
 
 def commands(ablation: Ablation, form: Form) -> str:
@@ -94,13 +103,14 @@ def provenance(results: Results) -> str:
 def _claims(results: Results) -> list[str]:
     return [
         f'<p class="note {results.judge(claim)[0]}">{escape(claim_text(results, claim))}</p>'
-        for claim in results.ablation.claims
+        for claim in results.claims
     ]
 
 
 def _configs(results: Results) -> list[str]:
     """Return HTML with the whole config of the first arm, and with the fields in which each other arm differs."""
-    runs = [ArmRun(results.ablation, results.form, arm, seed=0) for arm in results.ablation.arms]
+    ablation, form = results.ablation, results.form
+    runs = [ArmRun(ablation, form, arm, seed=0) for arm in ablation.arms if ablation.seeds(form, arm)]
     first = flatten(runs[0].config)
     blocks = []
     for run in runs:

@@ -25,6 +25,7 @@ DECIDES_RESULTS = (
     "fcn_jax/nets/*.py",
     "fcn_jax/train/*.py",
     "fcn_jax/commands/train.py",
+    "experiments/probes.py",
     "experiments/worker.py",
 )
 NOT_OF_THE_RUN = {"checkpoint.every_steps": 10**9, "checkpoint.keep": 1}
@@ -59,11 +60,18 @@ class ArmRun:
             if evaluation.name not in self.arm.skips
         }
 
+    @property
+    def probe(self) -> Config | None:
+        """The config of the net whose gradients are measured; None: nothing is."""
+        changes = self.ablation.probe
+        return None if changes is None else overridden(self.config, {**changes, "seed": 0})
+
     def key(self, code: str) -> str:
         """Return the key of the run's result for a version of the code."""
         how = {item.name: [item.by_length, item.drift_from] for item in self.ablation.evaluations}
         evaluations = {name: [_decisive(config), how[name]] for name, config in self.evaluations.items()}
-        text = json.dumps([_decisive(self.config), evaluations, code], sort_keys=True)
+        probe = None if self.probe is None else _decisive(self.probe)
+        text = json.dumps([_decisive(self.config), evaluations, probe, code], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
 
     def __str__(self) -> str:
@@ -80,8 +88,14 @@ def all_runs(ablation: Ablation, form: Form, seeds: Sequence[int] | None = None)
     Args:
         seeds: the seeds to use instead of the form's own, which are 0, 1, 2, ...
     """
-    chosen = range(form.num_seeds) if seeds is None else seeds
-    return [ArmRun(ablation, form, arm, seed) for seed in chosen for arm in ablation.arms]
+    of_arm = [(arm, ablation.seeds(form, arm)) for arm in ablation.arms]
+    chosen = range(max(len(own) for _, own in of_arm)) if seeds is None else seeds
+    return [
+        ArmRun(ablation, form, arm, seed)
+        for seed in chosen
+        for arm, own in of_arm
+        if own and (seed in own or seeds is not None)
+    ]
 
 
 @cache

@@ -7,10 +7,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.ablation import ByLength, Dots, HeatMap, Lines, Metric, Plot
+from experiments.ablation import ByLength, Differences, Dots, HeatMap, Lines, Metric, Plot
 from experiments.results import Results
 from experiments.statistics import interval_of_mean, spread
-from experiments.words import arm_text, factor_of, number
+from experiments.words import arm_text, difference_text, factor_of, number
 from fcn_jax.reports.html import Picture, png_of
 
 WIDTH = 5.4
@@ -42,6 +42,8 @@ def _draw(results: Results, plot: Plot) -> tuple[Figure, str, str] | None:
             return _heat_map(results, plot)
         case ByLength():
             return _by_length(results, plot)
+        case Differences():
+            return _differences(results, plot)
         case _:
             assert_never(plot)
 
@@ -152,6 +154,41 @@ def _by_length(results: Results, plot: ByLength) -> tuple[Figure, str, str] | No
     axes.legend(frameon=False)
     title = f"Accuracy against {plot.x_label}, in fifths of the test examples, all seeds together"
     return figure, title, f"{'; '.join(texts)}."
+
+
+def _differences(results: Results, plot: Differences) -> tuple[Figure, str, str] | None:
+    figure, axes = _axes(4.4)
+    factor, texts = factor_of(plot.metric), []
+    for series, marker in zip(plot.series, MARKERS * len(plot.series), strict=False):
+        points = []
+        for arm in series.arms:
+            x, found = [*results.values(arm, plot.x).values()], results.difference(arm, series.against, plot.metric)
+            if x and found is not None:
+                points.append((float(np.mean(x)), found))
+        if not points:
+            continue
+        points.sort(key=lambda point: point[0])
+        means = factor * np.array([found.mean for _, found in points])
+        ends = factor * np.array([(found.mean - found.low, found.high - found.mean) for _, found in points]).T
+        axes.errorbar(
+            [x for x, _ in points],
+            means,
+            np.nan_to_num(ends),
+            marker=marker,
+            capsize=2,
+            markersize=5,
+            label=series.name,
+        )
+        said = ", ".join(f"{difference_text(plot.metric, found)} at {number(plot.x, x)}" for x, found in points)
+        texts.append(f"{series.name}: {said}")
+    if not texts:
+        return None
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.set_xlabel(plot.x.name)
+    axes.set_ylabel(f"difference in {plot.metric.name}")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize="small")
+    return figure, f"{plot.title} (mean difference and its 95 % interval)", f"{'; '.join(texts)}."
 
 
 PARTS = 5

@@ -57,7 +57,7 @@ def write_report(ablation: Ablation, *, full: bool, root: Path = RESULTS) -> Res
 def markdown(results: Results) -> str:
     """Return question, answer, claims and table as Markdown."""
     ablation = results.ablation
-    claims = "".join(f"- {claim_text(results, claim)}\n" for claim in ablation.claims)
+    claims = "".join(f"- {claim_text(results, claim)}\n" for claim in results.claims)
     warnings = "".join(f"> {line}\n\n" for line in notices(results))
     command = "".join(f"    {line}\n" for line in commands(ablation, results.form).splitlines())
     return (
@@ -86,7 +86,7 @@ def write_index(ablations: Iterable[Ablation], *, full: bool, root: Path = RESUL
 
 def state(results: Results) -> str:
     """Say in a few words how many runs of an ablation are done."""
-    total = len(results.ablation.arms) * results.form.num_seeds
+    total = results.ablation.num_runs(results.form)
     done = total - results.num_missing
     if not results.rows:
         return f"none of {total} runs"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from experiments.ablation import Ablation, Claim, Form, Metric, Row
-from experiments.plan import ArmRun
+from experiments.plan import ArmRun, all_runs
 from experiments.statistics import Difference, Verdict, paired_difference, verdict
 
 
@@ -40,8 +40,20 @@ class Results:
 
     def judge(self, claim: Claim) -> tuple[Verdict, Difference | None]:
         """Return the verdict on a claim, and the difference that it rests on."""
-        difference = self.difference(claim.arm, claim.against, claim.metric)
+        values = self.values(claim.arm, claim.metric)
+        others = dict.fromkeys(values, 0.0) if claim.against is None else self.values(claim.against, claim.metric)
+        if claim.beyond is not None:
+            first, second = (self.values(arm, claim.metric) for arm in claim.beyond)
+            shared = others.keys() & first.keys() & second.keys()
+            others = {seed: others[seed] + first[seed] - second[seed] for seed in shared}
+        difference = paired_difference(values, others)
         return verdict(difference, claim.expected, claim.margin), difference
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """The claims about arms that the form has."""
+        present = {arm.name for arm in self.ablation.arms if self.ablation.seeds(self.form, arm)}
+        return tuple(claim for claim in self.ablation.claims if claim.arms <= present)
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -53,7 +65,7 @@ class Results:
     def num_missing(self) -> int:
         """Number of runs of the form that have no row."""
         present = {(row["arm"], row["seed"]) for row in self.rows}
-        return sum((arm.name, seed) not in present for arm in self.ablation.arms for seed in range(self.form.num_seeds))
+        return sum((run.arm.name, run.seed) not in present for run in all_runs(self.ablation, self.form))
 
 
 def select(ablation: Ablation, form: Form, rows: Sequence[Row], code: str) -> Results:

@@ -36,6 +36,7 @@ def job_of(run: ArmRun, *, results: Path, scratch: Path, keep: bool, num_jobs: i
         code=code,
         config=dataclasses.asdict(run.config),
         evaluations=evaluations,
+        probe=None if run.probe is None else dataclasses.asdict(run.probe),
         results=str(results),
         scratch=str(scratch),
         with_empty_cache=run.is_first_seed,

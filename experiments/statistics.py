@@ -83,6 +83,36 @@ def paired_difference(values: Mapping[int, float], others: Mapping[int, float]) 
     return Difference(float(np.mean(gaps)), low, high, p, len(gaps))
 
 
+def effect_size(values: Mapping[int, float], others: Mapping[int, float]) -> float:
+    """Return Hedges' g: the difference of the means in standard deviations (Hedges, J. Educational Statistics 1981).
+
+    The deviation is the root mean square of both, over the seeds that both have. g is NaN for fewer than two seeds,
+    or if all values of both are equal to their means.
+    """
+    seeds = sorted(values.keys() & others.keys())
+    if len(seeds) < 2:
+        return math.nan
+    one, other = spread([values[seed] for seed in seeds]), spread([others[seed] for seed in seeds])
+    deviation = math.sqrt((one.deviation**2 + other.deviation**2) / 2)
+    if deviation == 0:
+        return math.nan
+    correction = 1 - 3 / (4 * (2 * len(seeds) - 2) - 1)
+    return correction * (one.mean - other.mean) / deviation
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Return p values corrected for their number, by Holm's method (Scandinavian Journal of Statistics 1979).
+
+    The chance that any true null hypothesis has a corrected value below 0.05 is at most 5 %. NaN stays and counts not.
+    """
+    order = sorted((value, place) for place, value in enumerate(p) if not math.isnan(value))
+    corrected, largest = [math.nan] * len(p), 0.0
+    for rank, (value, place) in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * value))
+        corrected[place] = largest
+    return corrected
+
+
 def verdict(difference: Difference | None, expected: Literal["higher", "lower", "equal"], margin: float) -> Verdict:
     """Return the verdict on a difference that was expected above 0, below 0, or within ± margin.
 

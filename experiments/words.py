@@ -52,11 +52,11 @@ def difference_text(metric: Metric, difference: Difference | None) -> str:
     return f"{signed(metric, difference.mean)} [{signed(metric, difference.low)}, {signed(metric, difference.high)}]"
 
 
-def probability(difference: Difference | None) -> str:
-    """Return p of the paired test as text."""
-    if difference is None or math.isnan(difference.p):
+def probability(p: float) -> str:
+    """Return p of a test as text."""
+    if math.isnan(p):
         return "–"
-    return "< 0.001" if difference.p < 0.001 else f"{difference.p:.3f}"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def claim_text(results: Results, claim: Claim) -> str:
@@ -69,8 +69,12 @@ def claim_text(results: Results, claim: Claim) -> str:
         "equal": f"within ±{number(claim.metric, claim.margin)} of {against}",
     }[claim.expected]
     pairs = 0 if difference is None else difference.n
+    subject = f"“{claim.arm}”"
+    if claim.beyond is not None:
+        first, second = claim.beyond
+        subject += f", less what “{first}” differs from “{second}”,"
     return (
-        f"{VERDICTS[found]}: {claim.sentence}. “{claim.arm}” was expected to be {expected} in {claim.metric.name}; "
+        f"{VERDICTS[found]}: {claim.sentence}. {subject} was expected to be {expected} in {claim.metric.name}; "
         f"difference: {difference_text(claim.metric, difference)}, from {pairs} paired seed{'' if pairs == 1 else 's'}."
     )
 
@@ -79,7 +83,7 @@ def answer(results: Results) -> str:
     """Return the answer, one sentence per verdict: `Supported: …; …. Contradicted: …. Not decided: ….`"""
     if not results.rows:
         return "Nothing yet: no run has been made."
-    claims = results.ablation.claims
+    claims = results.claims
     verdicts = [results.judge(claim)[0] for claim in claims]
     sentences = []
     for verdict, word in VERDICTS.items():

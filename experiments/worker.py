@@ -51,6 +51,8 @@ class Job:
     code: str
     config: dict[str, Any]
     evaluations: list[EvaluationJob]
+    probe: dict[str, Any] | None
+    """The config of the net whose gradients are measured; None: nothing is."""
     results: str
     """The folder of runs.jsonl."""
     scratch: str
@@ -105,6 +107,7 @@ def make_row(job: Job) -> Row:
         shutil.rmtree(cache, ignore_errors=True)
     try:
         summary, validation = train_job(job, place / "workdir", cache)
+        probed = probe_job(job, place / "probe", cache)
         evaluations = evaluate_job(job, place / "workdir", cache)
     finally:
         if not job.keep:
@@ -131,6 +134,7 @@ def make_row(job: Job) -> Row:
         "summary": summary,
         "validation": validation,
         "evaluations": evaluations,
+        "probe": probed,
     }
 
 
@@ -159,6 +163,23 @@ def train_job(job: Job, workdir: Path, cache: Path) -> tuple[dict[str, Any], lis
     rows = read_metrics(workdir / "metrics.jsonl")
     names = ("step", "train_seconds", "accuracy")
     return summary, [{name: row[name] for name in names} for row in rows if row["kind"] == "validation"]
+
+
+def probe_job(job: Job, workdir: Path, cache: Path) -> dict[str, Any]:
+    """Check that the run's canvases change no logit; for the first seed, measure how gradients vary between steps."""
+    from experiments.probes import gradient_variance, largest_change_of_logits
+    from fcn_jax.commands.train import train
+    from fcn_jax.train.checkpoint import restore_latest
+    from fcn_jax.train.setup import prepare
+
+    if job.probe is None:
+        return {}
+    setup = prepare(config_of(job.config, cache))
+    found: dict[str, Any] = {"largest_change_of_logits": largest_change_of_logits(setup)}
+    if job.seed == 0:
+        train(config_of(job.probe, cache), workdir)
+        found |= gradient_variance(setup, restore_latest(workdir, setup.state))
+    return found
 
 
 def evaluate_job(job: Job, workdir: Path, cache: Path) -> dict[str, dict[str, Any]]:

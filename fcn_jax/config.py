@@ -42,13 +42,18 @@ class ScheduleConfig:
     evaluation of a bucket, and for each block of a step. (): those of train/costs.py, which config.json then keeps."""
     measure_costs: bool = False
     """True: measure the costs when the run begins, instead of taking them from the table."""
+    canvases: str = "smallest"
+    """How canvases are dealt out in training. smallest: each example has the smallest bucket that holds it. size,
+    class:BITS, class:most: experiments on batches of like examples, which core/canvas_choice.py describes."""
     programs: str = chosen("step", "bucket")
     """step: one program computes a step. bucket: each block is a micro-step, so a program a bucket serves all steps."""
 
     @property
     def leaves_open(self) -> bool:
         """Whether the number of buckets or of programs has to be chosen."""
-        return not self.max_buckets or (self.kind == "stratified" and not self.num_programs)
+        return self.canvases == "smallest" and (
+            not self.max_buckets or (self.kind == "stratified" and not self.num_programs)
+        )
 
 
 FAMILIES: dict[str, type["ModelConfig"]] = {}

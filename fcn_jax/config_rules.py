@@ -65,6 +65,13 @@ def validate(config: Config) -> None:
             f"config.data.balance is {config.data.balance}, but with several labels an example is of no one class: set "
             "config.data.balance=0.0, or config.data.labels=one"
         )
+    if config.schedule.canvases != "smallest" and (config.data.balance or config.data.labels == "several"):
+        raise UserError(
+            f"config.schedule.canvases is {config.schedule.canvases}, but config.data.balance is {config.data.balance} "
+            f"and config.data.labels is {config.data.labels}, and canvases are dealt out to examples of one class, "
+            "each once an epoch: set config.schedule.canvases=smallest, or both config.data.balance=0.0 and "
+            "config.data.labels=one"
+        )
     if config.checkpoint.best == "mean_average_precision" and config.data.labels != "several":
         raise UserError(
             f"config.checkpoint.best is mean_average_precision, but config.data.labels is {config.data.labels}, and "

@@ -8,6 +8,10 @@ from experiments.ablations.head_order import HEAD_ORDER
 from experiments.ablations.heads import HEADS
 from experiments.ablations.masking import MASKING
 from experiments.ablations.sequence_models import SEQUENCE_MODELS
+from experiments.ablations.size_and_class import SIZE_AND_CLASS
+from experiments.ablations.size_and_class_fashion import SIZE_AND_CLASS_FASHION
+from experiments.ablations.size_and_class_signs import SIZE_AND_CLASS_SIGNS
+from experiments.ablations.size_and_class_vowels import SIZE_AND_CLASS_VOWELS
 from experiments.ablations.variable_sizes import VARIABLE_SIZES
 
 ABLATIONS = {
@@ -22,5 +26,9 @@ ABLATIONS = {
         GEOMETRY,
         SEQUENCE_MODELS,
         BATCH_POLICY,
+        SIZE_AND_CLASS,
+        SIZE_AND_CLASS_VOWELS,
+        SIZE_AND_CLASS_FASHION,
+        SIZE_AND_CLASS_SIGNS,
     )
 }

@@ -3,6 +3,8 @@
 An image's shape depends on its class, so the examples of a batch of one shape are not i.i.d.
 """
 
+import dataclasses
+
 from configs import mnist
 from experiments.ablation import Ablation, Arm, Claim, Dots
 from experiments.ablations.forms import full_mnist, short_mnist
@@ -72,8 +74,8 @@ BATCHES = Ablation(
         ),
     ),
     plots=(Dots(ACCURACY),),
-    short=short_mnist(25),
-    full=full_mnist(110),
+    short=dataclasses.replace(short_mnist(25), num_seeds=10),
+    full=dataclasses.replace(full_mnist(110), arms=tuple(f"{batch}, BatchNorm" for batch in BATCHES_OF)),
     remarks=(
         "Shuffled: all examples stand on the same 20×20 canvas, with masks. Stratified: every step holds one block of "
         "each of six buckets. Bucketed: every step holds one of six buckets. One shape: every shape is a bucket. The "

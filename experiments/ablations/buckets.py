@@ -16,7 +16,7 @@ from experiments.metrics import (
     training_seconds_to,
 )
 
-TO_99 = training_seconds_to(0.99)
+TO_99, TOTAL_TO_99 = training_seconds_to(0.99), total_seconds_to(0.99)
 EVERY_SHAPE = 64
 """More buckets than the 29 shapes of the data."""
 
@@ -25,12 +25,16 @@ BUCKETS = Ablation(
     question="How many buckets are worth their compilation, and what does one canvas or one square for all cost?",
     base=mnist.get_config,
     arms=(
-        *(Arm(f"{count} bucket{'s' * (count > 1)}", {"schedule.max_buckets": count}) for count in (1, 2, 4, 8, 16)),
-        Arm("every shape", {"schedule.max_buckets": EVERY_SHAPE}),
+        *(
+            Arm(f"{count} bucket{'s' * (count > 1)}", {"schedule.max_buckets": count, "schedule.num_programs": 1})
+            for count in (1, 2, 4, 8, 16)
+        ),
+        Arm("every shape", {"schedule.max_buckets": EVERY_SHAPE, "schedule.num_programs": 1}),
+        Arm("chosen", {"schedule.max_buckets": 0, "schedule.num_programs": 0}),
         Arm("canvas 28×28", {"data.resize": "canvas:28x28", "schedule.max_buckets": 1}),
         Arm("square 20×20", {"data.resize": "square:20", "schedule.max_buckets": 1}),
     ),
-    metrics=(EXAMPLES_PER_SECOND, ACCURACY, FILL, PROGRAMS, COMPILE_SECONDS, TO_99, total_seconds_to(0.99)),
+    metrics=(EXAMPLES_PER_SECOND, ACCURACY, FILL, PROGRAMS, COMPILE_SECONDS, TO_99, TOTAL_TO_99),
     claims=(
         Claim(
             "Eight buckets train more images per second than one bucket",
@@ -55,6 +59,8 @@ BUCKETS = Ablation(
             margin=0.002,
         ),
         Claim("One square for all images costs accuracy", ACCURACY, "square 20×20", "1 bucket", "lower"),
+        Claim("The chosen schedule trains to 99 % sooner than one bucket", TO_99, "chosen", "1 bucket", "lower"),
+        Claim("The chosen schedule computes less padding than eight buckets", FILL, "chosen", "8 buckets", "higher"),
     ),
     plots=(Dots(EXAMPLES_PER_SECOND), Dots(TO_99), Dots(ACCURACY)),
     short=Form(
@@ -75,7 +81,7 @@ BUCKETS = Ablation(
     measures_time=True,
     remarks=(
         "Steps are stratified: one training program takes a block of every bucket. The other programs are those of "
-        "evaluation, one per bucket.",
+        "evaluation, one per bucket. Chosen: the joint search picks buckets and programs for the least total time.",
         "Seconds to 99 % are the seconds of training until validation, once an epoch, first reaches 99 %. The total "
         "adds compilation with an empty cache, measured once per arm.",
         "On the canvas and in the square every pixel counts as image, so their fill cannot be compared.",

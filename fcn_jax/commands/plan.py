@@ -7,9 +7,10 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
-from fcn_jax.config import Config
+from fcn_jax.config import Config, UserError
 from fcn_jax.config_rules import validate
 from fcn_jax.core.buckets import BucketPlan, fill_curve
+from fcn_jax.core.canvas_choice import SMALLEST
 from fcn_jax.core.geometry import format_size
 from fcn_jax.core.schedule import Schedule
 from fcn_jax.core.schedule_search import MOST_BUCKETS, choose_schedule
@@ -79,6 +80,11 @@ def _say_sources(config: Config, train: Source, open_split: OpenSplit) -> None:
 
 def plan_of_table(path: Path, config: Config) -> Planned:
     """Return the plan of a CSV file with the columns height,width,count (or length,count)."""
+    if config.schedule.canvases != SMALLEST:
+        raise UserError(
+            f"config.schedule.canvases is {config.schedule.canvases}, but {path} is a table of sizes, which has no "
+            "classes: set config.schedule.canvases=smallest"
+        )
     sizes, counts = read_size_table(path)
     sizes, schedule = Resize.parse(config.data.resize).sizes(sizes), config.schedule
     number = int(counts.sum())
@@ -120,17 +126,17 @@ def report_plans(planned: list[Planned], *, note: str, multiple_of: int, out: Pa
 def print_buckets(planned: Planned) -> None:
     """Print a row for every bucket: its examples, their share, the fill of the bucket, its rows in each program."""
     plan, sizes, counts = planned.plan, planned.sizes, planned.counts
-    bucket = plan.assign(sizes)
-    pixels = sizes.prod(1, dtype=np.int64) * counts
+    bucket, areas = planned.schedule.bucket(planned.epoch), planned.plan.areas
+    pixels = np.repeat(sizes.prod(1, dtype=np.int64), counts)
     print(f"{'bucket':<12}{'examples':>12}{'share':>9}{'fill':>8}  rows of a step")
     for number, shape in enumerate(plan.shapes):
         inside = bucket == number
-        examples = int(counts[inside].sum())
-        fill = pixels[inside].sum() / max(1, examples * plan.areas[number])
+        examples = int(inside.sum())
+        fill = pixels[inside].sum() / max(1, examples * areas[number])
         rows = planned.schedule.step_plan.rows[:, number].tolist()
         in_each = " / ".join(map(str, rows)) if len(set(rows)) > 1 else str(rows[0])
         print(f"{format_size(shape):<12}{examples:>12,}{examples / counts.sum():>9.1%}{fill:>8.3f}  {in_each}")
-    print(f"plan fill {plan.fill(sizes, counts):.4f} with {len(plan.shapes)} buckets")
+    print(f"plan fill {pixels.sum() / areas[bucket].sum():.4f} with {len(plan.shapes)} buckets")
 
 
 def print_steps(planned: Planned) -> None:

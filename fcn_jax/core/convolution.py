@@ -3,14 +3,17 @@
 Both compute in the type of the maps, whatever the type of the parameters.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
-from fcn_jax.core.geometry import Window
+from fcn_jax.core.geometry import BalancedWindow, Window
 from fcn_jax.core.layers import Layer, Map, Maps, full_precision, masked, placed, size_after
+from fcn_jax.core.random_layers import keys_of_examples
 
 
 class Convolution(Layer):
@@ -19,13 +22,14 @@ class Convolution(Layer):
     Args:
         features: (input channels, output channels).
         window: kernel, stride, dilation and padding, the same on every axis. The padding is symmetric, or that of a
-            `SameWindow`.
+            `SameWindow` or a `BalancedWindow`.
         rank: 2 for images, 1 for signals.
         groups: number of groups of channels; no group sees another. One group for each channel makes it depthwise.
         bias: True adds a bias to every output channel. It is of no use before BatchNorm, which subtracts the mean.
         patches: True computes one matrix product over gathered patches, in place of XLA's convolution: on two CPU cores
             2.7 times faster for the default net, but slower on GPU and TPU. XLA always computes more than one group.
             See `prefers_patches`.
+        number: number of the layer among those of its net that draw; a `BalancedWindow` needs it.
         init_scale: variance of the initial kernel × fan-in: 2 before a ReLU (He et al., arXiv:1502.01852), else 1.
         dtype: type of the parameters.
     """
@@ -39,12 +43,13 @@ class Convolution(Layer):
         groups: int = 1,
         bias: bool,
         patches: bool = False,
+        number: int = 0,
         rngs: nnx.Rngs,
         init_scale: float = 2.0,
         dtype=jnp.float32,
     ):
         assert features[0] % groups == features[1] % groups == 0, (features, groups)
-        self.window, self.rank, self.groups, self.patches = window, rank, groups, patches
+        self.window, self.rank, self.groups, self.patches, self.number = window, rank, groups, patches, number
         init = nnx.initializers.variance_scaling(init_scale, "fan_in", "uniform")
         shape = (*[window.kernel] * rank, features[0] // groups, features[1])
         self.kernel = nnx.Param(init(rngs.params(), shape, dtype))
@@ -56,9 +61,9 @@ class Convolution(Layer):
 
     def apply(self, maps: Maps, *, training: bool) -> Maps:
         outputs = []
-        for x, size in maps:
+        for (x, size), drawn in zip(maps, self._drawn(maps, training=training), strict=True):
             kernel, window = self.kernel[...].astype(x.dtype), self.window.computed
-            padded = placed(x, size, self.window)
+            padded = placed(x, size, self.window, drawn=drawn)
             if self.patches and self.groups == 1:
                 y = convolve_patches(padded, kernel, window)
             else:
@@ -67,6 +72,14 @@ class Convolution(Layer):
                 y = (full_precision(y) + self.bias[...]).astype(x.dtype)
             outputs.append(masked(Map(y, size_after(self.window, size))))
         return tuple(outputs)
+
+    def _drawn(self, maps: Maps, *, training: bool) -> Sequence[Float[Array, "_ r"] | None]:
+        """Return the numbers that decide where a `BalancedWindow` begins in every map."""
+        draws = training and isinstance(self.window, BalancedWindow)
+        keys = keys_of_examples(self.number, len(maps)) if draws else None
+        if keys is None:
+            return [None] * len(maps)
+        return [jax.vmap(lambda key: jax.random.uniform(key, (self.rank,)))(own) for own in keys]
 
     def __str__(self) -> str:
         groups = f", {self.groups} groups" if self.groups != 1 else ""

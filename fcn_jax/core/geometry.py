@@ -2,8 +2,8 @@
 
 A window is anything that slides over a map: a convolution or a pool. A side of n positions becomes
 floor((n + 2p - d(k-1) - 1) / s) + 1 positions, for kernel k, stride s, dilation d and padding p on both ends.
-`SameWindow` pads by another rule. The formulas use operators only, so they take Python ints, NumPy arrays and
-traced arrays.
+`SameWindow` pads by another rule, and a `BalancedWindow` begins elsewhere. The formulas use operators only, so they
+take Python ints, NumPy arrays and traced arrays.
 Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", arXiv:1603.07285.
 """
 
@@ -89,6 +89,31 @@ class SameWindow(Window):
     def padding_before(self, side):
         zeros = self.extent - 1 - (side - 1) % self.stride
         return zeros * (zeros > 0) // 2
+
+    @property
+    def computed(self) -> Window:
+        """A window without padding."""
+        return Window(self.kernel, self.stride, self.dilation)
+
+
+@dataclass(frozen=True)
+class BalancedWindow(Window):
+    """A window whose first place is drawn in training, so that no end of a side is favoured.
+
+    Strides leave up to `stride` - 1 positions of a padded side over, at the far end. A net can tell sizes by them, and
+    fit those of its training (Alsallakh et al., "Mind the pool", ICLR 2023). Here the first place is any of those that
+    leave some of them over at the near end instead; in evaluation half of them, rounded down.
+    """
+
+    def describe(self, rank: int) -> str:
+        return f"{super().describe(rank)}, balanced"
+
+    def left_over(self, side):
+        """Return how many positions of the padded side no window covers, an int or an array of ints."""
+        return (side + self.surplus) % self.stride
+
+    def padding_before(self, side):
+        return self.padding - self.left_over(side) // 2
 
     @property
     def computed(self) -> Window:

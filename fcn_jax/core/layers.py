@@ -21,7 +21,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from fcn_jax.core.block import Side
-from fcn_jax.core.geometry import SameWindow, Window
+from fcn_jax.core.geometry import BalancedWindow, SameWindow, Window
 
 
 class Map(NamedTuple):
@@ -89,23 +89,37 @@ def size_after(window: Window, size: Int[Array, "b r"]) -> Int[Array, "b r"]:
 
 
 def placed(
-    x: Num[Array, "b *spatial c"], size: Int[Array, "b r"], window: Window, *, outside: float = 0.0
+    x: Num[Array, "b *spatial c"],
+    size: Int[Array, "b r"],
+    window: Window,
+    *,
+    outside: float = 0.0,
+    drawn: Float[Array, "b r"] | None = None,
 ) -> Num[Array, "b *padded c"]:
     """Return features over which `window.computed` slides to the places of `window`.
 
-    For a `SameWindow` each example is padded by its own true size. A canvas has one shape, so all get the most zeros
-    that any side has before it, and lose positions from the front, one at a time, where their side has fewer.
+    For a `SameWindow` or a `BalancedWindow` each example is padded by its own true size. A canvas has one shape, so all
+    get the most zeros that any side has before it, and lose positions from the front, one at a time, where their side
+    has fewer.
+
+    Args:
+        drawn: numbers from 0 to 1 that decide where a `BalancedWindow` begins; None: in the middle of its choices.
     """
-    if not isinstance(window, SameWindow):
+    if not isinstance(window, SameWindow | BalancedWindow):
         return x
-    sides = range(1, window.stride + 1)
+    sides, before = range(1, window.stride + 1), window.padding_before(size)
     most, least = (choose(map(window.padding_before, sides)) for choose in (max, min))
+    around_all = window.extent - 1  # A side of n leaves n positions for the first place: ceil(n / stride) places.
+    if isinstance(window, BalancedWindow):
+        most, least, around_all = window.padding, window.padding - window.stride + 1, 2 * window.padding
+        if drawn is not None:
+            choices = window.left_over(size) + 1
+            before = window.padding - jnp.minimum((drawn * choices).astype(size.dtype), choices - 1)
     for axis in spatial_axes(x):
-        # extent - 1 zeros on a side of n leave n positions for the first place, and so ceil(n / stride) places.
         around = [(0, 0)] * x.ndim
-        around[axis] = (most, window.extent - 1 - least)
+        around[axis] = (most, around_all - least)
         x = jnp.pad(x, around, constant_values=outside)
-        surplus = (most - window.padding_before(size[:, axis - 1])).reshape(-1, *[1] * (x.ndim - 1))
+        surplus = (most - before[:, axis - 1]).reshape(-1, *[1] * (x.ndim - 1))
         for number in range(most - least):
             without_first, without_last = (lax.slice_in_dim(x, *cut, axis=axis) for cut in ((1, None), (0, -1)))
             x = jnp.where(surplus > number, without_first, without_last)

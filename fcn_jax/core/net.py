@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 
 from fcn_jax.core.block import Block
 from fcn_jax.core.convolution import Convolution
-from fcn_jax.core.geometry import Window, sizes_through
+from fcn_jax.core.geometry import BalancedWindow, Window, sizes_through
 from fcn_jax.core.layers import (
     Activate,
     Activation,
@@ -64,7 +64,7 @@ class LayerMaker:
     """Way to compute pools over windows (see `slide`)."""
     dtype: Any = jnp.float32
     numbers: Iterator[int] = field(default_factory=count)
-    """The numbers of the random layers."""
+    """The numbers of the layers that draw."""
 
     def dropout(self, rate: float) -> Dropout | None:
         """Make a dropout; None at rate 0."""
@@ -92,6 +92,7 @@ class LayerMaker:
             groups=groups,
             bias=self.norm_kind != "batch" if bias is None else bias,
             patches=patches,
+            number=next(self.numbers) if isinstance(window, BalancedWindow) else 0,
             rngs=self.rngs,
             init_scale=init_scale,
             dtype=self.dtype,

@@ -1,4 +1,4 @@
-"""Layers that draw at random in training: dropout before the head, and stochastic depth.
+"""Layers that draw at random in training: dropout before the head, stochastic depth; and draws for other layers.
 
 A draw depends on the seed, the step, the layer and the example, and on nothing else. So an example is changed in the
 same way in any row of any block on any device, and a resumed run draws what it would have drawn. Outside of training,
@@ -40,12 +40,27 @@ def drawing(draws: Draws | None) -> Iterator[None]:
         _draws.reset(token)
 
 
+def keys_of_examples(number: int, maps: int) -> tuple[Array, ...] | None:
+    """Return the keys of the examples of every map, by which a layer draws; None: it does not draw.
+
+    Args:
+        number: number of the layer among those of its net that draw, so that each draws for itself.
+        maps: number of maps; fewer than blocks if the net has joined its blocks.
+    """
+    draws = _draws.get()
+    if draws is None:
+        return None
+    examples = draws.examples if maps == len(draws.examples) else (jnp.concatenate(draws.examples),)
+    key = jax.random.fold_in(draws.key, number)
+    return tuple(jax.vmap(lambda example: jax.random.fold_in(key, example))(own) for own in examples)
+
+
 class RandomLayer(Layer):
     """A layer that multiplies by 0 at a rate, and by 1 / (1 - rate) elsewhere, so that the mean stays.
 
     Args:
         rate: probability of 0.
-        number: number of the layer among the random layers of its net, so that each draws for itself.
+        number: number of the layer among those of its net that draw.
     """
 
     def __init__(self, rate: float, number: int):
@@ -56,22 +71,17 @@ class RandomLayer(Layer):
         raise AssertionError(f"{type(self).__name__} has no draws_of")
 
     def apply(self, maps: Maps, *, training: bool) -> Maps:
-        draws = _draws.get() if training else None
-        if draws is None:
+        keys = keys_of_examples(self.number, len(maps)) if training else None
+        if keys is None:
             return maps
-        examples = draws.examples
-        if len(maps) < len(examples):  # The net has joined its blocks.
-            examples = (jnp.concatenate(examples),)
-        key = jax.random.fold_in(draws.key, self.number)
         outputs = []
-        for m, numbers in zip(maps, examples, strict=True):
-            factor = self._factors(key, numbers, self.draws_of(m.x.shape[-1]))
+        for m, own in zip(maps, keys, strict=True):
+            factor = self._factors(own, self.draws_of(m.x.shape[-1]))
             factor = factor.reshape(-1, *[1] * (m.x.ndim - 2), factor.shape[-1])
             outputs.append(m._replace(x=m.x * factor.astype(m.x.dtype)))
         return tuple(outputs)
 
-    def _factors(self, key: Array, examples: Int[Array, " b"], number: int) -> Float[Array, "b n"]:
-        keys = jax.vmap(lambda example: jax.random.fold_in(key, example))(examples)
+    def _factors(self, keys: Array, number: int) -> Float[Array, "b n"]:
         kept = jax.vmap(lambda own: jax.random.bernoulli(own, 1 - self.rate, (number,)))(keys)
         return kept / (1 - self.rate)
 

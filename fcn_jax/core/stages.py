@@ -18,6 +18,7 @@ from jaxtyping import Int
 from fcn_jax.config import ScheduleConfig, TrainConfig, UserError
 from fcn_jax.core.block import rows_on_devices
 from fcn_jax.core.buckets import BucketPlan, plan_buckets, plan_of
+from fcn_jax.core.canvas_choice import SMALLEST, choose_canvases
 from fcn_jax.core.schedule import Schedule
 from fcn_jax.core.schedule_search import choose_schedule
 from fcn_jax.core.step_plan import bucketed_step_plan, common_units, in_micro_steps, training_step_plan
@@ -183,25 +184,52 @@ class Stages:
 
 
 def training_stages(
-    views: EpochSizes, stages: Sequence[range], config: ScheduleConfig, *, seed: int, accumulate: int = 1
+    views: EpochSizes,
+    stages: Sequence[range],
+    config: ScheduleConfig,
+    *,
+    seed: int,
+    accumulate: int = 1,
+    classes: Int[np.ndarray, " n"] | None = None,
 ) -> Stages:
-    """Return the stages of training; `stages` has the epochs of each. A step has up to `accumulate` parts."""
+    """Return the stages of training.
+
+    Args:
+        stages: the epochs of each stage.
+        accumulate: the most parts of a step.
+        classes: the class of every example; needed unless `config.canvases` is smallest.
+    """
     share = replace(config, max_blocks=max(1, config.max_blocks // len(stages)))
-    return Stages(tuple(_train_stage(views, epochs, share, seed=seed, accumulate=accumulate) for epochs in stages))
+    made = (_train_stage(views, epochs, share, seed=seed, accumulate=accumulate, classes=classes) for epochs in stages)
+    return Stages(tuple(made))
 
 
-def _train_stage(views: EpochSizes, epochs: range, config: ScheduleConfig, *, seed: int, accumulate: int) -> Stage:
+def _train_stage(
+    views: EpochSizes,
+    epochs: range,
+    config: ScheduleConfig,
+    *,
+    seed: int,
+    accumulate: int,
+    classes: Int[np.ndarray, " n"] | None,
+) -> Stage:
     if config.programs == "bucket":
         unit = max(config.rows_multiple_of, config.examples_per_step // MICRO_STEPS)
         config = replace(config, rows_multiple_of=unit)
-    plan, num_programs, note = choose_schedule(
-        _sizes_to_plan_from(views, epochs), config, epochs=len(epochs), num_examples=len(views)
-    )
+    if config.canvases == SMALLEST:
+        plan, num_programs, note = choose_schedule(
+            _sizes_to_plan_from(views, epochs), config, epochs=len(epochs), num_examples=len(views)
+        )
+        own = _buckets(views, plan, epochs)
+    else:
+        assert classes is not None
+        plan, own, note = choose_canvases(views.largest(epochs), classes, config, seed=seed)
+        num_programs = max(1, config.num_programs)
     drawn = epochs if views.is_random else epochs[:1]
     demand, true_positions, own_positions = [], 0, 0
     for epoch in drawn:
         sizes = views.sizes(epoch)
-        demand.append(np.bincount(plan.assign(sizes), minlength=len(plan.shapes)))
+        demand.append(np.bincount(own(epoch) if callable(own) else own, minlength=len(plan.shapes)))
         true_positions += int(sizes.prod(1, dtype=np.int64).sum())
         own_positions += int(demand[-1] @ plan.areas)
     step_plan = training_step_plan(plan, np.array(demand), config, num_programs=num_programs)
@@ -213,7 +241,7 @@ def _train_stage(views: EpochSizes, epochs: range, config: ScheduleConfig, *, se
         )
     units = common_units(step_plan) if config.programs == "bucket" else None
     step_plan = in_micro_steps(step_plan, accumulate=accumulate, units=units)
-    schedule = Schedule(plan, step_plan, _buckets(views, plan, epochs), num_examples=len(views), seed=seed)
+    schedule = Schedule(plan, step_plan, own, num_examples=len(views), seed=seed)
     times = len(epochs) // len(drawn)
     return Stage(epochs, plan, schedule, times * true_positions, times * own_positions, note)
 

@@ -115,6 +115,11 @@ class Dataset:
         return self.views.rank
 
     @property
+    def classes(self) -> Int[np.ndarray, " n"]:
+        """The class of every example; of several labels or of shares, one with the largest."""
+        return main_classes(self.labels)
+
+    @property
     def row_kind(self) -> dict[str, Any]:
         """What `filler_block` and `abstract_block` need to know of labels and weights."""
         targets = None if self.labels.ndim == 1 else self.labels.shape[1]

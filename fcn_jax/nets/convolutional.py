@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 
 from fcn_jax.config import UserError
-from fcn_jax.core.geometry import Window, smallest_side
+from fcn_jax.core.geometry import BalancedWindow, Window, smallest_side
 from fcn_jax.core.layers import Layer
 from fcn_jax.core.net import LayerMaker, Net
 from fcn_jax.nets.families import FCN, FCN1D, NIN, AllCNN, Windowed, each
@@ -34,7 +34,8 @@ def make_fcn(c: FCN, input_channels: int, make: LayerMaker) -> Net:
 def windows_of(c: Windowed) -> list[Window]:
     """Return the window of every convolution."""
     columns = (each(len(c.channels), values) for values in (c.kernel, c.stride, c.dilation, c.padding))
-    return [Window(*column) for column in zip(*columns, strict=True)]
+    kind = BalancedWindow if c.balanced else Window
+    return [kind(*column) for column in zip(*columns, strict=True)]
 
 
 def fcn_layers(

@@ -49,6 +49,9 @@ class Windowed(ModelConfig):
     """The distance between neighbouring positions of a window; 1: no gaps."""
     padding: tuple[int, ...] = bounded((1,), 0, 1024)
     """The zeros on every side of each map, in positions."""
+    balanced: bool = False
+    """True: what the strides leave over at an end of a map is at a drawn end in training and at both in evaluation, so
+    that no size is favoured (Alsallakh et al., "Mind the pool", ICLR 2023)."""
 
     def check(self) -> None:
         super().check()

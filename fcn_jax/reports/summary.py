@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from fcn_jax.reports.plan_plot import draw_plan
 from fcn_jax.reports.size_and_class import size_and_class_of, size_lines
@@ -12,7 +13,7 @@ from fcn_jax.system.console import say
 from fcn_jax.system.disk import write_atomically
 from fcn_jax.train.log import Clock
 from fcn_jax.train.setup import Setup, Split
-from fcn_jax.train.stratification import variation_of_stages
+from fcn_jax.train.stratification import bits_of_canvas, variation_of_stages
 
 
 def what_size_tells(setup: Setup) -> dict[str, float]:
@@ -30,11 +31,14 @@ def sum_up(setup: Setup, clock: Clock, splits: Sequence[Split]) -> dict[str, flo
     """Return the figures of a run's speed, fill, mix of sizes, net and bad examples."""
     stages, devices = setup.train.stages, setup.mesh.size
     mix = variation_of_stages(stages)
+    first, dataset = stages[0], setup.train.dataset
+    of_draws = dataset.views.examples(first.epochs[0], np.arange(len(dataset)))
     return {
         **clock.speed(setup.train.dataset.rank),
         "plan_fill": stages.plan_fill,
         "filler_share": stages.filler_share_on(devices),
         "fill": stages.fill_on(devices),
+        "canvas_class_bits": bits_of_canvas(first.schedule, dataset.classes[of_draws], first.epochs[0]),
         "variation": mix.mean,
         "variation_of_farthest_program": mix.largest_program,
         "variation_of_shuffled_steps": mix.shuffled,

@@ -69,7 +69,8 @@ def advise_rows(train: Split, config: Config, devices: int) -> tuple[int, float]
     for multiple in {devices, largest_divisor(devices)} - {1, *found}:
         if multiple <= config.schedule.examples_per_step:
             schedule = replace(config.schedule, rows_multiple_of=multiple)
-            stages = training_stages(train.dataset.views, epochs, schedule, seed=config.seed)
+            data = train.dataset
+            stages = training_stages(data.views, epochs, schedule, seed=config.seed, classes=data.classes)
             found[multiple] = stages.fill_on(devices)
     best = max(found, key=found.__getitem__)
     return best, found[best]

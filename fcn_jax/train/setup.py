@@ -21,6 +21,7 @@ from fcn_jax.config_fields import flatten, overridden
 from fcn_jax.config_rules import validate
 from fcn_jax.core.block import rows_on_devices
 from fcn_jax.core.buckets import BucketPlan, plan_buckets
+from fcn_jax.core.canvas_choice import SMALLEST
 from fcn_jax.core.stages import Stages, evaluation_stages, scale_of_epochs, training_stages, used
 from fcn_jax.core.step import TrainState, abstract_state, initial_state, put, split_model
 from fcn_jax.data.dataset import Dataset, open_dataset
@@ -88,6 +89,7 @@ class Setup:
             config.schedule,
             kind="stratified",
             programs="step",
+            canvases=SMALLEST,
             max_buckets=len(self._evaluation_plan.shapes) + 1,  # One covers all sizes, and often holds none.
             num_programs=1,
             examples_per_step=config.evaluate.examples_per_step,
@@ -216,6 +218,7 @@ def train_split(
         config.schedule,
         seed=config.seed,
         accumulate=config.train.accumulate,
+        classes=dataset.classes,
     )
     say_notes(stages)
     return config, Split(dataset, stages)

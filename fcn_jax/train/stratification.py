@@ -8,7 +8,9 @@ The size of an example is told by its own bucket, whatever bucket it stands in.
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Int
 
+from fcn_jax.core.canvas_choice import information
 from fcn_jax.core.random import shuffled_order
 from fcn_jax.core.schedule import Schedule
 from fcn_jax.core.stages import Stages
@@ -46,6 +48,21 @@ def variation_of_stages(stages: Stages) -> Variation:
     found = [variation(stage.schedule, stage.epochs[0]) for stage in stages]
     mean, _, shuffled = np.average(found, axis=0, weights=[stage.num_steps for stage in stages]).tolist()
     return Variation(mean, max(of_stage.largest_program for of_stage in found), shuffled)
+
+
+def bits_of_canvas(schedule: Schedule, classes: Int[np.ndarray, " n"], epoch: int) -> float:
+    """Return how many bits the canvas of an example tells of its class in an epoch: their mutual information.
+
+    In steps of one bucket this is what a step tells of its examples' classes. Of many canvases and few examples some
+    bits are chance.
+
+    Args:
+        classes: the class of every draw of the epoch.
+    """
+    canvas = np.zeros(schedule.num_examples, np.int64)
+    for bucket, (_, examples) in enumerate(schedule.places(epoch)):
+        canvas[examples] = bucket
+    return information(canvas, classes)
 
 
 def describe_variation(found: Variation) -> str:

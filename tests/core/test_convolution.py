@@ -13,8 +13,9 @@ from jax import lax
 
 from fcn_jax.core import convolution
 from fcn_jax.core.convolution import Convolution, convolve_direct, convolve_patches
-from fcn_jax.core.geometry import SameWindow, Window
+from fcn_jax.core.geometry import BalancedWindow, SameWindow, Window
 from fcn_jax.core.layers import Map
+from fcn_jax.core.random_layers import Draws, drawing
 from tests.core.made_maps import CHANNELS, assert_close, make_map, shake
 
 
@@ -105,3 +106,30 @@ def test_same_padding_is_xlas_for_every_true_size(float64, window, patches):
         assert y.size[row].tolist() == list(expected.shape[1:3])
         assert_close(y.x[row, : expected.shape[1], : expected.shape[2]], expected[0])
         assert_close(y.x[row].sum(), expected.sum())
+
+
+@pytest.mark.parametrize("window", [BalancedWindow(4, 2, padding=1), BalancedWindow(2, 5, padding=1)], ids=str)
+@pytest.mark.parametrize("side", [10, 11, 13])
+def test_a_balanced_window_begins_at_a_drawn_place(window, side):
+    """A kernel of ones sums positions 1, 2, 3, ..., so every sum tells where its window stands."""
+    layer = Convolution((1, 1), window, rank=1, bias=False, number=2, rngs=nnx.Rngs(0))
+    layer.kernel[...] = jnp.ones_like(layer.kernel[...])
+    examples, canvas = 600, side + 3
+    x = np.where(np.arange(canvas) < side, np.arange(1.0, canvas + 1), 0)
+    m = Map(jnp.tile(x[None, :, None], (examples, 1, 1)), jnp.full((examples, 1), side))
+    padded = np.pad(x[:side], (window.padding, window.padding))
+    left = (len(padded) - window.extent) % window.stride
+
+    def sums(skipped: int) -> np.ndarray:
+        starts = range(skipped, len(padded) - window.extent + 1, window.stride)
+        return np.array([padded[start : start + window.extent].sum() for start in starts])
+
+    with drawing(Draws(jax.random.key(0), (jnp.arange(examples),))):
+        ((y, size),) = layer((m,), training=True)
+        ((centred, _),) = layer((m,), training=False)
+    number = int(size[0, 0])
+    assert number == len(sums(0)) == len(sums(left))
+    assert (np.asarray(centred)[:, :number, 0] == sums(left // 2)).all()
+    share = [float((np.asarray(y)[:, :number, 0] == sums(skipped)).all(1).mean()) for skipped in range(left + 1)]
+    assert sum(share) == pytest.approx(1)
+    assert share == pytest.approx([1 / (left + 1)] * (left + 1), abs=0.08)

@@ -43,6 +43,7 @@ class Net:
     head: str = "average"
     patches: bool = True
     input_channels: int = 2
+    balanced: bool = False
 
     def build(self) -> Model:
         make = LayerMaker(
@@ -52,7 +53,7 @@ class Net:
         kernel, stride, dilation, padding = zip(*(astuple(window) for window in self.windows), strict=True)
         c = FCN(
             num_classes=NUM_CLASSES, channels=(4, 2, 4)[: len(self.windows)], head=self.head,
-            kernel=kernel, stride=stride, dilation=dilation, padding=padding,
+            kernel=kernel, stride=stride, dilation=dilation, padding=padding, balanced=self.balanced,
         )  # fmt: skip
         net = make_fcn(c, self.input_channels, make)
         return Model(net, mean=(0.3,), std=(0.5,), dtype=jnp.float64)
@@ -72,6 +73,7 @@ def nets(draw):
         norm=draw(st.sampled_from(["batch", "group", "layer", "none"])),
         head=draw(st.sampled_from(["average", "average_last", "average_first"])),
         patches=draw(st.booleans()),
+        balanced=draw(st.booleans()),
     )
 
 
@@ -114,6 +116,9 @@ NASTY = {
     "dilation": (Net((Window(3, 2, 3, 3), Window(2, 1, 2, 1)), head="average_first"), [(6, 9), (11, 5)]),
     "sides that just survive": (Net((Window(5, padding=1), Window(3, 2), Window(1))), [(5, 5), (5, 9)]),
     "a kernel of one, strided": (Net((Window(1, 3), Window(1, 2)), norm="none"), [(1, 1), (8, 4)]),
+    "balanced, some sides left over": (
+        Net((Window(4, 2, padding=1), Window(3, 3, padding=2), Window(2, 3)), balanced=True), [(9, 30), (23, 17)]
+    ),
     "a signal": (Net((Window(4, 2, padding=1), Window(3, padding=1)), rank=1), [(2,), (9,)]),
 }
 

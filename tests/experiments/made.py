@@ -1,8 +1,21 @@
 """Made-up ablations and rows, quick to work on."""
 
 from configs import mnist
-from experiments.ablation import Ablation, Arm, ByLength, Claim, Dots, ExtraEvaluation, Form, HeatMap, Lines, Row
-from experiments.metrics import ACCURACY, COMPILE_SECONDS, accuracy_of, drift_of
+from experiments.ablation import (
+    Ablation,
+    Arm,
+    ByLength,
+    Claim,
+    Differences,
+    Dots,
+    ExtraEvaluation,
+    Form,
+    HeatMap,
+    Lines,
+    Row,
+    Series,
+)
+from experiments.metrics import ACCURACY, CANVAS_BITS, COMPILE_SECONDS, accuracy_of, drift_of
 from experiments.plan import ArmRun
 from fcn_jax.config import Config
 
@@ -33,6 +46,7 @@ def made_ablation(**changes) -> Ablation:
             Lines("Drift", "scale", "drift", ((2.0, drift_of("scale 2")),), log_y=True),
             HeatMap("All", (ACCURACY, accuracy_of("scale 2"))),
             ByLength("scale 2", "height"),
+            Differences("Against wide", CANVAS_BITS, ACCURACY, (Series("narrow", ("narrow",), "wide"),)),
         ),
         "evaluations": (
             ExtraEvaluation("as it is"),
@@ -73,10 +87,12 @@ def made_row(run: ArmRun, *, accuracy: float, code: str) -> Row:
             "fill": 0.9,
             "compile_count": 3,
             "compile_seconds": 8.0 - run.seed,
+            "canvas_class_bits": 0.5,
         },
         "validation": [
             {"step": 5, "train_seconds": 5.0, "accuracy": 0.98},
             {"step": 9, "train_seconds": 9.0, "accuracy": 0.995},
         ],
         "evaluations": dict.fromkeys(run.evaluations, evaluated),
+        "probe": {} if run.probe is None else {"variance": 2.0, "variance_within": 1.0, "squared_mean": 4.0},
     }

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from experiments.ablation import Arm
+from experiments.ablation import Arm, Claim
 from experiments.metrics import (
     ACCURACY,
     COMPILE_SECONDS,
@@ -69,3 +69,35 @@ def test_values_by_arm_and_seed():
 def test_the_speed_has_a_name_for_signals_and_one_for_images():
     for name in ("examples_per_second", "images_per_second"):
         assert EXAMPLES_PER_SECOND.value({"summary": {name: 3.0}}) == 3.0
+
+
+def test_a_form_may_have_some_arms_and_an_arm_more_seeds():
+    arms = (ABLATION.arms[0], dataclasses.replace(ABLATION.arms[1], short_seeds=4))
+    ablation = made_ablation(arms=arms, full=dataclasses.replace(ABLATION.full, arms=("wide",)))
+    assert [(run.arm.name, run.seed) for run in all_runs(ablation, ablation.short)][-3:] == [
+        ("wide", 2),
+        ("narrow", 2),
+        ("narrow", 3),
+    ]
+    assert {run.arm.name for run in all_runs(ablation, ablation.full)} == {"wide"}
+    assert {run.arm.name for run in all_runs(ablation, ablation.full, [7])} == {"wide"}
+    assert (ablation.num_runs(ablation.short), ablation.num_runs(ablation.full)) == (7, 4)
+    assert select(ablation, ablation.short, NEW, "new").num_missing == 1
+    assert select(ablation, ablation.full, [], "new").claims == ()
+
+
+def test_a_claim_about_the_difference_of_two_differences():
+    arms = (*ABLATION.arms, Arm("deep", {"train.learning_rate": 1e-3}), Arm("flat", {"train.learning_rate": 2e-3}))
+    claim = Claim("Narrow loses more", ACCURACY, "narrow", "wide", "lower", beyond=("flat", "deep"))
+    ablation = made_ablation(arms=arms, claims=(claim,))
+    accuracy = {"wide": 0.9, "narrow": 0.7, "deep": 0.9, "flat": 0.85}
+    rows = [
+        made_row(run, accuracy=accuracy[run.arm.name] + run.seed / 100, code="new")
+        for run in all_runs(ablation, ablation.short)
+        if (run.arm.name, run.seed) != ("flat", 1)
+    ]
+    said, difference = select(ablation, ablation.short, rows, "new").judge(claim)
+    assert said == "supported"
+    assert difference is not None
+    assert (round(difference.mean, 9), difference.n) == (-0.15, 2)
+    assert claim.arms == {"narrow", "wide", "flat", "deep"}

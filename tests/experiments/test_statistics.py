@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from experiments.statistics import interval_of_mean, interval_of_next, paired_difference, spread, verdict
+from experiments.statistics import (
+    effect_size,
+    holm,
+    interval_of_mean,
+    interval_of_next,
+    paired_difference,
+    spread,
+    verdict,
+)
 
 NUMBERS = st.lists(st.floats(-100, 100), min_size=3, max_size=12)
 
@@ -82,3 +90,32 @@ def test_differences_of_few_or_equal_pairs():
 def test_a_claim_needs_the_whole_interval_on_its_side(gaps, expected, margin, said):
     difference = paired_difference(dict(enumerate(gaps)), dict.fromkeys(range(len(gaps)), 0.0))
     assert verdict(difference, expected, margin) == said
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([]) == []
+    corrected = holm([0.5, math.nan, 0.9])
+    assert corrected[0] == corrected[2] == 1.0
+    assert math.isnan(corrected[1])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=9))
+def test_holm_lies_between_the_p_and_bonferroni_and_keeps_the_order(p):
+    corrected = holm(p)
+    for one, of_one in zip(p, corrected, strict=True):
+        assert one <= of_one <= min(1.0, len(p) * one) + 1e-12
+    assert sorted(corrected) == [corrected[place] for place in np.argsort(p, kind="stable")]
+
+
+def test_few_true_hypotheses_pass_holm():
+    rng = np.random.default_rng(0)
+    wrong = sum(min(holm(rng.uniform(size=12).tolist())) < 0.05 for _ in range(4000))
+    assert wrong / 4000 == pytest.approx(0.05, abs=0.012)
+
+
+def test_an_effect_size_by_hand():
+    """Means 2 and 4, deviations 1 and 1: two deviations, times 1 - 3 / (4 * 4 - 1)."""
+    assert effect_size({0: 3.0, 1: 4.0, 2: 5.0}, {0: 1.0, 1: 2.0, 2: 3.0}) == pytest.approx(2 * 0.8)
+    assert math.isnan(effect_size({0: 3.0}, {0: 1.0}))
+    assert math.isnan(effect_size({0: 3.0, 1: 3.0}, {0: 1.0, 1: 1.0}))
