@@ -20,6 +20,7 @@ import soundfile
 from configs import mnist
 from fcn_jax import cli
 from fcn_jax.command_line import CommandLine
+from fcn_jax.commands.plan import plan_of_table
 from fcn_jax.config import Config, ModelConfig, UserError
 from fcn_jax.config_fields import flatten, get_field, overridden
 from fcn_jax.config_rules import validate
@@ -34,7 +35,7 @@ from fcn_jax.system.targets import present_target
 from fcn_jax.train.compile import CompiledProgram
 from fcn_jax.train.optimizer import is_frozen
 from fcn_jax.train.out_of_memory import Part, compile_fitting
-from fcn_jax.train.setup import Setup, prepare
+from fcn_jax.train.setup import Setup, prepare, train_split
 from tests.data.conftest import picture
 from tests.processes import ROOT
 
@@ -153,6 +154,18 @@ def traced(config: Config) -> None:
     trace_shapes(config, (20, 16))
 
 
+def table_of_sizes(config: Config) -> None:
+    plan_of_table(Path(__file__).parent / "core/mnist_tightbox_train.csv", config)
+
+
+def opened_stages(config: Config) -> None:
+    train_split(config, open_data(config), platform="cpu")
+
+
+def dealt(canvases: str, **fields: Any) -> Config:
+    return broken(data__train_split="train[:200]", schedule__canvases=canvases, **fields)
+
+
 TWO_STAGES: Any = {"train__stage_scales": (0.5, 1.0)}
 CONFIGS = [
     Situation("config.train.stage_scales is ()", broken(train__stage_scales=()), validate),
@@ -167,6 +180,10 @@ CONFIGS = [
     Situation("names no metric", broken(train__patience=3), validate, ways=2),
     Situation("nothing is validated", broken(checkpoint__best="loss", train__evaluate_every_epochs=0), validate),
     Situation("a stratified step always holds", broken(schedule__positions_per_step=100), validate, ways=2),
+    Situation("dealt out to examples", broken(schedule__canvases="size", data__balance=0.5), validate, ways=2),
+    Situation("which has no classes", broken(schedule__canvases="size"), table_of_sizes),
+    Situation("bits of the class: set", dealt("class:9"), opened_stages),
+    Situation("has at least one class: set", dealt("size", schedule__max_buckets=0), opened_stages),
     Situation("config.model.group_size is", broken(model__norm="group", model__channels=(12, 18)), validate),
     Situation("have BatchNorm", broken(ResNet(norm="group", init_from="x")), validate, behind="; set "),
     Situation("but a deep stem begins with", broken(ResNet(deep_stem=True, channels=(9,))), validate),

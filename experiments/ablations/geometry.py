@@ -73,8 +73,8 @@ GEOMETRY = Ablation(
     remarks=(
         "The name of an arm says what differs from the first arm. Dilation 2 with padding 3 has the output sizes of "
         "the first arm.",
-        "Balanced: what the strides leave over at an end of a map is at a drawn end in training (Alsallakh et al., “Mind "
-        "the pool”, ICLR 2023). Digits have all sides up to 20, so training sees every remainder.",
+        "Balanced: what the strides leave over at an end of a map is at a drawn end in training (Alsallakh et al., "
+        "“Mind the pool”, ICLR 2023). Digits have all sides up to 20, so training sees every remainder.",
         "Without padding, the smallest side that the net accepts is 22, so every digit is widened to 22×22.",
     ),
 )

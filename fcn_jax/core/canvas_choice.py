@@ -97,11 +97,12 @@ def _bits_of(rule: str, most: float) -> float:
 def _group_of_class(classes: Int[np.ndarray, " n"], number: int) -> Int[np.ndarray, " k"]:
     """Return the canvas of every class, such that all canvases have about as many examples."""
     counts = np.bincount(classes)
-    if number < 2 or number > np.count_nonzero(counts):
+    num_classes = np.count_nonzero(counts)
+    if number < 2 or number > num_classes:
         raise UserError(
-            f"config.schedule.max_buckets is {number}, but there are {np.count_nonzero(counts)} classes, and canvases "
-            "that are dealt out need at least one class each: set config.schedule.max_buckets between 2 and "
-            f"{np.count_nonzero(counts)}"
+            f"config.schedule.max_buckets is {number}, but it must be between 2 and {num_classes}, the number of "
+            "classes, so that each canvas that is dealt out has at least one class: set "
+            f"config.schedule.max_buckets={num_classes}"
         )
     group, held = np.zeros(len(counts), np.int64), np.zeros(number, np.int64)
     for of_class in np.argsort(-counts, kind="stable").tolist():

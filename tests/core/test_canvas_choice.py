@@ -96,7 +96,7 @@ def test_stages_hold_every_example_once_on_its_canvas(kind, is_random):
     for epoch in range(3):
         held = [(bucket, example) for bucket, (_, of) in enumerate(stage.schedule.places(epoch)) for example in of]
         assert sorted(example for _, example in held) == list(range(300))
-        assert np.mean([own[example] == bucket for bucket, example in held]) > 0.85  # The rest of a bucket moves up.
+        assert np.mean([own[example] == bucket for bucket, example in held]) > 0.8  # The rest of a bucket may move up.
         assert all((views.sizes(epoch)[example] <= stage.plan.shapes[bucket]).all() for bucket, example in held)
 
 
@@ -111,5 +111,5 @@ def test_more_than_the_classes_allow_is_refused():
     with pytest.raises(UserError, match=r"at most 2\.00 bits.*set config\.schedule\.canvases=class:most"):
         chosen(sizes, classes, "class:2.5")
     for number in (0, 1, 5):
-        with pytest.raises(UserError, match=r"set config\.schedule\.max_buckets between 2 and 4"):
+        with pytest.raises(UserError, match=r"between 2 and 4.* set config\.schedule\.max_buckets=4"):
             chosen(sizes, classes, "class:1", number=number)

@@ -117,7 +117,8 @@ NASTY = {
     "sides that just survive": (Net((Window(5, padding=1), Window(3, 2), Window(1))), [(5, 5), (5, 9)]),
     "a kernel of one, strided": (Net((Window(1, 3), Window(1, 2)), norm="none"), [(1, 1), (8, 4)]),
     "balanced, some sides left over": (
-        Net((Window(4, 2, padding=1), Window(3, 3, padding=2), Window(2, 3)), balanced=True), [(9, 30), (23, 17)]
+        Net((Window(4, 2, padding=1), Window(3, 3, padding=2), Window(2, 3)), balanced=True),
+        [(9, 30), (23, 17)],
     ),
     "a signal": (Net((Window(4, 2, padding=1), Window(3, padding=1)), rank=1), [(2,), (9,)]),
 }

@@ -1,10 +1,10 @@
 """Canvases change no logit, and the gradients of steps vary as sums done by hand say."""
 
+import jax
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-import experiments.probes
 from configs import mnist
 from experiments.probes import gradient_variance, largest_change_of_logits
 from fcn_jax.config_fields import overridden
@@ -32,8 +32,6 @@ def gradients(setup):
     """The gradient of every step of the first epoch, with the canvas of the step."""
     loss = make_loss(setup.graphdef, setup.config.train)
     state, schedule = setup.state, setup.train.stages[0].schedule
-    import jax
-
     of = jax.jit(jax.grad(lambda params, blocks: loss(params, state.stats, blocks, state.step)[0]))
     for step in setup.loader(setup.train).steps(0, schedule.steps_per_epoch):
         yield step.blocks[0].image.shape[1:3], np.asarray(ravel_pytree(of(state.params, step.blocks))[0], np.float64)
@@ -62,8 +60,7 @@ def test_shuffled_steps_vary_less_than_steps_of_one_class():
     assert other["variance_within"] == pytest.approx(other["variance"])
 
 
-def test_there_are_examples_of_every_canvas(monkeypatch):
-    """Fewer would prove less."""
+def test_examples_of_every_canvas_are_compared(monkeypatch):
     setup, seen = setup_of(), []
     block = setup.train.dataset.block
     monkeypatch.setattr(
@@ -72,5 +69,4 @@ def test_there_are_examples_of_every_canvas(monkeypatch):
         lambda index, canvas, epoch: seen.append(canvas) or block(index, canvas, epoch=epoch),
     )
     largest_change_of_logits(setup)
-    assert {*setup.train.stages[0].plan.shapes} < {*seen}
-    assert experiments.probes.EXAMPLES_OF_A_CANVAS >= 8
+    assert {*setup.train.stages[0].plan.shapes} <= {*seen}

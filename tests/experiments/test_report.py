@@ -65,7 +65,7 @@ def test_page_and_table_say_what_came_out(tmp_path):
         assert "baseline" in text
         assert "Stale" not in text
     assert (
-        "| narrow | 80.10 ± 0.11 | 3 | −10.00 [−10.00, −10.00] | < 0.001 | < 0.001 | −70.4 | 8.0 | 40.05 ± 0.05 |"
+        "| narrow | 80.10 ± 0.11 | 3 | −10.00 [−10.00, −10.00] | < 0.001 | < 0.001 | −76.2 | 8.0 | 40.05 ± 0.05 |"
         in table
     )
     assert "model.channels = [2, 4, 4]" in html
