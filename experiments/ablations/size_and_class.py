@@ -81,12 +81,12 @@ def claims(*, margin: float, stratified: bool, by_size: str = "") -> tuple[Claim
         made.append(Claim(text, ACCURACY, most, one, "lower"))
         if stratified:
             text = f"With {norm}, stratified steps lose nothing, whatever the canvas tells"
-            ends = [arm_name("stratified", norm, level) for level in ("most", "0")]
-            made.append(Claim(text, ACCURACY, *ends, "equal", margin=margin))
+            one_end, other = (arm_name("stratified", norm, level) for level in ("most", "0"))
+            made.append(Claim(text, ACCURACY, one_end, other, "equal", margin=margin))
         if by_size:
             text = f"With {norm}, canvases by size cost what canvases cost that tell as many bits"
-            ends = [arm_name("bucketed", norm, level) for level in ("by size", by_size)]
-            made.append(Claim(text, ACCURACY, *ends, "equal", margin=margin))
+            of_size, of_class = (arm_name("bucketed", norm, level) for level in ("by size", by_size))
+            made.append(Claim(text, ACCURACY, of_size, of_class, "equal", margin=margin))
     nothing, one = (arm_name("bucketed", "BatchNorm", level) for level in ("0", "1"))
     for norm in list(NORMS)[1:]:
         text = f"At one bit, BatchNorm loses more than {norm}"
