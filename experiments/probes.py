@@ -45,6 +45,7 @@ def largest_change_of_logits(setup: Setup) -> float:
                 np.asarray(logits_of(dataset.block(examples, shape, epoch=epoch))) for shape in (canvas, fitting)
             )
             largest, change = max(largest, float(np.abs(there).max())), max(change, float(np.abs(here - there).max()))
+    assert largest > 0, "all logits are zero, so nothing is proved"
     if change > MOST_CHANGE * largest:
         raise RuntimeError(f"logits up to {largest:.3g} change by {change:.3g} with the canvas, more than by rounding")
     return change
