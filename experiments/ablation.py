@@ -169,8 +169,8 @@ class Ablation:
     full: Form
     evaluations: tuple[ExtraEvaluation, ...] = ()
     probe: Overrides | None = None
-    """If given, every run checks that its canvases change no logit; the first seed of each arm measures how gradients
-    vary between its steps. They are those of one net, which is trained as these changes to the config say."""
+    """If given, every run checks that its canvases change no logit. The first seed of each arm also compares the
+    gradients of its steps with those of the steps that these changes to the config make, at the net that those train."""
     measures_time: bool = False
     """True if the runs must go one at a time, because runs at the same time slow each other down."""
     remarks: tuple[str, ...] = ()

@@ -14,16 +14,15 @@ COMPILE_SECONDS = Metric(
 
 
 CANVAS_BITS = Metric("bits of class", lambda row: row["summary"]["canvas_class_bits"], unit="number")
-GRADIENT_NOISE = Metric(
-    "gradient noise", lambda row: _gradient_noise(row["probe"]), unit="number", from_first_seed=True
+GRADIENT_VARIANCE, VARIANCE_WITHIN, GRADIENT_BIAS = (
+    Metric(title, lambda row, name=name: row["probe"].get(name), unit="number", from_first_seed=True)
+    for title, name in (
+        ("gradient variance", "variance"),
+        ("within canvases", "variance_within"),
+        ("gradient bias", "bias"),
+    )
 )
-"""Variance between steps of the gradient of one fixed net, in squared lengths of its mean."""
-NOISE_BETWEEN_CANVASES = Metric(
-    "noise between canvases, %",
-    lambda row: 1 - row["probe"]["variance_within"] / row["probe"]["variance"] if "variance" in row["probe"] else None,
-    from_first_seed=True,
-)
-"""The share of that variance which lies between the canvases, not between steps of the same canvas."""
+"""How the gradients of one fixed net differ from step to step: see `experiments/probes.py`."""
 
 
 def accuracy_of(evaluation: str) -> Metric:
@@ -58,10 +57,6 @@ def total_seconds_to(accuracy: float) -> Metric:
         return None if seconds is None else seconds + row["summary"]["compile_seconds"]
 
     return Metric(f"total to {100 * accuracy:g} %, s", value, unit="seconds", from_first_seed=True)
-
-
-def _gradient_noise(probe: Row) -> float | None:
-    return probe["variance"] / probe["squared_mean"] if "variance" in probe else None
 
 
 def _evaluated(row: Row, evaluation: str, name: str) -> float | None:

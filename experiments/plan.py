@@ -62,7 +62,7 @@ class ArmRun:
 
     @property
     def probe(self) -> Config | None:
-        """The config of the net whose gradients are measured; None: nothing is."""
+        """The config of the net at which gradients are measured; None: they are not."""
         changes = self.ablation.probe
         return None if changes is None else overridden(self.config, {**changes, "seed": 0})
 

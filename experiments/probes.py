@@ -6,12 +6,14 @@ like examples do to a step, apart from any training.
 
 import hashlib
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
 from jax.flatten_util import ravel_pytree
+from jaxtyping import Float
 
 from fcn_jax.core.block import Block
 from fcn_jax.core.step import TrainState, make_loss
@@ -51,16 +53,20 @@ def largest_change_of_logits(setup: Setup) -> float:
     return change
 
 
-def gradient_variance(setup: Setup, state: TrainState) -> dict[str, Any]:
-    """Return how the gradient of the loss varies between the steps of an epoch, at the parameters of `state`.
+@dataclass(frozen=True)
+class Gradients:
+    """The gradients of the steps of an epoch at some parameters."""
 
-    Returns:
-        variance: mean squared distance of a step's gradient from their mean, over all parameters together.
-        variance_within: the same among steps whose blocks have the same canvases. Both are unbiased.
-        squared_mean: squared length of the mean gradient, without what the variance adds to it.
-        steps: number of steps.
-        state: a hash of the parameters, to see that other runs measured at the same ones.
-    """
+    mean: Float[np.ndarray, " p"]
+    variance: float
+    """Mean squared distance of a step's gradient from the mean, over all parameters together; unbiased."""
+    variance_within: float
+    """The same among steps whose blocks have the same canvases."""
+    steps: int
+
+
+def gradients_of_epoch(setup: Setup, state: TrainState) -> Gradients:
+    """Return the gradients of the steps of the first epoch at the parameters of `state`."""
     config, stage = setup.config, setup.train.stages[0]
     loss = make_loss(setup.graphdef, config.train, labels=config.data.labels)
 
@@ -75,13 +81,28 @@ def gradient_variance(setup: Setup, state: TrainState) -> dict[str, Any]:
         of_canvases[canvases].append(np.asarray(gradient_of(step.blocks), np.float64))
     groups = [np.stack(gradients) for gradients in of_canvases.values()]
     every = np.concatenate(groups)
-    number, within = len(every), sum(((group - group.mean(0)) ** 2).sum() for group in groups)
-    variance = float(((every - every.mean(0)) ** 2).sum() / (number - 1))
-    digest = hashlib.sha256(np.asarray(ravel_pytree(state.params)[0]).tobytes()).hexdigest()
+    within = sum(((group - group.mean(0)) ** 2).sum() for group in groups) / (len(every) - len(groups))
+    variance = ((every - every.mean(0)) ** 2).sum() / (len(every) - 1)
+    return Gradients(every.mean(0), float(variance), float(within), len(every))
+
+
+def gradients_against(shuffled: Setup, setup: Setup, state: TrainState) -> dict[str, Any]:
+    """Return how the gradients of a run's steps differ from those of shuffled steps, at the parameters of `state`.
+
+    Returns:
+        variance: variance of a step's gradient, in units of that of shuffled steps.
+        variance_within: the same among steps of the same canvases.
+        bias: squared distance of the mean gradient from that of shuffled steps, in the same units. It is unbiased
+            itself, so it may be a little below 0. It is 0 where the loss of an example does not depend on the others.
+        steps: number of steps of the run.
+        state: a hash of the parameters, to see that other runs measured at the same ones.
+    """
+    own, other = gradients_of_epoch(setup, state), gradients_of_epoch(shuffled, state)
+    bias = float(((own.mean - other.mean) ** 2).sum()) - own.variance / own.steps - other.variance / other.steps
     return {
-        "variance": variance,
-        "variance_within": float(within / (number - len(groups))),
-        "squared_mean": float((every.mean(0) ** 2).sum()) - variance / number,
-        "steps": number,
-        "state": digest[:16],
+        "variance": own.variance / other.variance,
+        "variance_within": own.variance_within / other.variance,
+        "bias": bias / other.variance,
+        "steps": own.steps,
+        "state": hashlib.sha256(np.asarray(ravel_pytree(state.params)[0]).tobytes()).hexdigest()[:16],
     }

@@ -52,7 +52,7 @@ class Job:
     config: dict[str, Any]
     evaluations: list[EvaluationJob]
     probe: dict[str, Any] | None
-    """The config of the net whose gradients are measured; None: nothing is."""
+    """The config of the net at which gradients are measured, and of the steps they are compared with; None: no such."""
     results: str
     """The folder of runs.jsonl."""
     scratch: str
@@ -166,8 +166,8 @@ def train_job(job: Job, workdir: Path, cache: Path) -> tuple[dict[str, Any], lis
 
 
 def probe_job(job: Job, workdir: Path, cache: Path) -> dict[str, Any]:
-    """Check that the run's canvases change no logit; for the first seed, measure how gradients vary between steps."""
-    from experiments.probes import gradient_variance, largest_change_of_logits
+    """Check that the run's canvases change no logit; for the first seed, compare gradients with those of the probe."""
+    from experiments.probes import gradients_against, largest_change_of_logits
     from fcn_jax.commands.train import train
     from fcn_jax.train.checkpoint import restore_latest
     from fcn_jax.train.setup import prepare
@@ -177,8 +177,9 @@ def probe_job(job: Job, workdir: Path, cache: Path) -> dict[str, Any]:
     setup = prepare(config_of(job.config, cache))
     found: dict[str, Any] = {"largest_change_of_logits": largest_change_of_logits(setup)}
     if job.seed == 0:
-        train(config_of(job.probe, cache), workdir)
-        found |= gradient_variance(setup, restore_latest(workdir, setup.state))
+        probe = config_of(job.probe, cache)
+        train(probe, workdir)
+        found |= gradients_against(prepare(probe, abstract=True), setup, restore_latest(workdir, setup.state))
     return found
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from configs import mnist
 from experiments.ablation import Ablation, Arm, Claim, Differences, Form, Overrides, Series
 from experiments.ablations.forms import full_mnist, short_mnist
-from experiments.metrics import ACCURACY, CANVAS_BITS, GRADIENT_NOISE, NOISE_BETWEEN_CANVASES
+from experiments.metrics import ACCURACY, CANVAS_BITS, GRADIENT_BIAS, GRADIENT_VARIANCE, VARIANCE_WITHIN
 from fcn_jax.config import Config
 
 NORMS: dict[str, Overrides] = {
@@ -109,7 +109,7 @@ def plots(*, bucketed: Sequence[str]) -> tuple[Differences, ...]:
     title = "Steps of one canvas against shuffled steps"
     return (
         Differences(f"{title}, by how much the canvas tells of the class", CANVAS_BITS, ACCURACY, series),
-        Differences(f"{title}, by how the gradient varies between steps", GRADIENT_NOISE, ACCURACY, series),
+        Differences(f"{title}, by how the gradient varies between steps", GRADIENT_VARIANCE, ACCURACY, series),
     )
 
 
@@ -141,15 +141,16 @@ def on_other_data(
     )
 
 
-METRICS = (ACCURACY, CANVAS_BITS, GRADIENT_NOISE, NOISE_BETWEEN_CANVASES)
+METRICS = (ACCURACY, CANVAS_BITS, GRADIENT_VARIANCE, VARIANCE_WITHIN, GRADIENT_BIAS)
 REMARKS = (
     "Shuffled: all examples stand on one canvas. Bucketed: every step holds one canvas. Stratified: every step holds "
     "all canvases. A level is the mutual information between the canvas and the class of a training example; at the "
     "most, each class stands on one canvas.",
     "Every run checks before training that its canvases change no logit by more than rounding.",
-    "Gradient noise: the variance between the steps of an epoch of the gradient of one net, in squared lengths of the "
-    "mean gradient. That net has the norm of the arm and was trained with shuffled steps of seed 0. It is measured "
-    "once per arm.",
+    "Gradient variance: that between the steps of an epoch, at the parameters of one net, in units of the variance of "
+    "shuffled steps. Within canvases: the part of it that steps of the same canvas have. Gradient bias: the squared "
+    "distance of the mean gradient from that of shuffled steps, in the same units. The net has the norm of the arm and "
+    "was trained with shuffled steps of seed 0. All three are measured once per arm.",
 )
 LEVELS = ("0", "0.1", "0.3", "by size", "0.6", "1", "1.6", "2.4", "most")
 SIZE_AND_CLASS = Ablation(

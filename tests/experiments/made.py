@@ -94,5 +94,5 @@ def made_row(run: ArmRun, *, accuracy: float, code: str) -> Row:
             {"step": 9, "train_seconds": 9.0, "accuracy": 0.995},
         ],
         "evaluations": dict.fromkeys(run.evaluations, evaluated),
-        "probe": {} if run.probe is None else {"variance": 2.0, "variance_within": 1.0, "squared_mean": 4.0},
+        "probe": {} if run.probe is None else {"variance": 2.0, "variance_within": 1.0, "bias": 0.5},
     }
