@@ -13,7 +13,7 @@ The predictions are the claims below. They were written before the first run:
 6. Canvases by size cost what canvases cost that tell as many bits. Size matters through the class alone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from configs import mnist
 from experiments.ablation import Ablation, Arm, Claim, Differences, Form, Overrides, Series
@@ -28,7 +28,6 @@ NORMS: dict[str, Overrides] = {
     "no norm": {"model.norm": "none"},
 }
 RE_ESTIMATED: Overrides = {"model.norm": "batch", "train.precise_batch_norm": True}
-MANY_SEEDS = {"BatchNorm": 10, "no norm": 10}
 SHUFFLED: Overrides = {"schedule.kind": "bucketed", "schedule.max_buckets": 1}
 PROBE: Overrides = {**SHUFFLED, "schedule.canvases": "smallest", "train.precise_batch_norm": False}
 """The net whose gradients are measured is trained with shuffled steps, the same for all arms of a norm."""
@@ -38,12 +37,15 @@ def arm_name(kind: str, norm: str, level: str) -> str:
     return f"{kind}, {norm}, {level}{'' if level in ('most', 'by size') else ' bits'}"
 
 
-def arms(*, bucketed: Sequence[str], stratified: Sequence[str], canvases: int) -> tuple[Arm, ...]:
+def arms(
+    *, bucketed: Sequence[str], stratified: Sequence[str], canvases: int, seeds: Mapping[str, int]
+) -> tuple[Arm, ...]:
     """Return the arms of all norms.
 
     Args:
         bucketed, stratified: how much the canvas tells of the class in these arms: bits, `most`, or `by size`.
         canvases: number of canvases.
+        seeds: {norm: seeds of the short form}, for the norms that have more than its own.
     """
 
     def dealt(kind: str, norm: str, level: str, changes: Overrides) -> Arm:
@@ -51,11 +53,11 @@ def arms(*, bucketed: Sequence[str], stratified: Sequence[str], canvases: int) -
         schedule = {"schedule.kind": kind, "schedule.max_buckets": canvases, "schedule.canvases": rule}
         if kind == "stratified":
             schedule["schedule.num_programs"] = 1
-        return Arm(arm_name(kind, norm, level), {**schedule, **changes}, short_seeds=MANY_SEEDS.get(norm, 0))
+        return Arm(arm_name(kind, norm, level), {**schedule, **changes}, short_seeds=seeds.get(norm, 0))
 
     made = []
     for norm, changes in NORMS.items():
-        made.append(Arm(f"shuffled, {norm}", {**SHUFFLED, **changes}, short_seeds=MANY_SEEDS.get(norm, 0)))
+        made.append(Arm(f"shuffled, {norm}", {**SHUFFLED, **changes}, short_seeds=seeds.get(norm, 0)))
         made += [dealt("bucketed", norm, level, changes) for level in bucketed]
         made += [dealt("stratified", norm, level, changes) for level in stratified]
     made += [dealt("bucketed", "re-estimated BatchNorm", level, RE_ESTIMATED) for level in ("0", "1", "most")]
@@ -130,7 +132,7 @@ def on_other_data(
         name=name,
         question=question,
         base=base,
-        arms=arms(bucketed=levels, stratified=(), canvases=canvases),
+        arms=arms(bucketed=levels, stratified=(), canvases=canvases, seeds={}),
         metrics=METRICS,
         claims=claims(margin=margin, stratified=False),
         plots=plots(bucketed=levels),
@@ -157,7 +159,7 @@ SIZE_AND_CLASS = Ablation(
     name="size_and_class",
     question="Batches of like sizes are batches of like classes: what does it cost, with which norms, what cures it?",
     base=mnist.get_config,
-    arms=arms(bucketed=LEVELS, stratified=("0", "1", "most"), canvases=10),
+    arms=arms(bucketed=LEVELS, stratified=("0", "1", "most"), canvases=10, seeds={"BatchNorm": 10, "no norm": 10}),
     metrics=METRICS,
     claims=claims(margin=0.003, stratified=True, by_size="0.3"),
     plots=plots(bucketed=LEVELS),
