@@ -171,6 +171,8 @@ class Ablation:
     probe: Overrides | None = None
     """If given, every run checks that its canvases change no logit. The first seed of each arm also compares the
     gradients of its steps with those of the steps that these changes to the config make, at the net they train."""
+    shares_programs: bool = False
+    """True if all arms share compiled programs, so that their seconds of compilation mean nothing."""
     measures_time: bool = False
     """True if the runs must go one at a time, because runs at the same time slow each other down."""
     remarks: tuple[str, ...] = ()

@@ -30,6 +30,7 @@ DECIDES_RESULTS = (
 )
 NOT_OF_THE_RUN = {"checkpoint.every_steps": 10**9, "checkpoint.keep": 1}
 KEY_LENGTH = 16
+FIRST_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class ArmRun:
 
     @property
     def is_first_seed(self) -> bool:
-        return self.seed == 0
+        return self.seed == FIRST_SEED
 
     @property
     def evaluations(self) -> dict[str, Config]:
@@ -64,7 +65,7 @@ class ArmRun:
     def probe(self) -> Config | None:
         """The config of the net at which gradients are measured; None: they are not."""
         changes = self.ablation.probe
-        return None if changes is None else overridden(self.config, {**changes, "seed": 0})
+        return None if changes is None else overridden(self.config, {**changes, "seed": FIRST_SEED})
 
     def key(self, code: str) -> str:
         """Return the key of the run's result for a version of the code."""

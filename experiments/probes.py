@@ -16,7 +16,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
 from fcn_jax.core.block import Block
-from fcn_jax.core.step import TrainState, make_loss
+from fcn_jax.core.step import TrainState, Variables, make_loss
 from fcn_jax.train.setup import Setup
 
 EXAMPLES_OF_A_CANVAS = 8
@@ -35,18 +35,18 @@ def largest_change_of_logits(setup: Setup) -> float:
     epoch = stage.epochs[0]
 
     @jax.jit
-    def logits_of(block: Block) -> Any:
-        return nnx.merge(setup.graphdef, *setup.state.evaluated)((block,), training=False)[0].logits
+    def logits_of(variables: Variables, block: Block) -> jax.Array:
+        return nnx.merge(setup.graphdef, *variables)((block,), training=False)[0].logits
 
     held = [examples[:EXAMPLES_OF_A_CANVAS] for _, examples in stage.schedule.places(epoch)]
     fitting = tuple(dataset.views.sizes(epoch)[np.concatenate(held)].max(0).tolist())
     largest, change = 0.0, 0.0
     for canvas, examples in zip(stage.plan.shapes, held, strict=True):
         if len(examples):
-            here, there = (
-                np.asarray(logits_of(dataset.block(examples, shape, epoch=epoch))) for shape in (canvas, fitting)
-            )
-            largest, change = max(largest, float(np.abs(there).max())), max(change, float(np.abs(here - there).max()))
+            blocks = (dataset.block(examples, shape, epoch=epoch) for shape in (canvas, fitting))
+            here, there = (np.asarray(logits_of(setup.state.evaluated, block)) for block in blocks)
+            largest = max(largest, float(np.abs(there).max()))
+            change = max(change, float(np.abs(here - there).max()))
     assert largest > 0, "all logits are zero, so nothing is proved"
     if change > MOST_CHANGE * largest:
         raise RuntimeError(f"logits up to {largest:.3g} change by {change:.3g} with the canvas, more than by rounding")
@@ -71,14 +71,14 @@ def gradients_of_epoch(setup: Setup, state: TrainState) -> Gradients:
     loss = make_loss(setup.graphdef, config.train, labels=config.data.labels)
 
     @jax.jit
-    def gradient_of(blocks: tuple[Block, ...]) -> jax.Array:
+    def gradient_of(state: TrainState, blocks: tuple[Block, ...]) -> jax.Array:
         gradient, _ = jax.grad(loss, has_aux=True)(state.params, state.stats, blocks, state.step)
         return ravel_pytree(gradient)[0]
 
     of_canvases: dict[tuple, list[np.ndarray]] = defaultdict(list)
     for step in setup.loader(setup.train).steps(0, stage.schedule.steps_per_epoch):
         canvases = tuple(block.image.shape[1:-1] for block in step.blocks)
-        of_canvases[canvases].append(np.asarray(gradient_of(step.blocks), np.float64))
+        of_canvases[canvases].append(np.asarray(gradient_of(state, step.blocks), np.float64))
     groups = [np.stack(gradients) for gradients in of_canvases.values()]
     every = np.concatenate(groups)
     within = sum(((group - group.mean(0)) ** 2).sum() for group in groups) / (len(every) - len(groups))

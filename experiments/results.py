@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from experiments.ablation import Ablation, Claim, Form, Metric, Row
-from experiments.plan import ArmRun, all_runs
+from experiments.plan import FIRST_SEED, ArmRun, all_runs
 from experiments.statistics import Difference, Verdict, paired_difference, verdict
 
 
@@ -28,7 +28,7 @@ class Results:
         """Return {seed: value} of an arm, for the seeds that have a value."""
         rows = [row for row in self.rows if row["arm"] == arm]
         if metric.from_first_seed:
-            rows = [row for row in rows if row["empty_cache"]]
+            rows = [row for row in rows if row["seed"] == FIRST_SEED]
         found = {row["seed"]: metric.value(row) for row in rows}
         return {seed: value for seed, value in sorted(found.items()) if value is not None}
 

@@ -39,7 +39,8 @@ def job_of(run: ArmRun, *, results: Path, scratch: Path, keep: bool, num_jobs: i
         probe=None if run.probe is None else dataclasses.asdict(run.probe),
         results=str(results),
         scratch=str(scratch),
-        with_empty_cache=run.is_first_seed,
+        programs="of all arms" if run.ablation.shares_programs else run.arm.name,
+        with_empty_cache=run.is_first_seed and not run.ablation.shares_programs,
         keep=keep,
         num_jobs=num_jobs,
     )
@@ -79,7 +80,12 @@ def print_plan(runs: Sequence[ArmRun], rows: Sequence[Row], *, jobs: int) -> Non
     """Print the runs that would be made, and about how long they take."""
     seconds = [expected_seconds(run, rows) for run in runs]
     lines = [
-        (run.arm.name, str(run.seed), f"{cost:.0f}", "empty cache" if run.is_first_seed else "")
+        (
+            run.arm.name,
+            str(run.seed),
+            f"{cost:.0f}",
+            "empty cache" if run.is_first_seed and not run.ablation.shares_programs else "",
+        )
         for run, cost in zip(runs, seconds, strict=True)
     ]
     print_table(f"{len(runs)} runs to make", ("arm", "seed", "seconds", ""), lines)

@@ -1,7 +1,8 @@
 """A worker: a process that claims one run, trains, evaluates, and appends the row. It reads its job as JSON from stdin.
 
 The worker itself writes the row, so a finished run is kept even if the process that started the worker has died. The
-run of an arm's first seed empties the arm's cache of compiled programs, and fills it for the other seeds.
+run of an arm's first seed empties the arm's cache of compiled programs, and fills it for the other seeds, unless all
+arms of the ablation share one.
 """
 
 import json
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from experiments.ablation import Row
-from experiments.plan import ROOT, code_version
+from experiments.plan import FIRST_SEED, ROOT, code_version
 from experiments.runs import Runs
 from fcn_jax.config import Config, UserError
 from fcn_jax.nets.families import config_from_json
@@ -53,6 +54,8 @@ class Job:
     evaluations: list[EvaluationJob]
     probe: dict[str, Any] | None
     """The config of the net at which gradients are measured, and of the steps they are compared with; None: no such."""
+    programs: str
+    """Name of the cache of compiled programs, which arms may share."""
     results: str
     """The folder of runs.jsonl."""
     scratch: str
@@ -102,7 +105,7 @@ def make_row(job: Job) -> Row:
     place = Path(job.scratch) / "runs" / job.key
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
-    cache = Path(job.scratch) / "programs" / f"{job.ablation}_{job.form}" / job.arm.replace("/", "_")
+    cache = Path(job.scratch) / "programs" / f"{job.ablation}_{job.form}" / job.programs.replace("/", "_")
     if job.with_empty_cache:
         shutil.rmtree(cache, ignore_errors=True)
     try:
@@ -176,7 +179,7 @@ def probe_job(job: Job, workdir: Path, cache: Path) -> dict[str, Any]:
         return {}
     setup = prepare(config_of(job.config, cache))
     found: dict[str, Any] = {"largest_change_of_logits": largest_change_of_logits(setup)}
-    if job.seed == 0:
+    if job.seed == FIRST_SEED:
         probe = config_of(job.probe, cache)
         train(probe, workdir)
         found |= gradients_against(prepare(probe, abstract=True), setup, restore_latest(workdir, setup.state))

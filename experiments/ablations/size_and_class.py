@@ -139,6 +139,7 @@ def on_other_data(
         short=short,
         full=full,
         probe=PROBE,
+        shares_programs=True,
         remarks=(remark, *REMARKS),
     )
 
@@ -166,6 +167,7 @@ SIZE_AND_CLASS = Ablation(
     short=short_mnist(30),
     full=full_mnist(130),
     probe=PROBE,
+    shares_programs=True,
     remarks=(
         "Ten canvases from 20×20 to 25×24 hold all digits. By size, they tell 0.28 of at most 3.32 bits; six buckets "
         "as in the default run tell 0.36, and all 24 shapes of the short form 0.40.",
