@@ -1,6 +1,6 @@
 """The description of an ablation: a question, the arms, the metrics, and the claims that the results shall judge.
 
-The arms differ in a few fields of a config. Each arm is compared with the first one, seed by seed. All of this is data:
+The arms differ in a few fields of a config. Each is compared with a baseline, seed by seed. All of this is data:
 the files under `ablations/` fill in these classes, and the other modules of this package work on them.
 """
 
@@ -27,6 +27,8 @@ class Arm:
     """The config that this arm starts from; None: the config of the ablation."""
     skips: tuple[str, ...] = ()
     """Names of the evaluations whose sizes the model of this arm does not accept."""
+    against: str = ""
+    """Name of the arm that the table compares this one with; empty: the first arm."""
     short_seeds: int = 0
     """Seeds of this arm in the short form; 0: as many as the form has."""
 
@@ -156,7 +158,7 @@ class Form:
 
 @dataclass(frozen=True)
 class Ablation:
-    """One question and the way to answer it. The first arm is the baseline. The first metric is the main one."""
+    """One question and the way to answer it. The first metric is the main one."""
 
     name: str
     question: str
@@ -183,6 +185,10 @@ class Ablation:
 
     def arm(self, name: str) -> Arm:
         return next(arm for arm in self.arms if arm.name == name)
+
+    def baseline(self, name: str) -> str:
+        """Return the name of the arm that an arm is compared with; its own name if it is a baseline itself."""
+        return self.arm(name).against or self.arms[0].name
 
     def seeds(self, form: Form, arm: Arm) -> range:
         """Return the seeds of an arm in a form; none if the form does not have the arm."""

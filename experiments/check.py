@@ -9,6 +9,7 @@ from pathlib import Path
 
 from experiments.ablation import Ablation
 from experiments.launchers import Local
+from experiments.page import commands
 from experiments.plan import all_runs, code_version
 from experiments.report import RESULTS, results_of
 from experiments.results import Results, select
@@ -27,20 +28,21 @@ def check(ablation: Ablation, *, full: bool, seed: int, jobs: int, root: Path = 
         UserError: an arm has fewer than two committed runs, and one run has no spread.
     """
     committed, metric = results_of(ablation, full=full, root=root), ablation.metrics[0]
-    for arm in ablation.arms:
+    form = ablation.form(full=full)
+    arms = [arm for arm in ablation.arms if ablation.seeds(form, arm)]
+    for arm in arms:
         if len(committed.values(arm.name, metric)) < 2:
             raise UserError(
                 f"{ablation.name} has {len(committed.values(arm.name, metric))} committed runs of {arm.name}, but a "
-                f"spread needs at least two: make them with python -m experiments run {ablation.name}"
+                f"spread needs at least two: make them with {commands(ablation, form).splitlines()[0]}"
             )
     if committed.are_stale:
         say("the committed results come from other code or other configs: this check compares them with this checkout")
-    form = ablation.form(full=full)
     with tempfile.TemporaryDirectory() as directory:
         runs = all_runs(ablation, form, [seed])
         code = make_runs(runs, Path(directory), launcher=Local(), jobs=jobs, keep=False)
         made = select(ablation, form, Runs(Path(directory)).read(), code_version())
-    lines = [compare(committed, made, arm.name) for arm in ablation.arms]
+    lines = [compare(committed, made, arm.name) for arm in arms]
     for _, line in lines:
         print(line)
     return code or int(not all(inside for inside, _ in lines))

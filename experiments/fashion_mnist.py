@@ -7,6 +7,7 @@ installs them. The first 12,000 images of train, the next 2,000 as validation an
 """
 
 import gzip
+import shutil
 import sys
 from pathlib import Path
 
@@ -37,18 +38,22 @@ def main(arguments: list[str]) -> int:
 
 
 def write_folder(directory: Path, folder: Path) -> None:
-    """Write the pictures of all parts.
+    """Write the pictures of all parts, in place of a folder that is there; all of them or none.
 
     Raises:
         UserError: a file of Fashion-MNIST is missing.
     """
+    made = folder.with_name(f"{folder.name}.new")
+    shutil.rmtree(made, ignore_errors=True)
     for part, (prefix, start, stop) in PARTS.items():
         images = _read(directory / f"{prefix}-images-idx3-ubyte.gz", header=16).reshape(-1, 28, 28)[start:stop]
         labels = _read(directory / f"{prefix}-labels-idx1-ubyte.gz", header=8)[start:stop]
         for number, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
-            of_class = folder / part / CLASSES[label]
+            of_class = made / part / CLASSES[label]
             of_class.mkdir(parents=True, exist_ok=True)
             Image.fromarray(cropped(image)).save(of_class / f"{number:05}.png")
+    shutil.rmtree(folder, ignore_errors=True)
+    made.rename(folder)
 
 
 def _read(path: Path, *, header: int) -> UInt8[np.ndarray, " n"]:

@@ -52,13 +52,15 @@ def notices(results: Results) -> list[str]:
 
 
 def how_to_read(results: Results) -> str:
-    baseline = results.ablation.arms[0].name
+    baselines = dict.fromkeys(results.ablation.baseline(arm) for arm in results.arms)
+    what = "the baseline above it" if len(baselines) > 1 else next(iter(baselines), "the baseline")
     return (
-        f"Each value is the mean ± standard deviation over n seeds. A difference is the arm minus {baseline}, taken "
-        "within each seed; it has the 95 % confidence interval of its mean and p of a paired t-test. Differences of "
-        "percentages are in percentage points. The second p is corrected for the number of arms by Holm's method. g is "
-        "the difference in standard deviations (Hedges). Seconds of compilation are measured once per arm, with an "
-        "empty cache. A dash: not measured, or the model does not accept the size."
+        f"Each value is the mean ± standard deviation over n seeds. A difference is the arm minus {what}, taken within "
+        "each seed; it has the 95 % confidence interval of its mean and p of a paired t-test. Differences of "
+        "percentages are in percentage points. The second p is corrected for the number of arms by Holm's method; the "
+        "verdicts on the expectations are not corrected for their number. g is the difference in standard deviations "
+        "(Hedges). Seconds of compilation are measured once per arm, with an empty cache. A dash: not measured, or the "
+        "model does not accept the size."
     )
 
 

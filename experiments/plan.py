@@ -25,6 +25,7 @@ DECIDES_RESULTS = (
     "fcn_jax/nets/*.py",
     "fcn_jax/train/*.py",
     "fcn_jax/commands/train.py",
+    "experiments/fashion_mnist.py",
     "experiments/probes.py",
     "experiments/worker.py",
 )

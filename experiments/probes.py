@@ -1,4 +1,4 @@
-"""Two looks at a run: do its canvases change a logit, and how do the gradients of one fixed net vary between its steps?
+"""Two looks at a run: do its canvases change the function, and how do the gradients of a fixed net vary between steps?
 
 The first proves that arms which differ in their canvases train the same function. The second measures what batches of
 like examples do to a step, apart from any training.
@@ -10,47 +10,56 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
 from fcn_jax.core.block import Block
-from fcn_jax.core.step import TrainState, Variables, make_loss
-from fcn_jax.train.setup import Setup
+from fcn_jax.core.stages import training_stages
+from fcn_jax.core.step import TrainState, make_loss
+from fcn_jax.train.setup import Setup, Split
 
 EXAMPLES_OF_A_CANVAS = 8
-"""Examples of each canvas whose logits are compared."""
-MOST_CHANGE = 1e-5
-"""The largest change of a logit that rounding explains, in units of the largest logit."""
+"""Examples of each canvas that are compared."""
+MOST_CHANGE = 1e-4
+"""The largest change that rounding explains, in units of the largest logit, or of the longest gradient."""
 
 
-def largest_change_of_logits(setup: Setup) -> float:
-    """Return the largest change of a logit before training if examples move from the run's canvases to one that fits.
+def largest_change(setup: Setup) -> dict[str, float]:
+    """Return the largest changes if examples move from the run's canvases to the smallest one that holds them all.
+
+    They are those of the untrained net: logits in evaluation, and the gradient of a step of these examples in training,
+    each in units of the largest.
 
     Raises:
-        RuntimeError: it is more than rounding explains, so the canvases are part of the function.
+        RuntimeError: one is more than rounding explains, so the canvases are part of the function.
     """
-    dataset, stage = setup.train.dataset, setup.train.stages[0]
-    epoch = stage.epochs[0]
+    dataset, stage, config = setup.train.dataset, setup.train.stages[0], setup.config
+    epoch, loss = stage.epochs[0], make_loss(setup.graphdef, config.train, labels=config.data.labels)
 
     @jax.jit
-    def logits_of(variables: Variables, block: Block) -> jax.Array:
-        return nnx.merge(setup.graphdef, *variables)((block,), training=False)[0].logits
+    def looks(state: TrainState, block: Block) -> tuple[jax.Array, jax.Array]:
+        logits = nnx.merge(setup.graphdef, *state.evaluated)((block,), training=False)[0].logits
+        gradient, _ = jax.grad(loss, has_aux=True)(state.params, state.stats, (block,), state.step)
+        return logits, ravel_pytree(gradient)[0]
 
     held = [examples[:EXAMPLES_OF_A_CANVAS] for _, examples in stage.schedule.places(epoch)]
     fitting = tuple(dataset.views.sizes(epoch)[np.concatenate(held)].max(0).tolist())
-    largest, change = 0.0, 0.0
+    found = {"logits": (0.0, 0.0), "gradient": (0.0, 0.0)}
     for canvas, examples in zip(stage.plan.shapes, held, strict=True):
-        if len(examples):
-            blocks = (dataset.block(examples, shape, epoch=epoch) for shape in (canvas, fitting))
-            here, there = (np.asarray(logits_of(setup.state.evaluated, block)) for block in blocks)
-            largest = max(largest, float(np.abs(there).max()))
-            change = max(change, float(np.abs(here - there).max()))
-    assert largest > 0, "all logits are zero, so nothing is proved"
-    if change > MOST_CHANGE * largest:
-        raise RuntimeError(f"logits up to {largest:.3g} change by {change:.3g} with the canvas, more than by rounding")
-    return change
+        if not len(examples):
+            continue
+        blocks = (dataset.block(examples, shape, epoch=epoch) for shape in (canvas, fitting))
+        for what, here, there in zip(found, *(looks(setup.state, block) for block in blocks), strict=True):
+            size, change = (float(jnp.abs(value).max()) for value in (there, here - there))
+            found[what] = max(found[what][0], size), max(found[what][1], change)
+    changes = {what: change / size for what, (size, change) in found.items()}
+    for what, change in changes.items():
+        if not change <= MOST_CHANGE:
+            raise RuntimeError(f"{what}: {change:.3g} of the largest changes with the canvas, more than by rounding")
+    return {f"largest_change_of_{what}": change for what, change in changes.items()}
 
 
 @dataclass(frozen=True)
@@ -58,16 +67,21 @@ class Gradients:
     """The gradients of the steps of an epoch at some parameters."""
 
     mean: Float[np.ndarray, " p"]
+    """Every example counts the same."""
     variance: float
-    """Mean squared distance of a step's gradient from the mean, over all parameters together; unbiased."""
-    variance_within: float
-    """The same among steps whose blocks have the same canvases."""
-    steps: int
+    """Mean squared distance of a step's gradient from that of all steps, over all parameters together; unbiased."""
+    variance_within: float | None
+    """The same among steps whose blocks have the same canvases; None if no two steps have."""
 
 
-def gradients_of_epoch(setup: Setup, state: TrainState) -> Gradients:
-    """Return the gradients of the steps of the first epoch at the parameters of `state`."""
-    config, stage = setup.config, setup.train.stages[0]
+def gradients_of_epoch(setup: Setup, state: TrainState, *, order: int) -> Gradients:
+    """Return the gradients of the steps of an epoch at the parameters of `state`.
+
+    Args:
+        order: seed of the schedule, so that the same examples, changed in the same way, come in other steps.
+    """
+    config, dataset = setup.config, setup.train.dataset
+    stages = training_stages(dataset.views, [range(1)], config.schedule, seed=order, classes=dataset.classes)
     loss = make_loss(setup.graphdef, config.train, labels=config.data.labels)
 
     @jax.jit
@@ -75,15 +89,19 @@ def gradients_of_epoch(setup: Setup, state: TrainState) -> Gradients:
         gradient, _ = jax.grad(loss, has_aux=True)(state.params, state.stats, blocks, state.step)
         return ravel_pytree(gradient)[0]
 
-    of_canvases: dict[tuple, list[np.ndarray]] = defaultdict(list)
-    for step in setup.loader(setup.train).steps(0, stage.schedule.steps_per_epoch):
+    of_canvases, weights = defaultdict(list), defaultdict(list)
+    for step in setup.loader(Split(dataset, stages)).steps(0, stages.total_steps):
         canvases = tuple(block.image.shape[1:-1] for block in step.blocks)
         of_canvases[canvases].append(np.asarray(gradient_of(state, step.blocks), np.float64))
+        weights[canvases].append(step.num_examples)
     groups = [np.stack(gradients) for gradients in of_canvases.values()]
-    every = np.concatenate(groups)
-    within = sum(((group - group.mean(0)) ** 2).sum() for group in groups) / (len(every) - len(groups))
-    variance = ((every - every.mean(0)) ** 2).sum() / (len(every) - 1)
-    return Gradients(every.mean(0), float(variance), float(within), len(every))
+    every, free = np.concatenate(groups), sum(map(len, groups)) - len(groups)
+    within = sum(((group - group.mean(0)) ** 2).sum() for group in groups)
+    return Gradients(
+        mean=np.average(every, axis=0, weights=np.concatenate([*weights.values()])),
+        variance=float(((every - every.mean(0)) ** 2).sum() / (len(every) - 1)),
+        variance_within=float(within / free) if free else None,
+    )
 
 
 def gradients_against(shuffled: Setup, setup: Setup, state: TrainState) -> dict[str, Any]:
@@ -91,18 +109,17 @@ def gradients_against(shuffled: Setup, setup: Setup, state: TrainState) -> dict[
 
     Returns:
         variance: variance of a step's gradient, in units of that of shuffled steps.
-        variance_within: the same among steps of the same canvases.
-        bias: squared distance of the mean gradient from that of shuffled steps, in the same units. It is unbiased
-            itself, so it may be a little below 0. It is 0 where the loss of an example does not depend on the others.
-        steps: number of steps of the run.
+        variance_within: the same among steps of the same canvases; None if no two steps have the same.
+        bias: squared distance of the mean gradient from that of shuffled steps, in the same units. Both means are over
+            the same examples. So it is 0, but for rounding, where the loss of an example does not depend on the others
+            of its step; where it does, shuffled steps in another order show how much is chance.
         state: a hash of the parameters, to see that other runs measured at the same ones.
     """
-    own, other = gradients_of_epoch(setup, state), gradients_of_epoch(shuffled, state)
-    bias = float(((own.mean - other.mean) ** 2).sum()) - own.variance / own.steps - other.variance / other.steps
+    own, other = gradients_of_epoch(setup, state, order=1), gradients_of_epoch(shuffled, state, order=0)
+    within = own.variance_within
     return {
         "variance": own.variance / other.variance,
-        "variance_within": own.variance_within / other.variance,
-        "bias": bias / other.variance,
-        "steps": own.steps,
+        "variance_within": None if within is None else within / other.variance,
+        "bias": float(((own.mean - other.mean) ** 2).sum()) / other.variance,
         "state": hashlib.sha256(np.asarray(ravel_pytree(state.params)[0]).tobytes()).hexdigest()[:16],
     }

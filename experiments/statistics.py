@@ -7,7 +7,7 @@ seed and the data. Their difference is therefore taken seed by seed, which remov
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy import stats
@@ -83,6 +83,19 @@ def paired_difference(values: Mapping[int, float], others: Mapping[int, float]) 
     return Difference(float(np.mean(gaps)), low, high, p, len(gaps))
 
 
+def difference_of_independent(values: Sequence[float], others: Sequence[float]) -> Difference | None:
+    """Return the difference of two means of independent runs, by Welch's t-test; None for fewer than two of either.
+
+    Its `n` is the smaller number of runs.
+    """
+    if min(len(values), len(others)) < 2:
+        return None
+    test: Any = stats.ttest_ind(values, others, equal_var=False)
+    low, high = test.confidence_interval(CONFIDENCE)
+    mean, n = float(np.mean(values) - np.mean(others)), min(len(values), len(others))
+    return Difference(mean, float(low), float(high), float(test.pvalue), n)
+
+
 def effect_size(values: Mapping[int, float], others: Mapping[int, float]) -> float:
     """Return Hedges' g: the difference of the means in standard deviations (Hedges, J. Educational Statistics 1981).
 
@@ -90,12 +103,11 @@ def effect_size(values: Mapping[int, float], others: Mapping[int, float]) -> flo
     or if all values of both are equal to their means.
     """
     seeds = sorted(values.keys() & others.keys())
-    if len(seeds) < 2:
+    pairs = [(values[seed], others[seed]) for seed in seeds]
+    if len(seeds) < 2 or not np.ptp(pairs, axis=0).any():
         return math.nan
-    one, other = spread([values[seed] for seed in seeds]), spread([others[seed] for seed in seeds])
+    one, other = map(spread, zip(*pairs, strict=True))
     deviation = math.sqrt((one.deviation**2 + other.deviation**2) / 2)
-    if deviation == 0:
-        return math.nan
     correction = 1 - 3 / (4 * (2 * len(seeds) - 2) - 1)
     return correction * (one.mean - other.mean) / deviation
 

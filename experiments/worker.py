@@ -169,8 +169,8 @@ def train_job(job: Job, workdir: Path, cache: Path) -> tuple[dict[str, Any], lis
 
 
 def probe_job(job: Job, workdir: Path, cache: Path) -> dict[str, Any]:
-    """Check that the run's canvases change no logit; for the first seed, compare gradients with those of the probe."""
-    from experiments.probes import gradients_against, largest_change_of_logits
+    """Check that the canvases are no part of the function; for the first seed, compare gradients with the probe's."""
+    from experiments.probes import gradients_against, largest_change
     from fcn_jax.commands.train import train
     from fcn_jax.train.checkpoint import restore_latest
     from fcn_jax.train.setup import prepare
@@ -178,7 +178,7 @@ def probe_job(job: Job, workdir: Path, cache: Path) -> dict[str, Any]:
     if job.probe is None:
         return {}
     setup = prepare(config_of(job.config, cache))
-    found: dict[str, Any] = {"largest_change_of_logits": largest_change_of_logits(setup)}
+    found: dict[str, Any] = largest_change(setup)
     if job.seed == FIRST_SEED:
         probe = config_of(job.probe, cache)
         train(probe, workdir)

@@ -74,7 +74,8 @@ GEOMETRY = Ablation(
         "The name of an arm says what differs from the first arm. Dilation 2 with padding 3 has the output sizes of "
         "the first arm.",
         "Balanced: what the strides leave over at an end of a map is at a drawn end in training (Alsallakh et al., "
-        "“Mind the pool”, ICLR 2023). Digits have all sides up to 20, so training sees every remainder.",
+        "“Mind the pool”, ICLR 2023). Nine of ten digits are 20 pixels high; at 1.25 times the size, strides leave "
+        "over what training hardly saw.",
         "Without padding, the smallest side that the net accepts is 22, so every digit is widened to 22×22.",
     ),
 )

@@ -40,6 +40,8 @@ class Planned:
     """The distinct sizes of a table, or the size of every example."""
     counts: Int[np.ndarray, " n"]
     """Number of examples of every size."""
+    is_by_size: bool = True
+    """False if canvases are dealt out by other rules than the smallest that holds an example."""
 
     @property
     def run_fill(self) -> float:
@@ -63,7 +65,8 @@ def plan_of_config(config: Config) -> tuple[list[Planned], str]:
         sizes = train.dataset.views.sizes(stage.epochs[0])
         title = f"stage {number}, epochs {stage.epochs.start + 1} to {stage.epochs.stop}"
         ones = np.ones(len(sizes), np.int64)
-        planned.append(Planned(title, stage.plan, stage.schedule, stage.epochs[0], sizes, ones))
+        by_size = config.schedule.canvases == SMALLEST
+        planned.append(Planned(title, stage.plan, stage.schedule, stage.epochs[0], sizes, ones, by_size))
     lines = describe_devices(train, config, jax.device_count(), platform=jax.default_backend())
     return planned, "\n".join([*lines, *size_lines(size_and_class_of(train.dataset, config), config)]).strip()
 
@@ -114,13 +117,16 @@ def report_plans(planned: list[Planned], *, note: str, multiple_of: int, out: Pa
         last.sizes, max(MOST_BUCKETS, len(last.plan.shapes)), multiple_of=multiple_of, counts=last.counts
     )
     print(f"\n{'buckets':<12}{'plan fill':>12}")
+    chosen = len(last.plan.shapes) if last.is_by_size else 0
     for count, fill in curve:
-        if count & (count - 1) == 0 or count == len(last.plan.shapes):
-            print(f"{count:<12}{fill:>12.4f}{'   this plan' if count == len(last.plan.shapes) else ''}")
+        if count & (count - 1) == 0 or count == chosen:
+            print(f"{count:<12}{fill:>12.4f}{'   this plan' if count == chosen else ''}")
     if out is not None:
         make_folder(out)
         write_atomically(out / "plan.json", last.plan.to_json() + "\n")
-        draw_plan(last.plan, last.sizes, out / "plan.png", counts=last.counts, curve=curve)
+        # Of a table, which may have very many rows, every size stands in the smallest bucket that holds it.
+        bucket = None if last.is_by_size else last.schedule.bucket(last.epoch)
+        draw_plan(last.plan, last.sizes, out / "plan.png", counts=last.counts, curve=curve, bucket=bucket)
 
 
 def print_buckets(planned: Planned) -> None:
@@ -148,4 +154,4 @@ def print_steps(planned: Planned) -> None:
         f"{sum(len(program.blocks) for program in step_plan.programs)} blocks: {steps:,} steps an epoch of about "
         f"{number / steps:,.0f} examples, filler share {1 - number / step_plan.rows_per_epoch:.4f}"
     )
-    print(describe_variation(variation(planned.schedule, planned.epoch)))
+    print(describe_variation(variation(planned.schedule, planned.epoch), "sizes" if planned.is_by_size else "canvases"))

@@ -8,6 +8,7 @@ What changes is only which examples share a step. `schedule.canvases` says by wh
     class:BITS   the canvas of an example tells so many bits of its class (their mutual information)
     class:most   every class stands on one canvas, so the canvas tells as much of the class as it can
 
+Stratified steps then are of one program unless `schedule.num_programs` says otherwise.
 What always holds for the last three: every canvas holds every example; as many examples stand on a canvas, whatever the
 rule; the choice is a pure function of the sizes, the classes and the seed.
 """

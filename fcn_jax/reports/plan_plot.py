@@ -26,12 +26,14 @@ def draw_plan(
     *,
     counts: Int[np.ndarray, " n"] | None = None,
     curve: Sequence[tuple[int, float]] = (),
+    bucket: Int[np.ndarray, " n"] | None = None,
 ) -> None:
     """Write the picture as a PNG file. The histogram of a signal's lengths has a line for each bucket.
 
     Args:
         counts: the number of examples of each size; None: one each.
         curve: pairs (number of buckets, plan fill), plotted beside the picture.
+        bucket: the bucket of each size; None: the smallest that holds it.
     """
     import matplotlib.pyplot as plt
 
@@ -42,11 +44,12 @@ def draw_plan(
     colours = plt.get_cmap("viridis")(np.linspace(0.0, 0.9, len(plan.shapes)))
     draw = _draw_lengths if sizes.shape[1] == 1 else _draw_sizes
     counts = np.ones(len(sizes), np.int64) if counts is None else counts
-    distinct, inverse = np.unique(sizes, axis=0, return_inverse=True)
-    counts = np.bincount(inverse.reshape(-1), counts).astype(np.int64)
-    draw(axes[0, 0], plan, distinct, counts, colours)
+    bucket = plan.assign(sizes) if bucket is None else bucket
+    held = [_counted(sizes[bucket == number], counts[bucket == number]) for number in range(len(plan.shapes))]
+    draw(axes[0, 0], plan, held, colours)
+    fill = sizes.prod(1, dtype=np.int64) @ counts / (plan.areas[bucket] @ counts)
     axes[0, 0].set_title(
-        f"{counts.sum():,} examples in {len(plan.shapes)} buckets, plan fill {plan.fill(distinct, counts):.3f}",
+        f"{counts.sum():,} examples in {len(plan.shapes)} buckets, plan fill {fill:.3f}",
         color=INK,
         loc="left",
     )
@@ -58,6 +61,12 @@ def draw_plan(
     with writing(path):
         figure.savefig(path, dpi=120)
     plt.close(figure)
+
+
+def _counted(sizes, counts) -> tuple[Int[np.ndarray, "m r"], Int[np.ndarray, " m"]]:
+    """Return the distinct sizes, and how many examples each has."""
+    distinct, inverse = np.unique(sizes, axis=0, return_inverse=True)
+    return distinct, np.bincount(inverse.reshape(-1), counts, minlength=len(distinct)).astype(np.int64)
 
 
 def _draw_curve(axes, curve: Sequence[tuple[int, float]], *, chosen: int) -> None:
@@ -73,14 +82,13 @@ def _draw_curve(axes, curve: Sequence[tuple[int, float]], *, chosen: int) -> Non
     axes.grid(alpha=0.3)
 
 
-def _draw_sizes(axes, plan: BucketPlan, sizes, counts, colours) -> None:
-    area, bucket = 12 + 260 * counts / counts.max(), plan.assign(sizes)
-    for number, ((height, width), colour) in enumerate(zip(plan.shapes, colours, strict=True)):
-        inside = bucket == number
+def _draw_sizes(axes, plan: BucketPlan, held, colours) -> None:
+    most = max(counts.max(initial=1) for _, counts in held)
+    for (height, width), (sizes, counts), colour in zip(plan.shapes, held, colours, strict=True):
         axes.add_patch(Rectangle((0, 0), width, height, fill=False, edgecolor=colour, linewidth=2))
         axes.scatter(
-            sizes[inside, 1], sizes[inside, 0], s=area[inside], color=colour, alpha=0.75, linewidths=0, zorder=2,
-            label=f"{format_size((height, width))}: {counts[inside].sum():,}",
+            sizes[:, 1], sizes[:, 0], s=12 + 260 * counts / most, color=colour, alpha=0.75, linewidths=0, zorder=2,
+            label=f"{format_size((height, width))}: {counts.sum():,}",
         )  # fmt: skip
     height, width = np.max(plan.shapes, axis=0)
     for axis in (axes.xaxis, axes.yaxis):
@@ -91,13 +99,12 @@ def _draw_sizes(axes, plan: BucketPlan, sizes, counts, colours) -> None:
         handle.set_sizes([40])
 
 
-def _draw_lengths(axes, plan: BucketPlan, sizes, counts, colours) -> None:
+def _draw_lengths(axes, plan: BucketPlan, held, colours) -> None:
     """Plot the number of examples of every length, stacked by bucket; many lengths are put into bins."""
     longest = plan.shapes[-1][0]
     step = max(1, -(-longest // MOST_BARS))
     edges = np.arange(0, longest + step, step) + 0.5
-    inside = [plan.assign(sizes) == number for number in range(len(plan.shapes))]
-    lengths, weights = [sizes[i, 0] for i in inside], [counts[i] for i in inside]
+    lengths, weights = [sizes[:, 0] for sizes, _ in held], [counts for _, counts in held]
     labels = [f"{length:,}: {weight.sum():,}" for (length,), weight in zip(plan.shapes, weights, strict=True)]
     axes.hist(
         lengths, edges, weights=weights, rwidth=0.9, stacked=True, color=list(colours), label=labels, zorder=2

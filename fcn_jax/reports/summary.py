@@ -52,4 +52,5 @@ def write_plan(train: Split, workdir: Path) -> None:
     """Write plan.json and plan.png of the last stage."""
     last = train.stages[-1]
     write_atomically(workdir / "plan.json", last.plan.to_json() + "\n")
-    draw_plan(last.plan, train.dataset.views.sizes(last.epochs[-1]), workdir / "plan.png")
+    epoch = last.epochs[-1]
+    draw_plan(last.plan, train.dataset.views.sizes(epoch), workdir / "plan.png", bucket=last.schedule.bucket(epoch))

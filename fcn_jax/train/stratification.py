@@ -65,10 +65,10 @@ def bits_of_canvas(schedule: Schedule, classes: Int[np.ndarray, " n"], epoch: in
     return information(canvas, classes)
 
 
-def describe_variation(found: Variation) -> str:
-    """Return a line for people."""
+def describe_variation(found: Variation, what: str = "sizes") -> str:
+    """Return a line for people; `what` decides the bucket of an example: sizes or canvases."""
     return (
-        f"mix of sizes in a step against the data's (total variation distance): mean {found.mean:.3f}, "
+        f"mix of {what} in a step against the data's (total variation distance): mean {found.mean:.3f}, "
         f"farthest program {found.largest_program:.3f}; shuffled steps {found.shuffled:.3f}"
     )
 

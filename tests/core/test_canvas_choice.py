@@ -1,15 +1,21 @@
 """Canvases dealt out by size or by class: the same examples on as many canvases, which tell as much as was asked."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from configs import mnist
 from fcn_jax.config import ScheduleConfig, UserError
 from fcn_jax.config_data import AugmentConfig
+from fcn_jax.config_fields import overridden
 from fcn_jax.core.canvas_choice import choose_canvases, information
 from fcn_jax.core.stages import training_stages
 from fcn_jax.data.transforms import Views
+from fcn_jax.train.setup import prepare
+from fcn_jax.train.stratification import bits_of_canvas
 
 RULES = ("size", "class:0", "class:0.3", "class:1", "class:most")
 
@@ -113,3 +119,27 @@ def test_more_than_the_classes_allow_is_refused():
     for number in (0, 1, 5):
         with pytest.raises(UserError, match=r"between 2 and 4.* set config\.schedule\.max_buckets=4"):
             chosen(sizes, classes, "class:1", number=number)
+
+
+@pytest.mark.parametrize("rule", ["size", "class:most"])
+def test_only_training_stands_on_dealt_canvases(rule):
+    """Evaluation and the calibration of BatchNorm take the smallest canvas that holds an example."""
+    fields = {"kind": "bucketed", "max_buckets": 4, "canvases": rule, "examples_per_step": 32}
+    changes = {f"schedule.{name}": value for name, value in fields.items()}
+    setup = prepare(overridden(mnist.get_config("tiny"), {**changes, "train.precise_batch_norm": True}), abstract=True)
+    assert len(setup.train.stages[0].plan.shapes) == 4
+    for split in (setup.validation, setup.calibration):
+        (stage,) = split.stages
+        np.testing.assert_array_equal(stage.schedule.bucket(0), stage.plan.assign(split.dataset.views.sizes(0)))
+    assert setup.validation.stages[0].plan.shapes == setup.train.stages[0].plan.shapes[:1]
+
+
+def test_the_bits_of_a_run_are_those_of_the_canvases_that_examples_stand_on():
+    rng = np.random.default_rng(2)
+    sizes, classes = rng.integers(8, 30, (256, 2)), np.repeat(np.arange(4), 64)
+    config = ScheduleConfig(kind="bucketed", max_buckets=4, canvases="class:most", examples_per_step=32)
+    for rule, bits in (("class:most", 2.0), ("class:0", 0.0)):
+        (stage,) = training_stages(
+            Views(sizes, smallest=8), [range(1)], replace(config, canvases=rule), seed=0, classes=classes
+        )
+        assert bits_of_canvas(stage.schedule, classes, 0) == pytest.approx(bits, abs=1e-3)

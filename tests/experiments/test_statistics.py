@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from experiments.statistics import (
+    difference_of_independent,
     effect_size,
     holm,
     interval_of_mean,
@@ -118,4 +119,15 @@ def test_an_effect_size_by_hand():
     """Means 2 and 4, deviations 1 and 1: two deviations, times 1 - 3 / (4 * 4 - 1)."""
     assert effect_size({0: 3.0, 1: 4.0, 2: 5.0}, {0: 1.0, 1: 2.0, 2: 3.0}) == pytest.approx(2 * 0.8)
     assert math.isnan(effect_size({0: 3.0}, {0: 1.0}))
-    assert math.isnan(effect_size({0: 3.0, 1: 3.0}, {0: 1.0, 1: 1.0}))
+    for value, other in ((3.0, 1.0), (0.1, 0.3)):
+        assert math.isnan(effect_size(dict.fromkeys(range(3), value), dict.fromkeys(range(3), other)))
+
+
+def test_differences_of_independent_runs_are_welchs():
+    rng, inside = np.random.default_rng(0), 0
+    for _ in range(1000):
+        found = difference_of_independent(rng.normal(1, 3, 5).tolist(), rng.normal(0, 1, 9).tolist())
+        assert found is not None
+        inside += found.low <= 1 <= found.high
+    assert inside / 1000 == pytest.approx(0.95, abs=0.02)
+    assert difference_of_independent([1.0], [1.0, 2.0]) is None
