@@ -42,7 +42,9 @@ class Difference:
 
 def spread(values: Sequence[float]) -> Spread:
     """Return the spread of at least one number."""
-    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+    deviation = math.nan
+    if len(values) > 1:  # The mean of equal numbers may differ from them by rounding.
+        deviation = float(np.std(values, ddof=1)) if np.ptp(values) > 0 else 0.0
     return Spread(float(np.mean(values)), deviation, len(values))
 
 

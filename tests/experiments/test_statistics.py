@@ -27,6 +27,7 @@ def test_a_spread_by_hand():
     assert (found.mean, found.n) == (3.0, 3)
     assert found.deviation == pytest.approx(math.sqrt(7))
     assert math.isnan(spread([1.0]).deviation)
+    assert spread([0.1, 0.1, 0.1]).deviation == 0
 
 
 @given(NUMBERS)
