@@ -127,12 +127,16 @@ class Series:
 
 @dataclass(frozen=True)
 class Differences:
-    """A plot of what arms gain or lose, with 95 % intervals, against a number that was measured in their runs."""
+    """A plot of what arms gain or lose, with 95 % intervals, against a number that was measured in their runs.
+
+    Differences above one percentage point (or one) are drawn on a logarithmic scale.
+    """
 
     title: str
     x: Metric
     metric: Metric
     series: tuple[Series, ...]
+    log_x: bool = False
 
 
 Plot = Dots | Lines | HeatMap | ByLength | Differences

@@ -184,8 +184,13 @@ def _differences(results: Results, plot: Differences) -> tuple[Figure, str, str]
     if not texts:
         return None
     axes.axhline(0, color="black", linewidth=0.8)
+    if plot.log_x:
+        axes.set_xscale("log")
+    axes.set_yscale("symlog", linthresh=1)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
     axes.set_xlabel(plot.x.name)
-    axes.set_ylabel(f"difference in {plot.metric.name}")
+    axes.set_ylabel(f"difference in {plot.metric.name.replace(', %', ', points')}")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize="small")
     return figure, f"{plot.title} (mean difference and its 95 % interval)", f"{'; '.join(texts)}."

@@ -119,7 +119,9 @@ def plots(*, bucketed: Sequence[str]) -> tuple[Differences, ...]:
     title = "Steps of one canvas against shuffled steps"
     return (
         Differences(f"{title}, by how much the canvas tells of the class", CANVAS_BITS, ACCURACY, series),
-        Differences(f"{title}, by how the gradient varies between steps", GRADIENT_VARIANCE, ACCURACY, series),
+        Differences(
+            f"{title}, by how the gradient varies between steps", GRADIENT_VARIANCE, ACCURACY, series, log_x=True
+        ),
     )
 
 
