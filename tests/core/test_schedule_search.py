@@ -42,9 +42,23 @@ SIZES = st.builds(
 KINDS = st.sampled_from(["stratified", "bucketed"])
 
 
-@settings(max_examples=25, deadline=None)
-@given(SIZES, KINDS, st.sampled_from([1, 3, 8]), st.sampled_from([2, 8, 64]))
+CHOICES = given(SIZES, KINDS, st.sampled_from([1, 3, 8]), st.sampled_from([2, 8, 64]))
+
+
+@settings(max_examples=12, deadline=None)
+@CHOICES
 def test_a_choice_covers_all_sizes_within_its_bounds(sizes, kind, rows, max_blocks):
+    check_bounds(sizes, kind, rows, max_blocks)
+
+
+@pytest.mark.full
+@settings(max_examples=100, deadline=None)
+@CHOICES
+def test_many_choices_cover_all_sizes_within_their_bounds(sizes, kind, rows, max_blocks):
+    check_bounds(sizes, kind, rows, max_blocks)
+
+
+def check_bounds(sizes, kind, rows, max_blocks) -> None:
     schedule = config(kind=kind, rows_multiple_of=rows, max_blocks=max_blocks)
     plan, step_plan = made(sizes, schedule)
     assert (np.array(plan.shapes[-1]) == sizes.max(axis=0)).all()
@@ -54,9 +68,20 @@ def test_a_choice_covers_all_sizes_within_its_bounds(sizes, kind, rows, max_bloc
     assert (step_plan.capacity[:-1] > 0).all(), "only the canvas that covers everything may stay empty"
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(SIZES, st.sampled_from([1, 4]))
 def test_it_computes_no_more_than_any_plain_plan(sizes, rows):
+    check_positions(sizes, rows)
+
+
+@pytest.mark.full
+@settings(max_examples=100, deadline=None)
+@given(SIZES, st.sampled_from([1, 4]))
+def test_it_computes_no_more_than_any_plain_plan_of_many_data_sets(sizes, rows):
+    check_positions(sizes, rows)
+
+
+def check_positions(sizes, rows) -> None:
     schedule = config(rows_multiple_of=rows, costs=COMPUTING_ALONE)
     best = positions(*made(sizes, schedule))
     for buckets in (1, 3, 8):

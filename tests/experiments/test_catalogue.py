@@ -27,7 +27,7 @@ def test_a_file_each_under_its_name():
 
 def test_arms_are_valid_and_no_two_are_the_same_run(ablation):
     for full in (False, True):
-        runs = all_runs(ablation, ablation.form(full=full))
+        runs = all_runs(ablation, ablation.form(full=full), [0, 1])
         assert len({run.key("code") for run in runs}) == len(runs)
         for run in (run for run in runs if run.is_first_seed):
             for config in (run.config, *run.evaluations.values()):
