@@ -44,6 +44,7 @@ def draw_plan(
     colours = plt.get_cmap("viridis")(np.linspace(0.0, 0.9, len(plan.shapes)))
     draw = _draw_lengths if sizes.shape[1] == 1 else _draw_sizes
     counts = np.ones(len(sizes), np.int64) if counts is None else counts
+    chosen = len(plan.shapes) if bucket is None else 0
     bucket = plan.assign(sizes) if bucket is None else bucket
     held = [_counted(sizes[bucket == number], counts[bucket == number]) for number in range(len(plan.shapes))]
     draw(axes[0, 0], plan, held, colours)
@@ -54,7 +55,7 @@ def draw_plan(
         loc="left",
     )
     if curve:
-        _draw_curve(axes[0, 1], curve, chosen=len(plan.shapes))
+        _draw_curve(axes[0, 1], curve, chosen=chosen)
     for one in axes.flat:
         one.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
