@@ -65,9 +65,9 @@ def choose_canvases(
 
 def information(canvas: Int[np.ndarray, " n"], classes: Int[np.ndarray, " n"]) -> float:
     """Return the mutual information between the canvas and the class of these examples, in bits."""
-    counts = np.zeros((int(canvas.max()) + 1, int(classes.max()) + 1))
-    np.add.at(counts, (canvas, classes), 1)
-    joint = counts / counts.sum()
+    num_canvases, num_classes = int(canvas.max()) + 1, int(classes.max()) + 1
+    counts = np.bincount(canvas * num_classes + classes, minlength=num_canvases * num_classes)
+    joint = counts.reshape(num_canvases, num_classes) / len(classes)
     independent = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
     occurs = joint > 0
     return max(0.0, float((joint[occurs] * np.log2(joint[occurs] / independent[occurs])).sum()))

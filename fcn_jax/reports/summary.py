@@ -31,14 +31,12 @@ def sum_up(setup: Setup, clock: Clock, splits: Sequence[Split]) -> dict[str, flo
     """Return the figures of a run's speed, fill, mix of sizes, net and bad examples."""
     stages, devices = setup.train.stages, setup.mesh.size
     mix = variation_of_stages(stages)
-    first, dataset = stages[0], setup.train.dataset
-    of_draws = dataset.views.examples(first.epochs[0], np.arange(len(dataset)))
     return {
         **clock.speed(setup.train.dataset.rank),
         "plan_fill": stages.plan_fill,
         "filler_share": stages.filler_share_on(devices),
         "fill": stages.fill_on(devices),
-        "canvas_class_bits": bits_of_canvas(first.schedule, dataset.classes[of_draws], first.epochs[0]),
+        **_bits_of_canvas(setup),
         "variation": mix.mean,
         "variation_of_farthest_program": mix.largest_program,
         "variation_of_shuffled_steps": mix.shuffled,
@@ -46,6 +44,16 @@ def sum_up(setup: Setup, clock: Clock, splits: Sequence[Split]) -> dict[str, flo
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(setup.state.params)),
         "bad_examples": sum(len(split.dataset.bad) for split in splits),
     }
+
+
+def _bits_of_canvas(setup: Setup) -> dict[str, float]:
+    """Return how many bits of the class the canvas of a training example tells; nothing if it has several classes."""
+    if setup.config.data.labels == "several":
+        return {}
+    stage, dataset = setup.train.stages[0], setup.train.dataset
+    epoch = stage.epochs[0]
+    classes = dataset.classes[dataset.views.examples(epoch, np.arange(len(dataset)))]
+    return {"canvas_class_bits": bits_of_canvas(stage.schedule, classes, epoch)}
 
 
 def write_plan(train: Split, workdir: Path) -> None:
