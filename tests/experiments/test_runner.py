@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from experiments.ablation import Arm
 from experiments.launchers import Local
 from experiments.plan import ROOT, all_runs, code_version
 from experiments.runner import check_jobs, expected_seconds, job_of, make_runs, missing_runs
 from experiments.runs import Runs
-from experiments.worker import TAKEN, work
+from experiments.worker import TAKEN, Job, work
 from tests.experiments.made import made_ablation, made_row
 
 ABLATION = made_ablation()
@@ -125,3 +126,24 @@ def test_what_measures_time_runs_alone():
         check_jobs(made_ablation(measures_time=True), 2)
     with pytest.raises(ValueError, match="--jobs is 0"):
         check_jobs(ABLATION, 0)
+
+
+def test_a_run_with_a_probe_proves_its_canvases_and_the_first_seed_compares_its_gradients(tmp_path):
+    dealt = {"schedule.kind": "bucketed", "schedule.max_buckets": 2, "schedule.canvases": "class:most"}
+    ablation = made_ablation(
+        arms=(Arm("dealt", {**dealt, "schedule.examples_per_step": 8}),),
+        claims=(),
+        evaluations=(),
+        probe={"schedule.max_buckets": 1, "schedule.canvases": "smallest"},
+        shares_programs=True,
+    )
+    for run in all_runs(ablation, ablation.short, [0, 1]):
+        job = job_made(run, tmp_path)
+        assert (job.programs, job.with_empty_cache) == ("of all arms", False)
+        assert work(Job.from_json(job.to_json())) == 0
+    first, second = Runs(tmp_path / "results").read()
+    changes = {"largest_change_of_logits", "largest_change_of_gradient"}
+    assert {*first["probe"]} == {*changes, "variance", "variance_within", "bias", "state"}
+    assert {*second["probe"]} == changes
+    assert first["probe"]["variance"] > 0
+    assert first["summary"]["canvas_class_bits"] > 0.5
