@@ -17,7 +17,7 @@ setup: .venv/installed
 train: setup
 	$(BIN)/python -m fcn_jax train --config=configs/mnist.py --workdir=runs/mnist
 
-# There is one process more than cores. All tests of a file run in the same process.
+# There are as many processes as cores. All tests of a file run in the same process.
 PYTEST := -m pytest --numprocesses=auto --dist=loadfile
 
 test: setup

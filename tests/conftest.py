@@ -30,11 +30,6 @@ settings.register_profile("fcn_jax", deadline=None, derandomize=True, max_exampl
 settings.load_profile("fcn_jax")
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One process more than there are cores, since some tests wait for others to start, stop or be lost."""
-    return len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)) + 1
-
-
 @pytest.fixture
 def float64():
     """Arithmetic in float64, where a wrong mask shows and rounding doesn't."""
