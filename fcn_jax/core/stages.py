@@ -229,7 +229,7 @@ def _train_stage(
     demand, true_positions, own_positions = [], 0, 0
     for epoch in drawn:
         sizes = views.sizes(epoch)
-        demand.append(np.bincount(own(epoch) if callable(own) else own, minlength=len(plan.shapes)))
+        demand.append(np.bincount(plan.assign(sizes) if callable(own) else own, minlength=len(plan.shapes)))
         true_positions += int(sizes.prod(1, dtype=np.int64).sum())
         own_positions += int(demand[-1] @ plan.areas)
     step_plan = training_step_plan(plan, np.array(demand), config, num_programs=num_programs)
