@@ -4,7 +4,7 @@ The rows count that were made by the present code with the present configs. If t
 code that ran last count instead, and are marked as stale. Current and stale rows are never mixed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from experiments.ablation import Ablation, Claim, Form, Metric, Row
@@ -35,13 +35,16 @@ class Results:
     def difference(self, arm: str, against: str | None, metric: Metric) -> Difference | None:
         """Return the difference of an arm to another, or to 0, over the seeds that both have."""
         values = self.values(arm, metric)
-        others = dict.fromkeys(values, 0.0) if against is None else self.values(against, metric)
-        return paired_difference(values, others)
+        return paired_difference(values, self._to_subtract(values, against, metric))
+
+    def _to_subtract(self, values: Mapping[int, float], against: str | None, metric: Metric) -> dict[int, float]:
+        """Return the values of an arm, or 0 for each seed where there is none."""
+        return dict.fromkeys(values, 0.0) if against is None else self.values(against, metric)
 
     def judge(self, claim: Claim) -> tuple[Verdict, Difference | None]:
         """Return the verdict on a claim, and the difference that it rests on."""
         values = self.values(claim.arm, claim.metric)
-        others = dict.fromkeys(values, 0.0) if claim.against is None else self.values(claim.against, claim.metric)
+        others = self._to_subtract(values, claim.against, claim.metric)
         if claim.beyond is not None:
             first, second = (self.values(arm, claim.metric) for arm in claim.beyond)
             shared = others.keys() & first.keys() & second.keys()
