@@ -184,7 +184,7 @@ NETS = {
 }
 
 
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("net", ["fcn", "resnet", pytest.param("convnext", marks=pytest.mark.full)])
 def test_what_is_computed_again_is_the_same(net, float64):
     """Loss, gradients and statistics, though fewer values are kept between the two passes."""
     config = Config(model=NETS[net])

@@ -92,7 +92,7 @@ def steps(draw) -> tuple[tuple[BlockShape, ...], list[int]]:
 TWO_BLOCKS = ((BlockShape(0, 5), BlockShape(1, 3)), [2, 3])
 
 
-@pytest.mark.parametrize("norm", ["group", "layer", "none"])
+@pytest.mark.parametrize("norm", ["group", pytest.param("layer", marks=pytest.mark.full), "none"])
 @settings(max_examples=4)
 @given(
     step=steps(),
