@@ -20,6 +20,7 @@ from fcn_jax.core.layers import count_parameters
 from fcn_jax.core.net import ClassifyFirst, Head, Model, Net, PoolFirst
 from fcn_jax.core.norms import BatchNorm, LayerNorm
 from fcn_jax.core.pooling import AveragePool
+from fcn_jax.core.random_layers import StochasticDepth
 from fcn_jax.nets.convnext import ConvNextBlock, LayerScale, ResponseNorm
 from fcn_jax.nets.efficientnet import InvertedResidual
 from fcn_jax.nets.heads import AttentionHead, NormedAverage, NormFirst, PyramidHead
@@ -61,13 +62,18 @@ def _blocks_of(c: Published) -> list[tuple[int, int]]:
     return [(stage, block) for stage, number in enumerate(numbers) for block in range(number)]
 
 
+def _published_layers(block: Residual | ConvNextBlock | InvertedResidual) -> list[nnx.Module]:
+    """Return the layers of a branch that have a name in the file; what drops the branch at random has none."""
+    return [layer for layer in block.branch if not isinstance(layer, StochasticDepth)]
+
+
 def _resnet_layers(net: Net, c: ResNet) -> NamedLayers:
     stem = ("conv1.0", "conv1.1", "conv1.3", "conv1.4", "conv1.6", "bn1") if c.deep_stem else ("conv1", "bn1")
     yield from zip(stem, net.layers, strict=False)
     residuals = [layer for layer in net.layers if isinstance(layer, Residual)]
     for (stage, block), residual in zip(_blocks_of(c), residuals, strict=True):
         name = f"layer{stage + 1}.{block}"
-        for position, layer in enumerate(residual.branch):
+        for position, layer in enumerate(_published_layers(residual)):
             if isinstance(layer, SqueezeExcite):
                 yield f"{name}.se.fc1", layer.reduce
                 yield f"{name}.se.fc2", layer.expand
@@ -89,7 +95,7 @@ def _convnext_layers(net: Net, c: ConvNeXt) -> NamedLayers:
             yield f"{entry}.1", next(layers)
         ours = next(layers)
         assert isinstance(ours, ConvNextBlock), ours
-        for name, layer in zip(names, ours.branch, strict=True):
+        for name, layer in zip(names, _published_layers(ours), strict=True):
             yield f"stages.{stage}.blocks.{block}.{name}", layer
     assert isinstance(net.head, NormedAverage | NormFirst), net.head
     yield "head.norm", net.head.norm
@@ -100,7 +106,7 @@ def _efficientnet_layers(net: Net, c: EfficientNet) -> NamedLayers:
     residuals = [layer for layer in net.layers if isinstance(layer, InvertedResidual)]
     for (stage, block), residual in zip(_blocks_of(c), residuals, strict=True):
         names = iter(EFFICIENTNET_BRANCH if len(_convolutions(residual)) == 3 else EFFICIENTNET_BRANCH_UNEXPANDED)
-        for layer in residual.branch:
+        for layer in _published_layers(residual):
             if isinstance(layer, SqueezeExcite):
                 yield f"blocks.{stage}.{block}.se.conv_reduce", layer.reduce
                 yield f"blocks.{stage}.{block}.se.conv_expand", layer.expand

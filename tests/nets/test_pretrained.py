@@ -60,6 +60,17 @@ def test_logits_are_timms(name):
     np.testing.assert_allclose(logits_of(model, (BLOCK,)), expected, rtol=0, atol=2e-5)
 
 
+@pytest.mark.parametrize("name", NETS)
+def test_what_is_random_in_training_takes_no_weights(name):
+    config = golden_config(name)
+    config.model.dropout = config.model.stochastic_depth = 0.5
+    model, note = loaded(config)
+    original, expected_note = loaded(golden_config(name))
+    assert note == expected_note
+    for ours, theirs in zip(leaves(model), leaves(original), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.parametrize("name", ["resnet_basic", "convnext_linear"])
 def test_another_number_of_classes_leaves_the_head_newly_drawn(name):
     config = golden_config(name)
