@@ -234,10 +234,9 @@ class View:
 
     def apply(self, example: Num[np.ndarray, "*spatial c"], number: int) -> Num[np.ndarray, "*cropped c"]:
         """Return the seen part of a whole example, which has position `number` in this view."""
-        size = tuple(self.cropped[number].tolist())
-        if size == example.shape[:-1]:
+        size, scaled = tuple(self.cropped[number].tolist()), self.scaled[number]
+        if size == example.shape[:-1] == tuple(scaled.tolist()):
             return example
-        scaled = self.scaled[number]
         ratio = np.array(example.shape[:-1]) / scaled
         start, extent = self.start[number] * ratio, self.cropped[number] * ratio
         return resample(example, size, start=tuple(start.tolist()), extent=tuple(extent.tolist()))

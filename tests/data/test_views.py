@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fcn_jax.config_data import AugmentConfig
-from fcn_jax.data.transforms import Views
+from fcn_jax.data.transforms import View, Views
 
 SIZES = st.lists(st.tuples(st.integers(1, 90), st.integers(1, 90)), min_size=1, max_size=30).map(np.array)
 AUGMENTS = st.builds(
@@ -101,6 +101,15 @@ def test_epochs_and_seeds_differ(change):
         for epoch in (0, 1, 2)
     }
     assert len(looks) == 6
+
+
+def test_a_crop_of_an_enlarged_example_is_not_the_example():
+    image = np.arange(400, dtype=np.uint8).reshape(20, 20, 1)
+    view = View(scaled=np.array([[40, 40]]), start=np.array([[10, 10]]), cropped=np.array([[20, 20]]))
+    middle = view.apply(image, 0)
+    assert middle.shape == image.shape
+    np.testing.assert_allclose(middle.mean(), image[5:15, 5:15].mean(), atol=2)
+    assert np.ptp(middle[0].astype(int)) < 12
 
 
 def test_signals_have_a_scale_and_a_crop():
