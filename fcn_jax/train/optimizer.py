@@ -48,17 +48,17 @@ def make_optimizer(config: TrainConfig, *, warmup_steps: int, total_steps: int) 
     optimizer = make_base_optimizer(config, warmup_steps=warmup_steps, total_steps=total_steps)
     if config.clip_norm:
         optimizer = optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer)
-    if config.layer_decay != 1:
-        optimizer = optax.chain(optimizer, _scale_by_layer(config.layer_decay))
     if config.backbone_rate != 1:
         optimizer = optax.chain(optimizer, optax.masked(optax.scale(config.backbone_rate), is_backbone))
-    if not config.freeze:
-        return optimizer
 
     def labels(params):
         return jax.tree.map(lambda frozen: "frozen" if frozen else "trained", is_frozen(params, config.freeze))
 
-    return optax.partition({"trained": optimizer, "frozen": optax.set_to_zero()}, labels)
+    if config.freeze:
+        optimizer = optax.partition({"trained": optimizer, "frozen": optax.set_to_zero()}, labels)
+    if config.layer_decay != 1:  # Outside of the partition, where frozen layers count too.
+        optimizer = optax.chain(optimizer, _scale_by_layer(config.layer_decay))
+    return optimizer
 
 
 def make_base_optimizer(config: TrainConfig, *, warmup_steps: int, total_steps: int) -> optax.GradientTransformation:

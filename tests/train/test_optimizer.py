@@ -11,7 +11,7 @@ from fcn_jax.config_rules import validate
 from fcn_jax.core.step import split_model
 from fcn_jax.nets.families import FCN, ConvNeXt
 from fcn_jax.nets.model import make_model
-from fcn_jax.train.optimizer import layers_that_follow, learning_rate_schedule, make_optimizer
+from fcn_jax.train.optimizer import is_frozen, layers_that_follow, learning_rate_schedule, make_optimizer
 
 RNG = np.random.default_rng(0)
 KERNEL, BIAS = jnp.asarray(RNG.normal(size=(3, 3, 4, 6))), jnp.asarray(RNG.normal(size=6))
@@ -74,14 +74,18 @@ def test_a_layer_counts_if_it_has_a_kernel(net, layers):
     assert set(jax.tree.leaves(follow["head"])) == {0}
 
 
-def test_layers_far_from_the_head_learn_slower():
-    config = TrainConfig(optimizer="sgd", momentum=0.0, weight_decay=0.0, layer_decay=0.5)
+@pytest.mark.parametrize("freeze", ["", "kernel", "net/head/", "layers/0/"])
+def test_layers_far_from_the_head_learn_slower(freeze):
+    config = TrainConfig(optimizer="sgd", momentum=0.0, weight_decay=0.0, layer_decay=0.5, freeze=freeze)
     _, params, _ = split_model(make_model(Config(model=FCN()), rank=2))
     grads = jax.tree.map(jnp.ones_like, params)
     optimizer = make_optimizer(config, warmup_steps=0, total_steps=10)
     updates, _ = optimizer.update(grads, optimizer.init(params), params)
-    expected = jax.tree.map(lambda number, leaf: np.full(leaf.shape, -config.learning_rate * 0.5**number),
-                            layers_that_follow(params), params)  # fmt: skip
+    frozen = is_frozen(params, freeze) if freeze else jax.tree.map(lambda _: False, params)
+    expected = jax.tree.map(
+        lambda number, leaf, is_frozen: np.full(leaf.shape, 0 if is_frozen else -config.learning_rate * 0.5**number),
+        layers_that_follow(params), params, frozen,
+    )  # fmt: skip
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), updates, expected)
 
 
