@@ -214,8 +214,9 @@ def _train_stage(
     classes: Int[np.ndarray, " n"] | None,
 ) -> Stage:
     if config.programs == "bucket":
-        unit = max(config.rows_multiple_of, config.examples_per_step // MICRO_STEPS)
-        config = replace(config, rows_multiple_of=unit)
+        multiple = config.rows_multiple_of
+        units = max(1, config.examples_per_step // MICRO_STEPS // multiple)
+        config = replace(config, rows_multiple_of=units * multiple)
     if config.canvases == SMALLEST:
         plan, num_programs, note = choose_schedule(
             _sizes_to_plan_from(views, epochs), config, epochs=len(epochs), num_examples=len(views)

@@ -169,6 +169,15 @@ def test_rows_of_a_budget_are_as_many_as_fit_and_are_needed():
     assert [program.rows for program in stage.schedule.step_plan.programs] == [52, 4]
 
 
+@pytest.mark.parametrize("multiple", [1, 3, 8, 24])
+def test_rows_of_a_program_for_each_bucket_keep_their_multiple(multiple):
+    views = Views(np.random.default_rng(0).integers(8, 40, (900, 2)), smallest=8)
+    config = ScheduleConfig(programs="bucket", examples_per_step=320, rows_multiple_of=multiple, max_buckets=4)
+    (stage,) = training_stages(views, [range(1)], config, seed=0)
+    blocks = [block for program in stage.schedule.step_plan.programs for block in program.blocks]
+    assert {block.rows % multiple for block in blocks} == {0}
+
+
 def test_stages_share_the_epochs():
     def stages(**fields):
         return scale_of_epochs(TrainConfig(**fields))
