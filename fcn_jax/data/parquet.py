@@ -32,7 +32,7 @@ from fcn_jax.system.disk import reading, writing
 if TYPE_CHECKING:
     from pyarrow import parquet
 
-RULES = 1
+RULES = 2
 """Raise it when a file is understood by another rule: what was copied by an older rule is not used."""
 ROWS = 256
 """Rows that are read at once."""
@@ -197,8 +197,8 @@ class _Columns(NamedTuple):
         return cls(example, label, _is_struct(kinds[example]), tuple(map(str, names)))
 
     def text(self, label: Any) -> str | None:
-        """Return the name of a class; None if a row has none."""
-        if label is None or label == "":
+        """Return the name of a class; None if a row has none, which Hugging Face writes as -1."""
+        if label is None or label in ("", -1):
             return None
         if self.class_names and isinstance(label, int):
             return self.class_names[label] if 0 <= label < len(self.class_names) else None

@@ -13,6 +13,8 @@ MARKS = (";", "|")
 """What may stand between the classes of a cell."""
 ROUNDING = 1e-3
 """How far the sum of shares may be from 1; they are divided by it."""
+LARGEST_WEIGHT = 1e38
+"""About the largest that float32 holds."""
 Shares = tuple[tuple[str, float], ...]
 """The classes of an example, each with its target."""
 
@@ -97,8 +99,9 @@ def parse_weight(cell: str, where: str) -> float:
         weight = float(cell)
     except ValueError:
         weight = math.nan
-    if not 0 <= weight < math.inf:
+    if not 0 <= weight <= LARGEST_WEIGHT:
         raise UserError(
-            f"{where}: weight is {cell!r}, but it must be a number of 0 or more; it weighs the example's loss"
+            f"{where}: weight is {cell!r}, but it must be a number of 0 or more, and at most {LARGEST_WEIGHT:.0e}; it "
+            "weighs the example's loss"
         )
     return weight

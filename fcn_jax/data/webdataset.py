@@ -26,7 +26,7 @@ from fcn_jax.system.console import Bar
 from fcn_jax.system.disk import reading
 from fcn_jax.system.machine import threads_of
 
-RULES = 1
+RULES = 2
 """Raise it when a shard is understood by another rule: what was kept by an older rule is not used."""
 LABEL, FIELDS = "cls", ("cls", "label", "class")
 MOST_LABEL_BYTES = 2**20
@@ -37,6 +37,7 @@ NO_LABEL = "in a sample without a label (KEY.cls, or KEY.json with a field cls, 
 SEVERAL = "in a sample of several images or signals"
 NAMED_TWICE = "named as a member before it"
 NO_DATA = "no image and no signal by their suffix"
+ELSEWHERE = "a link or a sparse file, so its bytes are elsewhere"
 CUT_OFF = "cut off or damaged: the members behind are missing"
 
 
@@ -114,7 +115,7 @@ def _read_samples(shard: Path) -> Iterator[_Sample]:
         if unpack := next((tool for start, tool in PACKED.items() if head.startswith(start)), None):
             raise UserError(f"{shard} is compressed, so nothing in it can be read at a place: run {unpack} on it")
         for name, info in _members(shard):
-            if name is None:
+            if not name:
                 yield _Sample("", 0, 0, "", CUT_OFF)
                 continue
             folder, own = os.path.split(name)
@@ -122,6 +123,8 @@ def _read_samples(shard: Path) -> Iterator[_Sample]:
             sample = keys.setdefault(os.path.join(folder, key), {})
             if is_hidden(own):
                 yield _Sample(name, 0, 0, "", HIDDEN)
+            elif info is None:
+                yield _Sample(name, 0, 0, "", ELSEWHERE)
             elif suffix in sample:
                 yield _Sample(f"{name} (again)", 0, 0, "", NAMED_TWICE)
             else:
@@ -137,19 +140,30 @@ def _read_samples(shard: Path) -> Iterator[_Sample]:
                     yield _Sample(f"{key}.{suffix}", 0, 0, "", NO_DATA)
 
 
-def _members(shard: Path) -> Iterator[tuple[str | None, tarfile.TarInfo]]:
-    """Yield (name, header) of every member of a tar archive that is a file; (None, _) if it is cut off or damaged."""
+def _members(shard: Path) -> Iterator[tuple[str, tarfile.TarInfo | None]]:
+    """Yield every member of a tar archive that is no folder: its name, and the header of its bytes.
+
+    A hard link has the bytes of the member that it names; the header is None if they are elsewhere. At the end the name
+    is empty if the archive is cut off or damaged.
+    """
+    placed: dict[str, tarfile.TarInfo] = {}
     try:
         with tarfile.open(shard, "r:") as archive:
             try:
                 while (info := archive.next()) is not None:
-                    if info.isreg() and not info.issparse():
-                        yield os.path.join(*parts_of(shard, info.name)), info
+                    if info.isdir():
+                        continue
+                    place = placed.get(info.linkname) if info.islnk() else info
+                    if place is not None and (not place.isreg() or place.issparse()):
+                        place = None
+                    if place is not None:
+                        placed[info.name] = place
+                    yield os.path.join(*parts_of(shard, info.name)), place
                 is_whole = _ends_at(shard, archive.offset)
             except tarfile.TarError:
                 is_whole = False
             if not is_whole:
-                yield None, tarfile.TarInfo()
+                yield "", None
     except tarfile.TarError as error:
         raise UserError(f"{shard} is no tar archive that can be read ({error}): write it again") from error
 

@@ -206,6 +206,26 @@ def test_samples_that_are_no_examples_are_counted(tmp_path):
     }
 
 
+def test_a_hard_link_has_the_bytes_of_its_target_and_another_link_is_counted(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as out:
+        for number in range(40):
+            add(out, f"{number}.png", image_bytes())
+            add(out, f"{number}.cls", b"%d" % (number % 2))
+        for name, kind, target in (("hard", tarfile.LNKTYPE, "0.png"), ("soft", tarfile.SYMTYPE, "0.png")):
+            link = tarfile.TarInfo(f"{name}.png")
+            link.type, link.linkname = kind, target
+            out.addfile(link)
+            add(out, f"{name}.cls", b"1")
+    source = open_data(config_for(f"webdataset:{tmp_path}"))("all")
+    assert len(source) == 41
+    assert [(os.path.basename(path), reason[:6]) for path, reason in source.left_out.items()] == [
+        ("soft.png", "a link")
+    ]
+    names = [os.path.basename(source.name(number)) for number in range(41)]
+    hard, first = (source.read(names.index(name)) for name in ("hard.png", "0.png"))
+    np.testing.assert_array_equal(hard, first)
+
+
 @pytest.mark.parametrize("cut", [100, 700, 1536, -1100])
 def test_a_shard_that_is_cut_off_is_said(tmp_path, cut):
     shard = tmp_path / "a.tar"
@@ -234,6 +254,7 @@ def image_bytes() -> bytes:
     [
         ("struct", [0, 1, 0, 1, -1, None], ("cat", "dog"), ("cat", "dog")),
         ("binary", [0, 1, 0, 7, 7, None], (), ("0", "1", "7")),
+        ("binary", [0, 1, 0, 7, -1, 7], (), ("0", "1", "7")),
     ],
 )
 def test_labels_of_parquet_are_names_or_numbers(tmp_path, rows, labels, names, classes):

@@ -107,6 +107,7 @@ def test_only_the_ratios_of_weights_matter(tmp_path):
         (("-1",), "line 2: weight is '-1', but it must be a number of 0 or more"),
         (("1", "heavy"), "line 3: weight is 'heavy'"),
         (("inf",), "weight is 'inf'"),
+        (("1e39",), "weight is '1e39', but it must be a number of 0 or more, and at most 1e+38"),
         (("",), "line 2: weight is empty; write a number of 0 or more"),
         (("0",), "train: the column weight is 0 in every row"),
     ],
