@@ -230,6 +230,7 @@ def _other_data(
             "data.folders": folders,
             "data.group_pattern": pattern,
             "data.max_bad_fraction": 1.0,
+            "data.balance": 0.0,
         }
         found = open_data(overridden(config, fields), is_new=True)
         if split is None:
@@ -240,6 +241,7 @@ def _other_data(
         if changed := compare_classes(found(split).label_names, label_names):
             say(f"{data}: classes are matched by name; {changed}")
         source = Reordered(found(split), label_names)
+        source.loss_weights = None  # Nothing is trained.
         if source.num_left_out:
             say(f"{source.num_left_out:,} examples of {data} are left out: the net does not know their classes")
     splits = {f"data.{name}_split": split for name in SPLITS}

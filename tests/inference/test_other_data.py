@@ -70,6 +70,18 @@ def test_classes_of_other_data_are_matched_by_name(run, tmp_path, capsys):
     assert "3 examples" in said
 
 
+def test_weights_of_other_data_do_not_count(run, capsys):
+    workdir, folder = run
+    paths = sorted(path for path in folder.glob("test/*/*"))
+    rows = [f"{path.relative_to(folder)},{path.parent.name},test,0" for path in paths]
+    (folder / "table.csv").write_text("\n".join(["path,label,split,weight", *rows]) + "\n")
+    _, (own,), _ = evaluate(capsys, workdir)
+    code, rows, said = evaluate(capsys, workdir, f"--data=table:{folder / 'table.csv'}")
+    assert code == 0, said
+    (other,) = rows
+    assert (other["accuracy"], other["count"]) == (own["accuracy"], own["count"])
+
+
 def test_other_data_is_evaluated_as_its_split_and_needs_no_data_of_the_run(run, tmp_path, capsys):
     workdir, folder = run
     _, (own,), _ = evaluate(capsys, workdir, "--split=val")
