@@ -171,6 +171,8 @@ class Run:
                 )
             if self.step < total:
                 say(f"ended after epoch {self.epoch:g}: {self.best.describe()}, and train.patience is over")
+                if self.setup.config.train.precise_batch_norm:
+                    say("BatchNorm's statistics were not measured again, since the last step was not reached")
                 if self.step != self.checkpoints.latest:
                     hooks.save(state)
         return state

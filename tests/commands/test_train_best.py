@@ -68,9 +68,10 @@ def test_the_best_state_is_kept_and_tested_and_the_first_of_equals_counts(cache,
     assert len(validations(tmp_path)) == 6
 
 
-def test_patience_ends_the_run_which_then_stays_ended(cache, tmp_path, seen):
-    config = config_with_best(cache, train__patience=3)
+def test_patience_ends_the_run_which_then_stays_ended(cache, tmp_path, seen, capsys):
+    config = config_with_best(cache, train__patience=3, train__precise_batch_norm=True)
     summary = train(config, tmp_path)
+    assert "statistics were not measured again, since the last step was not reached" in capsys.readouterr().err
     assert [step for step, _ in validations(tmp_path)] == [8, 16, 24, 32, 40]
     assert "40" in folders(tmp_path / "checkpoints")
     assert summary["best_epoch"] == 2.0
