@@ -7,7 +7,7 @@ from html import escape
 from experiments.ablation import Ablation, Form
 from experiments.plan import ArmRun
 from experiments.results import Results
-from experiments.tables import results_table
+from experiments.tables import changes_table, results_table
 from experiments.words import answer, claim_text
 from fcn_jax.config_fields import changes_result, flatten
 from fcn_jax.reports.html import Picture, document, figure
@@ -27,6 +27,7 @@ def page(results: Results, pictures: Sequence[Picture]) -> str:
         f'<h2>Results</h2><div class="scroll">{results_table(results).to_html()}</div>',
         f'<p class="small">{escape(how_to_read(results))}</p>',
         *map(figure, pictures),
+        *_changes(results),
         f"<h2>What was run</h2><p>{escape(what_was_run(results))}</p>",
         f"<ul>{remarks}</ul>" if remarks else "",
         f"<pre>{escape(commands(ablation, results.form))}</pre>",
@@ -62,6 +63,12 @@ def how_to_read(results: Results) -> str:
         "(Hedges). Seconds of compilation are measured once per arm, with an empty cache. A dash: not measured, or the "
         "model does not accept the size."
     )
+
+
+def what_changed(results: Results) -> str:
+    """Return a sentence on the older rows of the table of changes."""
+    code, finished = results.older[-1]["code"], results.older[-1]["finished"]
+    return f"Before: code {code}, last finished {finished}. A difference is now minus before, taken within each seed."
 
 
 def what_was_run(results: Results) -> str:
@@ -106,6 +113,16 @@ def _claims(results: Results) -> list[str]:
     return [
         f'<p class="note {results.judge(claim)[0]}">{escape(claim_text(results, claim))}</p>'
         for claim in results.claims
+    ]
+
+
+def _changes(results: Results) -> list[str]:
+    table = changes_table(results)
+    if table is None:
+        return []
+    return [
+        f'<h2>What changed</h2><div class="scroll">{table.to_html()}</div>',
+        f'<p class="small">{escape(what_changed(results))}</p>',
     ]
 
 

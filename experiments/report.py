@@ -8,12 +8,12 @@ from html import escape
 from pathlib import Path
 
 from experiments.ablation import Ablation
-from experiments.page import commands, how_to_read, notices, page, provenance, what_was_run
+from experiments.page import commands, how_to_read, notices, page, provenance, what_changed, what_was_run
 from experiments.plan import code_version
 from experiments.plots import draw
 from experiments.results import Results, select
 from experiments.runs import Runs
-from experiments.tables import results_table
+from experiments.tables import changes_table, results_table
 from experiments.words import answer, claim_text
 from fcn_jax.config import UserError
 from fcn_jax.reports.html import document
@@ -62,9 +62,15 @@ def markdown(results: Results) -> str:
     command = "".join(f"    {line}\n" for line in commands(ablation, results.form).splitlines())
     return (
         f"# {ablation.name}\n\n{ablation.question}\n\n{warnings}{answer(results)}\n\n{claims}\n"
-        f"{results_table(results).to_markdown()}\n{how_to_read(results)}\n\n{what_was_run(results)}\n\n{command}\n"
+        f"{results_table(results).to_markdown()}\n{how_to_read(results)}\n\n{_changes(results)}{what_was_run(results)}\n\n"
+        f"{command}\n"
         f"{provenance(results)}\n"
     )
+
+
+def _changes(results: Results) -> str:
+    table = changes_table(results)
+    return "" if table is None else f"{table.to_markdown()}\n{what_changed(results)}\n\n"
 
 
 def write_index(ablations: Iterable[Ablation], *, full: bool, root: Path = RESULTS) -> Path:

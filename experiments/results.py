@@ -23,6 +23,8 @@ class Results:
     """True if the rows were made by other code, or with other configs."""
     num_left_out: int
     """Number of rows that do not count."""
+    older: tuple[Row, ...] = ()
+    """Of the rows that do not count because others do now, those of the code that ran last."""
 
     def values(self, arm: str, metric: Metric) -> dict[int, float]:
         """Return {seed: value} of an arm, for the seeds that have a value."""
@@ -31,6 +33,11 @@ class Results:
             rows = [row for row in rows if row["seed"] == FIRST_SEED]
         found = {row["seed"]: metric.value(row) for row in rows}
         return {seed: value for seed, value in sorted(found.items()) if value is not None}
+
+    def change(self, arm: str, metric: Metric) -> tuple[dict[int, float], Difference | None]:
+        """Return the older values of an arm, {seed: value}, and the difference of its values to them."""
+        before = Results(self.ablation, self.form, self.older, are_stale=True, num_left_out=0).values(arm, metric)
+        return before, paired_difference(self.values(arm, metric), before)
 
     def difference(self, arm: str, against: str | None, metric: Metric) -> Difference | None:
         """Return the difference of an arm to another, or to 0, over the seeds that both have."""
@@ -79,19 +86,21 @@ def select(ablation: Ablation, form: Form, rows: Sequence[Row], code: str) -> Re
         code: the present version of the code.
     """
     known = {arm.name: arm for arm in ablation.arms}
-    ours = [
-        row
-        for row in rows
-        if row["arm"] in known and _is_current(row, ArmRun(ablation, form, known[row["arm"]], row["seed"]), code)
-    ]
-    if ours or not rows:
-        return Results(ablation, form, tuple(ours), are_stale=False, num_left_out=len(rows) - len(ours))
-    newest = rows[-1]["code"]
-    kept: dict[tuple[str, int], Row] = {}
+    ours, others = [], []
     for row in rows:
-        if row["arm"] in known and row["code"] == newest:
-            kept[row["arm"], row["seed"]] = row
-    return Results(ablation, form, tuple(kept.values()), are_stale=True, num_left_out=len(rows) - len(kept))
+        if row["arm"] in known:
+            run = ArmRun(ablation, form, known[row["arm"]], row["seed"])
+            (ours if _is_current(row, run, code) else others).append(row)
+    older = _of_newest_code(others)
+    kept = tuple(ours) or older
+    are_stale = not ours and bool(rows)
+    return Results(ablation, form, kept, are_stale, len(rows) - len(kept), older if ours else ())
+
+
+def _of_newest_code(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Return the rows of the code that ran last, the last one for each arm and seed."""
+    newest = {(row["arm"], row["seed"]): row for row in rows if row["code"] == rows[-1]["code"]}
+    return tuple(newest.values())
 
 
 def _is_current(row: Row, run: ArmRun, code: str) -> bool:

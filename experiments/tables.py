@@ -3,9 +3,21 @@
 import math
 
 from experiments.results import Results
-from experiments.statistics import effect_size, holm
-from experiments.words import arm_text, difference_text, probability
+from experiments.statistics import effect_size, holm, spread
+from experiments.words import arm_text, difference_text, mean_and_deviation, probability
 from fcn_jax.reports.html import Table
+
+
+def changes_table(results: Results) -> Table | None:
+    """Return a table of the first metric before and now, for the arms that older code ran too; None if it ran none."""
+    metric = results.ablation.metrics[0]
+    rows = []
+    for arm in results.arms:
+        before, change = results.change(arm, metric)
+        if before:
+            old = mean_and_deviation(metric, spread([*before.values()]))
+            rows.append((arm, old, arm_text(results, arm, metric), difference_text(metric, change)))
+    return Table(("arm", f"{metric.name}: before", "now", "difference [95 %]"), tuple(rows)) if rows else None
 
 
 def results_table(results: Results) -> Table:

@@ -78,6 +78,17 @@ def test_stale_and_missing_results_are_said_first(tmp_path):
         assert "2 runs are missing." in text
 
 
+def test_what_changed_against_older_code_is_shown(tmp_path):
+    first = write(tmp_path, code="of last year")
+    assert "What changed" not in first[0]
+    html, table, _ = write(tmp_path, code=code_version())
+    assert "<h2>What changed</h2>" in html
+    for text in (html, table):
+        assert "Before: code of last year, last finished " in text
+    assert "| arm | test accuracy, %: before | now | difference [95 %] |" in table
+    assert re.search(r"\| wide \| 90.10 ± 0.11 \| 90.10 ± 0.11 \| \+0.00", table)
+
+
 def test_the_report_depends_on_the_rows_alone(tmp_path):
     first, second = (write(tmp_path / name, code=code_version())[0] for name in "ab")
     assert first == second

@@ -31,6 +31,17 @@ def test_rows_of_this_code_alone_count():
     assert state(results) == "3 of 6 runs, 6 stale ones left out"
 
 
+def test_what_older_code_made_is_compared():
+    oldest = [made_row(run, accuracy=0.4, code="oldest") for run in RUNS]
+    results = select(ABLATION, FORM, [*oldest, *OLD, *NEW[:3]], "new")
+    before, change = results.change("wide", ACCURACY)
+    assert before == {0: 0.5, 1: 0.5, 2: 0.5}
+    assert change is not None
+    assert (round(change.mean, 3), change.n) == (0.4, 2)
+    assert select(ABLATION, FORM, NEW, "new").change("wide", ACCURACY) == ({}, None)
+    assert select(ABLATION, FORM, OLD, "new").older == ()
+
+
 def test_where_all_are_stale_the_newest_are_shown_as_stale():
     results = select(ABLATION, FORM, [*OLD, *NEW[:3]], "newest")
     assert results.are_stale
