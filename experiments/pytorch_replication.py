@@ -28,7 +28,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import Sampler
 
-from experiments.ablations.size_and_class import SIZE_AND_CLASS, against, arm_name
+from experiments.ablations.size_and_class import SIZE_AND_CLASS, against, arm_name, rule_of
 from experiments.metrics import ACCURACY
 from experiments.page import notices
 from experiments.plan import ArmRun, code_version
@@ -51,7 +51,7 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
     "GroupNorm": lambda channels: nn.GroupNorm(channels // 8, channels),
     "no norm": lambda channels: nn.Identity(),
 }
-LEVELS = ("shuffled", "every shape", "by size", "0", "0.3", "1", "most")
+LEVELS = ("shuffled", "every shape", "by size", "class as by size", "0", "0.3", "1", "most")
 """What the batches hold: any examples, those of one shape, or those of one canvas at a level of size_and_class."""
 SEEDS = range(5)
 CONFIG = ArmRun(SIZE_AND_CLASS, SIZE_AND_CLASS.short, SIZE_AND_CLASS.arms[0], 0).config
@@ -132,8 +132,7 @@ def groups_of(level: str, dataset: Dataset, seed: int) -> list[int]:
         case "every shape":
             return np.unique(sizes, axis=0, return_inverse=True)[1].ravel().tolist()
         case _:
-            rule = "size" if level == "by size" else f"class:{level}"
-            schedule = replace(CONFIG.schedule, canvases=rule, max_buckets=CANVASES)
+            schedule = replace(CONFIG.schedule, canvases=rule_of(level), max_buckets=CANVASES)
             return choose_canvases(sizes, dataset.classes, schedule, seed=seed).canvas.tolist()
 
 

@@ -43,8 +43,8 @@ class ScheduleConfig:
     measure_costs: bool = False
     """True: measure the costs when the run begins, instead of taking them from the table."""
     canvases: str = "smallest"
-    """How canvases are dealt out in training. smallest: each example has the smallest bucket that holds it. size,
-    class:BITS, class:most: experiments on batches of like examples, which core/canvas_choice.py describes."""
+    """How canvases are dealt out in training. smallest: each example has the smallest bucket that holds it. The others
+    are for experiments on batches of like examples; core/canvas_choice.py describes them."""
     programs: str = chosen("step", "bucket")
     """step: one program computes a step. bucket: each block is a micro-step, so a program a bucket serves all steps."""
 

@@ -7,10 +7,11 @@ What changes is only which examples share a step. `schedule.canvases` says by wh
     size         larger examples stand on larger canvases
     class:BITS   the canvas of an example tells so many bits of its class (their mutual information)
     class:most   every class stands on one canvas, so the canvas tells as much of the class as it can
+    class:size   as many examples of each class stand on each canvas as by size, but which ones is drawn at random
 
 Stratified steps then are of one program unless `schedule.num_programs` says otherwise.
-What always holds for the last three: every canvas holds every example; as many examples stand on a canvas, whatever the
-rule; the choice is a pure function of the sizes, the classes and the seed.
+What always holds for all but the first: every canvas holds every example; as many examples stand on a canvas, whatever
+the rule; the choice is a pure function of the sizes, the classes and the seed.
 """
 
 from typing import NamedTuple
@@ -51,10 +52,12 @@ def choose_canvases(
     rule, number = config.canvases, config.max_buckets
     own = _group_of_class(classes, number)[classes]
     most = information(own, classes)
-    if rule == "size":
+    if rule in ("size", "class:size"):
         order = np.lexsort((random_bits(seed, 0, np.arange(len(own)), stream="equal areas"), sizes.prod(1)))
         canvas = np.empty_like(own)
         canvas[order] = np.sort(own)
+        if rule == "class:size":
+            canvas = _exchanged_within_classes(canvas, classes, seed=seed)
     else:
         bits = _bits_of(rule, most)
         canvas = own if bits >= most else _with_information(own, classes, bits, seed=seed)
@@ -84,8 +87,8 @@ def _bits_of(rule: str, most: float) -> float:
         wanted = -1.0
     if kind != "class" or not wanted >= 0:
         raise UserError(
-            f"config.schedule.canvases is {rule!r}, but it must be smallest, size, class:most, or class:BITS such as "
-            "class:0.5"
+            f"config.schedule.canvases is {rule!r}, but it must be smallest, size, class:most, class:size, or "
+            "class:BITS such as class:0.5"
         )
     if wanted > most:
         raise UserError(
@@ -136,6 +139,16 @@ def _with_information(
         else:
             high = middle
     return dealt(low)
+
+
+def _exchanged_within_classes(
+    canvas: Int[np.ndarray, " n"], classes: Int[np.ndarray, " n"], *, seed: int
+) -> Int[np.ndarray, " n"]:
+    """Return the canvas of every example after the examples of each class have exchanged theirs at random."""
+    order = shuffled_order(seed, 0, len(canvas), stream="examples that change their canvas")
+    exchanged = np.empty_like(canvas)
+    exchanged[order[np.argsort(classes[order], kind="stable")]] = canvas[np.argsort(classes, kind="stable")]
+    return exchanged
 
 
 def _interleaved(canvases: Int[np.ndarray, " m"]) -> Int[np.ndarray, " m"]:

@@ -17,7 +17,7 @@ from fcn_jax.data.transforms import Views
 from fcn_jax.train.setup import prepare
 from fcn_jax.train.stratification import bits_of_canvas
 
-RULES = ("size", "class:0", "class:0.3", "class:1", "class:most")
+RULES = ("size", "class:size", "class:0", "class:0.3", "class:1", "class:most")
 
 
 def chosen(sizes, classes, rule, *, number=4, seed=0, multiple_of=1):
@@ -79,6 +79,27 @@ def test_by_size_larger_examples_have_larger_canvases():
         assert areas[choice.canvas == canvas].max() <= areas[choice.canvas == canvas + 1].min()
 
 
+@given(data_sets(), st.integers(0, 99))
+def test_as_by_size_each_class_has_as_many_examples_on_each_canvas_but_of_any_size(data, seed):
+    sizes, classes = data
+    by_size, exchanged = (chosen(sizes, classes, rule, seed=seed).canvas for rule in ("size", "class:size"))
+    for one in range(classes.max() + 1):
+        np.testing.assert_array_equal(np.sort(by_size[classes == one]), np.sort(exchanged[classes == one]))
+    assert (by_size != exchanged).any()
+    other = chosen(sizes, classes, "class:size", seed=seed + 1).canvas
+    assert (exchanged != other).any()
+
+
+def test_as_by_size_the_canvas_tells_nothing_of_the_size_within_a_class():
+    rng = np.random.default_rng(0)
+    classes = rng.integers(0, 5, 5000)
+    sizes = rng.integers(8, 20, (5000, 2)) + 2 * classes[:, None]
+    for rule, least, most in (("size", 0.5, 1), ("class:size", -0.1, 0.1)):
+        canvas = chosen(sizes, classes, rule).canvas
+        found = [np.corrcoef(canvas[classes == one], sizes[classes == one].prod(1))[0, 1] for one in (1, 2, 3)]
+        assert all(least < each < most for each in found), found
+
+
 def test_information_of_known_tables():
     a, b = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
     assert information(a, b) == 0
@@ -121,7 +142,7 @@ def test_more_than_the_classes_allow_is_refused():
             chosen(sizes, classes, "class:1", number=number)
 
 
-@pytest.mark.parametrize("rule", ["size", "class:most"])
+@pytest.mark.parametrize("rule", ["size", "class:most", "class:size"])
 def test_only_training_stands_on_dealt_canvases(rule):
     """Evaluation and the calibration of BatchNorm take the smallest canvas that holds an example."""
     fields = {"kind": "bucketed", "max_buckets": 4, "canvases": rule, "examples_per_step": 32}
