@@ -81,7 +81,7 @@ BATCHES = Ablation(
         "each of six buckets. Bucketed: every step holds one of six buckets. One shape: every shape is a bucket. The "
         "examples that remain of a shape after its last whole batch join the next larger shape, if that pads less than "
         "filler would.",
-        "In the short form a step of one bucket holds 123 to 128 examples, and any other 126 to 128. Of one shape there "
+        "In the short form a step of one bucket holds 123 to 128 examples, any other 126 to 128. Of one shape there "
         "are 103 steps an epoch instead of 94, of which 61 % hold one shape only; four of them hold 4 to 26 examples, "
         "and each has an update of its own.",
         "Re-estimated: after training, the statistics of BatchNorm are computed again over the training data, in "
