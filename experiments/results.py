@@ -49,7 +49,10 @@ class Results:
         return dict.fromkeys(values, 0.0) if against is None else self.values(against, metric)
 
     def judge(self, claim: Claim) -> tuple[Verdict, Difference | None]:
-        """Return the verdict on a claim, and the difference that it rests on."""
+        """Return the verdict on a claim, and the difference that it rests on.
+
+        It is open if some runs lack the number, such as the seconds to an accuracy that they never reached.
+        """
         values = self.values(claim.arm, claim.metric)
         others = self._to_subtract(values, claim.against, claim.metric)
         if claim.beyond is not None:
@@ -57,7 +60,16 @@ class Results:
             shared = others.keys() & first.keys() & second.keys()
             others = {seed: others[seed] + first[seed] - second[seed] for seed in shared}
         difference = paired_difference(values, others)
+        if self.num_lacking(claim, difference):
+            return "open", difference
         return verdict(difference, claim.expected, claim.margin), difference
+
+    def num_lacking(self, claim: Claim, difference: Difference | None) -> int:
+        """Return the number of seeds that all arms of a claim ran, but of which some run lacks the number."""
+        if claim.metric.from_first_seed:
+            return 0
+        seeds = [{row["seed"] for row in self.rows if row["arm"] == arm} for arm in claim.arms]
+        return len(set.intersection(*seeds)) - (0 if difference is None else difference.n)
 
     @property
     def claims(self) -> tuple[Claim, ...]:

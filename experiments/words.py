@@ -69,13 +69,16 @@ def claim_text(results: Results, claim: Claim) -> str:
         "equal": f"within ±{number(claim.metric, claim.margin)} of {against}",
     }[claim.expected]
     pairs = 0 if difference is None else difference.n
+    number_lacking = results.num_lacking(claim, difference)
+    lacking = f"; {number_lacking} more lack the number, which leaves this open" if number_lacking else ""
     subject = f"“{claim.arm}”"
     if claim.beyond is not None:
         first, second = claim.beyond
         subject += f", less what “{first}” differs from “{second}”,"
     return (
         f"{VERDICTS[found]}: {claim.sentence}. {subject} was expected to be {expected} in {claim.metric.name}; "
-        f"difference: {difference_text(claim.metric, difference)}, from {pairs} paired seed{'' if pairs == 1 else 's'}."
+        f"difference: {difference_text(claim.metric, difference)}, from {pairs} paired seed{'' if pairs == 1 else 's'}"
+        f"{lacking}."
     )
 
 

@@ -14,6 +14,7 @@ from experiments.metrics import (
 from experiments.plan import all_runs
 from experiments.report import state
 from experiments.results import select
+from experiments.words import claim_text
 from tests.experiments.made import made_ablation, made_row
 
 ABLATION = made_ablation()
@@ -75,6 +76,16 @@ def test_values_by_arm_and_seed():
     difference = results.difference("narrow", "wide", ACCURACY)
     assert difference is not None
     assert (difference.mean, difference.n) == (0, 3)
+
+
+def test_a_claim_stays_open_if_some_runs_lack_the_number():
+    made = [made_row(run, accuracy=0.9 - 0.1 * (run.arm.name == "narrow") + run.seed / 1e4, code="new") for run in RUNS]
+    results = select(ABLATION, FORM, made, "new")
+    claim = Claim("Narrow is as fast", training_seconds_to(0.99), "narrow", "wide", "equal", margin=1)
+    assert results.judge(claim)[0] == "supported"
+    made[-1]["validation"] = []
+    assert results.judge(claim)[0] == "open"
+    assert "from 2 paired seeds; 1 more lack the number, which leaves this open." in claim_text(results, claim)
 
 
 def test_the_speed_has_a_name_for_signals_and_one_for_images():
