@@ -123,6 +123,8 @@ class Series:
     name: str
     arms: tuple[str, ...]
     against: str
+    apart: tuple[tuple[str, str], ...] = ()
+    """(label, arm) of arms that are no points of the line; they have open markers, one kind for each label."""
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,16 @@
 """The plots of an ablation, drawn for the width of a phone. Each plot has a text with the same numbers."""
 
 from collections import defaultdict
-from typing import assert_never
+from collections.abc import Iterable, Sequence
+from typing import Any, assert_never
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.ablation import ByLength, Differences, Dots, HeatMap, Lines, Metric, Plot
+from experiments.ablation import ByLength, Differences, Dots, HeatMap, Lines, Metric, Plot, Series
 from experiments.results import Results
-from experiments.statistics import interval_of_mean, spread
+from experiments.statistics import Difference, interval_of_mean, spread
 from experiments.words import arm_text, difference_text, factor_of, number
 from fcn_jax.reports.html import Picture, png_of
 
@@ -158,31 +159,25 @@ def _by_length(results: Results, plot: ByLength) -> tuple[Figure, str, str] | No
 
 def _differences(results: Results, plot: Differences) -> tuple[Figure, str, str] | None:
     figure, axes = _axes(4.4)
-    factor, texts = factor_of(plot.metric), []
-    for series, marker in zip(plot.series, MARKERS * len(plot.series), strict=False):
-        points = []
-        for arm in series.arms:
-            x, found = [*results.values(arm, plot.x).values()], results.difference(arm, series.against, plot.metric)
-            if x and found is not None:
-                points.append((float(np.mean(x)), found))
-        if not points:
+    texts, labels = [], list(dict.fromkeys(label for series in plot.series for label, _ in series.apart))
+    open_markers = dict(zip(labels, "P*X", strict=False))
+    for number_of_series, (series, marker) in enumerate(zip(plot.series, MARKERS * len(plot.series), strict=False)):
+        colour = f"C{number_of_series}"
+        line = sorted(_points(results, plot, series, series.arms), key=lambda point: point[0])
+        if not line:
             continue
-        points.sort(key=lambda point: point[0])
-        means = factor * np.array([found.mean for _, found in points])
-        ends = factor * np.array([(found.mean - found.low, found.high - found.mean) for _, found in points]).T
-        axes.errorbar(
-            [x for x, _ in points],
-            means,
-            np.nan_to_num(ends),
-            marker=marker,
-            capsize=2,
-            markersize=5,
-            label=series.name,
-        )
-        said = ", ".join(f"{difference_text(plot.metric, found)} at {number(plot.x, x)}" for x, found in points)
-        texts.append(f"{series.name}: {said}")
+        _draw_points(axes, plot, line, marker=marker, color=colour, markersize=5, label=series.name)
+        said = [f"{difference_text(plot.metric, found)} at {number(plot.x, x)}" for x, found in line]
+        for label, arm in series.apart:
+            apart = _points(results, plot, series, (arm,))
+            style = {"marker": open_markers[label], "markersize": 8, "markerfacecolor": "white", "linestyle": "none"}
+            _draw_points(axes, plot, apart, color=colour, **style)
+            said += [f"{difference_text(plot.metric, found)} at {number(plot.x, x)} ({label})" for x, found in apart]
+        texts.append(f"{series.name}: {', '.join(said)}")
     if not texts:
         return None
+    for label, marker in open_markers.items():
+        axes.plot([], [], marker, color="grey", markersize=8, markerfacecolor="white", label=label)
     axes.axhline(0, color="black", linewidth=0.8)
     if plot.log_x:
         axes.set_xscale("log")
@@ -194,6 +189,24 @@ def _differences(results: Results, plot: Differences) -> tuple[Figure, str, str]
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize="small")
     return figure, f"{plot.title} (mean difference and its 95 % interval)", f"{'; '.join(texts)}."
+
+
+def _points(results: Results, plot: Differences, series: Series, arms: Iterable[str]) -> list[tuple[float, Difference]]:
+    """Return (x, difference) of the arms that have both."""
+    points = []
+    for arm in arms:
+        x, found = [*results.values(arm, plot.x).values()], results.difference(arm, series.against, plot.metric)
+        if x and found is not None:
+            points.append((float(np.mean(x)), found))
+    return points
+
+
+def _draw_points(axes: Axes, plot: Differences, points: Sequence[tuple[float, Difference]], **style: Any) -> None:
+    if points:
+        factor = factor_of(plot.metric)
+        means = factor * np.array([found.mean for _, found in points])
+        ends = factor * np.array([(found.mean - found.low, found.high - found.mean) for _, found in points]).T
+        axes.errorbar([x for x, _ in points], means, np.nan_to_num(ends), capsize=2, **style)
 
 
 PARTS = 5

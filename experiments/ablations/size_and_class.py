@@ -140,7 +140,12 @@ def claims(*, margin: float, stratified: bool, by_size: str = "") -> tuple[Claim
 def plots(*, bucketed: Sequence[str]) -> tuple[Differences, ...]:
     """Return the two figures: accuracy lost against what the canvas tells, and against the noise of the gradients."""
     series = tuple(
-        Series(norm, tuple(arm_name("bucketed", norm, level) for level in bucketed), f"shuffled, {norm}")
+        Series(
+            norm,
+            tuple(arm_name("bucketed", norm, level) for level in bucketed if level not in BY_SIZE),
+            against(norm),
+            tuple((level, arm_name("bucketed", norm, level)) for level in bucketed if level in BY_SIZE),
+        )
         for norm in NORMS
     )
     title = "Steps of one canvas against shuffled steps"

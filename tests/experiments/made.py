@@ -46,7 +46,9 @@ def made_ablation(**changes) -> Ablation:
             Lines("Drift", "scale", "drift", ((2.0, drift_of("scale 2")),), log_y=True),
             HeatMap("All", (ACCURACY, accuracy_of("scale 2"))),
             ByLength("scale 2", "height"),
-            Differences("Against wide", CANVAS_BITS, ACCURACY, (Series("narrow", ("narrow",), "wide"),)),
+            Differences(
+                "Against wide", CANVAS_BITS, ACCURACY, (Series("narrow", ("narrow",), "wide", (("itself", "wide"),)),)
+            ),
         ),
         "evaluations": (
             ExtraEvaluation("as it is"),

@@ -51,6 +51,7 @@ def test_the_page_stands_alone_and_its_pictures_have_words(tmp_path):
     for image in images:
         assert image["src"].startswith("data:image/png;base64,")
         assert len(re.findall(r"\d", image["alt"])) > 4
+    assert "narrow: −10.00 [−10.00, −10.00] at 0.5, +0.00 [+0.00, +0.00] at 0.5 (itself)" in images[-1]["alt"]
     assert not re.findall(r"""https?:|@import|url\(|<script|<link""", html)
     assert 'name="viewport"' in html
     assert "Is a wide net &lt; a narrow one?" in html
