@@ -104,8 +104,11 @@ def linked(page: Path, text: str) -> list[Path]:
 @cache
 def numbers_of(text: str) -> frozenset[float]:
     """All numbers; a share counts as a percentage too, and the other way round."""
-    found = [(float(number.replace(",", "")), mark) for number, mark in TABLED.findall(text)]
-    return frozenset(value * scale for value, mark in found for scale in ((1, 0.01) if mark else (1, 100)))
+    numbers = set()
+    for number, mark in TABLED.findall(text):
+        value = float(number.replace(",", ""))
+        numbers |= {value, value / 100 if mark else 100 * value if value <= 1 else value}
+    return frozenset(numbers)
 
 
 def output(block: Block, *, checked: bool) -> str:
