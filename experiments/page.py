@@ -7,8 +7,8 @@ from html import escape
 from experiments.ablation import Ablation, Form
 from experiments.plan import ArmRun
 from experiments.results import Results
-from experiments.tables import changes_table, results_table
-from experiments.words import answer, claim_text
+from experiments.tables import changes_table, expectations_table, results_table
+from experiments.words import answer
 from fcn_jax.config_fields import changes_result, flatten
 from fcn_jax.reports.html import Picture, document, figure
 
@@ -23,7 +23,7 @@ def page(results: Results, pictures: Sequence[Picture]) -> str:
         *(f'<p class="note stale">{escape(line)}</p>' for line in notices(results)),
         f"<p><strong>{escape(answer(results))}</strong></p>",
         "<h2>What was expected, and what came out</h2>",
-        *_claims(results),
+        f'<div class="scroll">{expectations_table(results).to_html()}</div>',
         f'<h2>Results</h2><div class="scroll">{results_table(results).to_html()}</div>',
         f'<p class="small">{escape(how_to_read(results))}</p>',
         *map(figure, pictures),
@@ -107,13 +107,6 @@ def provenance(results: Results) -> str:
         f"Code {rows[-1]['code']}, commit {', '.join(commits)}; on {'; '.join(devices)}; "
         f"{' or '.join(jobs)} at a time; last finished {rows[-1]['finished']}; {versions}."
     )
-
-
-def _claims(results: Results) -> list[str]:
-    return [
-        f'<p class="note {results.judge(claim)[0]}">{escape(claim_text(results, claim))}</p>'
-        for claim in results.claims
-    ]
 
 
 def _changes(results: Results) -> list[str]:

@@ -13,8 +13,8 @@ from experiments.plan import code_version
 from experiments.plots import draw
 from experiments.results import Results, select
 from experiments.runs import Runs
-from experiments.tables import changes_table, results_table
-from experiments.words import answer, claim_text
+from experiments.tables import changes_table, expectations_table, results_table
+from experiments.words import answer
 from fcn_jax.config import UserError
 from fcn_jax.reports.html import document
 from fcn_jax.system.disk import write_atomically
@@ -57,12 +57,11 @@ def write_report(ablation: Ablation, *, full: bool, root: Path = RESULTS) -> Res
 def markdown(results: Results) -> str:
     """Return question, answer, claims and table as Markdown."""
     ablation = results.ablation
-    claims = "".join(f"- {claim_text(results, claim)}\n" for claim in results.claims)
     warnings = "".join(f"> {line}\n\n" for line in notices(results))
     command = "".join(f"    {line}\n" for line in commands(ablation, results.form).splitlines())
     return (
-        f"# {ablation.name}\n\n{ablation.question}\n\n{warnings}{answer(results)}\n\n{claims}\n"
-        f"{results_table(results).to_markdown()}\n{how_to_read(results)}\n\n{_changes(results)}{what_was_run(results)}\n\n"
+        f"# {ablation.name}\n\n{ablation.question}\n\n{warnings}{answer(results)}\n\n"
+        f"{expectations_table(results).to_markdown()}\n{results_table(results).to_markdown()}\n{how_to_read(results)}\n\n{_changes(results)}{what_was_run(results)}\n\n"
         f"{command}\n"
         f"{provenance(results)}\n"
     )

@@ -1,11 +1,28 @@
-"""The table of an ablation's results, as rows of text."""
+"""The tables of an ablation: its expectations, its results, and what changed, as rows of text."""
 
 import math
 
 from experiments.results import Results
 from experiments.statistics import effect_size, holm, spread
-from experiments.words import arm_text, difference_text, mean_and_deviation, probability
+from experiments.words import (
+    VERDICTS,
+    arm_text,
+    compared,
+    difference_text,
+    mean_and_deviation,
+    probability,
+)
 from fcn_jax.reports.html import Table
+
+
+def expectations_table(results: Results) -> Table:
+    """Return a table with one row per claim: what was expected, the verdict, the difference found, and of what."""
+    rows = []
+    for claim in results.claims:
+        verdict, difference = results.judge(claim)
+        found = difference_text(claim.metric, difference)
+        rows.append((claim.sentence, VERDICTS[verdict], found, compared(results, claim)))
+    return Table(("expectation", "verdict", "found [95 %]", "what was compared"), tuple(rows), texts=frozenset({3}))
 
 
 def changes_table(results: Results) -> Table | None:

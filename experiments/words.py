@@ -59,31 +59,30 @@ def probability(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def claim_text(results: Results, claim: Claim) -> str:
-    """Return a line on a claim: the verdict, what was expected, and the difference that was found."""
-    found, difference = results.judge(claim)
-    against = "0" if claim.against is None else f"“{claim.against}”"
-    expected = {
-        "higher": f"higher than {against}",
-        "lower": f"lower than {against}",
-        "equal": f"within ±{number(claim.metric, claim.margin)} of {against}",
-    }[claim.expected]
-    pairs = 0 if difference is None else difference.n
-    number_lacking = results.num_lacking(claim, difference)
-    lacking = f"; {number_lacking} more lack the number, which leaves this open" if number_lacking else ""
-    subject = f"“{claim.arm}”"
+def compared(results: Results, claim: Claim) -> str:
+    """Return what a claim compares: `test accuracy, %: “a” − “b”, expected below 0; 5 pairs`."""
+    difference = _difference(claim.arm, claim.against)
     if claim.beyond is not None:
-        first, second = claim.beyond
-        subject += f", less what “{first}” differs from “{second}”,"
-    return (
-        f"{VERDICTS[found]}: {claim.sentence}. {subject} was expected to be {expected} in {claim.metric.name}; "
-        f"difference: {difference_text(claim.metric, difference)}, from {pairs} paired seed{'' if pairs == 1 else 's'}"
-        f"{lacking}."
-    )
+        difference = f"({difference}) − ({_difference(*claim.beyond)})"
+    expected = {"higher": "above 0", "lower": "below 0", "equal": f"within ±{number(claim.metric, claim.margin)}"}
+    _, found = results.judge(claim)
+    number_of_pairs = 0 if found is None else found.n
+    pairs = f"{number_of_pairs} pair{'' if number_of_pairs == 1 else 's'}"
+    text = f"{claim.metric.name}: {difference}, expected {expected[claim.expected]}; {pairs}"
+    if lacking := results.num_lacking(claim, found):
+        text += f", and {lacking} more lack the number, which leaves this open"
+    return text
+
+
+def _difference(arm: str, against: str | None) -> str:
+    return f"“{arm}”" if against is None else f"“{arm}” − “{against}”"
 
 
 def answer(results: Results) -> str:
-    """Return the answer, one sentence per verdict: `Supported: …; …. Contradicted: …. Not decided: ….`"""
+    """Return the answer, one sentence per verdict: `Supported: …; …. Contradicted: …. Not decided: ….`
+
+    Where more than six claims have one verdict, the sentence gives their number.
+    """
     if not results.rows:
         return "Nothing yet: no run has been made."
     claims = results.claims
@@ -91,7 +90,9 @@ def answer(results: Results) -> str:
     sentences = []
     for verdict, word in VERDICTS.items():
         found = [claim.sentence for claim, of_claim in zip(claims, verdicts, strict=True) if of_claim == verdict]
-        if found:
+        if len(found) > 6:
+            sentences.append(f"{word}: {len(found)} of {len(claims)} expectations.")
+        elif found:
             sentences.append(f"{word}: {'; '.join(found)}.")
     return " ".join(sentences)
 

@@ -21,7 +21,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 th, td { border-bottom: 1px solid var(--line); padding: 0.3rem 0.6rem; text-align: right; white-space: nowrap; }
 thead th { white-space: normal; vertical-align: bottom; }
 th:first-child, th.text, td.text { text-align: left; }
-th:first-child { white-space: normal; min-width: 7rem; }
+th:first-child { white-space: normal; min-width: 8rem; }
 td.text { white-space: normal; overflow-wrap: anywhere; min-width: 10rem; }
 figure { margin: 1rem 0; } img { max-width: 100%; height: auto; background: white; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); gap: 0.5rem 1rem; }
@@ -29,7 +29,7 @@ figure { margin: 1rem 0; } img { max-width: 100%; height: auto; background: whit
 figcaption, .small { font-size: 0.85rem; opacity: 0.8; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; background: var(--note); padding: 0.6rem; font-size: 0.85rem; }
 .note { background: var(--note); border-left: 4px solid var(--line); padding: 0.4rem 0.8rem; margin: 0.8rem 0; }
-.stale, .contradicted, .warning { border-left-color: #c33; } .supported { border-left-color: #393; }
+.stale, .warning { border-left-color: #c33; }
 """
 
 
@@ -43,7 +43,8 @@ class Table:
     """Columns, counted from 0, that hold text and not numbers: aligned left, with line breaks."""
 
     def to_markdown(self) -> str:
-        lines = [self.columns, ("---", *["---:"] * (len(self.columns) - 1)), *self.rows]
+        numbers = range(1, len(self.columns))
+        lines = [self.columns, ("---", *("---" if i in self.texts else "---:" for i in numbers)), *self.rows]
         escaped = [[cell.replace("|", "\\|") for cell in line] for line in lines]
         return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
 

@@ -8,7 +8,7 @@ from experiments.page import page
 from experiments.plan import ROOT, all_runs
 from experiments.plots import draw
 from experiments.results import select
-from experiments.tables import results_table
+from experiments.tables import expectations_table, results_table
 from experiments.words import answer
 from fcn_jax.config_rules import validate
 from tests.experiments.made import made_row
@@ -66,7 +66,8 @@ def test_claims_and_plots_speak_of_what_is_measured(ablation):
     pictures = draw(results)
     assert len(pictures) == len(ablation.plots)
     assert len(results_table(results).rows) == len(ablation.arms)
-    assert all(claim.sentence in answer(results) for claim in ablation.claims)
+    assert [row[0] for row in expectations_table(results).rows] == [claim.sentence for claim in results.claims]
+    assert answer(results)
     assert ablation.question[:20] in page(results, pictures)
 
 

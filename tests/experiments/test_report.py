@@ -60,7 +60,7 @@ def test_the_page_stands_alone_and_its_pictures_have_words(tmp_path):
 def test_page_and_table_say_what_came_out(tmp_path):
     html, table, _ = write(tmp_path, code=code_version())
     for text in (html, table):
-        assert "Supported: A narrow net is worse." in text
+        assert "Supported: A narrow net is worse" in text
         assert "−10.00 [−10.00, −10.00]" in text
         assert "python -m experiments run made" in text
         assert "baseline" in text

@@ -14,7 +14,7 @@ from experiments.metrics import (
 from experiments.plan import all_runs
 from experiments.report import state
 from experiments.results import select
-from experiments.words import claim_text
+from experiments.tables import expectations_table
 from tests.experiments.made import made_ablation, made_row
 
 ABLATION = made_ablation()
@@ -85,7 +85,9 @@ def test_a_claim_stays_open_if_some_runs_lack_the_number():
     assert results.judge(claim)[0] == "supported"
     made[-1]["validation"] = []
     assert results.judge(claim)[0] == "open"
-    assert "from 2 paired seeds; 1 more lack the number, which leaves this open." in claim_text(results, claim)
+    results = select(dataclasses.replace(ABLATION, claims=(claim,)), FORM, made, "new")
+    text = "“narrow” − “wide”, expected within ±1.0; 2 pairs, and 1 more lack the number, which leaves this open"
+    assert expectations_table(results).rows[0][-1].endswith(text)
 
 
 def test_the_speed_has_a_name_for_signals_and_one_for_images():
