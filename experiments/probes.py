@@ -18,43 +18,49 @@ from jaxtyping import Float
 
 from fcn_jax.core.block import Block
 from fcn_jax.core.stages import training_stages
-from fcn_jax.core.step import TrainState, make_loss
+from fcn_jax.core.step import TrainState, Variables, make_loss, split_model
+from fcn_jax.nets.model import make_model
 from fcn_jax.train.setup import Setup, Split
 
 EXAMPLES_OF_A_CANVAS = 8
 """Examples of each canvas that are compared."""
-MOST_CHANGE = 1e-4
-"""The largest change that rounding explains, in units of the largest logit, or of the longest gradient."""
+MOST_CHANGE = 1e-10
+"""The largest change that rounding explains, in units of the largest logit, or of the largest entry of a gradient."""
 
 
 def largest_change(setup: Setup) -> dict[str, float]:
     """Return the largest changes if examples move from the run's canvases to the smallest one that holds them all.
 
     They are those of the untrained net: logits in evaluation, and the gradient of a step of these examples in training,
-    each in units of the largest.
+    each in units of the largest. The net computes in double precision. In single precision a ReLU that is 0 but for
+    rounding may be on upon one canvas and off upon the other, which changes the gradient by more than rounding.
 
     Raises:
         RuntimeError: one is more than rounding explains, so the canvases are part of the function.
     """
     dataset, stage, config = setup.train.dataset, setup.train.stages[0], setup.config
-    epoch, loss = stage.epochs[0], make_loss(setup.graphdef, config.train, labels=config.data.labels)
-
-    @jax.jit
-    def looks(state: TrainState, block: Block) -> tuple[jax.Array, jax.Array]:
-        logits = nnx.merge(setup.graphdef, *state.evaluated)((block,), training=False)[0].logits
-        gradient, _ = jax.grad(loss, has_aux=True)(state.params, state.stats, (block,), state.step)
-        return logits, ravel_pytree(gradient)[0]
-
+    epoch = stage.epochs[0]
     held = [examples[:EXAMPLES_OF_A_CANVAS] for _, examples in stage.schedule.places(epoch)]
     fitting = tuple(dataset.views.sizes(epoch)[np.concatenate(held)].max(0).tolist())
     found = {"logits": (0.0, 0.0), "gradient": (0.0, 0.0)}
-    for canvas, examples in zip(stage.plan.shapes, held, strict=True):
-        if not len(examples):
-            continue
-        blocks = (dataset.block(examples, shape, epoch=epoch) for shape in (canvas, fitting))
-        for what, here, there in zip(found, *(looks(setup.state, block) for block in blocks), strict=True):
-            size, change = (float(jnp.abs(value).max()) for value in (there, here - there))
-            found[what] = max(found[what][0], size), max(found[what][1], change)
+    with jax.enable_x64(True):
+        graphdef, *_ = split_model(make_model(config, rank=len(fitting), dtype=jnp.float64))
+        variables = jax.tree.map(lambda x: x.astype(jnp.float64), Variables(setup.state.params, setup.state.stats))
+        loss = make_loss(graphdef, config.train, labels=config.data.labels)
+
+        @jax.jit
+        def looks(variables: Variables, block: Block) -> tuple[jax.Array, jax.Array]:
+            logits = nnx.merge(graphdef, *variables)((block,), training=False)[0].logits
+            gradient, _ = jax.grad(loss, has_aux=True)(*variables, (block,), setup.state.step)
+            return logits, ravel_pytree(gradient)[0]
+
+        for canvas, examples in zip(stage.plan.shapes, held, strict=True):
+            if not len(examples):
+                continue
+            blocks = (dataset.block(examples, shape, epoch=epoch) for shape in (canvas, fitting))
+            for what, here, there in zip(found, *(looks(variables, block) for block in blocks), strict=True):
+                size, change = (float(jnp.abs(value).max()) for value in (there, here - there))
+                found[what] = max(found[what][0], size), max(found[what][1], change)
     changes = {what: change / size for what, (size, change) in found.items()}
     for what, change in changes.items():
         if not change <= MOST_CHANGE:
