@@ -24,7 +24,6 @@ NOT_CLAIMED = re.compile(r"`[^`]*`|\[arXiv:[^\]]*\]|\]\([^)]*\)|<!--.*?-->")
 NOTEBOOK = ROOT / "docs/quickstart.ipynb"
 GREY = "the weights of the colours in grey (ITU-R BT.601)"
 NOT_MEASURED = {
-    "ablations.md": {"38 points": "the difference of two accuracies of the table"},
     "faults.md": {"20 s": "SECONDS_TO_LOSE in system/processes.py"},
     "hosts.md": {"75 %": "what JAX reserves by default", "50,000 MiB": "the value in the flag beside it"},
     "models.md": {"1.5": "a version of ResNet"},
