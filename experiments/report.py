@@ -61,7 +61,8 @@ def markdown(results: Results) -> str:
     command = "".join(f"    {line}\n" for line in commands(ablation, results.form).splitlines())
     return (
         f"# {ablation.name}\n\n{ablation.question}\n\n{warnings}{answer(results)}\n\n"
-        f"{expectations_table(results).to_markdown()}\n{results_table(results).to_markdown()}\n{how_to_read(results)}\n\n{_changes(results)}{what_was_run(results)}\n\n"
+        f"{expectations_table(results).to_markdown()}\n{results_table(results).to_markdown()}\n"
+        f"{how_to_read(results)}\n\n{_changes(results)}{what_was_run(results)}\n\n"
         f"{command}\n"
         f"{provenance(results)}\n"
     )

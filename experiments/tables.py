@@ -4,14 +4,7 @@ import math
 
 from experiments.results import Results
 from experiments.statistics import effect_size, holm, spread
-from experiments.words import (
-    VERDICTS,
-    arm_text,
-    compared,
-    difference_text,
-    mean_and_deviation,
-    probability,
-)
+from experiments.words import VERDICTS, arm_text, compared, difference_text, mean_and_deviation, probability
 from fcn_jax.reports.html import Table
 
 
@@ -21,7 +14,7 @@ def expectations_table(results: Results) -> Table:
     for claim in results.claims:
         verdict, difference = results.judge(claim)
         found = difference_text(claim.metric, difference)
-        rows.append((claim.sentence, VERDICTS[verdict], found, compared(results, claim)))
+        rows.append((claim.sentence, VERDICTS[verdict], found, compared(results, claim, difference)))
     return Table(("expectation", "verdict", "found [95 %]", "what was compared"), tuple(rows), texts=frozenset({3}))
 
 

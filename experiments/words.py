@@ -59,13 +59,12 @@ def probability(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def compared(results: Results, claim: Claim) -> str:
+def compared(results: Results, claim: Claim, found: Difference | None) -> str:
     """Return what a claim compares: `test accuracy, %: “a” − “b”, expected below 0; 5 pairs`."""
     difference = _difference(claim.arm, claim.against)
     if claim.beyond is not None:
         difference = f"({difference}) − ({_difference(*claim.beyond)})"
     expected = {"higher": "above 0", "lower": "below 0", "equal": f"within ±{number(claim.metric, claim.margin)}"}
-    _, found = results.judge(claim)
     number_of_pairs = 0 if found is None else found.n
     pairs = f"{number_of_pairs} pair{'' if number_of_pairs == 1 else 's'}"
     text = f"{claim.metric.name}: {difference}, expected {expected[claim.expected]}; {pairs}"

@@ -21,7 +21,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 th, td { border-bottom: 1px solid var(--line); padding: 0.3rem 0.6rem; text-align: right; white-space: nowrap; }
 thead th { white-space: normal; vertical-align: bottom; }
 th:first-child, th.text, td.text { text-align: left; }
-th:first-child { white-space: normal; min-width: 8rem; }
+th:first-child { white-space: normal; min-width: 7rem; }
 td.text { white-space: normal; overflow-wrap: anywhere; min-width: 10rem; }
 figure { margin: 1rem 0; } img { max-width: 100%; height: auto; background: white; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); gap: 0.5rem 1rem; }

@@ -9,7 +9,7 @@ from experiments.plan import ROOT, all_runs
 from experiments.plots import draw
 from experiments.results import select
 from experiments.tables import expectations_table, results_table
-from experiments.words import answer
+from experiments.words import VERDICTS, answer
 from fcn_jax.config_rules import validate
 from tests.experiments.made import made_row
 
@@ -67,7 +67,11 @@ def test_claims_and_plots_speak_of_what_is_measured(ablation):
     assert len(pictures) == len(ablation.plots)
     assert len(results_table(results).rows) == len(ablation.arms)
     assert [row[0] for row in expectations_table(results).rows] == [claim.sentence for claim in results.claims]
-    assert answer(results)
+    said = answer(results)
+    for verdict, word in VERDICTS.items():
+        sentences = [claim.sentence for claim in results.claims if results.judge(claim)[0] == verdict]
+        number = f"{word}: {len(sentences)} of {len(results.claims)} expectations."
+        assert number in said if len(sentences) > 6 else all(sentence in said for sentence in sentences)
     assert ablation.question[:20] in page(results, pictures)
 
 
