@@ -17,6 +17,8 @@ from fcn_jax.reports.html import Picture, png_of
 WIDTH = 5.4
 """Width of a figure, in inches."""
 MARKERS = "osD^vPX*<>"
+POINTS = (0.5, 1, 2, 5, 10, 20, 50, 100)
+"""Labels of an axis that is logarithmic above one percentage point, in both directions from 0."""
 
 
 def draw(results: Results) -> list[Picture]:
@@ -181,7 +183,10 @@ def _differences(results: Results, plot: Differences) -> tuple[Figure, str, str]
     axes.axhline(0, color="black", linewidth=0.8)
     if plot.log_x:
         axes.set_xscale("log")
+    lowest, highest = axes.dataLim.intervaly
     axes.set_yscale("symlog", linthresh=1)
+    axes.set_yticks([0, *POINTS, *(-points for points in POINTS)])
+    axes.set_ylim(1.2 * lowest - 0.1, 1.2 * highest + 0.1)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter("{x:g}")
     axes.set_xlabel(plot.x.name)
