@@ -269,7 +269,7 @@ SIZE_AND_CLASS = Ablation(
         "as in the default run tell 0.36, and all 24 shapes of the short form 0.40. Class as by size: as many digits "
         "of each class stand on each canvas as by size, but which ones is drawn, so the digits of a step are alike in "
         "their class alone.",
-        "At a third of the rate: a learning rate of 0.001 instead of 0.003. For thrice as long: 12 epochs instead of 4.",
+        "At a third of the rate: a learning rate of 0.001, not 0.003. For thrice as long: 12 epochs, not 4.",
         *REMARKS,
     ),
 )
