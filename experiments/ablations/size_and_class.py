@@ -56,7 +56,7 @@ LESS_LOST = (
     ("at a third of the rate for thrice as long", ""),
     ("at a third of the rate for thrice as long", "at the whole rate for thrice as long"),
 )
-"""Where less should be lost than elsewhere."""
+"""(how some arms train, how others do; empty: as the form says): the first should lose less."""
 SHUFFLED: Overrides = {"schedule.kind": "bucketed", "schedule.max_buckets": 1}
 PROBE: Overrides = {**SHUFFLED, "schedule.canvases": "smallest", "train.precise_batch_norm": False}
 """The net whose gradients are measured is trained with shuffled steps, the same for all arms of a norm."""
