@@ -101,13 +101,13 @@ def all_runs(ablation: Ablation, form: Form, seeds: Sequence[int] | None = None)
 
 
 @cache
-def code_version(root: Path = ROOT) -> str:
+def code_version(root: Path = ROOT, *, patterns: tuple[str, ...] = DECIDES_RESULTS) -> str:
     """Return a hash of the source code that can change a result.
 
     The hash covers the definitions, whatever file they are in. It ignores docstrings, comments, imports, and the names
     and the order of files.
     """
-    paths = [path for pattern in DECIDES_RESULTS for path in root.glob(pattern)]
+    paths = [path for pattern in patterns for path in root.glob(pattern)]
     definitions = sorted(text for path in paths for text in _definitions(path.read_text(encoding="utf-8")))
     return hashlib.sha256("\n".join(definitions).encode()).hexdigest()[:KEY_LENGTH]
 

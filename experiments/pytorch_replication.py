@@ -11,15 +11,13 @@ so groups that are far from a full batch show nothing. The groups are those that
 every shape.
 """
 
-import hashlib
 import json
 import math
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -28,33 +26,19 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import Sampler
 
-from experiments.ablations.size_and_class import SIZE_AND_CLASS, against, arm_name, rule_of
-from experiments.metrics import ACCURACY
-from experiments.page import notices
-from experiments.plan import ArmRun, code_version
+from experiments.ablations.size_and_class import SIZE_AND_CLASS, rule_of
+from experiments.pytorch_page import PAGE, ROWS, RUN, VERSION, missing, read_rows, write_page
 from experiments.report import directory_of, results_of
-from experiments.results import Results
-from experiments.statistics import difference_of_independent, paired_difference, spread
-from experiments.words import difference_text, mean_and_deviation
 from fcn_jax.config_fields import overridden
 from fcn_jax.core.canvas_choice import choose_canvases
 from fcn_jax.data.dataset import Dataset, open_dataset
-from fcn_jax.reports.html import Table
-from fcn_jax.system.disk import write_atomically
 
-RESULTS = directory_of(SIZE_AND_CLASS, full=False)
-ROWS, PAGE = RESULTS / "pytorch.jsonl", RESULTS / "pytorch.md"
-CODE = hashlib.sha256(Path(__file__).read_bytes() + code_version().encode()).hexdigest()[:16]
-"""Version of the code of a row; others do not count."""
-NORMS: dict[str, Callable[[int], nn.Module]] = {
+MAKE_NORM: dict[str, Callable[[int], nn.Module]] = {
     "BatchNorm": lambda channels: nn.BatchNorm2d(channels),
     "GroupNorm": lambda channels: nn.GroupNorm(channels // 8, channels),
     "no norm": lambda channels: nn.Identity(),
 }
-LEVELS = ("shuffled", "every shape", "by size", "class as by size", "0", "0.3", "1", "most")
-"""What the batches hold: any examples, those of one shape, or those of one canvas at a level of size_and_class."""
-SEEDS = range(5)
-CONFIG = ArmRun(SIZE_AND_CLASS, SIZE_AND_CLASS.short, SIZE_AND_CLASS.arms[0], 0).config
+CONFIG = RUN.config
 EPOCHS, BATCH = CONFIG.train.epochs, CONFIG.schedule.examples_per_step
 SIDE, CANVASES = 28, 10
 
@@ -145,7 +129,7 @@ def train(norm: str, level: str, seed: int, test: Digits) -> tuple[float, int]:
     """Train one net; return its accuracy on the test split, and how many training examples it was never shown."""
     digits, config = read(CONFIG.data.train_split, seed=seed, training=True), CONFIG.train
     torch.manual_seed(seed)
-    net = make_net(NORMS[norm])
+    net = make_net(MAKE_NORM[norm])
     kernels = [value for value in net.parameters() if value.ndim > 1]
     others = [value for value in net.parameters() if value.ndim <= 1]
     groups = [{"params": kernels, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -173,75 +157,19 @@ def train(norm: str, level: str, seed: int, test: Digits) -> tuple[float, int]:
 
 def main() -> int:
     torch.set_num_threads(1)
-    rows = {(row["norm"], row["level"], row["seed"]): row for row in _rows()}
-    missing = [
-        (norm, level, seed) for seed in SEEDS for norm in NORMS for level in LEVELS if (norm, level, seed) not in rows
-    ]
+    directory = directory_of(SIZE_AND_CLASS, full=False)
+    todo = missing(read_rows(directory))
     test = read(CONFIG.data.test_split, seed=0, training=False)
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    for number, (norm, level, seed) in enumerate(missing, start=1):
+    directory.mkdir(parents=True, exist_ok=True)
+    for number, (norm, level, seed) in enumerate(todo, start=1):
         accuracy, unseen = train(norm, level, seed, test)
-        row = {"norm": norm, "level": level, "seed": seed, "accuracy": accuracy, "unseen": unseen, "code": CODE}
-        rows[norm, level, seed] = row
-        with ROWS.open("a", encoding="utf-8") as file:
+        row = {"norm": norm, "level": level, "seed": seed, "accuracy": accuracy, "unseen": unseen, "code": VERSION}
+        with (directory / ROWS).open("a", encoding="utf-8") as file:
             file.write(json.dumps({**row, "torch": torch.__version__}) + "\n")
-        print(f"{number}/{len(missing)}  {norm}, {level}, seed {seed}: {accuracy:.4f}", flush=True)
-    write_atomically(PAGE, page(rows, results_of(SIZE_AND_CLASS, full=False)))
-    print(PAGE)
+        print(f"{number}/{len(todo)}  {norm}, {level}, seed {seed}: {accuracy:.4f}", flush=True)
+    write_page(directory, results_of(SIZE_AND_CLASS, full=False))
+    print(directory / PAGE)
     return 0
-
-
-def _rows() -> list[dict]:
-    """Return the rows that this code made."""
-    lines = ROWS.read_text(encoding="utf-8").splitlines() if ROWS.exists() else []
-    return [row for row in map(json.loads, lines) if row["code"] == CODE]
-
-
-def page(rows: Mapping[tuple[str, str, int], dict], ours: Results) -> str:
-    """Return the table: accuracy in PyTorch, its difference to shuffled batches, and the same difference here."""
-    lines = []
-    for norm in NORMS:
-        shuffled = {seed: rows[norm, "shuffled", seed]["accuracy"] for seed in SEEDS}
-        for level in LEVELS:
-            values = {seed: rows[norm, level, seed]["accuracy"] for seed in SEEDS}
-            cells = ("baseline", "", "")
-            if level != "shuffled":
-                there = {seed: values[seed] - shuffled[seed] for seed in SEEDS}
-                here = _gaps(ours, norm, level)
-                found = (
-                    paired_difference(values, shuffled),
-                    paired_difference(here, dict.fromkeys(here, 0.0)),
-                    difference_of_independent([*there.values()], [*here.values()]),
-                )
-                cells = tuple("–" if one is None else difference_text(ACCURACY, one) for one in found)
-            unseen = max(rows[norm, level, seed]["unseen"] for seed in SEEDS)
-            said = mean_and_deviation(ACCURACY, spread([*values.values()]))
-            lines.append((f"{norm}, {level}", said, *cells, str(unseen)))
-    columns = (
-        "arm",
-        "accuracy in PyTorch, %",
-        "difference to shuffled [95 %]",
-        "the same here",
-        "PyTorch − here",
-        "examples never shown",
-    )
-    warnings = "".join(f"> {line}\n\n" for line in notices(ours))
-    return (
-        f"# size_and_class in PyTorch\n\n{warnings}Batches of one group against shuffled batches, in PyTorch "
-        f"{torch.__version__.split('+')[0]}, {len(SEEDS)} seeds. A batch is of one canvas of size_and_class, or of one "
-        "shape. Points of test accuracy and 95 % intervals: over pairs of seeds, and Welch's for the last difference.\n"
-        "\nThree things differ from this code. Batches come when they are full, so at the most the classes come nearly "
-        "in turn, while steps here come in random order. A last batch that is not full is filled with examples that "
-        "were shown before, or dropped. The initial parameters are other draws.\n\n"
-        "    .venv-interop/bin/python -m experiments.pytorch_replication\n\n"
-        f"{Table(columns, tuple(lines)).to_markdown()}"
-    )
-
-
-def _gaps(ours: Results, norm: str, level: str) -> dict[int, float]:
-    """Return {seed: what steps of one canvas differ from shuffled steps} of this code; empty without such steps."""
-    values, shuffled = (ours.values(arm, ACCURACY) for arm in (arm_name("bucketed", norm, level), against(norm)))
-    return {seed: values[seed] - shuffled[seed] for seed in values.keys() & shuffled.keys()}
 
 
 if __name__ == "__main__":

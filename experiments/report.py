@@ -11,6 +11,7 @@ from experiments.ablation import Ablation
 from experiments.page import commands, how_to_read, notices, page, provenance, what_changed, what_was_run
 from experiments.plan import code_version
 from experiments.plots import draw
+from experiments.pytorch_page import ROWS, write_page
 from experiments.results import Results, select
 from experiments.runs import Runs
 from experiments.tables import changes_table, expectations_table, results_table
@@ -51,6 +52,8 @@ def write_report(ablation: Ablation, *, full: bool, root: Path = RESULTS) -> Res
         (directory / f"{picture.name}.png").write_bytes(picture.png)
     write_atomically(directory / "table.md", markdown(results))
     write_atomically(directory / "index.html", page(results, pictures))
+    if (directory / ROWS).exists():
+        write_page(directory, results)
     return results
 
 

@@ -44,11 +44,12 @@ EXPERIMENTS_MAY_IMPORT = {
     "tables": {"results", "statistics", "words"},
     "plots": {"ablation", "results", "statistics", "words"},
     "page": {"ablation", "plan", "results", "tables", "words"},
-    "report": {"ablation", "page", "plan", "plots", "results", "runs", "tables", "words"},
+    "pytorch_page": {"ablations", "metrics", "page", "plan", "results", "statistics", "words"},
+    "report": {"ablation", "page", "plan", "plots", "pytorch_page", "results", "runs", "tables", "words"},
     "check": {"ablation", "launchers", "page", "plan", "report", "results", "runner", "runs", "statistics", "words"},
     "__main__": {"ablation", "ablations", "check", "launchers", "report", "runner", "runs", "slurm", "words"},
     "fashion_mnist": set(),
-    "pytorch_replication": {"ablations", "metrics", "page", "plan", "report", "results", "statistics", "words"},
+    "pytorch_replication": {"ablations", "pytorch_page", "report"},
 }
 """`experiments` builds on `train`; what is data (ablation, ablations) on the config alone."""
 WITHOUT_JAX = [

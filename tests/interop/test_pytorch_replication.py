@@ -10,7 +10,7 @@ from experiments.pytorch_replication import (
     BATCH,
     CONFIG,
     EPOCHS,
-    NORMS,
+    MAKE_NORM,
     GroupedBatchSampler,
     groups_of,
     make_net,
@@ -37,7 +37,7 @@ def test_batches_are_of_one_group_and_full_and_as_many_as_without_groups(seed):
 
 def test_the_net_has_the_parameters_of_this_code_and_their_spread():
     ours = make_model(CONFIG, rank=2)
-    net = make_net(NORMS["BatchNorm"])
+    net = make_net(MAKE_NORM["BatchNorm"])
     kernels = [value for value in net.parameters() if value.ndim == 4]
     layers = [layer for layer in ours.net.layers if hasattr(layer, "kernel")]
     for theirs, own in zip(kernels, [*layers, ours.net.head.classifier], strict=True):
