@@ -90,7 +90,11 @@ class Dots:
 
 @dataclass(frozen=True)
 class Lines:
-    """A plot with one line per arm over a few numbers, and with the spread over seeds."""
+    """A plot with one line per arm over a few numbers, and with the spread over seeds.
+
+    Args:
+        log_y: whether the vertical axis is logarithmic, with 0 at its bottom.
+    """
 
     title: str
     x_label: str

@@ -79,7 +79,7 @@ def _dots(results: Results, metric: Metric) -> tuple[Figure, str, str] | None:
 
 def _lines(results: Results, plot: Lines) -> tuple[Figure, str, str] | None:
     figure, axes = _axes(4.0)
-    texts = []
+    texts, drawn = [], []
     for arm, marker in zip(results.arms, MARKERS * len(results.arms), strict=False):
         points = [(x, metric, [*results.values(arm, metric).values()]) for x, metric in plot.points]
         points = [(x, metric, values) for x, metric, values in points if values]
@@ -87,9 +87,11 @@ def _lines(results: Results, plot: Lines) -> tuple[Figure, str, str] | None:
             continue
         found = [spread(values) for _, _, values in points]
         factor = factor_of(points[0][1])
+        means = [factor * each.mean for each in found]
+        drawn += means
         axes.errorbar(
             [x for x, _, _ in points],
-            [factor * each.mean for each in found],
+            means,
             [factor * np.nan_to_num(each.deviation) for each in found],
             marker=marker,
             capsize=3,
@@ -102,7 +104,9 @@ def _lines(results: Results, plot: Lines) -> tuple[Figure, str, str] | None:
     if plot.log_x:
         axes.set_xscale("symlog", linthresh=1)
     if plot.log_y:
-        axes.set_yscale("log")
+        least = min((mean for mean in drawn if mean > 0), default=1.0)
+        axes.set_yscale("symlog", linthresh=10 ** np.floor(np.log10(least)))
+        axes.set_ylim(bottom=0)
     axes.set_xticks([x for x, _ in plot.points], [f"{x:g}" for x, _ in plot.points])
     axes.set_xlabel(plot.x_label)
     axes.set_ylabel(plot.y_label)
@@ -146,9 +150,9 @@ def _by_length(results: Results, plot: ByLength) -> tuple[Figure, str, str] | No
                     total[int(length)] += counts
         if not total:
             continue
-        thirds = _in_parts(dict(sorted(total.items())))
-        axes.plot([length for length, _ in thirds], [accuracy for _, accuracy in thirds], marker=marker, label=arm)
-        texts.append(f"{arm}: {', '.join(f'{accuracy:.1f} at {length:.0f}' for length, accuracy in thirds)}")
+        parts = _in_parts(dict(sorted(total.items())))
+        axes.plot([length for length, _ in parts], [accuracy for _, accuracy in parts], marker=marker, label=arm)
+        texts.append(f"{arm}: {', '.join(f'{accuracy:.1f} at {length:.0f}' for length, accuracy in parts)}")
     if not texts:
         return None
     axes.set_xlabel(plot.x_label)
