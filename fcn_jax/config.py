@@ -22,7 +22,7 @@ class ScheduleConfig:
     """The rules that pack examples of many sizes into training steps of few shapes."""
 
     kind: str = chosen("stratified", "bucketed")
-    """stratified: every step holds the same blocks of all shapes. bucketed: every step holds one shape."""
+    """stratified: steps hold every bucket as often as the data does. bucketed: every step holds one bucket."""
     max_buckets: int = bounded(6, 0, 1024)
     """The largest number of buckets in the plan; 0: the plan chooses a number that pays."""
     multiple_of: int = bounded(1, 1, 4096)

@@ -167,12 +167,13 @@ def _one_shape(files: RunFiles) -> Finding | None:
     config = files.config
     if config is None or config.schedule.kind != "bucketed" or len(files.plan.shapes if files.plan else ()) < 2:
         return None
-    if config.model.norm != "batch":
-        return None
+    found = files.summary.size_tells if files.summary else None
+    if found is not None and found.tells:
+        return None  # _size_tells says it, with figures
     return Finding(
         True,
-        "Every step holds examples of one bucket only, and BatchNorm takes its statistics from them. Training suffers "
-        "if an example's size is related to its class. Use schedule.kind=stratified, or model.norm=group.",
+        "Every step holds examples of one bucket only. With any norm and with none, accuracy suffers if an example's "
+        "size is related to its class. Use schedule.kind=stratified.",
     )
 
 

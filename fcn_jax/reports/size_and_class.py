@@ -1,8 +1,9 @@
 """How well the size of an example tells its class, without a look at the content.
 
 A net can learn the size in place of the content; then it fails on the same content at another size. And where size goes
-with class, steps of one bucket hold few classes. So `plan`, `train` and the page of a run say the accuracy of guesses
-from size alone: for every example, the commonest class among the *other* examples of about the same size.
+with class, steps of one bucket hold another mix of classes than the data. So `plan`, `train` and the page of a run say
+the accuracy of guesses from size alone: for every example, the commonest class among the *other* examples of about the
+same size.
 """
 
 from dataclasses import dataclass

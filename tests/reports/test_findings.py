@@ -83,14 +83,12 @@ def test_guessing_jumps_and_a_slower_pace_are_said(tmp_path):
     assert "from 1,000 examples/s in its first quarter to 600 in its last" in found
 
 
-def test_batches_of_one_shape_are_said_where_the_net_has_batch_norm(tmp_path):
+@pytest.mark.parametrize("norm", ["batch", "group", "none"])
+def test_steps_of_one_bucket_are_said_whatever_the_norm(tmp_path, norm):
     config = run_config()
-    config.schedule.kind = "bucketed"
+    config.schedule.kind, config.model.norm = "bucketed", norm
     make_run(tmp_path / "run", config=config)
     assert ["Every step holds examples of one bucket" in warning for warning in warnings(tmp_path / "run")] == [True]
-    config.model.norm = "group"
-    write_json(tmp_path / "run/config.json", dataclasses.asdict(config))
-    assert warnings(tmp_path / "run") == []
 
 
 def test_a_size_that_tells_the_class_is_said_with_what_to_do(tmp_path):
@@ -100,7 +98,7 @@ def test_a_size_that_tells_the_class_is_said_with_what_to_do(tmp_path):
     assert "A net may learn the size in place of the content" in warning
     assert "stratified" not in warning
     config = run_config()
-    config.schedule.kind, config.model.norm = "bucketed", "group"
+    config.schedule.kind = "bucketed"
     write_json(tmp_path / "run/config.json", dataclasses.asdict(config))
     (warning,) = warnings(tmp_path / "run")
     assert "use schedule.kind=stratified" in warning
