@@ -40,7 +40,7 @@ class Local:
         self._live: list[tuple[Job, subprocess.Popen]] = []
 
     def start(self, job: Job) -> None:
-        with log_of(job).open("w", encoding="utf-8") as file:
+        with log_of(job).open("a", encoding="utf-8") as file:  # another process may be writing to it
             process = subprocess.Popen(
                 [sys.executable, "-m", "experiments.worker"], cwd=ROOT, stdin=subprocess.PIPE, stdout=file, stderr=file
             )

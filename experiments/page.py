@@ -68,15 +68,18 @@ def how_to_read(results: Results) -> str:
 def what_changed(results: Results) -> str:
     """Return a sentence on the older rows of the table of changes."""
     code, finished = results.older[-1]["code"], results.older[-1]["finished"]
-    return f"Before: code {code}, last finished {finished}. A difference is now minus before, taken within each seed."
+    return f"Before: code {code}, last finished {finished}. Only seeds that both have are taken."
 
 
 def what_was_run(results: Results) -> str:
     form, ablation = results.form, results.ablation
     minutes = sum(row["wall_seconds"] for row in results.rows) / 60
+    total = ablation.num_runs(form)
+    done = total - results.num_missing
+    more = f", and {len(results.rows) - done} of other seeds," if len(results.rows) > done else ""
     return (
-        f"{len(results.rows)} of {ablation.num_runs(form)} runs ({len(results.arms)} arms with "
-        f"{_numbers_of_seeds(results)} seeds) in the {form.name} form: {form.text}. "
+        f"{done} of {total} runs ({len(results.arms)} arms with "
+        f"{_numbers_of_seeds(results)} seeds){more} in the {form.name} form: {form.text}. "
         f"Their times add up to {minutes:.1f} minutes."
     )
 

@@ -7,6 +7,7 @@ behind them. It ignores where a run keeps its files, the speed of the machine, d
 import ast
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -119,7 +120,33 @@ def _definitions(source: str) -> list[str]:
         for name in ("body", "orelse", "finalbody"):
             if isinstance(statements := getattr(node, name, None), list):
                 setattr(node, name, [statement for statement in statements if not _is_words_or_import(statement)])
-    return [ast.dump(statement) for statement in module.body]
+    return [_text_of(statement) for statement in module.body]
+
+
+def _text_of(statement: ast.stmt) -> str:
+    """Return the same text under every version of Python: as 3.11 dumps a statement.
+
+    3.12 adds the parameters of types and splits f-strings in other places; 3.13 leaves empty fields out.
+    """
+    for node in ast.walk(statement):
+        if isinstance(node, ast.JoinedStr):
+            node.values = _joined(node.values)
+    empty = {"show_empty": True} if sys.version_info >= (3, 13) else {}
+    return ast.dump(statement, **empty).replace(", type_params=[]", "")
+
+
+def _joined(parts: Sequence[ast.expr]) -> list[ast.expr]:
+    """Return the parts of an f-string with neighbouring texts made one, and empty ones left out."""
+    found: list[ast.expr] = []
+    for part in parts:
+        match part, found:
+            case ast.Constant(value=""), _:
+                continue
+            case ast.Constant(value=str(text)), [*_, ast.Constant(value=str(before))]:
+                found[-1] = ast.Constant(before + text)
+            case _:
+                found.append(part)
+    return found
 
 
 def _is_words_or_import(statement: ast.stmt) -> bool:

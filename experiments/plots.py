@@ -20,6 +20,9 @@ MARKERS = "osD^vPX*<>"
 POINTS = (0.5, 1, 2, 5, 10, 20, 50, 100)
 """Labels of an axis that is logarithmic above one percentage point, in both directions from 0."""
 
+APART = 0.02
+"""Distance of open markers of different series, as a share of the axis, so that none hides another."""
+
 
 def draw(results: Results) -> list[Picture]:
     """Draw all plots of an ablation that have something to show."""
@@ -63,18 +66,21 @@ def _dots(results: Results, metric: Metric) -> tuple[Figure, str, str] | None:
     if not arms:
         return None
     figure, axes = _axes(1.1 + 0.42 * len(arms))
+    factor, texts = factor_of(metric), []
     for row, arm in enumerate(arms):
-        values = factor_of(metric) * np.array([*results.values(arm, metric).values()])
-        axes.plot(values, np.full(len(values), row), "o", color="tab:blue", alpha=0.45, markersize=6)
-        low, high = interval_of_mean(values.tolist())
-        axes.plot([low, high], [row, row], color="black", linewidth=1.5)
-        axes.plot([values.mean()], [row], "|", color="black", markersize=15, markeredgewidth=2)
+        values = [*results.values(arm, metric).values()]
+        mean, (low, high) = np.mean(values), interval_of_mean(values)
+        dots = np.multiply(factor, values)
+        axes.plot(dots, np.full(len(dots), row), "o", color="tab:blue", alpha=0.45, markersize=6)
+        axes.plot([factor * low, factor * high], [row, row], color="black", linewidth=1.5)
+        axes.plot([factor * mean], [row], "|", color="black", markersize=15, markeredgewidth=2)
+        interval = "" if np.isnan(low) else f" [{number(metric, low)}, {number(metric, high)}]"
+        texts.append(f"{arm}: {number(metric, float(mean))}{interval}")
     axes.set_yticks(range(len(arms)), arms)
     axes.set_ylim(len(arms) - 0.5, -0.5)
     axes.set_xlabel(metric.name)
     axes.grid(axis="x", alpha=0.3)
-    text = "; ".join(f"{arm}: {arm_text(results, arm, metric)}" for arm in arms)
-    return figure, f"Every run (dots), mean and its 95 % interval (black): {metric.name}", f"{text}."
+    return figure, f"Runs (dots), their mean and its 95 % interval (black): {metric.name}", f"{'; '.join(texts)}."
 
 
 def _lines(results: Results, plot: Lines) -> tuple[Figure, str, str] | None:
@@ -176,14 +182,15 @@ def _differences(results: Results, plot: Differences) -> tuple[Figure, str, str]
         said = [f"{difference_text(plot.metric, found)} at {number(plot.x, x)}" for x, found in line]
         for label, arm in series.apart:
             apart = _points(results, plot, series, (arm,))
-            style = {"marker": open_markers[label], "markersize": 8, "markerfacecolor": "white", "linestyle": "none"}
-            _draw_points(axes, plot, apart, color=colour, **style)
+            style = {"marker": open_markers[label], "markersize": 8, "markerfacecolor": "none", "linestyle": "none"}
+            aside = 0 if plot.log_x else APART * line[-1][0] * (number_of_series - (len(plot.series) - 1) / 2)
+            _draw_points(axes, plot, [(x + aside, found) for x, found in apart], color=colour, **style)
             said += [f"{difference_text(plot.metric, found)} at {number(plot.x, x)} ({label})" for x, found in apart]
         texts.append(f"{series.name}: {', '.join(said)}")
     if not texts:
         return None
     for label, marker in open_markers.items():
-        axes.plot([], [], marker, color="grey", markersize=8, markerfacecolor="white", label=label)
+        axes.plot([], [], marker, color="grey", markersize=8, markerfacecolor="none", label=label)
     axes.axhline(0, color="black", linewidth=0.8)
     if plot.log_x:
         axes.set_xscale("log")
@@ -197,7 +204,8 @@ def _differences(results: Results, plot: Differences) -> tuple[Figure, str, str]
     axes.set_ylabel(f"difference in {plot.metric.name.replace(', %', ', points')}")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize="small")
-    return figure, f"{plot.title} (mean difference and its 95 % interval)", f"{'; '.join(texts)}."
+    aside = "; open markers are moved sideways, so that none hides another" if labels and not plot.log_x else ""
+    return figure, f"{plot.title} (mean difference and its 95 % interval{aside})", f"{'; '.join(texts)}."
 
 
 def _points(results: Results, plot: Differences, series: Series, arms: Iterable[str]) -> list[tuple[float, Difference]]:

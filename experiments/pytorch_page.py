@@ -45,8 +45,24 @@ def read_rows(directory: Path) -> dict[tuple[str, str, int], dict]:
     """Return the rows of this version in a folder of results."""
     path = directory / ROWS
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    rows = [row for row in map(json.loads, lines) if row["code"] == VERSION]
+    rows = [row for line in lines if (row := _row(line)) and row["code"] == VERSION]
     return {(row["norm"], row["level"], row["seed"]): row for row in rows}
+
+
+def append_row(directory: Path, row: dict) -> None:
+    """Append a row, on a line of its own even if the last line was cut off."""
+    with (directory / ROWS).open("a+", encoding="utf-8") as file:
+        file.seek(0)
+        text = file.read()
+        file.write(f"{'' if not text or text.endswith(chr(10)) else chr(10)}{json.dumps(row)}\n")
+
+
+def _row(line: str) -> dict | None:
+    """Return the row of a line; None for a line that a stopped process left cut off."""
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError:
+        return None
 
 
 def missing(rows: Rows) -> list[tuple[str, str, int]]:

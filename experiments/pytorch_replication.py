@@ -11,7 +11,6 @@ so groups that are far from a full batch show nothing. The groups are those that
 every shape.
 """
 
-import json
 import math
 import sys
 from collections import defaultdict
@@ -27,7 +26,7 @@ from torch.nn import functional
 from torch.utils.data import Sampler
 
 from experiments.ablations.size_and_class import SIZE_AND_CLASS, rule_of
-from experiments.pytorch_page import PAGE, ROWS, RUN, VERSION, missing, read_rows, write_page
+from experiments.pytorch_page import PAGE, RUN, VERSION, append_row, missing, read_rows, write_page
 from experiments.report import directory_of, results_of
 from fcn_jax.config_fields import overridden
 from fcn_jax.core.canvas_choice import choose_canvases
@@ -164,8 +163,7 @@ def main() -> int:
     for number, (norm, level, seed) in enumerate(todo, start=1):
         accuracy, unseen = train(norm, level, seed, test)
         row = {"norm": norm, "level": level, "seed": seed, "accuracy": accuracy, "unseen": unseen, "code": VERSION}
-        with (directory / ROWS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({**row, "torch": torch.__version__}) + "\n")
+        append_row(directory, {**row, "torch": torch.__version__})
         print(f"{number}/{len(todo)}  {norm}, {level}, seed {seed}: {accuracy:.4f}", flush=True)
     write_page(directory, results_of(SIZE_AND_CLASS, full=False))
     print(directory / PAGE)

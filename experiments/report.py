@@ -45,11 +45,11 @@ def write_report(ablation: Ablation, *, full: bool, root: Path = RESULTS) -> Res
             f"{ablation.name} has no finished run in {directory / 'runs.jsonl'}: make them with "
             f"{commands(ablation, results.form).splitlines()[0]}"
         )
-    for old in directory.glob(f"{ablation.name}_*.png"):
-        old.unlink()
     pictures = draw(results)
     for picture in pictures:
         (directory / f"{picture.name}.png").write_bytes(picture.png)
+    for old in {*directory.glob(f"{ablation.name}_*.png")} - {directory / f"{each.name}.png" for each in pictures}:
+        old.unlink()
     write_atomically(directory / "table.md", markdown(results))
     write_atomically(directory / "index.html", page(results, pictures))
     if (directory / ROWS).exists():

@@ -1,14 +1,15 @@
 """The results of an ablation: values of metrics by arm and seed, differences between arms, verdicts on claims.
 
-The rows count that were made by the present code with the present configs. If there is no such row, the rows of the
-code that ran last count instead, and are marked as stale. Current and stale rows are never mixed.
+The rows count that were made by the present code with the present configs, also those of more seeds than the form has.
+A row belongs to the arm that has its key, whatever the arm was called then. If there is no such row, the rows of the
+code and the configs that ran last count instead, and are marked as stale. Current and stale rows are never mixed.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from experiments.ablation import Ablation, Claim, Form, Metric, Row
-from experiments.plan import FIRST_SEED, ArmRun, all_runs
+from experiments.plan import FIRST_SEED, all_runs
 from experiments.statistics import Difference, Verdict, paired_difference, verdict
 
 
@@ -34,10 +35,9 @@ class Results:
         found = {row["seed"]: metric.value(row) for row in rows}
         return {seed: value for seed, value in sorted(found.items()) if value is not None}
 
-    def change(self, arm: str, metric: Metric) -> tuple[dict[int, float], Difference | None]:
-        """Return the older values of an arm, {seed: value}, and the difference of its values to them."""
-        before = Results(self.ablation, self.form, self.older, are_stale=True, num_left_out=0).values(arm, metric)
-        return before, paired_difference(self.values(arm, metric), before)
+    def before(self, arm: str, metric: Metric) -> dict[int, float]:
+        """Return {seed: value} of an arm in the older rows."""
+        return Results(self.ablation, self.form, self.older, are_stale=True, num_left_out=0).values(arm, metric)
 
     def difference(self, arm: str, against: str | None, metric: Metric) -> Difference | None:
         """Return the difference of an arm to another, or to 0, over the seeds that both have."""
@@ -97,23 +97,21 @@ def select(ablation: Ablation, form: Form, rows: Sequence[Row], code: str) -> Re
         rows: all rows, in the order they were written.
         code: the present version of the code.
     """
-    known = {arm.name: arm for arm in ablation.arms}
-    ours, others = [], []
-    for row in rows:
-        if row["arm"] in known:
-            run = ArmRun(ablation, form, known[row["arm"]], row["seed"])
-            (ours if _is_current(row, run, code) else others).append(row)
-    older = _of_newest_code(others)
+    runs = {run.key(code): run for run in all_runs(ablation, form, sorted({row["seed"] for row in rows}))}
+    ours = [{**row, "arm": runs[row["key"]].arm.name} for row in rows if row["key"] in runs]
+    names = {arm.name for arm in ablation.arms}
+    older = _made_last([row for row in rows if row["key"] not in runs and row["arm"] in names])
     kept = tuple(ours) or older
     are_stale = not ours and bool(rows)
     return Results(ablation, form, kept, are_stale, len(rows) - len(kept), older if ours else ())
 
 
-def _of_newest_code(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """Return the rows of the code that ran last, the last one for each arm and seed."""
-    newest = {(row["arm"], row["seed"]): row for row in rows if row["code"] == rows[-1]["code"]}
-    return tuple(newest.values())
+def _made_last(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Return the rows of the code and of the configs that ran last, the last one for each arm and seed."""
+    rows = [row for row in rows if row["code"] == rows[-1]["code"]]
+    config = {row["arm"]: _without_seed(row) for row in rows}
+    return tuple({(r["arm"], r["seed"]): r for r in rows if _without_seed(r) == config[r["arm"]]}.values())
 
 
-def _is_current(row: Row, run: ArmRun, code: str) -> bool:
-    return row["code"] == code and row["key"] == run.key(code)
+def _without_seed(row: Row) -> dict[str, object]:
+    return {**row["config"], "seed": None}

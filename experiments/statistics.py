@@ -65,6 +65,11 @@ def interval_of_next(values: Sequence[float]) -> tuple[float, float]:
     return found.mean - half, found.mean + half
 
 
+def most_outside(arms: int) -> int:
+    """Return how many of so many arms fall outside such an interval, at most, in 95 % of all cases, and at least 1."""
+    return max(1, int(stats.binom.ppf(CONFIDENCE, arms, 1 - CONFIDENCE)))
+
+
 def _quantile(n: int) -> float:
     return float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) if n > 1 else math.nan
 
@@ -101,8 +106,9 @@ def difference_of_independent(values: Sequence[float], others: Sequence[float]) 
 def effect_size(values: Mapping[int, float], others: Mapping[int, float]) -> float:
     """Return Hedges' g: the difference of the means in standard deviations (Hedges, J. Educational Statistics 1981).
 
-    The deviation is the root mean square of both, over the seeds that both have. g is NaN for fewer than two seeds,
-    or if all values of both are equal to their means.
+    The deviation is the root mean square of both, over the seeds that both have. The correction for few seeds allows
+    for their correlation (Cousineau and Goulet-Pelletier, Quantitative Methods for Psychology 2021). g is NaN for fewer
+    than two seeds, or if all values of both are equal to their means.
     """
     seeds = sorted(values.keys() & others.keys())
     pairs = [(values[seed], others[seed]) for seed in seeds]
@@ -110,7 +116,9 @@ def effect_size(values: Mapping[int, float], others: Mapping[int, float]) -> flo
         return math.nan
     one, other = map(spread, zip(*pairs, strict=True))
     deviation = math.sqrt((one.deviation**2 + other.deviation**2) / 2)
-    correction = 1 - 3 / (4 * (2 * len(seeds) - 2) - 1)
+    correlation = float(np.corrcoef(np.transpose(pairs))[0, 1]) if one.deviation and other.deviation else 0.0
+    freedom = 2 * (len(seeds) - 1) / (1 + correlation**2)
+    correction = 1 - 3 / (4 * freedom - 1)
     return correction * (one.mean - other.mean) / deviation
 
 

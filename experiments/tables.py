@@ -3,7 +3,7 @@
 import math
 
 from experiments.results import Results
-from experiments.statistics import effect_size, holm, spread
+from experiments.statistics import effect_size, holm, paired_difference, spread
 from experiments.words import VERDICTS, arm_text, compared, difference_text, mean_and_deviation, probability
 from fcn_jax.reports.html import Table
 
@@ -23,11 +23,12 @@ def changes_table(results: Results) -> Table | None:
     metric = results.ablation.metrics[0]
     rows = []
     for arm in results.arms:
-        before, change = results.change(arm, metric)
-        if before:
-            old = mean_and_deviation(metric, spread([*before.values()]))
-            rows.append((arm, old, arm_text(results, arm, metric), difference_text(metric, change)))
-    return Table(("arm", f"{metric.name}: before", "now", "difference [95 %]"), tuple(rows)) if rows else None
+        before, now = results.before(arm, metric), results.values(arm, metric)
+        if seeds := before.keys() & now.keys():
+            old, new = ([values[seed] for seed in sorted(seeds)] for values in (before, now))
+            said = (mean_and_deviation(metric, spread(values)) for values in (old, new))
+            rows.append((arm, *said, str(len(seeds)), difference_text(metric, paired_difference(now, before))))
+    return Table(("arm", f"{metric.name}: before", "now", "n", "difference [95 %]"), tuple(rows)) if rows else None
 
 
 def results_table(results: Results) -> Table:

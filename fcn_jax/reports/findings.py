@@ -73,13 +73,18 @@ def _guessing(files: RunFiles) -> Finding | None:
     if not evaluations or files.config is None or files.config.data.labels == "several":
         return None
     evaluation = evaluations[-1]
-    chance = 1 / files.config.model.num_classes
-    if evaluation.accuracy > chance + DEVIATIONS * standard_error(evaluation):
+    chance, margin = 1 / files.config.model.num_classes, DEVIATIONS * standard_error(evaluation)
+    found = files.summary.size_tells if files.summary else None
+    if evaluation.accuracy <= chance + margin:
+        guess = f"no better than guessing one of {files.config.model.num_classes} classes"
+    elif found is not None and abs(evaluation.accuracy - found.majority_accuracy) <= margin:
+        guess = f"about what one gets by always saying the commonest class ({found.majority_accuracy:.1%} of train)"
+    else:
         return None
     return Finding(
         True,
-        f"The last evaluation has an accuracy of {evaluation.accuracy:.1%}, no better than guessing one of "
-        f"{files.config.model.num_classes} classes. Check train.learning_rate, data.mean, data.std and the labels.",
+        f"The last evaluation has an accuracy of {evaluation.accuracy:.1%}, {guess}. Check train.learning_rate, "
+        "data.mean, data.std and the labels.",
     )
 
 
@@ -90,7 +95,7 @@ def _validation_falls(files: RunFiles) -> Finding | None:
     best, last = max(validations, key=lambda row: row.accuracy), validations[-1]
     drop = best.accuracy - last.accuracy
     where = f"the last is {last.accuracy:.2%}, the best was {best.accuracy:.2%} at epoch {_epoch(files, best.step)}"
-    if drop <= DEVIATIONS * standard_error(best):
+    if drop <= DEVIATIONS * math.hypot(standard_error(best), standard_error(last)):
         return Finding(False, f"Validation accuracy has not fallen by more than chance: {where}.")
     return Finding(
         True,
@@ -155,7 +160,7 @@ def _still_improves(files: RunFiles) -> Finding | None:
         return None
     earlier, last = validations[(len(validations) - 1) * 3 // 4], validations[-1]
     where = f"from {earlier.accuracy:.2%} to {last.accuracy:.2%}"
-    if last.accuracy - earlier.accuracy <= DEVIATIONS * standard_error(last):
+    if last.accuracy - earlier.accuracy <= DEVIATIONS * math.hypot(standard_error(earlier), standard_error(last)):
         return Finding(False, f"Validation accuracy did not rise by more than chance in the last quarter: {where}.")
     return Finding(
         True,

@@ -1,6 +1,7 @@
 """The part of an evaluation's page about near-duplicates: pairs of pictures, and the accuracy without them."""
 
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def near_duplicates_part(shown: AnyEvaluation, run: OpenedRun, found: Sequence[N
     """Return the HTML of the part."""
     answers = shown.answers
     is_copy = np.isin(answers.index, [pair.in_split for pair in found])
-    split = shown.split
+    split = escape(shown.split)
     if not found:
         return [
             "<h2>Near-duplicates in train</h2>",
@@ -42,9 +43,8 @@ def near_duplicates_part(shown: AnyEvaluation, run: OpenedRun, found: Sequence[N
         ]
     without = proportion_of(answers.hit[~is_copy])
     accuracy = f"The accuracy without these is {with_interval(without)} %" if without.examples else "None is left then"
-    differing = sum(
-        shown.dataset.labels[pair.in_split] != run.setup.train.dataset.labels[pair.in_train] for pair in found
-    )
+    labels, train_labels = shown.dataset.labels, run.setup.train.dataset.labels
+    differing = sum(not np.array_equal(labels[pair.in_split], train_labels[pair.in_train]) for pair in found)
     pairs = [_pair(shown, run, pair) for pair in found[:MOST_PAIRS]]
     share = percent(len(found) / len(answers.index))
     return [

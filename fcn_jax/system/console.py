@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -101,10 +102,20 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) ->
     )
     for number, column in enumerate(columns):
         is_number = 0 < number < len(columns) - 1
-        table.add_column(column, justify="right" if is_number else "left", no_wrap=number < len(columns) - 1)
+        table.add_column(
+            column,
+            justify="right" if is_number else "left",
+            no_wrap=number < len(columns) - 1,
+            min_width=max(cell_len(as_line(row[number])) for row in rows) if is_number and rows else None,
+        )
     for row in rows:
         table.add_row(*(Text(as_line(cell)) for cell in row))
     return table
+
+
+def _can_redraw() -> bool:
+    """Return whether lines can be drawn over: on a terminal that is not dumb, and not in a file with colours."""
+    return on_terminal and not console.is_dumb_terminal and not console.quiet
 
 
 class _BarAboveItsNote(Progress):
@@ -128,7 +139,7 @@ class Bar:
 
     def __init__(self, title: str, total: int, *, done: int = 0):
         self._title, self._total, self._done = as_line(title), total, done
-        self._live = console.is_terminal and not console.quiet
+        self._live = _can_redraw()
         self._last_line = time.monotonic()
         self._began, self._began_at = time.monotonic(), done
         self._progress = _BarAboveItsNote(
@@ -191,7 +202,7 @@ class GrowingTable:
         self._done, self._began = 0.0, time.monotonic()
         self._ends: float | None = None
         self._last_line = self._began
-        self._live = console.is_terminal and not console.quiet
+        self._live = _can_redraw()
         self._progress = _TableAboveItsBar(
             TextColumn("{task.description}", style="bold", markup=False),
             BarColumn(bar_width=24),

@@ -6,6 +6,7 @@ A read that fails for a reason that may pass, as on a network file system, is tr
 import errno
 import json
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -146,9 +147,10 @@ def write_json(path: Path, value: Any) -> None:
 def write_atomically(path: Path, text: str) -> None:
     """Replace the text of a file; a crash leaves it with either the whole old text or the whole new one.
 
-    The file is UTF-8. Bytes of a name that are no text are escaped, as in JSON.
+    Where several processes write at once, the whole text of one of them stays. The file is UTF-8. Bytes of a name that
+    are no text are escaped, as in JSON.
     """
-    temporary = path.with_name(f".{path.name}.new")
+    temporary = path.with_name(f".{os.getpid()}.{secrets.token_hex(4)}.new")
     with writing(path):
         try:
             with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
@@ -156,9 +158,8 @@ def write_atomically(path: Path, text: str) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
-        except OSError:
+        finally:
             temporary.unlink(missing_ok=True)
-            raise
 
 
 def parse_json(text: str) -> Any:

@@ -73,6 +73,17 @@ def test_the_page_says_what_the_line_says(run, capsys, tmp_path):
         assert ";".join(said) == row["predicted"]
 
 
+def test_a_copy_with_other_labels_is_found(run, capsys, tmp_path):
+    """The made pictures are much alike, so most have a near-duplicate; the copy is the nearest."""
+    lines(capsys, "evaluate", f"--workdir={run[0]}", f"--out={tmp_path}", "--near_duplicates")
+    first = json.loads((tmp_path / "evaluation.json").read_text())["near_duplicates"][0]
+    assert first["correlation"] == 1
+    assert first["name"].endswith("/160.png")
+    assert first["in_train"].endswith("/0.png")
+    assert not set(first["label"].split("; ")) & set(first["label_in_train"].split("; "))
+    assert "have another label in train" in (tmp_path / "index.html").read_text()
+
+
 def test_an_artifact_predicts_the_same_labels(run, capsys, tmp_path):
     workdir, _, data = run
     files = [str(data / f"{number}.png") for number in range(4)]

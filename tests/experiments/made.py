@@ -1,5 +1,8 @@
 """Made-up ablations and rows, quick to work on."""
 
+import dataclasses
+import json
+
 from configs import mnist
 from experiments.ablation import (
     Ablation,
@@ -79,7 +82,7 @@ def made_row(run: ArmRun, *, accuracy: float, code: str) -> Row:
         "device": "1 × cpu",
         "cpus": 2,
         "versions": {"python": "3.11"},
-        "config": {},
+        "config": json.loads(json.dumps(dataclasses.asdict(run.config))),
         "summary": {
             "accuracy": accuracy,
             "loss": 1.0,

@@ -49,6 +49,17 @@ def test_an_arm_makes_no_evaluation_that_it_skips():
     assert list(ArmRun(ablation, ablation.short, arm, 0).evaluations) == ["as it is"]
 
 
+def test_the_code_version_is_the_same_under_every_python(tmp_path):
+    (tmp_path / "code.py").write_text(
+        "def one(a, *, b=(), **c) -> None:\n    pass\n"
+        + "class Two:\n    pass\n"
+        + "x = 2\ny = f'{x}' f'a{x:>{x}.2f}' 'b' f'' f'c{x!r}d'\n"
+        + "z = lambda: print(f'{{{x}}}' '')\n"
+    )
+    assert code_version(tmp_path, patterns=("*.py",)) == "325a06b5b86edacc"
+    code_version.cache_clear()
+
+
 def test_the_code_version_follows_the_code_that_decides_results_alone(tmp_path):
     for part in ("fcn_jax/nets", "fcn_jax/train", "fcn_jax/data"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("embedded", "__pycache__"))

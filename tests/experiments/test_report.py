@@ -66,7 +66,7 @@ def test_page_and_table_say_what_came_out(tmp_path):
         assert "baseline" in text
         assert "Stale" not in text
     assert (
-        "| narrow | 80.10 ± 0.11 | 3 | −10.00 [−10.00, −10.00] | < 0.001 | < 0.001 | −76.2 | 8.0 | 40.05 ± 0.05 |"
+        "| narrow | 80.10 ± 0.11 | 3 | −10.00 [−10.00, −10.00] | < 0.001 | < 0.001 | −54.4 | 8.0 | 40.05 ± 0.05 |"
         in table
     )
     assert "model.channels = [2, 4, 4]" in html
@@ -86,8 +86,8 @@ def test_what_changed_against_older_code_is_shown(tmp_path):
     assert "<h2>What changed</h2>" in html
     for text in (html, table):
         assert "Before: code of last year, last finished " in text
-    assert "| arm | test accuracy, %: before | now | difference [95 %] |" in table
-    assert re.search(r"\| wide \| 90.10 ± 0.11 \| 90.10 ± 0.11 \| \+0.00", table)
+    assert "| arm | test accuracy, %: before | now | n | difference [95 %] |" in table
+    assert re.search(r"\| wide \| 90.10 ± 0.11 \| 90.10 ± 0.11 \| 3 \| \+0.00", table)
 
 
 def test_the_report_depends_on_the_rows_alone(tmp_path):

@@ -11,10 +11,11 @@ from experiments.metrics import (
     total_seconds_to,
     training_seconds_to,
 )
+from experiments.page import what_was_run
 from experiments.plan import all_runs
 from experiments.report import state
 from experiments.results import select
-from experiments.tables import expectations_table
+from experiments.tables import changes_table, expectations_table
 from tests.experiments.made import made_ablation, made_row
 
 ABLATION = made_ablation()
@@ -35,12 +36,42 @@ def test_rows_of_this_code_alone_count():
 def test_what_older_code_made_is_compared():
     oldest = [made_row(run, accuracy=0.4, code="oldest") for run in RUNS]
     results = select(ABLATION, FORM, [*oldest, *OLD, *NEW[:3]], "new")
-    before, change = results.change("wide", ACCURACY)
-    assert before == {0: 0.5, 1: 0.5, 2: 0.5}
-    assert change is not None
-    assert (round(change.mean, 3), change.n) == (0.4, 2)
-    assert select(ABLATION, FORM, NEW, "new").change("wide", ACCURACY) == ({}, None)
+    assert results.before("wide", ACCURACY) == {0: 0.5, 1: 0.5, 2: 0.5}
+    assert select(ABLATION, FORM, NEW, "new").before("wide", ACCURACY) == {}
     assert select(ABLATION, FORM, OLD, "new").older == ()
+
+
+def test_before_and_now_are_of_the_same_seeds():
+    old = [made_row(run, accuracy=0.5 + run.seed / 10, code="old") for run in RUNS]
+    table = changes_table(select(ABLATION, FORM, [*old, *NEW[:3]], "new"))
+    assert table is not None
+    wide, narrow = table.rows
+    assert wide == ("wide", "55.00 ± 7.07", "90.00", "2", "+35.00 [−28.53, +98.53]")
+    assert narrow[:4] == ("narrow", "50.00", "90.00", "1")
+
+
+def test_a_renamed_arm_keeps_its_rows():
+    renamed = made_ablation(arms=(ABLATION.arms[0], dataclasses.replace(ABLATION.arms[1], name="thin")), claims=())
+    results = select(renamed, FORM, NEW, "new")
+    assert results.arms == ("wide", "thin")
+    assert (results.num_left_out, results.num_missing) == (0, 0)
+
+
+def test_more_seeds_than_the_form_has_count_and_are_said():
+    more = [made_row(run, accuracy=0.9, code="new") for run in all_runs(ABLATION, FORM, [7, 8])]
+    results = select(ABLATION, FORM, [*NEW[:5], *more], "new")
+    assert [*results.values("wide", ACCURACY)] == [0, 1, 2, 7, 8]
+    assert results.num_missing == 1
+    assert what_was_run(results).startswith("5 of 6 runs (2 arms with 3 seeds), and 4 of other seeds, in the short")
+
+
+def test_stale_rows_of_different_configs_are_not_mixed():
+    deeper = made_ablation(arms=(Arm("wide", {"model.channels": (8, 8, 8)}), ABLATION.arms[1]))
+    first = [made_row(run, accuracy=0.5, code="new") for run in all_runs(deeper, FORM, [0])]
+    results = select(ABLATION, FORM, [*NEW, *first], "newest")
+    assert results.are_stale
+    assert results.values("wide", ACCURACY) == {0: 0.5}
+    assert results.values("narrow", ACCURACY) == {0: 0.5, 1: 0.9, 2: 0.9}
 
 
 def test_where_all_are_stale_the_newest_are_shown_as_stale():
@@ -84,7 +115,7 @@ def test_a_claim_stays_open_if_some_runs_lack_the_number():
     claim = Claim("Narrow is as fast", training_seconds_to(0.99), "narrow", "wide", "equal", margin=1)
     assert results.judge(claim)[0] == "supported"
     made[-1]["validation"] = []
-    assert results.judge(claim)[0] == "open"
+    assert select(ABLATION, FORM, made, "new").judge(claim)[0] == "open"
     results = select(dataclasses.replace(ABLATION, claims=(claim,)), FORM, made, "new")
     text = "“narrow” − “wide”, expected within ±1.0; 2 pairs, and 1 more lack the number, which leaves this open"
     assert expectations_table(results).rows[0][-1].endswith(text)

@@ -117,8 +117,10 @@ def test_few_true_hypotheses_pass_holm():
 
 
 def test_an_effect_size_by_hand():
-    """Means 2 and 4, deviations 1 and 1: two deviations, times 1 - 3 / (4 * 4 - 1)."""
-    assert effect_size({0: 3.0, 1: 4.0, 2: 5.0}, {0: 1.0, 1: 2.0, 2: 3.0}) == pytest.approx(2 * 0.8)
+    """Means 2 and 4, deviations 1 and 1: two deviations. A correlation of ±1 or 0 leaves 2 or 4 degrees of freedom."""
+    assert effect_size({0: 3.0, 1: 4.0, 2: 5.0}, {0: 1.0, 1: 2.0, 2: 3.0}) == pytest.approx(2 * (1 - 3 / 7))
+    assert effect_size({0: 3.0, 1: 4.0, 2: 5.0}, {0: 2.0, 1: 1.0, 2: 3.0}) == pytest.approx(2 * (1 - 3 / 11.8))
+    assert effect_size({0: 4.0, 1: 4.0}, {0: 1.0, 1: 3.0}) == pytest.approx(2 * (1 - 3 / 7))
     assert math.isnan(effect_size({0: 3.0}, {0: 1.0}))
     for value, other in ((3.0, 1.0), (0.1, 0.3)):
         assert math.isnan(effect_size(dict.fromkeys(range(3), value), dict.fromkeys(range(3), other)))

@@ -83,6 +83,30 @@ def test_guessing_jumps_and_a_slower_pace_are_said(tmp_path):
     assert "from 1,000 examples/s in its first quarter to 600 in its last" in found
 
 
+def test_always_saying_the_commonest_class_is_said(tmp_path):
+    of_size = {"size_accuracy": 0.9, "size_accuracy_low": 0.88, "size_accuracy_high": 0.92, "majority_accuracy": 0.9}
+    make_run(tmp_path / "run", summary=of_size)
+    rows = made_rows()
+    rows[-1]["accuracy"] = 0.901
+    write_rows(tmp_path / "run", rows)
+    assert "always saying the commonest class (90.0% of train)" in " ".join(warnings(tmp_path / "run"))
+    rows[-1]["accuracy"] = 0.7
+    write_rows(tmp_path / "run", rows)
+    assert "commonest class" not in " ".join(warnings(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(("last", "is_said"), [(0.997, False), (0.985, True)])
+def test_a_fall_is_compared_with_the_chance_of_both_evaluations(tmp_path, last, is_said):
+    make_run(tmp_path / "run")
+    rows = made_rows()
+    validations = [row for row in rows if row["kind"] == "validation"]
+    for row in validations:
+        row.update(accuracy=0.99, count=1000)
+    validations[-2]["accuracy"], validations[-1]["accuracy"] = 1.0, last
+    write_rows(tmp_path / "run", rows)
+    assert ("fallen by more than chance" in " ".join(warnings(tmp_path / "run"))) is is_said
+
+
 @pytest.mark.parametrize("norm", ["batch", "group", "none"])
 def test_steps_of_one_bucket_are_said_whatever_the_norm(tmp_path, norm):
     config = run_config()
