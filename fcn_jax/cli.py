@@ -81,7 +81,12 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _advice_of(command: str, message: str) -> str:
-    """Return the message of an error; if it advises a flag that the command does not take, say which command does."""
+    """Return the message of an error; if it advises a flag that the command does not take, say which command does.
+
+    Of the config of a run, the views are flags of evaluate and predict.
+    """
+    if command in ("evaluate", "predict"):
+        message = re.sub(rf"config\.evaluate\.({'|'.join(AVERAGING)})\b", r"--\1", message)
     if command in OF_A_RUN and re.search(r"--config\.\w|\bset config\.|\bleave config\.", message):
         return f"{message} ({command} takes the config of the run: such a flag is for train)"
     return message

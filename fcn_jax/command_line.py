@@ -63,7 +63,8 @@ class CommandLine:
         helps = {"config": CONFIG_HELP} if takes_config else {}
         helps |= {**texts, **(numbers or {}), **(switches or {})}
         if set(argv) & set(HELP):
-            raise HelpAsked("\n".join(f"  --{name:<14}{text}" for name, text in helps.items()))
+            width = 2 + max(map(len, helps), default=0)
+            raise HelpAsked("\n".join(f"  --{name:<{width}}{text}" for name, text in helps.items()))
         self._values = flags.FlagValues()
         self._values.set_gnu_getopt(takes_paths)
         for name, text in texts.items():

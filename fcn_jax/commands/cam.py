@@ -1,7 +1,6 @@
 """The `cam` command: it takes paths, draws the class maps of every file and a contact sheet, and counts failures."""
 
 import json
-import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -9,6 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from fcn_jax.config import UserError
+from fcn_jax.inference.averaging import ONE_VIEW, describe_views
 from fcn_jax.inference.class_maps import Explained, MapMaker, Unread, check_has_map
 from fcn_jax.inference.classifier import DECIMALS, restore_trained
 from fcn_jax.inference.inputs import check_paths, expand_paths
@@ -42,13 +42,16 @@ def draw_maps(
         UserError: the command line has a mistake, or the net has no maps; no file has been read yet.
     """
     check_paths(paths)
-    use_compilation_cache(read_config(workdir).machine)
-    trained = restore_trained(workdir, which=which)
+    own = read_config(workdir)
+    use_compilation_cache(own.machine)
+    shown, predicted = (describe_views(config.evaluate) for config in (ONE_VIEW.on(own), own))
+    if shown != predicted:
+        say(f"a map is of one view ({shown}), while predict takes those of the run ({predicted})")
+    trained = restore_trained(workdir, average=ONE_VIEW, which=which)
     check_has_map(trained.model)
     label = None if label_name is None else _label_of(label_name, trained.label_names)
     maker = MapMaker(trained, label=label)
-    listed = map(os.fsdecode, sys.stdin.buffer)
-    files = expand_paths(paths, rank=maker.classifier.recipe.rank, listed=listed)
+    files = expand_paths(paths, rank=maker.classifier.recipe.rank)
     album = Album(out, trained.label_names, number=len(files))
     failed, bar = 0, Bar("cam", len(files))
     # On a terminal, the printed lines already show the progress.

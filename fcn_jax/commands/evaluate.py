@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from fcn_jax.config import Config, UserError
-from fcn_jax.inference.averaging import AS_THE_RUN, Averaging
+from fcn_jax.inference.averaging import AS_THE_RUN, Averaging, describe_views
 from fcn_jax.inference.evaluation import (
     Evaluation,
     LabelEvaluation,
-    OpenedRun,
     answered,
     configs_at_scales,
     evaluated,
@@ -78,18 +77,21 @@ def evaluate_run(
             f"--near_duplicates looks in the train split of the run's own data, but --data={data} gives other data: "
             "leave out one of them"
         )
-    run, evaluations = None, []
+    run, evaluations, temperatures = None, [], {}
     with together():
         own = average.on(read_config(workdir))
         configs = configs_at_scales(own, scales)
-    kept = 1.0
     for config in configs:
         if run is None:
             run = open_run(workdir, config, split, data=data, which=which, strict=strict)
             run.say_data()
-            kept = _temperature(workdir, own, temperature, run, which=which, strict=strict)
+            fitted_for = config if len(configs) == 1 else own
+            _fit_or_forget(workdir, fitted_for, temperature, which=which, strict=strict)
         else:
             run = with_views(run, config.evaluate)
+        with together():
+            kept = read_temperature(workdir, step=run.step, views=describe_views(config.evaluate))
+        temperatures[run.scale] = kept
         title, scale = run.split_name, {"scale": run.scale} if scales else {}
         row = {"split": title, "step": run.step, **scale, **_views_in(config, kept)}
         if out is None and not run.is_averaged and kept == 1:
@@ -108,7 +110,8 @@ def evaluate_run(
         shown = next((each for each in evaluations if each.scale == own.evaluate.scale), evaluations[0])
         net = f"{own.model.name} (norm {own.model.norm}, head {own.model.head}) on {own.data.source}"
         net += f", evaluated on {data}" if data else ""
-        net += "".join(f", {name.replace('_', ' ')} {value}" for name, value in _views_in(own, kept).items())
+        views = _views_in(own, temperatures[shown.scale])
+        net += "".join(f", {name.replace('_', ' ')} {value}" for name, value in views.items())
         subject = f"{workdir.resolve().name}: {net}"
         more, rows = [], {}
         if found is not None:
@@ -127,14 +130,8 @@ def _views_in(config: Config, temperature: float) -> dict[str, Any]:
     return {**averages, **flip, **({"temperature": round(temperature, 4)} if temperature != 1 else {})}
 
 
-def _temperature(
-    workdir: Path, config: Config, asked: str | None, run: OpenedRun, *, which: str | None, strict: bool
-) -> float:
-    """Return the temperature of the probabilities; fit it or forget it if that is asked for.
-
-    Raises:
-        UserError: what is kept is damaged.
-    """
+def _fit_or_forget(workdir: Path, config: Config, asked: str | None, *, which: str | None, strict: bool) -> None:
+    """Fit the temperature of the probabilities for the views of a config, or forget it, if that is asked for."""
     if asked == "fit":
         validation = open_run(workdir, config, "validation", which=which, strict=strict)
         fitted = fitted_temperature(validation, title="validation")
@@ -142,8 +139,6 @@ def _temperature(
             write_temperature(workdir, fitted)
     if asked == "none" and is_first():
         write_temperature(workdir, None)
-    with together():
-        return read_temperature(workdir, step=run.step)
 
 
 def _write(

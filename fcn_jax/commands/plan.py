@@ -15,7 +15,7 @@ from fcn_jax.core.geometry import format_size
 from fcn_jax.core.schedule import Schedule
 from fcn_jax.core.schedule_search import MOST_BUCKETS, choose_schedule
 from fcn_jax.core.step_plan import training_step_plan
-from fcn_jax.data.size_table import read_size_table
+from fcn_jax.data.size_table import MOST_EXAMPLES, read_size_table
 from fcn_jax.data.source import OpenSplit, Source
 from fcn_jax.data.sources import describe_sources, open_data
 from fcn_jax.data.splits import trained_on_too
@@ -89,6 +89,11 @@ def plan_of_table(path: Path, config: Config) -> Planned:
             "classes: set config.schedule.canvases=smallest"
         )
     sizes, counts = read_size_table(path)
+    if counts.sum() > MOST_EXAMPLES:
+        raise UserError(
+            f"{path} stands for {counts.sum():,} examples, but at most {MOST_EXAMPLES:,} can be planned: divide "
+            "its counts by a common number"
+        )
     sizes, schedule = Resize.parse(config.data.resize).sizes(sizes), config.schedule
     number = int(counts.sum())
     plan, num_programs, note = choose_schedule(

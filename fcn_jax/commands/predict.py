@@ -3,11 +3,9 @@
 Several processes share the files; the first one writes the lines of all.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 from fcn_jax.config import UserError
@@ -46,9 +44,8 @@ def predict_paths(
     if workdir is not None:
         check_shared(workdir / "checkpoints")
     with together():
-        classifier = _classifier(workdir, artifact, which=which, strict=strict)
-        classifier = replace(classifier, recipe=classifier.recipe.with_views(average))
-        files = _listed(paths, classifier.recipe.rank) if is_first() else []
+        classifier = _classifier(workdir, artifact, average=average, which=which, strict=strict)
+        files = expand_paths(paths, rank=classifier.recipe.rank) if is_first() else []
     (files, *_) = gather(files)
     out, failed = sys.stdout, 0
     bar = Bar("predict", len(files))
@@ -68,15 +65,13 @@ def predict_paths(
     return failed
 
 
-def _listed(paths: Sequence[str], rank: int) -> list[str]:
-    return expand_paths(paths, rank=rank, listed=map(os.fsdecode, sys.stdin.buffer))
-
-
-def _classifier(workdir: Path | None, artifact: Path | None, *, which: str | None, strict: bool) -> Classifier[Answer]:
+def _classifier(
+    workdir: Path | None, artifact: Path | None, *, average: Averaging, which: str | None, strict: bool
+) -> Classifier[Answer]:
     if workdir is not None and artifact is None:
-        return classifier_of_workdir(workdir, which=which, strict=strict)
+        return classifier_of_workdir(workdir, average=average, which=which, strict=strict)
     if artifact is not None and workdir is None:
         if which is not None:
             raise UserError(f"--checkpoint={which} chooses a checkpoint of a run, but --artifact={artifact} holds one")
-        return classifier_of_artifact(artifact)
+        return classifier_of_artifact(artifact, average=average)
     raise UserError("give either --workdir=DIR or --artifact=FILE")

@@ -20,9 +20,12 @@ from fcn_jax.config import DataConfig, MachineConfig, UserError
 from fcn_jax.config_fields import from_dict
 from fcn_jax.core.block import AnyArray
 from fcn_jax.core.geometry import format_size, parse_size
+from fcn_jax.core.losses import probabilities_of
+from fcn_jax.inference.averaging import AS_THE_RUN, Averaging, describe_views
 from fcn_jax.inference.classifier import Answer, Answering, Classifier, Ladder, Signature, Trained
 from fcn_jax.inference.inputs import Recipe
 from fcn_jax.system.cache import use_compilation_cache
+from fcn_jax.system.console import say
 from fcn_jax.system.disk import parse_json, write_bytes, write_json
 from fcn_jax.system.machine import describe_versions, threads_of
 
@@ -116,8 +119,11 @@ def write_artifact(out: Path, serialized: bytes, trained: Trained, recipe: Recip
     return sidecar_path(out)
 
 
-def classifier_of_artifact(artifact: Path) -> Classifier[Answer]:
+def classifier_of_artifact(artifact: Path, *, average: Averaging = AS_THE_RUN) -> Classifier[Answer]:
     """Return a classifier made from an artifact and its sidecar.
+
+    Args:
+        average: the views of a file whose answers are averaged, where they differ from those of the artifact.
 
     Raises:
         UserError: one of them is missing or damaged, or they do not belong together.
@@ -135,8 +141,8 @@ def classifier_of_artifact(artifact: Path) -> Classifier[Answer]:
     use_compilation_cache(MachineConfig())
     net, signature = _loaded(serialized, sidecar.format)
     _check_match(signature, sidecar, sidecar_path(artifact))
-    recipe = sidecar.recipe
-    return Classifier(
+    recipe = sidecar.recipe.with_views(average)
+    classifier = Classifier(
         recipe,
         sidecar.label_names,
         Ladder(recipe, tuple(parse_size(bucket) for bucket in sidecar.buckets)),
@@ -147,6 +153,17 @@ def classifier_of_artifact(artifact: Path) -> Classifier[Answer]:
         is_compiled=sidecar.format != "onnx",
         temperature=sidecar.temperature,
     )
+    then, now = describe_views(sidecar.recipe), describe_views(recipe)
+    if sidecar.temperature == 1 or then == now:
+        return classifier
+    say(f"the temperature of {artifact} was fitted for {then}, but {now} is used here, so it has no effect")
+    return dataclasses.replace(classifier, function=partial(_untempered, net, sidecar.labels), temperature=1.0)
+
+
+def _untempered(net: Answering, labels: str, _variables: Any, image: AnyArray, size: AnyArray) -> Answer:
+    """Return the answer of a net at temperature 1."""
+    logits = net(image, size).logits
+    return Answer(probabilities_of(logits, labels), logits)
 
 
 def _loaded(serialized: bytes, form: str) -> tuple[Answering, Signature]:

@@ -4,7 +4,7 @@ A view has a scale and may be mirrored. `evaluate.average_scales` and `evaluate.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -47,6 +47,28 @@ class Averaging(NamedTuple):
 
 
 AS_THE_RUN = Averaging()
+ONE_VIEW = Averaging(scales=(), flip="none")
+
+
+@runtime_checkable
+class HasViews(Protocol):
+    """What has the fields of `EvaluateConfig` that say which views there are."""
+
+    @property
+    def scale(self) -> float: ...
+
+    @property
+    def average_scales(self) -> tuple[float, ...]: ...
+
+    @property
+    def flip(self) -> str: ...
+
+
+def describe_views(seen: HasViews) -> str:
+    """Return the views in words, such as `scale 1` or `scales 0.8, 1.25, both mirrored and not`."""
+    scales = dict.fromkeys(f"{view.scale:g}" for view in views_of(seen.scale, seen.average_scales, seen.flip))
+    sides = {"none": "", "mirrored": ", mirrored", "both": ", both mirrored and not"}[seen.flip]
+    return f"scale{'s' if len(scales) > 1 else ''} {', '.join(scales)}{sides}"
 
 
 def parse_scales(text: str, *, flag: str) -> tuple[float, ...]:

@@ -25,7 +25,7 @@ from fcn_jax.core.losses import probabilities_of
 from fcn_jax.core.net import ClassifyFirst, Head, Model, PoolFirst
 from fcn_jax.core.pooling import AdaptiveAveragePool, GlobalAverage
 from fcn_jax.data.bad_examples import BadExampleError
-from fcn_jax.inference.classifier import Classifier, Trained, classifier_of_trained, predict_batch
+from fcn_jax.inference.classifier import NOT_FINITE, Classifier, Trained, classifier_of_trained, predict_batch
 from fcn_jax.inference.inputs import read_ahead
 from fcn_jax.inference.programs import CanvasPrograms, TooLargeError
 from fcn_jax.nets.dense import Flatten
@@ -177,7 +177,7 @@ class MapMaker:
 
     def __init__(self, trained: Trained, *, label: int | None):
         self._layers = list(trained.model.net.layers)
-        self._labels = trained.labels
+        self._labels, self._temperature = trained.labels, trained.temperature
         self.classifier: Classifier[MapAnswer] = classifier_of_trained(trained, partial(map_answer_of, label=label))
         # One row at a time is fast enough: drawing a picture takes longer than making its map.
         self._programs = CanvasPrograms(self.classifier, most_rows=1)
@@ -202,12 +202,14 @@ class MapMaker:
         block.image[(0, *(slice(side) for side in size))] = values
         block.size[0] = size
         answer = jax.device_get(program.run(block.image, block.size))
+        if not np.isfinite(answer.logits[0]).all():
+            return Unread(path, NOT_FINITE)
         cells = tuple(slice(side) for side in answer.map_size[0])
         class_map = answer.class_map[0][cells]
         return Explained(
             path,
             values,
-            probabilities=np.asarray(probabilities_of(answer.logits[0], self._labels)),
+            probabilities=np.asarray(probabilities_of(answer.logits[0] / np.float32(self._temperature), self._labels)),
             label=int(answer.label[0]),
             class_map=class_map,
             evidence=class_map if self._labels == "several" else class_map - answer.mean_map[0][cells],

@@ -22,6 +22,7 @@ from fcn_jax.core.losses import probabilities_of
 from fcn_jax.core.net import Model, Prediction
 from fcn_jax.core.step import abstract_state, split_model
 from fcn_jax.data.meaning import Meaning
+from fcn_jax.inference.averaging import AS_THE_RUN, Averaging, describe_views
 from fcn_jax.inference.inputs import Recipe, recipe_of
 from fcn_jax.inference.temperature import read_temperature
 from fcn_jax.nets.model import abstract_model, smallest_input
@@ -61,11 +62,17 @@ class Trained:
 
 
 def restore_trained(
-    workdir: Path, *, convolution: str | None = None, which: str | None = None, strict: bool = False
+    workdir: Path,
+    *,
+    convolution: str | None = None,
+    average: Averaging = AS_THE_RUN,
+    which: str | None = None,
+    strict: bool = False,
 ) -> Trained:
     """Restore a checkpoint of a run that is whole, on the first device.
 
     Args:
+        average: the views of a file whose answers are averaged, where they differ from those of the run's config.
         convolution: replaces the run's `model.convolution`; None keeps it.
         which: the checkpoint: see `read_checkpoint`.
         strict: refuse the run if its newest checkpoint is damaged.
@@ -73,7 +80,7 @@ def restore_trained(
     Raises:
         UserError: there is no run or no checkpoint, or a file is missing or damaged.
     """
-    config = read_config(workdir)
+    config = average.on(read_config(workdir))
     config.model.convolution = convolution or config.model.convolution
     validate(config)
     plan = read_plan(workdir)
@@ -81,14 +88,14 @@ def restore_trained(
     # The number of steps changes only the learning rate, not the shapes of the state; any number will do.
     optimizer = make_optimizer(config.train, warmup_steps=0, total_steps=1)
     place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    average = config.train.ema_decay > 0
-    target = abstract_state(params, stats, optimizer, average=average)
+    target = abstract_state(params, stats, optimizer, average=config.train.ema_decay > 0)
     target = jax.tree.map(lambda array: with_sharding(array, place), target)
     restored = read_checkpoint(workdir, target, config.checkpoint, which=which, strict=strict)
     state, meaning = restored.state, read_meaning(workdir, restored)
     model = nnx.merge(graphdef, *state.evaluated)
     step = int(state.step)
-    return Trained(config, plan, meaning, model, step, read_temperature(workdir, step=step))
+    temperature = read_temperature(workdir, step=step, views=describe_views(config.evaluate))
+    return Trained(config, plan, meaning, model, step, temperature)
 
 
 def read_plan(workdir: Path) -> BucketPlan:
@@ -150,6 +157,8 @@ class Ladder:
 AnswerT = TypeVar("AnswerT")
 """The result of a net's function for a batch."""
 
+NOT_FINITE = "its logits are not finite: look at its values"
+"""What is said of a file that can be read but has no answer."""
 DECIMALS = 7
 """Decimal places of probabilities and logits; float32 holds no more of a logit."""
 
@@ -221,10 +230,13 @@ def answer_of(
     return Answer(probabilities_of(logits if temperature == 1 else logits / temperature, labels), logits)
 
 
-def classifier_of_workdir(workdir: Path, *, which: str | None = None, strict: bool = False) -> Classifier[Answer]:
+def classifier_of_workdir(
+    workdir: Path, *, average: Averaging = AS_THE_RUN, which: str | None = None, strict: bool = False
+) -> Classifier[Answer]:
     """Return a classifier made from a checkpoint of a run that is whole.
 
     Args:
+        average: the views of a file whose answers are averaged, where they differ from those of the run's config.
         which: the checkpoint: see `read_checkpoint`.
         strict: refuse the run if its newest checkpoint is damaged.
 
@@ -232,7 +244,7 @@ def classifier_of_workdir(workdir: Path, *, which: str | None = None, strict: bo
         UserError: there is no run or no checkpoint, or a file is missing or damaged.
     """
     use_compilation_cache(read_config(workdir).machine)
-    trained = restore_trained(workdir, which=which, strict=strict)
+    trained = restore_trained(workdir, average=average, which=which, strict=strict)
     answer = partial(answer_of, labels=trained.labels, temperature=trained.temperature)
     return classifier_of_trained(trained, answer)
 

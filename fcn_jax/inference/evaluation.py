@@ -4,6 +4,7 @@ It gives sums alone, or an answer for every example. Either way every example co
 read is named.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
@@ -27,8 +28,8 @@ from fcn_jax.data.listing import ALL
 from fcn_jax.data.meaning import check_meaning
 from fcn_jax.data.source import OpenSplit, Source, main_classes
 from fcn_jax.data.sources import SOURCES, Reordered, describe_sources, open_data
-from fcn_jax.data.splits import SPLITS, TAKEN_OUT, split_named, trained_on_too
-from fcn_jax.inference.averaging import averaged, configs_of_views
+from fcn_jax.data.splits import SPLITS, TAKEN_OUT, parse_part, split_named, trained_on_too
+from fcn_jax.inference.averaging import averaged, configs_of_views, describe_views
 from fcn_jax.inference.classifier import read_plan
 from fcn_jax.inference.label_statistics import LabelAnswers, label_answers_of
 from fcn_jax.inference.near_duplicates import Neighbours, near_duplicates
@@ -195,19 +196,50 @@ def with_views(run: OpenedRun, evaluate: EvaluateConfig) -> OpenedRun:
 
 
 def _own_data(workdir: Path, setup: Setup, split: str) -> tuple[str, Split]:
-    """Return the name and the examples of a split of the run's own data; say what changed since the run began."""
+    """Return the name and the examples of a split of the run's own data; say what changed since the run began.
+
+    A part such as `validation[:100]` is a part of the split as the config defines it.
+    """
     data = setup.config.data
     own = {"train": data.train_split, "validation": data.validation_split, "test": data.test_split}
-    name = split_named(split) or split
+    name, bracket, _ = split.partition("[")
+    name = split_named(name) or split
     with together():
         part = own.get(name, split)
-        chosen = setup.split(part)
-        changes = changes_since_begun(chosen, name, workdir) if name in own else []
+        whole = setup.split(own[name]) if name in own else None
+        if bracket and name in own:
+            part = part_of_own(own[name], split)
+        chosen = setup.split(part) if whole is None or part != own[name] else whole
+        changes = [] if whole is None else changes_since_begun(whole, name, workdir)
     for change in changes:
         say(f"WARNING: the data changed since the run in {workdir} began: {change}")
-    if note := trained_on_too(data).get(split_named(split.partition("[")[0]) or ""):
+    if note := trained_on_too(data).get(name):
         say(f"WARNING: {note}")
     return part, chosen
+
+
+def part_of_own(own: str, asked: str) -> str:
+    """Return the name, as the data set has it, of a part of a split that a config defines.
+
+    Args:
+        own: the split in the config, such as `train[1000:2000]`.
+        asked: the part, such as `validation[:100]`.
+
+    Raises:
+        UserError: one of them has another form.
+    """
+    asked_of, second = parse_part(asked)
+    try:
+        name, first = parse_part(own)
+    except UserError:
+        raise UserError(
+            f"--split={asked} is a part of {asked_of}, but the config of this run takes {own} for it, which has no "
+            f"parts: evaluate all of it with --split={asked_of}"
+        ) from None
+    start = first.start + second.start
+    ends = [first.stop, None if second.stop is None else first.start + second.stop]
+    stop = min((end for end in ends if end is not None), default="")
+    return f"{name}[{start or ''}:{stop}]"
 
 
 def _other_data(
@@ -264,9 +296,18 @@ def _check_rank(source: Source, data: str, *, trained: int) -> None:
 
 
 def evaluated(run: OpenedRun, *, title: str) -> dict[str, float]:
-    """Evaluate a split and return what `evaluate` does; memory holds no more than a step's examples."""
+    """Evaluate a split and return what `evaluate` does; memory holds no more than a step's examples.
+
+    Raises:
+        UserError: the logits of an example are not finite.
+    """
     programs = compile_programs(run.setup, train=False, splits=(run.split,))
-    return evaluate(run.setup, programs, run.state, run.split, title=title)
+    found = evaluate(run.setup, programs, run.state, run.split, title=title)
+    if not math.isfinite(found["loss"]):
+        raise UserError(
+            f"the loss of {title} is {found['loss']}: the logits of some examples are not finite; --out=DIR names one"
+        )
+    return found
 
 
 def answered(run: OpenedRun, *, title: str, temperature: float = 1.0) -> Evaluation | LabelEvaluation:
@@ -313,6 +354,7 @@ def fitted_temperature(run: OpenedRun, *, title: str) -> Temperature:
     return fit_temperature(
         lambda temperature: _answers(found.dataset, found.logits / temperature, found.answers.index).mean_loss,
         step=run.step,
+        views=describe_views(run.setup.config.evaluate),
         split=title,
         examples=len(found.logits),
     )

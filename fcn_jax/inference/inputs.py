@@ -5,6 +5,7 @@ A `Recipe` holds the few config values that these steps need, so that an exporte
 
 import math
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -229,22 +230,30 @@ def check_paths(paths: Sequence[str]) -> None:
             raise UserError(f"there is no file or folder {path!r}: correct the path")
 
 
-def expand_paths(paths: Sequence[str], *, rank: int, listed: Iterable[str]) -> list[str]:
+def expand_paths(paths: Sequence[str], *, rank: int) -> list[str]:
     """List all files that some paths stand for; say which files of the folders are left out.
+
+    A path `-` stands for the lines of standard input, one path each; a missing file is found only when it is read.
 
     Args:
         rank: 2 to take the images of folders, 1 to take the signals; the files of a folder are sorted by path.
-        listed: lines that `-` stands for, one path each; a missing file is found only when it is read.
 
     Raises:
-        UserError: a folder cannot be listed, or holds no such file.
+        UserError: a folder cannot be listed or holds no such file, or a line is no path.
     """
     found = []
     for path in paths:
-        lines = (line.rstrip("\r\n") for line in listed) if path == LIST else [path]
+        lines = (line.rstrip("\r\n") for line in _lines_of_input()) if path == LIST else [path]
         for line in filter(None, lines):
+            if "\0" in line:
+                raise UserError("standard input has paths that end in a zero byte: give one path a line, as find does")
             found += _files_of(line, rank) if os.path.isdir(line) else [line]
     return found
+
+
+def _lines_of_input() -> Iterable[str]:
+    """Return the lines of standard input, in any encoding; none if it was closed before the start."""
+    return map(os.fsdecode, sys.stdin.buffer) if sys.stdin else ()
 
 
 def _files_of(folder: str, rank: int) -> list[str]:

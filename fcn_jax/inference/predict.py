@@ -21,7 +21,7 @@ from fcn_jax.core.block import filler_block
 from fcn_jax.core.losses import probabilities_of
 from fcn_jax.data.bad_examples import BadExampleError
 from fcn_jax.inference.averaging import averaged
-from fcn_jax.inference.classifier import DECIMALS, Answer, Classifier
+from fcn_jax.inference.classifier import DECIMALS, NOT_FINITE, Answer, Classifier
 from fcn_jax.inference.inputs import SIDES, Example, Recipe, read_ahead
 from fcn_jax.inference.programs import CanvasProgram, CanvasPrograms, TooLargeError
 from fcn_jax.system.console import as_line
@@ -223,7 +223,9 @@ class _Batch:
         answer = jax.device_get(self._answer)
         rows = zip(*_as_lists(*answer), strict=True)
         for (views, number), row, logits in zip(self._views, rows, answer.logits, strict=False):
-            if views.number == 1:
+            if not np.isfinite(logits).all():
+                views.outcome.error = NOT_FINITE
+            elif views.number == 1:
                 views.outcome.fill(*row)
             else:
                 views.add(number, logits)

@@ -14,7 +14,7 @@ from scipy.optimize import minimize_scalar
 from fcn_jax.config import UserError
 from fcn_jax.config_fields import from_dict
 from fcn_jax.system.console import say
-from fcn_jax.system.disk import parse_json, write_json
+from fcn_jax.system.disk import parse_json, write_json, writing
 
 LOWEST, HIGHEST = 0.05, 20.0
 FILE = "temperature.json"
@@ -27,6 +27,8 @@ class Temperature:
     temperature: float
     step: int
     """Training step of the checkpoint that it was fitted for."""
+    views: str
+    """How the net saw the examples: see `describe_views`."""
     split: str
     examples: int
     """Number of examples that it was fitted on."""
@@ -42,7 +44,9 @@ class Temperature:
         )
 
 
-def fit_temperature(mean_loss: Callable[[float], float], *, step: int, split: str, examples: int) -> Temperature:
+def fit_temperature(
+    mean_loss: Callable[[float], float], *, step: int, views: str, split: str, examples: int
+) -> Temperature:
     """Fit the temperature with the least loss.
 
     Args:
@@ -51,20 +55,21 @@ def fit_temperature(mean_loss: Callable[[float], float], *, step: int, split: st
     bounds = (np.log(LOWEST), np.log(HIGHEST))
     found = minimize_scalar(lambda log: mean_loss(float(np.exp(log))), bounds=bounds, method="bounded")
     temperature = float(np.exp(found.x))
-    return Temperature(temperature, step, split, examples, mean_loss(1.0), mean_loss(temperature))
+    return Temperature(temperature, step, views, split, examples, mean_loss(1.0), mean_loss(temperature))
 
 
 def write_temperature(workdir: Path, fitted: Temperature | None) -> None:
     """Keep a temperature in a workdir; None: forget the one that is kept."""
     path = workdir / FILE
     if fitted is None:
-        path.unlink(missing_ok=True)
+        with writing(path):
+            path.unlink(missing_ok=True)
     else:
         write_json(path, asdict(fitted))
 
 
-def read_temperature(workdir: Path, *, step: int) -> float:
-    """Return the temperature that a workdir keeps for a checkpoint, and say so; 1 if it keeps none.
+def read_temperature(workdir: Path, *, step: int, views: str) -> float:
+    """Return the temperature that a workdir keeps for a checkpoint and some views, and say so; 1 if it keeps none.
 
     Raises:
         UserError: the file is damaged.
@@ -79,8 +84,9 @@ def read_temperature(workdir: Path, *, step: int) -> float:
         raise UserError(f"{path} is damaged ({error}): {remedy}") from error
     if not LOWEST <= kept.temperature <= HIGHEST:
         raise UserError(f"{path} is damaged: temperature {kept.temperature} is not {LOWEST:g} to {HIGHEST:g}: {remedy}")
-    if kept.step != step:
-        say(f"{path} was fitted for step {kept.step}, but step {step} is used here, so it has no effect: {remedy}")
-        return 1.0
+    for then, now in ((f"step {kept.step}", f"step {step}"), (kept.views, views)):
+        if then != now:
+            say(f"{path} was fitted for {then}, but {now} is used here, so it has no effect: {remedy}")
+            return 1.0
     say(f"probabilities use a {kept.describe()}")
     return kept.temperature

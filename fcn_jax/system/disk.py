@@ -131,13 +131,26 @@ def make_folder(path: Path) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file.
+    """Replace a file; a crash or a full disk leaves either the whole old file or the whole new one.
+
+    Where several processes write at once, what one of them wrote stays, whole.
 
     Raises:
         UserError: the file cannot be written.
     """
+    temporary = path.with_name(f".{os.getpid()}.{secrets.token_hex(4)}.new")
     with writing(path):
-        path.write_bytes(data)
+        if path.exists() and not path.is_file():  # A device such as /dev/null.
+            path.write_bytes(data)
+            return
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -145,21 +158,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace the text of a file; a crash leaves it with either the whole old text or the whole new one.
+    """Replace the text of a file, as `write_bytes` does.
 
-    Where several processes write at once, the whole text of one of them stays. The file is UTF-8. Bytes of a name that
-    are no text are escaped, as in JSON.
+    The file is UTF-8. Bytes of a name that are no text are escaped, as in JSON.
     """
-    temporary = path.with_name(f".{os.getpid()}.{secrets.token_hex(4)}.new")
-    with writing(path):
-        try:
-            with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
 
 
 def parse_json(text: str) -> Any:

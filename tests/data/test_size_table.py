@@ -68,3 +68,10 @@ def test_more_examples_than_memory_holds_are_refused(tmp_path, capsys):
     (tmp_path / "sizes.csv").write_text("height,width,count\n9,9,2000000000\n")
     assert main(["fcn_jax", "compile", "--config=configs/mnist.py", f"--sizes={tmp_path / 'sizes.csv'}"]) == 2
     assert "at most 100,000,000" in capsys.readouterr().err
+
+
+def test_a_plan_of_too_many_examples_is_refused(tmp_path, capsys):
+    table = tmp_path / "huge.csv"
+    table.write_text("height,width,count\n20,20,2000000000\n20,30,1000000000\n")
+    assert main(["fcn_jax", "plan", f"--sizes={table}"]) == 2
+    assert "stands for 3,000,000,000 examples, but at most 100,000,000 can be planned" in capsys.readouterr().err

@@ -122,7 +122,7 @@ def test_a_fitted_temperature_has_the_least_loss():
     def mean_loss(temperature: float) -> float:
         return -float(log_softmax(3 * logits.astype(float) / temperature, axis=1)[np.arange(400), label].mean())
 
-    fitted = fit_temperature(mean_loss, step=7, split="validation", examples=400)
+    fitted = fit_temperature(mean_loss, step=7, views="scale 1", split="validation", examples=400)
     assert fitted.temperature == pytest.approx(3, rel=0.25)
     for other in (0.9, 1.1):
         assert mean_loss(fitted.temperature * other) > fitted.loss_after
@@ -151,17 +151,61 @@ def test_a_temperature_is_fitted_on_validation_kept_and_forgotten(run, tmp_path,
     capsys.readouterr()
     (exported,) = lines(capsys, "predict", f"--artifact={tmp_path / 'net'}", path)
     assert exported["probability"] == pytest.approx(after["probability"], abs=1e-6)
-    both = lines(capsys, "predict", f"--artifact={tmp_path / 'net'}", *AVERAGED, path)
-    assert both[0]["probability"] == pytest.approx(lines(capsys, *predict, *AVERAGED)[0]["probability"], abs=1e-6)
+    for views in (AVERAGED, ("--flip=mirrored",)):
+        assert main(["fcn_jax", "predict", f"--artifact={tmp_path / 'net'}", *views, path]) == 0
+        of_artifact = capsys.readouterr()
+        assert main(["fcn_jax", *predict, *views]) == 0
+        of_run = capsys.readouterr()
+        assert "was fitted for scale 1, but scale" in of_artifact.err
+        assert "was fitted for scale 1, but scale" in of_run.err
+        one, other = json.loads(of_artifact.out), json.loads(of_run.out)
+        assert one["probability"] == pytest.approx(other["probability"], abs=1e-6)
+        assert one["probability"] == pytest.approx(softmax(one["logits"]).max(), abs=1e-6)
+    (mapped,) = lines(capsys, "cam", f"--workdir={workdir}", f"--out={tmp_path / 'maps'}", path)
+    assert mapped["probability"] == pytest.approx(after["probability"], abs=1e-6)
     (forgotten,) = lines(capsys, *evaluate, "--temperature=none")
     assert forgotten == plain
+
+
+def test_a_temperature_is_for_the_views_that_it_was_fitted_for(run, capsys):
+    evaluate = ("evaluate", f"--workdir={run[0]}")
+    (plain,) = lines(capsys, *evaluate)
+    (averaged_,) = lines(capsys, *evaluate, *AVERAGED)
+    (fitted,) = lines(capsys, *evaluate, *AVERAGED, "--temperature=fit")
+    assert json.loads((run[0] / "temperature.json").read_text())["views"] == "scales 0.8, 1, both mirrored and not"
+    assert fitted["loss"] != averaged_["loss"]
+    assert lines(capsys, *evaluate) == [plain]
+    (scaled,) = lines(capsys, *evaluate, "--scale=0.8", "--temperature=fit")
+    assert json.loads((run[0] / "temperature.json").read_text())["views"] == "scale 0.8"
+    assert "temperature" in scaled
+    rows = lines(capsys, *evaluate, "--scale=0.8,1")
+    assert ["temperature" in row for row in rows] == [True, False]
+    assert lines(capsys, *evaluate, "--temperature=none") == [plain]
+
+
+def test_a_map_is_of_one_view_and_says_so(run, tmp_path, capsys):
+    workdir, folder = run
+    path, config = str(folder / "test" / LABEL_NAMES[1] / "00.png"), workdir / "config.json"
+    (plain,) = lines(capsys, "predict", f"--workdir={workdir}", path)
+    text = config.read_text()
+    changed = json.loads(text)
+    changed["evaluate"].update(average_scales=[0.5, 1.0, 1.5], flip="both")
+    try:
+        config.write_text(json.dumps(changed))
+        assert main(["fcn_jax", "cam", f"--workdir={workdir}", f"--out={tmp_path}", path]) == 0
+    finally:
+        config.write_text(text)
+    told = capsys.readouterr()
+    assert "a map is of one view (scale 1), while predict takes those of the run (scales 0.5, 1, 1.5, both" in told.err
+    found = json.loads(told.out)
+    assert (found["label"], found["probability"]) == (plain["label"], pytest.approx(plain["probability"], abs=1e-6))
 
 
 def test_a_temperature_of_another_checkpoint_has_no_effect(run, capsys):
     workdir, folder = run
     path = str(folder / "test" / LABEL_NAMES[1] / "00.png")
     (before,) = lines(capsys, "predict", f"--workdir={workdir}", path)
-    kept = {"temperature": 2.0, "step": 10**6, "split": "validation", "examples": 1}
+    kept = {"temperature": 2.0, "step": 10**6, "views": "scale 1", "split": "validation", "examples": 1}
     (workdir / "temperature.json").write_text(json.dumps({**kept, "loss_before": 1.0, "loss_after": 0.5}))
     try:
         assert main(["fcn_jax", "predict", f"--workdir={workdir}", path]) == 0
@@ -179,8 +223,8 @@ def test_a_temperature_of_another_checkpoint_has_no_effect(run, capsys):
     ("flags", "said"),
     [
         (["--average_scales=1,b"], "'b' is no number"),
-        (["--average_scales=0"], "average_scales is (0.0,), but it must be between 0.01 and 100"),
-        (["--flip=up"], "flip is 'up', but it must be one of: none, mirrored, both"),
+        (["--average_scales=0"], "--average_scales is (0.0,), but it must be between 0.01 and 100"),
+        (["--flip=up"], "--flip is 'up', but it must be one of: none, mirrored, both"),
         (["--temperature=2"], "--temperature=2: it must be fit, or none to forget what was fitted"),
     ],
 )

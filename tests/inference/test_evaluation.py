@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from fcn_jax.cli import main
-from fcn_jax.config import Config
+from fcn_jax.config import Config, UserError
+from fcn_jax.inference.evaluation import part_of_own
 from tests.experiments.test_report import Reader
 from tests.inference.made import LABEL_NAMES, make_workdir, small_config, write_picture
 
@@ -178,8 +179,49 @@ def test_a_mistake_is_one_line_and_leaves_nothing(run, tmp_path, monkeypatch, ca
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
+def test_a_part_is_a_part_of_the_split_as_the_config_defines_it(run, capsys):
+    workdir, _ = run
+    text = (workdir / "config.json").read_text()
+    changed = json.loads(text)
+    changed["data"]["validation_split"] = "test[10:40]"
+    (of_test,) = evaluate(capsys, f"--workdir={workdir}", "--split=test[12:20]")
+    try:
+        (workdir / "config.json").write_text(json.dumps(changed))
+        for part in ("validation[2:10]", "val[2:10]"):
+            (found,) = evaluate(capsys, f"--workdir={workdir}", f"--split={part}")
+            assert {**found, "split": ""} == {**of_test, "split": ""}
+    finally:
+        (workdir / "config.json").write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "part"),
+    [
+        ("test", "test[:9]", "test[:9]"),
+        ("train[10:30]", "validation[:9]", "train[10:19]"),
+        ("train[10:30]", "validation[15:40]", "train[25:30]"),
+        ("train[10:]", "validation[5:]", "train[15:]"),
+        ("train+test", "validation[5:8]", "train+test[5:8]"),
+    ],
+)
+def test_parts_of_parts(own, asked, part):
+    assert part_of_own(own, asked) == part
+
+
+def test_a_split_in_percent_has_no_parts():
+    with pytest.raises(UserError, match=r"takes train\[90%:\] for it, which has no parts: evaluate all of it"):
+        part_of_own("train[90%:]", "validation[:9]")
+
+
 def test_logits_that_are_not_finite_are_no_bad_examples(tmp_path, run, capsys):
     config = folder_config(run[1], std=(1e-12,), mean=(1e30,))
     make_workdir(tmp_path / "wild", config)
     assert main(["fcn_jax", "evaluate", f"--workdir={tmp_path / 'wild'}", f"--out={tmp_path / 'out'}"]) == 2
     assert "are not finite, though it can be read" in capsys.readouterr().err
+    assert main(["fcn_jax", "evaluate", f"--workdir={tmp_path / 'wild'}"]) == 2
+    assert "the logits of some examples are not finite; --out=DIR names one" in capsys.readouterr().err
+    path = next(run[1].rglob("*.png"))
+    for command in ("predict", "cam"):
+        out = [f"--out={tmp_path / 'maps'}"] * (command == "cam")
+        assert main(["fcn_jax", command, f"--workdir={tmp_path / 'wild'}", *out, str(path)]) == 1
+        assert json.loads(capsys.readouterr().out)["error"] == "its logits are not finite: look at its values"

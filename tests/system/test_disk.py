@@ -1,6 +1,7 @@
 """A disk that takes no more is one line that names the file; a read that may pass is tried again."""
 
 import errno
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from fcn_jax.config import UserError
 from fcn_jax.data.bad_examples import BadExampleError, BadExamples
 from fcn_jax.system import disk
-from fcn_jax.system.disk import expanded, make_folder, reading_again, write_atomically, write_json, writing
+from fcn_jax.system.disk import expanded, make_folder, reading_again, write_atomically, write_bytes, write_json, writing
 from fcn_jax.train.log import MetricsWriter, read_metrics
 from tests.limits import file_size_limit
 
@@ -18,6 +19,27 @@ def test_the_old_text_stays(tmp_path):
     with file_size_limit(100), pytest.raises(ValueError, match=r"summary\.json cannot be written \(File too large\)"):
         write_json(tmp_path / "summary.json", list(range(1000)))
     assert (tmp_path / "summary.json").read_text() == "1\n"
+
+
+def test_the_old_bytes_stay_and_no_other_file(tmp_path):
+    write_bytes(tmp_path / "net", b"old")
+    with file_size_limit(100), pytest.raises(ValueError, match=r"net cannot be written \(File too large\)"):
+        write_bytes(tmp_path / "net", bytes(1000))
+    assert (tmp_path / "net").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["net"]
+
+
+def test_several_writers_at_once_leave_one_whole_text(tmp_path):
+    texts = {letter * 200_000 for letter in "abcd"}
+    with ThreadPoolExecutor(len(texts)) as threads:
+        for _ in range(20):
+            list(threads.map(lambda text: write_atomically(tmp_path / "page", text), texts))
+            assert (tmp_path / "page").read_text() in texts
+
+
+def test_a_device_stays_a_device():
+    write_bytes(Path("/dev/null"), b"x")
+    assert Path("/dev/null").is_char_device()
 
 
 def test_logging(tmp_path):
