@@ -43,24 +43,16 @@ def main(argv: Sequence[str]) -> int:
         is a bug of this code and is raised.
     """
     accept_any_text()
-    if len(argv) > 1 and argv[1] in (*HELP, "help"):
-        print("\n".join(["python -m fcn_jax COMMAND; COMMAND --help lists its flags; the commands are:", *_commands()]))
-        return 0
-    if len(argv) < 2 or argv[1] not in COMMANDS:
+    if len(argv) < 2 or argv[1] not in (*COMMANDS, *HELP, "help"):
         found = f"there is no command {argv[1]!r}" if len(argv) > 1 else "no command given"
         say(f"python -m fcn_jax: {found}; the commands are:")
         for line in _commands():
             say(line)
         return 2
-    keep_freed_memory()
-    draw_without_window()
     try:
-        code = COMMANDS[argv[1]](list(argv[1:])) or 0
+        code = _run(argv)
         sys.stdout.flush()
         return code
-    except HelpAsked as flags:
-        print(f"python -m fcn_jax {argv[1]}: {COMMANDS[argv[1]].__doc__}\n{flags}")
-        return 0
     except BrokenPipeError:
         silence_closed_output()
         return 1
@@ -78,6 +70,20 @@ def main(argv: Sequence[str]) -> int:
         silence_closed_output()
         complain(f"python -m fcn_jax {argv[1]}: standard output cannot be written ({error.strerror}): make room")
         return 2
+
+
+def _run(argv: Sequence[str]) -> int:
+    """Run a command, or print the help that is asked for; return the exit code."""
+    if argv[1] not in COMMANDS:
+        print("\n".join(["python -m fcn_jax COMMAND; COMMAND --help lists its flags; the commands are:", *_commands()]))
+        return 0
+    keep_freed_memory()
+    draw_without_window()
+    try:
+        return COMMANDS[argv[1]](list(argv[1:])) or 0
+    except HelpAsked as flags:
+        print(f"python -m fcn_jax {argv[1]}: {COMMANDS[argv[1]].__doc__}\n{flags}")
+        return 0
 
 
 def _advice_of(command: str, message: str) -> str:

@@ -67,10 +67,11 @@ def test_plan_says_what_size_tells_where_there_are_classes(capsys):
     assert "size alone" not in capsys.readouterr().out
 
 
-def test_results_that_the_disk_does_not_take(monkeypatch, capfd):
+@pytest.mark.parametrize("argv", [["plan", TABLE, "--max_buckets=1"], ["plan", "--help"], ["help"]])
+def test_results_that_the_disk_does_not_take(monkeypatch, capfd, argv):
     with open("/dev/full", "w", encoding="utf-8") as full:
         monkeypatch.setattr(sys, "stdout", full)
-        assert main(["fcn_jax", "plan", TABLE, "--max_buckets=1"]) == 2
+        assert main(["fcn_jax", *argv]) == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert "standard output cannot be written (No space left on device): make room" in line
 
