@@ -11,7 +11,7 @@ from fcn_jax.cli import main
 from fcn_jax.config import UserError
 from fcn_jax.data.dataset import open_dataset
 from fcn_jax.inference.averaging import View, averaged, configs_of_views, views_of
-from fcn_jax.inference.temperature import fit_temperature
+from fcn_jax.inference.temperature import fit_temperature, write_temperature
 from tests.inference.made import LABEL_NAMES, make_workdir, small_config, write_picture
 
 SIZES = [(12, 12), (9, 17), (11, 12), (20, 9), (14, 14)]
@@ -199,6 +199,12 @@ def test_a_map_is_of_one_view_and_says_so(run, tmp_path, capsys):
     assert "a map is of one view (scale 1), while predict takes those of the run (scales 0.5, 1, 1.5, both" in told.err
     found = json.loads(told.out)
     assert (found["label"], found["probability"]) == (plain["label"], pytest.approx(plain["probability"], abs=1e-6))
+
+
+def test_a_temperature_that_cannot_be_forgotten_is_one_line(tmp_path):
+    (tmp_path / "temperature.json").mkdir()
+    with pytest.raises(UserError, match=r"temperature\.json cannot be written"):
+        write_temperature(tmp_path, None)
 
 
 def test_a_temperature_of_another_checkpoint_has_no_effect(run, capsys):
