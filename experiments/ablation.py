@@ -17,7 +17,7 @@ Row = dict[str, Any]
 Unit = Literal["percent", "seconds", "number", "count"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Arm:
     """One of the variants that an ablation compares."""
 
@@ -148,7 +148,7 @@ class Differences:
 Plot = Dots | Lines | HeatMap | ByLength | Differences
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Form:
     """The length of the runs. Results of the short form are committed. The full form takes longer, with more seeds."""
 
@@ -166,7 +166,7 @@ class Form:
     """Names of the arms that this form has; (): all."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ablation:
     """One question and the way to answer it. The first metric is the main one."""
 

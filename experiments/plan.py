@@ -9,7 +9,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -47,8 +47,7 @@ class ArmRun:
     @property
     def config(self) -> Config:
         """The config of the run: the base, then the overrides of the form, then those of the arm."""
-        base = (self.arm.base or self.ablation.base)()
-        return overridden(base, {**NOT_OF_THE_RUN, **self.form.overrides, **self.arm.overrides, "seed": self.seed})
+        return replace(_configs_of_arm(self.ablation, self.form, self.arm).run, seed=self.seed)
 
     @property
     def is_first_seed(self) -> bool:
@@ -57,17 +56,13 @@ class ArmRun:
     @property
     def evaluations(self) -> dict[str, Config]:
         """The evaluations of the run by name, each with its whole config."""
-        return {
-            evaluation.name: overridden(self.config, evaluation.overrides)
-            for evaluation in self.ablation.evaluations
-            if evaluation.name not in self.arm.skips
-        }
+        configs = _configs_of_arm(self.ablation, self.form, self.arm).evaluations
+        return {name: replace(config, seed=self.seed) for name, config in configs.items()}
 
     @property
     def probe(self) -> Config | None:
         """The config of the net at which gradients are measured; None: they are not."""
-        changes = self.ablation.probe
-        return None if changes is None else overridden(self.config, {**changes, "seed": FIRST_SEED})
+        return _configs_of_arm(self.ablation, self.form, self.arm).probe
 
     def key(self, code: str) -> str:
         """Return the key of the run's result for a version of the code."""
@@ -79,6 +74,28 @@ class ArmRun:
 
     def __str__(self) -> str:
         return f"{self.arm.name}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class _ArmConfigs:
+    """The configs of an arm for the first seed. Those of other seeds differ in nothing else."""
+
+    run: Config
+    evaluations: dict[str, Config]
+    probe: Config | None
+
+
+@cache
+def _configs_of_arm(ablation: Ablation, form: Form, arm: Arm) -> _ArmConfigs:
+    """Make the configs of an arm once for all its seeds, since checking every override takes milliseconds."""
+    base = (arm.base or ablation.base)()
+    run = overridden(base, {**NOT_OF_THE_RUN, **form.overrides, **arm.overrides, "seed": FIRST_SEED})
+    evaluations = {
+        evaluation.name: overridden(run, evaluation.overrides)
+        for evaluation in ablation.evaluations
+        if evaluation.name not in arm.skips
+    }
+    return _ArmConfigs(run, evaluations, None if ablation.probe is None else overridden(run, ablation.probe))
 
 
 def _decisive(config: Config) -> dict[str, object]:
