@@ -13,13 +13,11 @@ from fcn_jax.inference.evaluation import (
     Evaluation,
     LabelEvaluation,
     answered,
-    configs_at_scales,
     evaluated,
     fitted_temperature,
     nearest_in_train,
-    open_run,
-    with_views,
 )
+from fcn_jax.inference.opened_run import configs_at_scales, open_run, with_views
 from fcn_jax.inference.temperature import read_temperature, write_temperature
 from fcn_jax.reports.evaluation_page import evaluation_json, evaluation_page, predictions_csv
 from fcn_jax.reports.labels_page import labels_csv, labels_json, labels_page

@@ -1,83 +1,35 @@
-"""Evaluation of a run's newest checkpoint on a split, at any test scale.
+"""Evaluation of a trained net on a split.
 
 It gives sums alone, or an answer for every example. Either way every example counts once, and an example that cannot be
 read is named.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Generic, TypeVar
 
+import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from fcn_jax.config import Config, EvaluateConfig, UserError
-from fcn_jax.config_data import AugmentConfig
-from fcn_jax.config_fields import overridden
-from fcn_jax.config_rules import validate
-from fcn_jax.core.step import TrainState
+from fcn_jax.config import UserError
 from fcn_jax.data.bad_examples import first_of
-from fcn_jax.data.classes import compare_classes
 from fcn_jax.data.dataset import Dataset
-from fcn_jax.data.file_source import FileData
-from fcn_jax.data.files import IMAGES, SIGNALS
-from fcn_jax.data.listing import ALL
-from fcn_jax.data.meaning import check_meaning
-from fcn_jax.data.source import OpenSplit, Source, main_classes
-from fcn_jax.data.sources import SOURCES, Reordered, describe_sources, open_data
-from fcn_jax.data.splits import SPLITS, TAKEN_OUT, parse_part, split_named, trained_on_too
+from fcn_jax.data.source import main_classes
 from fcn_jax.inference.averaging import averaged, configs_of_views, describe_views
-from fcn_jax.inference.classifier import read_plan
 from fcn_jax.inference.label_statistics import LabelAnswers, label_answers_of
 from fcn_jax.inference.near_duplicates import Neighbours, near_duplicates
+from fcn_jax.inference.opened_run import OpenedRun, with_views
 from fcn_jax.inference.statistics import Answers, Statistics, answers_of, statistics_of
 from fcn_jax.inference.temperature import Temperature, fit_temperature
-from fcn_jax.system.cache import use_compilation_cache
-from fcn_jax.system.console import say
-from fcn_jax.system.processes import check_shared, together
-from fcn_jax.train.checkpoint import check_has_checkpoints, read_checkpoint
 from fcn_jax.train.compile_in_threads import compile_programs
+from fcn_jax.train.out_of_memory import exhaustion
 from fcn_jax.train.passes import evaluate, split_features, split_logits
-from fcn_jax.train.setup import Setup, Split, prepare_together
-from fcn_jax.train.workdir import changes_since_begun, read_labels, read_meaning, warning_of_training_data
 
 AnyAnswers = TypeVar("AnyAnswers", Answers, LabelAnswers)
-
-
-@dataclass(frozen=True)
-class OpenedRun:
-    """A trained net and the split that it is evaluated on."""
-
-    setup: Setup
-    state: TrainState
-    split: Split
-    split_name: str
-    """The split as the command line names it."""
-    part: str
-    """The split as the data set names it, such as `test[:128]`."""
-
-    @property
-    def step(self) -> int:
-        return int(self.state.step)
-
-    @property
-    def scale(self) -> float:
-        return self.setup.config.evaluate.scale
-
-    @property
-    def is_averaged(self) -> bool:
-        """Whether other views of an example than the config's own make its answer."""
-        return configs_of_views(self.setup.config) != [self.setup.config]
-
-    def say_data(self) -> None:
-        """Say what was taken of the data."""
-        train, own = self.setup.train.dataset.source, self.split.dataset.source
-        sources = {self.split_name: own} if train is own else {"train": train, self.split_name: own}
-        for line in describe_sources(self.setup.config.data.source, sources):
-            say(line)
 
 
 @dataclass(frozen=True)
@@ -122,187 +74,15 @@ class LabelEvaluation(AnyEvaluation[LabelAnswers]):
     """An evaluation whose examples may have several labels."""
 
 
-def configs_at_scales(config: Config, scales: Sequence[float]) -> list[Config]:
-    """Return the config of a run for every test scale; without any scale, for its own.
-
-    Raises:
-        UserError: a scale is not allowed.
-    """
-    # Every example is read only once, so a cache of decoded examples is of no use.
-    configs = [
-        overridden(config, {"evaluate.scale": scale, "machine.cache_mib": 0})
-        for scale in scales or [config.evaluate.scale]
-    ]
-    for each in configs:
-        validate(each)
-    return configs
-
-
-def open_run(
-    workdir: Path,
-    config: Config,
-    split: str | None,
-    *,
-    data: str | None = None,
-    which: str | None = None,
-    strict: bool = False,
-) -> OpenedRun:
-    """Restore a checkpoint of a run that is whole, and open a split.
-
-    Args:
-        split: `train`, `validation` or `test` as the config defines them, or any part such as `test[:100]`; None: test
-            or, if other data has no splits, all of it.
-        data: other data than that of the run, such as `folder:DIR`; its classes are matched by name.
-        which: the checkpoint: see `read_checkpoint`.
-        strict: refuse the run if its newest checkpoint is damaged.
-
-    Raises:
-        UserError: there is no checkpoint or no such split, or the data has another meaning than that of the run.
-    """
-    use_compilation_cache(config.machine)
-    check_shared(workdir / "checkpoints")
-    with together():
-        check_has_checkpoints(workdir)
-        label_names = read_labels(workdir)
-    set_up = partial(prepare_together, abstract=True, label_names=label_names)
-    if data is None:
-        split, setup = split or "test", set_up(config)
-        part, chosen = _own_data(workdir, setup, split)
-    else:
-        split, changed, source = _other_data(workdir, config, data, split, label_names)
-        with together():
-            _check_rank(source, data, trained=len(read_plan(workdir).shapes[0]))
-        part, setup = split, set_up(changed, opener=lambda _: lambda _: source)
-        with together():
-            chosen = setup.split(split)
-    with together():
-        restored = read_checkpoint(workdir, setup.state, config.checkpoint, which=which, strict=strict)
-        meaning = read_meaning(workdir, restored)
-        check_meaning(chosen.dataset.source, meaning, data=setup.config.data.source)
-    return OpenedRun(setup, restored.state, chosen, split, part)
-
-
-def with_views(run: OpenedRun, evaluate: EvaluateConfig) -> OpenedRun:
-    """Return the same net and split with other views of the examples; nothing is listed or restored again."""
-    setup = prepare_together(
-        replace(run.setup.config, evaluate=evaluate),
-        abstract=True,
-        opener=lambda _: run.setup.open_split,
-        label_names=run.setup.train.dataset.source.label_names,
-    )
-    with together():
-        split = setup.split(run.part)
-    return replace(run, setup=setup, split=split)
-
-
-def _own_data(workdir: Path, setup: Setup, split: str) -> tuple[str, Split]:
-    """Return the name and the examples of a split of the run's own data; say what changed since the run began.
-
-    A part such as `validation[:100]` is a part of the split as the config defines it.
-    """
-    data = setup.config.data
-    own = {"train": data.train_split, "validation": data.validation_split, "test": data.test_split}
-    name, bracket, _ = split.partition("[")
-    name = split_named(name) or split
-    with together():
-        part = own.get(name, split)
-        whole = setup.split(own[name]) if name in own else None
-        if bracket and name in own:
-            part = part_of_own(own[name], split)
-        chosen = setup.split(part) if whole is None or part != own[name] else whole
-        changes = [] if whole is None else changes_since_begun(whole, name, workdir)
-    for change in changes:
-        say(f"WARNING: the data changed since the run in {workdir} began: {change}")
-    if note := trained_on_too(data).get(name):
-        say(f"WARNING: {note}")
-    return part, chosen
-
-
-def part_of_own(own: str, asked: str) -> str:
-    """Return the name, as the data set has it, of a part of a split that a config defines.
-
-    Args:
-        own: the split in the config, such as `train[1000:2000]`.
-        asked: the part, such as `validation[:100]`.
-
-    Raises:
-        UserError: one of them has another form.
-    """
-    asked_of, second = parse_part(asked)
-    try:
-        name, first = parse_part(own)
-    except UserError:
-        raise UserError(
-            f"--split={asked} is a part of {asked_of}, but the config of this run takes {own} for it, which has no "
-            f"parts: evaluate all of it with --split={asked_of}"
-        ) from None
-    start = first.start + second.start
-    ends = [first.stop, None if second.stop is None else first.start + second.stop]
-    stop = min((end for end in ends if end is not None), default="")
-    return f"{name}[{start or ''}:{stop}]"
-
-
-def _other_data(
-    workdir: Path, config: Config, data: str, split: str | None, label_names: tuple[str, ...]
-) -> tuple[str, Config, Reordered]:
-    """Return the name of a split of other data, a config for that data, and the split's source.
-
-    Say which classes do not match, and whether all of the data holds what the net was trained on.
-    """
-    readable = [known for known in SOURCES if not known.startswith("sizes:")]
-    if data.partition(":")[0] not in {known.partition(":")[0] for known in readable}:
-        raise UserError(f"--data is {data!r}, but it must be one of: {', '.join(readable)}")
-    with together():
-        # Nothing is taken out of train unless a split is asked for.
-        pattern = config.data.group_pattern if split else ""
-        folders = "classes" if config.data.folders == "classes" else "auto"
-        # What cannot be read is said and counted; a run that may not be changed cannot allow more of it.
-        fields = {
-            "data.source": data,
-            "data.folders": folders,
-            "data.group_pattern": pattern,
-            "data.max_bad_fraction": 1.0,
-            "data.balance": 0.0,
-        }
-        found = open_data(overridden(config, fields), is_new=True)
-        if split is None:
-            has_no_test = isinstance(found, FileData) and TAKEN_OUT in found.listing.origins["test"]
-            split = ALL if has_no_test else "test"
-        if split == ALL and (warning := _warning(found, data, workdir)):
-            say(warning)
-        if changed := compare_classes(found(split).label_names, label_names):
-            say(f"{data}: classes are matched by name; {changed}")
-        source = Reordered(found(split), label_names)
-        source.loss_weights = None  # Nothing is trained.
-        if source.num_left_out:
-            say(f"{source.num_left_out:,} examples of {data} are left out: the net does not know their classes")
-    splits = {f"data.{name}_split": split for name in SPLITS}
-    unchanged = {f"data.augment.{name}": value for name, value in asdict(AugmentConfig()).items()}
-    return split, overridden(config, {**fields, **unchanged, **splits}), source
-
-
-def _warning(found: OpenSplit, data: str, workdir: Path) -> str:
-    """Return a warning if other data holds what the net was trained on; empty if not."""
-    if not isinstance(found, FileData) or "train" not in found.listing.splits:
-        return ""
-    return warning_of_training_data(found("train"), data, workdir)
-
-
-def _check_rank(source: Source, data: str, *, trained: int) -> None:
-    """Check that other data holds images if the net was trained on images, and signals if on signals."""
-    kinds, rank = {IMAGES: "images", SIGNALS: "signals"}, source.sizes.shape[1]
-    if rank != trained:
-        raise UserError(f"{data} holds {kinds[rank]}, but the net was trained on {kinds[trained]}: give it these")
-
-
 def evaluated(run: OpenedRun, *, title: str) -> dict[str, float]:
     """Evaluate a split and return what `evaluate` does; memory holds no more than a step's examples.
 
     Raises:
-        UserError: the logits of an example are not finite.
+        UserError: the logits of an example are not finite, or memory does not suffice.
     """
-    programs = compile_programs(run.setup, train=False, splits=(run.split,))
-    found = evaluate(run.setup, programs, run.state, run.split, title=title)
+    with _enough_memory(run):
+        programs = compile_programs(run.setup, train=False, splits=(run.split,))
+        found = evaluate(run.setup, programs, run.state, run.split, title=title)
     if not math.isfinite(found["loss"]):
         raise UserError(
             f"the loss of {title} is {found['loss']}: the logits of some examples are not finite; --out=DIR names one"
@@ -317,11 +97,14 @@ def answered(run: OpenedRun, *, title: str, temperature: float = 1.0) -> Evaluat
         temperature: the number by which logits are divided before they become probabilities.
 
     Raises:
-        UserError: no example or too few examples can be read, or logits are not finite.
+        UserError: no example or too few examples can be read, logits are not finite, or memory does not suffice.
     """
     configs = configs_of_views(run.setup.config)
     views = [with_views(run, config.evaluate) for config in configs] if run.is_averaged else [run]
-    found = [split_logits(v.setup, v.state, v.split, title=f"{title} {_view_of(v)}") for v in views]
+    found = []
+    for view in views:
+        with _enough_memory(view):
+            found.append(split_logits(view.setup, view.state, view.split, title=f"{title} {_view_of(view)}"))
     logits = averaged(found, run.setup.config.data.labels)
     dataset = views[0].split.dataset
     known = np.isfinite(logits).all(1)
@@ -360,6 +143,24 @@ def fitted_temperature(run: OpenedRun, *, title: str) -> Temperature:
     )
 
 
+@contextmanager
+def _enough_memory(run: OpenedRun) -> Iterator[None]:
+    """Turn an out-of-memory error inside into a UserError.
+
+    Raises:
+        UserError: the device or the host has less memory left than the examples need.
+    """
+    try:
+        yield
+    except (jax.errors.JaxRuntimeError, MemoryError) as error:
+        reason = exhaustion(error) if isinstance(error, jax.errors.JaxRuntimeError) else str(error)
+        step = run.setup.config.evaluate.examples_per_step
+        raise UserError(
+            f"steps of {step} examples {_view_of(run)} need more memory than there is ({reason.rstrip('.')}): take a "
+            "smaller --scale, or a machine with more memory"
+        ) from error
+
+
 def _view_of(run: OpenedRun) -> str:
     return f"at scale {run.scale:g}" + ", mirrored" * (run.setup.config.evaluate.flip == "mirrored")
 
@@ -368,10 +169,11 @@ def nearest_in_train(run: OpenedRun, *, title: str) -> list[Neighbours]:
     """Return the near-duplicates in train of the examples of a split, the most alike first; they are looked at anew."""
     setup, dataset = run.setup, run.split.dataset
     train = setup.split(setup.config.data.train_split)
-    own, others = (
-        split_features(setup, run.state, split, title=f"features of {name}")
-        for split, name in ((run.split, title), (train, "train"))
-    )
+    with _enough_memory(run):
+        own, others = (
+            split_features(setup, run.state, split, title=f"features of {name}")
+            for split, name in ((run.split, title), (train, "train"))
+        )
     return near_duplicates(dataset, train.dataset, own, others)
 
 

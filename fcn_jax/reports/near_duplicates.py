@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from fcn_jax.inference.evaluation import AnyEvaluation, OpenedRun
+from fcn_jax.inference.evaluation import AnyEvaluation
 from fcn_jax.inference.near_duplicates import CORRELATION, Neighbours
+from fcn_jax.inference.opened_run import OpenedRun
 from fcn_jax.inference.statistics import proportion_of
 from fcn_jax.reports.evaluation_plots import percent, with_interval
 from fcn_jax.reports.html import Picture, figure

@@ -10,7 +10,8 @@ import pytest
 
 from fcn_jax.data.bad_examples import BadExampleError, BadExamples
 from fcn_jax.data.files import read_file
-from fcn_jax.inference.evaluation import OpenedRun, answered
+from fcn_jax.inference.evaluation import answered
+from fcn_jax.inference.opened_run import OpenedRun
 from fcn_jax.system import disk
 from fcn_jax.train.compile_in_threads import compile_programs
 from fcn_jax.train.passes import evaluate

@@ -3,12 +3,14 @@
 import csv
 import json
 
+import jax
 import numpy as np
 import pytest
 
 from fcn_jax.cli import main
 from fcn_jax.config import Config, UserError
-from fcn_jax.inference.evaluation import part_of_own
+from fcn_jax.inference import evaluation
+from fcn_jax.inference.opened_run import part_of_own
 from tests.experiments.test_report import Reader
 from tests.inference.made import LABEL_NAMES, make_workdir, small_config, write_picture
 
@@ -225,3 +227,34 @@ def test_logits_that_are_not_finite_are_no_bad_examples(tmp_path, run, capsys):
         out = [f"--out={tmp_path / 'maps'}"] * (command == "cam")
         assert main(["fcn_jax", command, f"--workdir={tmp_path / 'wild'}", *out, str(path)]) == 1
         assert json.loads(capsys.readouterr().out)["error"] == "its logits are not finite: look at its values"
+
+
+@pytest.mark.parametrize("out", [False, True])
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 5 bytes."), "Out of memory"),
+        (MemoryError("Unable to allocate 5. GiB for an array"), "Unable to allocate"),
+    ],
+)
+def test_too_little_memory_is_one_line(run, tmp_path, capsys, monkeypatch, error, reason, out):
+    monkeypatch.setattr(evaluation, "split_logits" if out else "evaluate", no_memory(error))
+    assert main(["fcn_jax", "evaluate", f"--workdir={run[0]}", "--scale=2", *[f"--out={tmp_path}"] * out]) == 2
+    said = capsys.readouterr().err
+    assert f"steps of 16 examples at scale 2 need more memory than there is ({reason}" in said.replace("\n", "")
+    assert not (tmp_path / "index.html").exists()
+
+
+def test_any_other_error_of_the_device_stays_what_it_is(run, monkeypatch):
+    monkeypatch.setattr(evaluation, "evaluate", no_memory(jax.errors.JaxRuntimeError("INTERNAL: it is lost")))
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
+        main(["fcn_jax", "evaluate", f"--workdir={run[0]}"])
+
+
+def no_memory(error: Exception):
+    """Return a function that raises an error, whatever it is given."""
+
+    def fail(*_, **__):
+        raise error
+
+    return fail

@@ -11,7 +11,7 @@ from fcn_jax.cli import main
 from fcn_jax.config import UserError
 from fcn_jax.data.meaning import Meaning, check_meaning
 from fcn_jax.data.sources import open_data
-from fcn_jax.inference.evaluation import open_run
+from fcn_jax.inference.opened_run import open_run
 from fcn_jax.system.disk import write_json
 from fcn_jax.train.workdir import LABELS, read_config
 from tests.data.made import Signals
