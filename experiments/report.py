@@ -18,7 +18,7 @@ from experiments.tables import changes_table, expectations_table, results_table
 from experiments.words import answer
 from fcn_jax.config import UserError
 from fcn_jax.reports.html import document
-from fcn_jax.system.disk import write_atomically
+from fcn_jax.system.disk import write_atomically, write_bytes
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -47,7 +47,7 @@ def write_report(ablation: Ablation, *, full: bool, root: Path = RESULTS) -> Res
         )
     pictures = draw(results)
     for picture in pictures:
-        (directory / f"{picture.name}.png").write_bytes(picture.png)
+        write_bytes(directory / f"{picture.name}.png", picture.png)
     for old in {*directory.glob(f"{ablation.name}_*.png")} - {directory / f"{each.name}.png" for each in pictures}:
         old.unlink()
     write_atomically(directory / "table.md", markdown(results))

@@ -7,6 +7,7 @@ import sys
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from fcn_jax.data.bad_examples import BadExamples
 from fcn_jax.inference.predict import CsvTable, JsonLines, Outcome
@@ -74,6 +75,32 @@ def test_closed_output_is_discarded(monkeypatch):
     print("a result")
     say("a message")
     sys.stdout.flush()
+
+
+def test_numbers_stay_whole_on_a_narrow_terminal(monkeypatch):
+    shown = terminal(monkeypatch, width=20)
+    print_table("sizes", ("name", "pixels", "text"), [("a long name", "1,234,567", "words " * 20), ("b", "7", "")])
+    assert "1,234,567" in shown.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["dumb", "xterm"])
+def test_lines_are_drawn_over_only_where_a_terminal_can(monkeypatch, kind):
+    shown = terminal(monkeypatch, width=80, kind=kind)
+    monkeypatch.setattr("fcn_jax.system.console.SECONDS_BETWEEN_LINES", 0.0)
+    with Bar("train", 2) as bar:
+        bar.advance()
+        bar.note("loss 0.5")
+    assert ("\x1b[" in shown.getvalue()) == (kind == "xterm")
+    assert ("train 1/2  loss 0.5" in shown.getvalue()) == (kind == "dumb")
+
+
+def terminal(monkeypatch, *, width: int, kind: str = "xterm") -> io.StringIO:
+    """Make messages go to a terminal; return what it is sent."""
+    shown = io.StringIO()
+    made = Console(file=shown, force_terminal=True, width=width, height=20, _environ={"TERM": kind})
+    monkeypatch.setattr("fcn_jax.system.console.console", made)
+    monkeypatch.setattr("fcn_jax.system.console.on_terminal", True)
+    return shown
 
 
 @given(path=names, label=names)
