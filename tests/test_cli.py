@@ -40,6 +40,13 @@ def test_plan_of_a_table_shows_fill_by_number_of_buckets(capsys):
     assert f"plan fill {rows[6]}" in head
 
 
+@pytest.mark.parametrize(("rows", "is_empty"), [("20,20,9\n10,30,5\n", True), ("20,30,9\n10,30,5\n", False)])
+def test_plan_says_why_a_bucket_is_empty(capsys, tmp_path, rows, is_empty):
+    (tmp_path / "sizes.csv").write_text(f"height,width,count\n{rows}", encoding="utf-8")
+    assert main(["fcn_jax", "plan", f"--sizes={tmp_path / 'sizes.csv'}", "--max_buckets=3"]) == 0
+    assert ("20×30 is empty: in every plan" in capsys.readouterr().out) == is_empty
+
+
 def test_plan_resizes_first(capsys):
     assert main(["fcn_jax", "plan", TABLE, "--resize=longest:10", "--max_buckets=2"]) == 0
     buckets = capsys.readouterr().out.splitlines()[1:3]

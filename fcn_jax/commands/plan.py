@@ -147,6 +147,9 @@ def print_buckets(planned: Planned) -> None:
         rows = planned.schedule.step_plan.rows[:, number].tolist()
         in_each = " / ".join(map(str, rows)) if len(set(rows)) > 1 else str(rows[0])
         print(f"{format_size(shape):<12}{examples:>12,}{examples / counts.sum():>9.1%}{fill:>8.3f}  {in_each}")
+    largest = len(plan.shapes) - 1
+    if planned.is_by_size and not np.any(bucket == largest):
+        print(f"{format_size(plan.shapes[largest])} is empty: in every plan, one bucket covers all sizes together")
     print(f"plan fill {pixels.sum() / areas[bucket].sum():.4f} with {len(plan.shapes)} buckets")
 
 
