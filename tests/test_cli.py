@@ -63,6 +63,16 @@ def test_plan_shows_every_stage(capsys):
     assert "run fill 0." in printed
 
 
+@pytest.mark.parametrize("scale", ["(1.0,1.0)", "(0.5,1.5)"])
+def test_plan_marks_itself_with_its_own_fill(capsys, scale):
+    assert main(["fcn_jax", "plan", f"{CONFIG}:tiny", f"--config.data.augment.scale={scale}"]) == 0
+    head, _, curve = capsys.readouterr().out.partition("\nbuckets")
+    (marked,) = [line for line in curve.splitlines() if "this plan" in line]
+    buckets, fill = marked.split()[:2]
+    assert f"plan fill {fill} with {buckets} buckets" in head
+    assert ("sizes of epoch 1 alone" in curve) == (scale == "(0.5,1.5)")
+
+
 def test_plan_says_what_size_tells_where_there_are_classes(capsys):
     assert main(["fcn_jax", "plan", f"{CONFIG}:tiny", "--config.schedule.kind=bucketed"]) == 0
     printed = capsys.readouterr().out

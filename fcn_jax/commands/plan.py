@@ -42,6 +42,14 @@ class Planned:
     """Number of examples of every size."""
     is_by_size: bool = True
     """False if canvases are dealt out by other rules than the smallest that holds an example."""
+    is_random: bool = False
+    """True if sizes differ between the epochs of the stage; then `sizes` are those of its first epoch."""
+
+    @property
+    def plan_fill(self) -> float:
+        """True positions / positions if every example stood in its own bucket, without filler."""
+        pixels = int(self.sizes.prod(1, dtype=np.int64) @ self.counts)
+        return pixels / int(self.plan.areas[self.schedule.bucket(self.epoch)].sum())
 
     @property
     def run_fill(self) -> float:
@@ -66,7 +74,8 @@ def plan_of_config(config: Config) -> tuple[list[Planned], str]:
         title = f"stage {number}, epochs {stage.epochs.start + 1} to {stage.epochs.stop}"
         ones = np.ones(len(sizes), np.int64)
         by_size = config.schedule.canvases == SMALLEST
-        planned.append(Planned(title, stage.plan, stage.schedule, stage.epochs[0], sizes, ones, by_size))
+        is_random = train.dataset.views.is_random
+        planned.append(Planned(title, stage.plan, stage.schedule, stage.epochs[0], sizes, ones, by_size, is_random))
     lines = describe_devices(train, config, jax.device_count(), platform=jax.default_backend())
     return planned, "\n".join([*lines, *size_lines(size_and_class_of(train.dataset, config), config)]).strip()
 
@@ -122,10 +131,13 @@ def report_plans(planned: list[Planned], *, note: str, multiple_of: int, out: Pa
         last.sizes, max(MOST_BUCKETS, len(last.plan.shapes)), multiple_of=multiple_of, counts=last.counts
     )
     print(f"\n{'buckets':<12}{'plan fill':>12}")
-    chosen = len(last.plan.shapes) if last.is_by_size else 0
+    chosen = len(last.plan.shapes) if last.is_by_size and not last.is_random else 0
     for count, fill in curve:
         if count & (count - 1) == 0 or count == chosen:
             print(f"{count:<12}{fill:>12.4f}{'   this plan' if count == chosen else ''}")
+    if last.is_by_size and last.is_random:
+        print(f"{len(last.plan.shapes):<12}{last.plan_fill:>12.4f}   this plan, made for the sizes of all its epochs")
+        print(f"The other lines are for plans that hold the sizes of epoch {last.epoch + 1} alone.")
     if out is not None:
         make_folder(out)
         write_atomically(out / "plan.json", last.plan.to_json() + "\n")
@@ -150,7 +162,7 @@ def print_buckets(planned: Planned) -> None:
     largest = len(plan.shapes) - 1
     if planned.is_by_size and not np.any(bucket == largest):
         print(f"{format_size(plan.shapes[largest])} is empty: in every plan, one bucket covers all sizes together")
-    print(f"plan fill {pixels.sum() / areas[bucket].sum():.4f} with {len(plan.shapes)} buckets")
+    print(f"plan fill {planned.plan_fill:.4f} with {len(plan.shapes)} buckets")
 
 
 def print_steps(planned: Planned) -> None:

@@ -55,7 +55,7 @@ def draw_plan(
         loc="left",
     )
     if curve:
-        _draw_curve(axes[0, 1], curve, chosen=chosen)
+        _draw_curve(axes[0, 1], curve, chosen=chosen, fill=fill)
     for one in axes.flat:
         one.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
@@ -70,12 +70,13 @@ def _counted(sizes, counts) -> tuple[Int[np.ndarray, "m r"], Int[np.ndarray, " m
     return distinct, np.bincount(inverse.reshape(-1), counts, minlength=len(distinct)).astype(np.int64)
 
 
-def _draw_curve(axes, curve: Sequence[tuple[int, float]], *, chosen: int) -> None:
+def _draw_curve(axes, curve: Sequence[tuple[int, float]], *, chosen: int, fill: float) -> None:
+    """Plot plan fill by number of buckets, and the plan with `chosen` buckets, if any, at its own fill."""
     counts, fills = zip(*curve, strict=True)
-    axes.plot(counts, fills, color=INK, marker=".", linewidth=1)
-    for count, fill in curve:
-        if count == chosen:
-            axes.plot(count, fill, color=INK, marker="o", markersize=10)
+    axes.plot(counts, fills, color=INK, marker=".", linewidth=1, label="plans made for these sizes alone")
+    if chosen:
+        axes.plot(chosen, fill, color=INK, marker="o", markersize=10, linestyle="none", label="this plan")
+        axes.legend(loc="lower right", frameon=False)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:.0f}")
     axes.set(xlabel="buckets", ylabel="plan fill", ylim=(0, 1.02))
