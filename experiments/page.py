@@ -55,9 +55,9 @@ def notices(results: Results) -> list[str]:
 def how_to_read(results: Results) -> str:
     baselines = dict.fromkeys(results.ablation.baseline(arm) for arm in results.arms)
     what = "the baseline above it" if len(baselines) > 1 else next(iter(baselines), "the baseline")
-    once = "; ".join(metric.name for metric in results.ablation.metrics if metric.from_first_seed)
+    names = "; ".join(metric.name for metric in results.ablation.metrics if metric.from_first_seed)
     cold = "" if results.ablation.shares_programs else ", which finds no compiled programs,"
-    once = f"Only the run of the first seed{cold} gives: {once}. " if once else ""
+    once = f"Only the run of the first seed{cold} gives: {names}. " if names else ""
     return (
         f"Each value is the mean ± standard deviation over n seeds. A difference is the arm minus {what}, taken within "
         "each seed; it has the 95 % confidence interval of its mean and p of a paired t-test. Differences of "

@@ -238,7 +238,7 @@ def test_logits_that_are_not_finite_are_no_bad_examples(tmp_path, run, capsys):
     ],
 )
 def test_too_little_memory_is_one_line(run, tmp_path, capsys, monkeypatch, error, reason, out):
-    monkeypatch.setattr(evaluation, "split_logits" if out else "evaluate", no_memory(error))
+    monkeypatch.setattr(evaluation, "split_logits" if out else "evaluate", failing(error))
     assert main(["fcn_jax", "evaluate", f"--workdir={run[0]}", "--scale=2", *[f"--out={tmp_path}"] * out]) == 2
     said = capsys.readouterr().err
     assert f"steps of 16 examples at scale 2 need more memory than there is ({reason}" in said.replace("\n", "")
@@ -246,12 +246,12 @@ def test_too_little_memory_is_one_line(run, tmp_path, capsys, monkeypatch, error
 
 
 def test_any_other_error_of_the_device_stays_what_it_is(run, monkeypatch):
-    monkeypatch.setattr(evaluation, "evaluate", no_memory(jax.errors.JaxRuntimeError("INTERNAL: it is lost")))
+    monkeypatch.setattr(evaluation, "evaluate", failing(jax.errors.JaxRuntimeError("INTERNAL: it is lost")))
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
         main(["fcn_jax", "evaluate", f"--workdir={run[0]}"])
 
 
-def no_memory(error: Exception):
+def failing(error: Exception):
     """Return a function that raises an error, whatever it is given."""
 
     def fail(*_, **__):
